@@ -1,0 +1,34 @@
+# Embeds the Lua library into the binary: every lua/perilune/**/*.lua and Debian's argparse become
+# bytes in .rodata (.incbin), listed in a table that runtime/vm/embedded.h declares.
+file(GLOB_RECURSE EMBED_LUA CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/lua
+    ${CMAKE_SOURCE_DIR}/lua/perilune/*.lua)
+find_file(ARGPARSE_LUA argparse.lua PATHS /usr/share/lua/5.4 REQUIRED)
+
+set(table "#include \"vm/embedded.h\"\n")
+set(rows "")
+set(assembly ".section .rodata\n")
+set(inputs "")
+set(number 0)
+foreach(file ${EMBED_LUA} argparse.lua)
+    if(file STREQUAL "argparse.lua")
+        set(path ${ARGPARSE_LUA})
+    else()
+        set(path ${CMAKE_SOURCE_DIR}/lua/${file})
+    endif()
+    string(REGEX REPLACE "(/init)?\\.lua$" "" module ${file})
+    string(REPLACE "/" "." module ${module})
+    set(symbol perilune_embedded_${number})
+    string(APPEND assembly
+        ".global ${symbol}\n.global ${symbol}_end\n${symbol}:\n.incbin \"${path}\"\n${symbol}_end:\n.byte 0\n")
+    string(APPEND table "extern const char ${symbol}[], ${symbol}_end[];\n")
+    string(APPEND rows "    {\"${module}\", \"${file}\", ${symbol}, ${symbol}_end},\n")
+    list(APPEND inputs ${path})
+    math(EXPR number "${number} + 1")
+endforeach()
+string(APPEND assembly ".section .note.GNU-stack,\"\",@progbits\n")
+string(APPEND table
+    "const struct vm_embedded vm_embedded_table[] = {\n${rows}};\nconst size_t vm_embedded_count = ${number};\n")
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/embedded.S CONTENT "${assembly}" @ONLY)
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/embedded.c CONTENT "${table}" @ONLY)
+set(EMBED_SOURCES ${CMAKE_BINARY_DIR}/embedded.S ${CMAKE_BINARY_DIR}/embedded.c)
+set_source_files_properties(${CMAKE_BINARY_DIR}/embedded.S PROPERTIES OBJECT_DEPENDS "${inputs}")

@@ -1,0 +1,71 @@
+/* error.h - one table of error codes, and the detail a person needs.
+ *
+ * Functions that can fail return 0 or a negative code. The operating system's failures are the
+ * negated errno values (libuv uses the same numbers on Linux); ours start at -10001, so that both
+ * share one range. PERI_ERRORS makes the enum, the texts, the names that Lua sees and the retry rule. */
+#ifndef PERI_BASE_ERROR_H
+#define PERI_BASE_ERROR_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* X(name, code, retry, text): retry is RETRY when the same call may succeed later, FINAL otherwise. */
+#define PERI_ERRORS(X)                                                                             \
+    X(ECANCELLED, -10001, FINAL, "the operation was cancelled")                                    \
+    X(EDEADLINE, -10002, RETRY, "the deadline passed")                                             \
+    X(ECPU, -10003, FINAL, "the CPU deadline passed")                                              \
+    X(EMEMORY, -10004, FINAL, "the memory limit was reached")                                      \
+    X(ECLOSED, -10005, FINAL, "the object is closed")                                              \
+    X(EFORMAT, -10006, FINAL, "the input is malformed")                                            \
+    X(ECORRUPT, -10007, FINAL, "stored data is damaged")                                           \
+    X(ELUA, -10008, FINAL, "Lua code raised an error")                                             \
+    X(EUSAGE, -10009, FINAL, "the command line is wrong")                                          \
+    X(ETOOBIG, -10010, FINAL, "a stated limit was exceeded")                                       \
+    X(EBOUND, -10011, FINAL, "the work took more steps than allowed")
+
+/* The codes that operating system and runtime share are the errno values under our prefix. */
+#define PERI_ENOMEM (-12)
+#define PERI_EBUSY (-16)
+#define PERI_EINVAL (-22)
+
+enum peri_error_code {
+#define PERI_ERROR_ENUM(name, code, retry, text) PERI_##name = (code),
+    PERI_ERRORS(PERI_ERROR_ENUM)
+#undef PERI_ERROR_ENUM
+};
+
+#define PERI_ERROR_TEXT_SIZE 512
+
+/* The detail of one failed call, lent by the caller. It starts zeroed: PERI_ERROR_INIT. */
+struct peri_error {
+    int code;
+    char text[PERI_ERROR_TEXT_SIZE]; /* a sentence without a full stop, never with a newline */
+};
+#define PERI_ERROR_INIT                                                                            \
+    {                                                                                              \
+        0, { 0 }                                                                                   \
+    }
+
+/* Fills err (which may be NULL) with "<formatted detail>: <text of code>" and returns code. */
+int peri_fail(struct peri_error *err, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Like peri_fail, but the formatted detail says it all: the code's own text is not appended. */
+int peri_fail_plain(struct peri_error *err, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The text of a code, for a person. Lent for ever. */
+const char *peri_strerror(int code);
+
+/* The name of a code, for a program: "ECANCELLED", "ENOENT"; "EUNKNOWN" for one in no table. Lent
+ * for ever. */
+const char *peri_error_name(int code);
+
+/* The code of a name, or 0 when no code has that name. */
+int peri_error_from_name(const char *name);
+
+/* True when the same call may succeed later. */
+bool peri_error_is_retryable(int code);
+
+#endif

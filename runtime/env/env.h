@@ -1,0 +1,235 @@
+/* env.h - the one door to the world: time, randomness, signals, work, files, streams, processes.
+ *
+ * Everything above this folder reaches the world through a struct env and nothing else, so that a
+ * whole cluster can live in one process and replay from a seed. Behind the door stands libuv
+ * (env_uv_create in uv.h) or, for the same code, the simulator. Nothing here is global.
+ *
+ * One thread runs the loop; every function without the word "blocking" belongs to it, and every
+ * callback runs on it, never from inside the call that asked for it. Times are microseconds.
+ * Handles are made by *_create or *_open and ended by *_close; a close is asynchronous where the
+ * world is, but no callback of the handle runs after it, except that requests still open complete
+ * first with PERI_ECANCELLED. */
+#ifndef PERI_ENV_ENV_H
+#define PERI_ENV_ENV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct env;
+struct env_timer;
+struct env_turn;
+struct env_signal;
+struct env_ticker;
+struct env_file;
+struct env_dir;
+struct env_stream;
+struct env_process;
+
+/* ---- the loop ---- */
+
+/* Runs the loop until env_stop is called or nothing is left that could wake it. */
+void env_run(struct env *env);
+
+/* Makes env_run return after the callback that is running. */
+void env_stop(struct env *env);
+
+/* Closes what is left, drains the loop and frees env. */
+void env_close(struct env *env);
+
+/* ---- time and randomness ---- */
+
+/* Monotonic clock; starts anywhere. Safe on any thread. */
+uint64_t env_now_us(struct env *env);
+
+/* Wall clock since 1970-01-01 UTC; may jump. Safe on any thread. */
+int64_t env_wall_us(struct env *env);
+
+/* CPU time that this process has used so far. */
+uint64_t env_cpu_us(struct env *env);
+
+/* Fills size bytes at out from the environment's generator (the kernel's, or the seeded one). */
+void env_random(struct env *env, void *out, size_t size);
+
+/* ---- timers: one shot ---- */
+
+/* Creates a stopped timer that the caller owns. Errors: PERI_ENOMEM. */
+int env_timer_create(struct env *env, void (*on_timer)(void *data), void *data,
+                     struct env_timer **out);
+/* (Re)starts the timer: on_timer runs once, not before delay_us from now. */
+void env_timer_start(struct env_timer *timer, uint64_t delay_us);
+void env_timer_stop(struct env_timer *timer);
+void env_timer_close(struct env_timer *timer); /* accepts NULL */
+
+/* ---- turns: run again as soon as timers and I/O that are due have been served ---- */
+
+/* Creates a stopped turn that the caller owns. While started, on_turn runs once per round of the
+ * loop and the loop does not sleep. Errors: PERI_ENOMEM. */
+int env_turn_create(struct env *env, void (*on_turn)(void *data), void *data,
+                    struct env_turn **out);
+void env_turn_start(struct env_turn *turn);
+void env_turn_stop(struct env_turn *turn);
+void env_turn_close(struct env_turn *turn); /* accepts NULL */
+
+/* ---- signals ---- */
+
+/* Watches a signal until closed; does not keep env_run alive. Errors: PERI_ENOMEM, errno codes. */
+int env_signal_watch(struct env *env, int signum, void (*on_signal)(void *data, int signum),
+                     void *data, struct env_signal **out);
+void env_signal_close(struct env_signal *watch); /* accepts NULL */
+
+/* ---- ticker: interrupts the code that runs on the loop thread ---- */
+
+/* Creates a stopped ticker. While started, tick(data) runs every period_us of real time on the
+ * thread that created it, from a signal handler: it may do only what is async-signal-safe (and
+ * lua_sethook). In simulation a ticker never ticks. Errors: PERI_ENOMEM, errno codes. */
+int env_ticker_create(struct env *env, uint64_t period_us, void (*tick)(void *data), void *data,
+                      struct env_ticker **out);
+void env_ticker_start(struct env_ticker *ticker);
+void env_ticker_stop(struct env_ticker *ticker);
+void env_ticker_close(struct env_ticker *ticker); /* accepts NULL */
+
+/* ---- background work ---- */
+
+/* Calls run(data) on a background thread, then done(data, 0) on the loop. When env closes before
+ * run started, only done(data, PERI_ECANCELLED) is called. Errors: PERI_ENOMEM. */
+int env_work(struct env *env, void (*run)(void *data), void (*done)(void *data, int status),
+             void *data);
+
+/* ---- files: blocking, for background work and for worker processes ----
+ *
+ * All return 0 (or a count) or a negative errno code; err says which path and why. */
+
+enum env_file_flags {
+    ENV_FILE_READ = 1,
+    ENV_FILE_WRITE = 2,
+    ENV_FILE_CREATE = 4,
+    ENV_FILE_EXCLUSIVE = 8, /* fails with -EEXIST when the file exists */
+    ENV_FILE_TRUNCATE = 16,
+    ENV_FILE_APPEND = 32,
+};
+
+enum env_file_type { ENV_TYPE_FILE, ENV_TYPE_DIRECTORY, ENV_TYPE_LINK, ENV_TYPE_OTHER };
+
+struct env_stat {
+    enum env_file_type type;
+    uint64_t size_bytes;
+    int64_t modified_us; /* wall clock */
+    uint32_t mode;       /* permission bits */
+    uint64_t inode;
+    uint64_t device;
+};
+
+struct env_mapping {
+    const char *data; /* NULL when size is 0 */
+    size_t size;
+};
+
+/* "-" is not special here; env_file_stdin and env_file_stdout lend the process's own. */
+int env_file_open(struct env *env, const char *path, int flags, struct env_file **out,
+                  struct peri_error *err);
+struct env_file *env_file_stdin(struct env *env);
+struct env_file *env_file_stdout(struct env *env);
+struct env_file *env_file_stderr(struct env *env);
+/* Returns bytes read, 0 at the end. env_file_read moves the file's own position. */
+int64_t env_file_read(struct env_file *file, void *out, size_t size, struct peri_error *err);
+int64_t env_file_pread(struct env_file *file, void *out, size_t size, uint64_t offset,
+                       struct peri_error *err);
+/* Writes all of data or fails; a short write is an error (-ENOSPC and the like). */
+int env_file_write(struct env_file *file, const void *data, size_t size, struct peri_error *err);
+int env_file_pwrite(struct env_file *file, const void *data, size_t size, uint64_t offset,
+                    struct peri_error *err);
+int env_file_sync(struct env_file *file, struct peri_error *err);
+int env_file_stat(struct env_file *file, struct env_stat *out, struct peri_error *err);
+/* Maps a whole regular file for reading; the mapping outlives the file, until env_file_unmap. */
+int env_file_map(struct env_file *file, struct env_mapping *out, struct peri_error *err);
+void env_file_unmap(struct env *env, struct env_mapping *mapping);
+/* Takes an exclusive advisory lock that the kernel drops with the process; -EBUSY when held. */
+int env_file_lock(struct env_file *file, struct peri_error *err);
+/* True when the file is a terminal. */
+bool env_file_is_terminal(struct env_file *file);
+/* Closes; reports the close error that a full network disk may give. Accepts NULL. */
+int env_file_close(struct env_file *file, struct peri_error *err);
+
+int env_path_stat(struct env *env, const char *path, struct env_stat *out, struct peri_error *err);
+int env_path_rename(struct env *env, const char *from, const char *to, struct peri_error *err);
+int env_path_remove(struct env *env, const char *path, struct peri_error *err); /* file or empty dir */
+int env_path_mkdir(struct env *env, const char *path, struct peri_error *err);
+int env_path_sync(struct env *env, const char *path, struct peri_error *err); /* a directory */
+/* Absolute path without links; the caller frees *out with free(). */
+int env_path_real(struct env *env, const char *path, char **out, struct peri_error *err);
+/* The process's working directory, and its terminal width in columns (0 when not a terminal). */
+int env_path_cwd(struct env *env, char **out, struct peri_error *err);
+/* A directory's entries without "." and "..", in no order. *name is lent until the next call;
+ * env_dir_next returns 1 for an entry, 0 at the end, negative on error. */
+int env_dir_open(struct env *env, const char *path, struct env_dir **out, struct peri_error *err);
+int env_dir_next(struct env_dir *dir, const char **name, enum env_file_type *type,
+                 struct peri_error *err);
+void env_dir_close(struct env_dir *dir); /* accepts NULL */
+
+/* ---- byte streams: pipes of child processes, and our own standard input and output ---- */
+
+/* on_read(data, bytes, size): size > 0 bytes lent for the call; size 0 is the end; a negative size
+ * is an error code. After the end or an error on_read does not run again. */
+typedef void (*env_read_cb)(void *data, const char *bytes, int64_t size);
+
+/* Starts and stops reading (back-pressure). */
+int env_stream_read_start(struct env_stream *stream, env_read_cb on_read, void *data);
+void env_stream_read_stop(struct env_stream *stream);
+/* Copies the bytes and writes them in order; on_written runs once. Errors: PERI_ENOMEM;
+ * PERI_EBUSY when more than 16 MiB wait already; PERI_ECLOSED. */
+int env_stream_write(struct env_stream *stream, const void *bytes, size_t size,
+                     void (*on_written)(void *data, int status), void *data);
+/* Ends the writing side after what is queued. */
+void env_stream_shutdown(struct env_stream *stream);
+void env_stream_close(struct env_stream *stream); /* accepts NULL */
+/* The process's own standard input (fd 0) or output (1, 2) as a stream that the caller owns. */
+int env_stream_standard(struct env *env, int fd, struct env_stream **out, struct peri_error *err);
+
+/* ---- child processes ---- */
+
+enum env_stdio { ENV_STDIO_NULL, ENV_STDIO_INHERIT, ENV_STDIO_PIPE };
+
+struct env_process_options {
+    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
+    const char *const *envp; /* NULL-terminated "NAME=value", or NULL to inherit */
+    const char *cwd;         /* or NULL */
+    enum env_stdio stdio[3];
+    bool dies_with_parent; /* the kernel kills the child when this process ends, however it ends */
+};
+
+struct env_process_exit {
+    int64_t status; /* exit status, when signal is 0 */
+    int signal;     /* the signal that ended it, or 0 */
+    uint64_t cpu_us;
+    uint64_t max_rss_bytes;
+};
+
+/* Starts a child. on_exit runs once. streams[i] (owned by the caller) is set for each piped stdio.
+ * Errors: errno codes (-ENOENT when argv[0] is not found). */
+int env_process_spawn(struct env *env, const struct env_process_options *options,
+                      void (*on_exit)(void *data, const struct env_process_exit *exit), void *data,
+                      struct env_stream *streams[3], struct env_process **out,
+                      struct peri_error *err);
+int64_t env_process_pid(const struct env_process *process);
+int env_process_kill(struct env_process *process, int signum);
+void env_process_close(struct env_process *process); /* kills a running child first; accepts NULL */
+
+/* ---- the process itself ---- */
+
+int64_t env_pid(struct env *env);
+/* True when a process with that pid exists. */
+bool env_pid_is_alive(struct env *env, int64_t pid);
+/* Value of an environment variable, or NULL; lent until the environment changes. */
+const char *env_variable(struct env *env, const char *name);
+/* Path of the running program; the caller frees *out with free(). */
+int env_executable(struct env *env, char **out, struct peri_error *err);
+uint32_t env_processors(struct env *env);
+/* Columns of the terminal behind fd 0, 1 or 2; 0 when it is not one. */
+uint32_t env_terminal_columns(struct env *env, int fd);
+/* Resident memory of this process now, in bytes. */
+uint64_t env_rss_bytes(struct env *env);
+
+#endif
