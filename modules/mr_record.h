@@ -1,0 +1,46 @@
+/* mr_record.h - records and slices as Lua userdata, for the modules that run map functions.
+ *
+ *   mr_records_create(L);                         pushes the pool; keep it on the stack
+ *   struct mr_records *pool = mr_records_at(L, pool_index);
+ *   while (mr_reader_next(reader, &record, &err) == 1) {
+ *       lua_pushvalue(L, map_index);
+ *       mr_records_push(L, pool_index, &record);  the one pushed before is now stale
+ *       lua_pushvalue(L, out_index);
+ *       lua_pcall(L, 2, 0, handler_index);
+ *   }
+ *   mr_records_retire(pool);                      before the last record's bytes go away
+ *
+ * A few userdata are used in turn, so that a record kept from an earlier call is known to be stale
+ * rather than showing the bytes of the newer one. */
+#ifndef PERI_MODULES_MR_RECORD_H
+#define PERI_MODULES_MR_RECORD_H
+
+#include <lua.h>
+#include <stdbool.h>
+
+#include "base/slice.h"
+#include "mapreduce/record.h"
+
+struct mr_records;
+
+/* Pushes a new pool of record userdata. Raises when memory is short. */
+void mr_records_create(lua_State *L);
+
+/* The pool at index. Lent while Lua keeps it. */
+struct mr_records *mr_records_at(lua_State *L, int index);
+
+/* Makes the record pushed before stale, and pushes a userdata that shows *record (copied; its bytes
+ * are lent until the next push or retire). Allocates nothing, so it never raises. */
+void mr_records_push(lua_State *L, int pool_index, const struct mr_record *record);
+
+/* Makes the record pushed last stale. */
+void mr_records_retire(struct mr_records *pool);
+
+/* Reads a record or slice at index. False when the value is neither; raises when it is stale. The
+ * bytes are lent until the record is stale or the slice's iterator moves on. */
+bool mr_record_slice(lua_State *L, int index, struct peri_slice *out);
+
+/* Opens perilune.mapreduce.text: the record methods as functions that take strings as well. */
+int luaopen_perilune_mapreduce_text(lua_State *L);
+
+#endif

@@ -1,0 +1,94 @@
+/* token.h - words, fields and numbers in bytes, without copying. Pure. */
+#ifndef PERI_MAPREDUCE_TOKEN_H
+#define PERI_MAPREDUCE_TOKEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/slice.h"
+
+/* A set of bytes: member[b] is 1 when it holds b, else 0. */
+struct mr_class {
+    unsigned char member[256];
+};
+
+/* A-Z and a-z. Lent for ever. */
+extern const struct mr_class mr_class_letters;
+/* Space, tab, line feed, vertical tab, form feed, carriage return. Lent for ever. */
+extern const struct mr_class mr_class_space;
+
+/* Compiles the inside of a Lua set ("%a", "%w_", "a-z'", "^%s"), as between [ and ] in a pattern,
+ * in the C locale. Errors: PERI_EINVAL for an empty set or a % at the end. */
+int mr_class_compile(struct mr_class *out, struct peri_slice set, struct peri_error *err);
+
+/* Walks the longest runs of bytes in a class. Filled by mr_words_of; class is borrowed. */
+struct mr_words {
+    const char *at;
+    const char *end;
+    const struct mr_class *word;
+};
+
+static inline struct mr_words mr_words_of(struct peri_slice text, const struct mr_class *word)
+{
+    const char *data = text.size == 0 ? "" : text.data;
+    return (struct mr_words){data, data + text.size, word};
+}
+
+/* Moves to the next word; false at the end. */
+static inline bool mr_words_next(struct mr_words *words, struct peri_slice *word)
+{
+    const unsigned char *member = words->word->member;
+    const char *at = words->at;
+    const char *end = words->end;
+    while (at < end && !member[(unsigned char)*at])
+        at++;
+    const char *start = at;
+    while (at < end && member[(unsigned char)*at])
+        at++;
+    words->at = at;
+    *word = peri_slice_of(start, (size_t)(at - start));
+    return at != start;
+}
+
+/* Walks the pieces between separators; empty pieces count, and empty text is one empty piece. */
+struct mr_pieces {
+    const char *at; /* NULL after the last piece */
+    const char *end;
+    struct peri_slice separator; /* at least one byte */
+};
+
+static inline struct mr_pieces mr_pieces_of(struct peri_slice text, struct peri_slice separator)
+{
+    const char *data = text.size == 0 ? "" : text.data;
+    return (struct mr_pieces){data, data + text.size, separator};
+}
+
+/* Moves to the next piece; false at the end. */
+bool mr_pieces_next(struct mr_pieces *pieces, struct peri_slice *piece);
+
+/* The n-th (from 1) piece, or word of a class. False when there are fewer. */
+bool mr_piece_find(struct peri_slice text, struct peri_slice separator, size_t n,
+                   struct peri_slice *piece);
+bool mr_word_find(struct peri_slice text, const struct mr_class *word, size_t n,
+                  struct peri_slice *found);
+
+/* Offset of needle in text at or after from, or SIZE_MAX. An empty needle is found at from. */
+size_t mr_find(struct peri_slice text, struct peri_slice needle, size_t from);
+
+struct mr_number {
+    bool is_integer;
+    int64_t integer;
+    double number; /* unset when is_integer */
+};
+
+/* Reads text, blanks around it allowed, as Lua's tonumber reads decimal numerals: an integer that
+ * does not fit becomes a float; floats are rounded exactly. Hexadecimal, "inf" and "nan" are none.
+ */
+bool mr_number_parse(struct peri_slice text, struct mr_number *out);
+
+/* Copies text to out (as long) with A-Z as a-z. */
+void mr_lower(struct peri_slice text, char *out);
+
+#endif
