@@ -1,0 +1,27 @@
+/* buffer.h - bytes that grow at the end. */
+#ifndef PERI_BASE_BUFFER_H
+#define PERI_BASE_BUFFER_H
+
+#include "base/slice.h"
+
+/* size bytes of the capacity at data are in use. Starts zeroed; ended by peri_buffer_deinit. */
+struct peri_buffer {
+    char *data;
+    size_t size, capacity;
+};
+
+/* Makes room for more bytes behind size. Errors: PERI_ENOMEM, the buffer unchanged. */
+int peri_buffer_reserve(struct peri_buffer *buffer, size_t more);
+
+/* Appends size bytes, which it copies. Errors: PERI_ENOMEM, the buffer unchanged. */
+int peri_buffer_append(struct peri_buffer *buffer, const void *data, size_t size);
+
+/* Frees the bytes; the buffer is empty and usable again. */
+void peri_buffer_deinit(struct peri_buffer *buffer);
+
+static inline struct peri_slice peri_buffer_slice(const struct peri_buffer *buffer)
+{
+    return peri_slice_of(buffer->data, buffer->size);
+}
+
+#endif
