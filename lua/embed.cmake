@@ -1,5 +1,6 @@
 # Embeds the Lua library into the binary: every lua/perilune/**/*.lua and Debian's argparse become
-# bytes in .rodata (.incbin), listed in a table that runtime/vm/embedded.h declares.
+# bytes in .rodata (.incbin), listed in a table that runtime/vm/embedded.h declares. So are the C
+# modules: each modules/NAME.c that defines luaopen_perilune_NAME.
 file(GLOB_RECURSE EMBED_LUA CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/lua
     ${CMAKE_SOURCE_DIR}/lua/perilune/*.lua)
 find_file(ARGPARSE_LUA argparse.lua PATHS /usr/share/lua/5.4 REQUIRED)
@@ -28,6 +29,20 @@ endforeach()
 string(APPEND assembly ".section .note.GNU-stack,\"\",@progbits\n")
 string(APPEND table
     "const struct vm_embedded vm_embedded_table[] = {\n${rows}};\nconst size_t vm_embedded_count = ${number};\n")
+
+set(rows "")
+set(number 0)
+foreach(source ${MODULE_SOURCES})
+    get_filename_component(module ${source} NAME_WE)
+    file(STRINGS ${source} opener REGEX "luaopen_perilune_${module}\\(")
+    if(opener)
+        string(APPEND table "int luaopen_perilune_${module}(lua_State *L);\n")
+        string(APPEND rows "    {\"${module}\", luaopen_perilune_${module}},\n")
+        math(EXPR number "${number} + 1")
+    endif()
+endforeach()
+string(APPEND table
+    "const struct vm_module vm_module_table[] = {\n${rows}    {NULL, NULL}};\nconst size_t vm_module_count = ${number};\n")
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/embedded.S CONTENT "${assembly}" @ONLY)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/embedded.c CONTENT "${table}" @ONLY)
 set(EMBED_SOURCES ${CMAKE_BINARY_DIR}/embedded.S ${CMAKE_BINARY_DIR}/embedded.c)
