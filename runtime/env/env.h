@@ -94,7 +94,8 @@ void env_ticker_close(struct env_ticker *ticker); /* accepts NULL */
 /* ---- background work ---- */
 
 /* Calls run(data) on a background thread, then done(data, 0) on the loop. When env closes before
- * run started, only done(data, PERI_ECANCELLED) is called. Errors: PERI_ENOMEM. */
+ * run started, only done(data, PERI_ECANCELLED) is called. Errors: PERI_ENOMEM; PERI_ECANCELLED
+ * while env closes. */
 int env_work(struct env *env, void (*run)(void *data), void (*done)(void *data, int status),
              void *data);
 
@@ -110,6 +111,8 @@ enum env_file_flags {
     ENV_FILE_TRUNCATE = 16,
     ENV_FILE_APPEND = 32,
 };
+
+enum env_seek { ENV_SEEK_START, ENV_SEEK_CURRENT, ENV_SEEK_END };
 
 enum env_file_type { ENV_TYPE_FILE, ENV_TYPE_DIRECTORY, ENV_TYPE_LINK, ENV_TYPE_OTHER };
 
@@ -141,6 +144,9 @@ int64_t env_file_pread(struct env_file *file, void *out, size_t size, uint64_t o
 int env_file_write(struct env_file *file, const void *data, size_t size, struct peri_error *err);
 int env_file_pwrite(struct env_file *file, const void *data, size_t size, uint64_t offset,
                     struct peri_error *err);
+/* Moves the file's own position and returns the new one. */
+int64_t env_file_seek(struct env_file *file, enum env_seek from, int64_t offset,
+                      struct peri_error *err);
 int env_file_sync(struct env_file *file, struct peri_error *err);
 int env_file_stat(struct env_file *file, struct env_stat *out, struct peri_error *err);
 /* Maps a whole regular file for reading; the mapping outlives the file, until env_file_unmap. */
@@ -154,14 +160,20 @@ bool env_file_is_terminal(struct env_file *file);
 int env_file_close(struct env_file *file, struct peri_error *err);
 
 int env_path_stat(struct env *env, const char *path, struct env_stat *out, struct peri_error *err);
+/* Like env_path_stat, but a symbolic link is itself, not what it points to. */
+int env_path_lstat(struct env *env, const char *path, struct env_stat *out, struct peri_error *err);
 int env_path_rename(struct env *env, const char *from, const char *to, struct peri_error *err);
-int env_path_remove(struct env *env, const char *path, struct peri_error *err); /* file or empty dir */
+int env_path_remove(struct env *env, const char *path,
+                    struct peri_error *err); /* file or empty dir */
 int env_path_mkdir(struct env *env, const char *path, struct peri_error *err);
 int env_path_sync(struct env *env, const char *path, struct peri_error *err); /* a directory */
 /* Absolute path without links; the caller frees *out with free(). */
 int env_path_real(struct env *env, const char *path, char **out, struct peri_error *err);
-/* The process's working directory, and its terminal width in columns (0 when not a terminal). */
+/* The process's working directory; the caller frees *out with free(). */
 int env_path_cwd(struct env *env, char **out, struct peri_error *err);
+/* Creates a fresh directory named <prefix>XXXXXX that only this user may enter; the caller frees
+ * *out, its path, with free(). */
+int env_path_tempdir(struct env *env, const char *prefix, char **out, struct peri_error *err);
 /* A directory's entries without "." and "..", in no order. *name is lent until the next call;
  * env_dir_next returns 1 for an entry, 0 at the end, negative on error. */
 int env_dir_open(struct env *env, const char *path, struct env_dir **out, struct peri_error *err);
@@ -224,6 +236,8 @@ int64_t env_pid(struct env *env);
 bool env_pid_is_alive(struct env *env, int64_t pid);
 /* Value of an environment variable, or NULL; lent until the environment changes. */
 const char *env_variable(struct env *env, const char *name);
+/* All environment variables, "NAME=value", ended by NULL; lent until the environment changes. */
+const char *const *env_variables(struct env *env);
 /* Path of the running program; the caller frees *out with free(). */
 int env_executable(struct env *env, char **out, struct peri_error *err);
 uint32_t env_processors(struct env *env);

@@ -1,0 +1,63 @@
+/* uv_internal.h - what the files behind uv.h share. */
+#ifndef PERI_ENV_UV_INTERNAL_H
+#define PERI_ENV_UV_INTERNAL_H
+
+#include <uv.h>
+
+#include "base/assert.h"
+#include "base/list.h"
+#include "env/ops.h"
+
+/* Something that env_close must end when its owner did not. */
+struct uv_owned {
+    struct peri_list link; /* in env_uv.owned until closed */
+    void (*close)(struct uv_owned *owned);
+};
+
+/* A file of the operating system; fd is -1 once closed. */
+struct posix_file {
+    struct env_file base;
+    int fd;
+    char *path; /* for messages; owned, or lent for the standard files */
+};
+
+struct env_uv {
+    struct env base;
+    uv_loop_t loop;
+    bool is_closing;
+    struct peri_list owned; /* struct uv_owned */
+    struct peri_list work;  /* struct uv_work that waits or runs */
+    struct posix_file standard[3];
+
+    /* Child processes (uv_process.c). SIGCHLD is watched while some child is not reaped. */
+    struct peri_list children;
+    uv_signal_t child_signal;
+    bool child_signal_is_open;
+};
+
+static inline struct env_uv *env_uv_of(struct env *env)
+{
+    return container_of(env, struct env_uv, base);
+}
+
+/* Registers and unregisters with env_close. */
+void env_uv_owned_add(struct env_uv *uv, struct uv_owned *owned,
+                      void (*close)(struct uv_owned *owned));
+void env_uv_owned_remove(struct uv_owned *owned);
+
+/* Cancels what has not started (uv_work.c). */
+void env_uv_work_cancel_all(struct env_uv *uv);
+
+extern const struct env_clock_ops env_posix_clock_ops;
+extern const struct env_timer_ops env_uv_timer_ops;
+extern const struct env_turn_ops env_uv_turn_ops;
+extern const struct env_signal_ops env_uv_signal_ops;
+extern const struct env_ticker_ops env_posix_ticker_ops;
+extern const struct env_work_ops env_uv_work_ops;
+extern const struct env_file_ops env_posix_file_ops;
+extern const struct env_path_ops env_posix_path_ops;
+extern const struct env_stream_ops env_uv_stream_ops;
+extern const struct env_process_ops env_uv_process_ops;
+extern const struct env_self_ops env_posix_self_ops;
+
+#endif

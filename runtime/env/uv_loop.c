@@ -1,0 +1,104 @@
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "env/uv.h"
+#include "env/uv_internal.h"
+
+void env_uv_owned_add(struct env_uv *uv, struct uv_owned *owned,
+                      void (*close)(struct uv_owned *owned))
+{
+    owned->close = close;
+    peri_list_append(&uv->owned, &owned->link);
+}
+
+void env_uv_owned_remove(struct uv_owned *owned)
+{
+    peri_list_remove(&owned->link);
+}
+
+static void loop_run(struct env *env)
+{
+    (void)uv_run(&env_uv_of(env)->loop, UV_RUN_DEFAULT);
+}
+
+static void loop_stop(struct env *env)
+{
+    uv_stop(&env_uv_of(env)->loop);
+}
+
+static void close_owned(struct env_uv *uv)
+{
+    while (!peri_list_is_empty(&uv->owned)) {
+        struct uv_owned *owned = container_of(uv->owned.next, struct uv_owned, link);
+        env_uv_owned_remove(owned);
+        owned->close(owned);
+    }
+}
+
+/* Completions may open new handles while the loop drains, hence the loop. New work is refused, so
+ * it ends. */
+static void loop_close(struct env *env)
+{
+    struct env_uv *uv = env_uv_of(env);
+    uv->is_closing = true;
+    do {
+        env_uv_work_cancel_all(uv);
+        close_owned(uv);
+        (void)uv_run(&uv->loop, UV_RUN_DEFAULT);
+    } while (uv_loop_close(&uv->loop) == UV_EBUSY);
+    free(uv);
+}
+
+static const struct env_loop_ops loop_ops = {loop_run, loop_stop, loop_close};
+
+static const struct env_ops uv_ops = {
+    .loop = &loop_ops,
+    .clock = &env_posix_clock_ops,
+    .timer = &env_uv_timer_ops,
+    .turn = &env_uv_turn_ops,
+    .signal = &env_uv_signal_ops,
+    .ticker = &env_posix_ticker_ops,
+    .work = &env_uv_work_ops,
+    .file = &env_posix_file_ops,
+    .path = &env_posix_path_ops,
+    .self = &env_posix_self_ops,
+};
+
+/* https://no-color.org: set and not empty switches colours off. */
+static bool colour_is_wanted(struct env *env)
+{
+    const char *no_color = env_variable(env, "NO_COLOR");
+    const char *term = env_variable(env, "TERM");
+    return env_file_is_terminal(env_file_stderr(env)) && (no_color == NULL || *no_color == '\0') &&
+           term != NULL && strcmp(term, "dumb") != 0;
+}
+
+static void init_standard_files(struct env_uv *uv)
+{
+    static char *const names[3] = {"standard input", "standard output", "standard error"};
+    for (int fd = 0; fd < 3; fd++)
+        uv->standard[fd] = (struct posix_file){{&uv->base}, fd, names[fd]};
+}
+
+int env_uv_create(struct env **out, struct peri_error *err)
+{
+    struct env_uv *uv = calloc(1, sizeof *uv);
+    if (uv == NULL)
+        return peri_fail(err, PERI_ENOMEM, "event loop");
+    int rc = uv_loop_init(&uv->loop);
+    if (rc != 0) {
+        free(uv);
+        return peri_fail(err, rc, "event loop");
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    env_init(&uv->base, &uv_ops);
+    peri_list_init(&uv->owned);
+    peri_list_init(&uv->work);
+    peri_list_init(&uv->children);
+    init_standard_files(uv);
+    atomic_store(&uv->base.log_colour, colour_is_wanted(&uv->base));
+    *out = &uv->base;
+    return 0;
+}
