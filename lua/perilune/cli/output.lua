@@ -1,0 +1,287 @@
+--- What every verb of the command line shares: how it prints, and how it reads sizes and times.
+---
+--- Data goes to standard output, everything else to standard error. With --json standard output
+--- holds JSON only: the result, or {"error":{"code","message","hint"}}.
+local terminal = require "perilune.terminal"
+
+local M = {}
+
+M.EXIT_OK = 0
+M.EXIT_FAILURE = 1
+M.EXIT_USAGE = 2
+
+local STYLES = {
+  bold = "1", dim = "2", red = "31", green = "32", yellow = "33", blue = "34", cyan = "36",
+}
+local DESCRIPTORS = { stdout = 1, stderr = 2 }
+local settings = { color = "auto", json = false }
+
+--- Sets what holds for the rest of the process; fields left out keep their value.
+---@param options { color?: "auto"|"always"|"never", json?: boolean }
+function M.setup(options)
+  for _, name in ipairs { "color", "json" } do
+    if options[name] ~= nil then
+      settings[name] = options[name]
+    end
+  end
+end
+
+--- True while the command answers in JSON.
+---@return boolean
+function M.is_json()
+  return settings.json
+end
+
+--- True when the stream is a terminal.
+---@param stream "stdout"|"stderr"
+---@return boolean
+function M.is_terminal(stream)
+  return terminal.columns(DESCRIPTORS[stream]) > 0
+end
+
+local function is_set(name)
+  local value = os.getenv(name)
+  return value ~= nil and value ~= ""
+end
+
+--- True when the stream shall have colours: --color, then NO_COLOR, FORCE_COLOR, TERM decide.
+---@param stream "stdout"|"stderr"
+---@return boolean
+function M.has_color(stream)
+  if settings.color ~= "auto" then
+    return settings.color == "always"
+  elseif is_set "NO_COLOR" then
+    return false
+  elseif is_set "FORCE_COLOR" then
+    return os.getenv "FORCE_COLOR" ~= "0"
+  end
+  return os.getenv "TERM" ~= "dumb" and M.is_terminal(stream)
+end
+
+--- Wraps text in a style when the stream shall have colours.
+---@param stream "stdout"|"stderr"
+---@param style string  bold dim red green yellow blue cyan
+---@param text string
+---@return string
+function M.paint(stream, style, text)
+  if not M.has_color(stream) then
+    return text
+  end
+  return ("\27[%sm%s\27[0m"):format(assert(STYLES[style], "unknown style"), text)
+end
+
+--- Writes a line to standard error.
+---@param text string
+function M.note(text)
+  io.stderr:write(text, "\n")
+end
+
+--- Prints a value as one line of JSON on standard output.
+---@param value any
+function M.json(value)
+  io.stdout:write(require("perilune.json").encode(value), "\n")
+end
+
+---@class perilune.cli.Failure
+---@field what string    what could not be done, or what was looked at: "run job.lua"
+---@field why string     the reason
+---@field hint? string   what to do about it
+---@field code? string   for programs; default "EFAILED"
+---@field detail? string more lines for a person, such as a traceback
+---@field exit? integer  exit code; default 1
+
+--- Reports a failure and returns the exit code that goes with it.
+---@param failure perilune.cli.Failure
+---@return integer exit_code
+function M.fail(failure)
+  if settings.json then
+    local detail = { code = failure.code or "EFAILED", message = failure.what .. ": " .. failure.why }
+    detail.hint, detail.detail = failure.hint, failure.detail
+    M.json { error = detail }
+    return failure.exit or M.EXIT_FAILURE
+  end
+  local lines = {
+    ("%s %s: %s"):format(M.paint("stderr", "red", "perilune:"), failure.what, failure.why),
+  }
+  lines[#lines + 1] = failure.detail
+  lines[#lines + 1] = failure.hint and M.paint("stderr", "cyan", "hint:") .. " " .. failure.hint
+  M.note(table.concat(lines, "\n"))
+  return failure.exit or M.EXIT_FAILURE
+end
+
+--- Reports a wrong command line.
+---@param what string
+---@param why string
+---@param hint? string
+---@return integer exit_code  always 2
+function M.usage_error(what, why, hint)
+  return M.fail { what = what, why = why, hint = hint, code = "EUSAGE", exit = M.EXIT_USAGE }
+end
+
+local SIZE_UNITS = { [""] = 1, b = 1 }
+for power, letter in ipairs { "k", "m", "g", "t" } do
+  SIZE_UNITS[letter] = 1024 ^ power
+  SIZE_UNITS[letter .. "b"] = 1024 ^ power
+  SIZE_UNITS[letter .. "ib"] = 1024 ^ power
+end
+
+--- Reads a size: "64MiB", "64M", "1.5g", "100B"; K, M, G, T are powers of 1024.
+---@param text string
+---@param allow_bare? boolean  accept "100" as bytes
+---@return integer|nil size_bytes
+---@return string|nil err
+function M.parse_size(text, allow_bare)
+  local digits, unit = tostring(text):match "^%s*(%d+%.?%d*)%s*(%a*)%s*$"
+  local factor = digits and SIZE_UNITS[unit:lower()]
+  local size = factor and tonumber(digits) * factor
+  if not size or size >= 2 ^ 62 then
+    return nil, ("'%s' is not a size; write it like 64MiB, 64M or 1GiB"):format(text)
+  elseif unit == "" and size ~= 0 and not allow_bare then
+    return nil, ("the size '%s' needs a unit: %sMiB, or %sB"):format(text, digits, digits)
+  end
+  return math.floor(size)
+end
+
+local DURATION_UNITS = { us = 1e-6, ms = 1e-3, s = 1, min = 60, m = 60, h = 3600 }
+
+--- Reads a duration: "500ms", "2.5s", "5min", "1h".
+---@param text string
+---@return number|nil seconds
+---@return string|nil err
+function M.parse_duration(text)
+  local digits, unit = tostring(text):match "^%s*(%d+%.?%d*)%s*(%a*)%s*$"
+  if not digits or (unit ~= "" and not DURATION_UNITS[unit]) then
+    return nil, ("'%s' is not a duration; write it like 500ms, 5s or 2min"):format(text)
+  elseif unit == "" and tonumber(digits) ~= 0 then
+    return nil, ("the duration '%s' needs a unit: %ss, or %sms"):format(text, digits, digits)
+  end
+  return tonumber(digits) * (DURATION_UNITS[unit] or 1)
+end
+
+--- Writes a number of bytes for a person: "3.0 MiB".
+---@param size_bytes number
+---@return string
+function M.format_size(size_bytes)
+  local units = { "B", "KiB", "MiB", "GiB", "TiB" }
+  local index = 1
+  while size_bytes >= 1023.95 and index < #units do
+    size_bytes, index = size_bytes / 1024, index + 1
+  end
+  return (index == 1 and "%d %s" or "%.1f %s"):format(
+    index == 1 and math.floor(size_bytes) or size_bytes, units[index])
+end
+
+--- Writes a duration for a person: "12 ms", "3.4 s", "2 min 5 s".
+---@param seconds number
+---@return string
+function M.format_duration(seconds)
+  if seconds < 0.0005 then
+    return ("%d us"):format(math.floor(seconds * 1e6 + 0.5))
+  elseif seconds < 0.9995 then
+    return ("%d ms"):format(math.floor(seconds * 1000 + 0.5))
+  elseif seconds < 59.95 then
+    return ("%.1f s"):format(seconds)
+  end
+  local whole = math.floor(seconds + 0.5)
+  return ("%d min %d s"):format(whole // 60, whole % 60)
+end
+
+--- Writes a count with separators between thousands: "21,845".
+---@param count integer
+---@return string
+function M.format_count(count)
+  local sign, digits = ("%d"):format(count):match "^(%-?)(%d+)$"
+  local grouped = digits:reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", "")
+  return sign .. grouped
+end
+
+--- Lays rows out in columns. Numbers, and texts in columns named in right, end flush right.
+---@param rows any[][]
+---@param right? table<integer, boolean>
+---@return string  lines joined by newlines, no last newline
+function M.table(rows, right)
+  local widths = {}
+  for _, row in ipairs(rows) do
+    for column, cell in ipairs(row) do
+      widths[column] = math.max(widths[column] or 0, utf8.len(tostring(cell)) or #tostring(cell))
+    end
+  end
+  local lines = {}
+  for number, row in ipairs(rows) do
+    local cells = {}
+    for column, cell in ipairs(row) do
+      local text = tostring(cell)
+      local fill = (" "):rep(widths[column] - (utf8.len(text) or #text))
+      local is_right = type(cell) == "number" or (right and right[column])
+      cells[column] = is_right and fill .. text or text .. fill
+    end
+    lines[number] = (table.concat(cells, "  "):gsub("%s+$", ""))
+  end
+  return table.concat(lines, "\n")
+end
+
+---@class perilune.cli.Progress
+---@field package label string
+---@field package started number
+---@field package drawn number
+---@field package is_visible boolean
+local Progress = {}
+Progress.__index = Progress
+
+local PROGRESS_AFTER_SECONDS = 1
+local PROGRESS_EVERY_SECONDS = 0.1
+
+--- Starts a progress bar on standard error. It shows only on a terminal, after one second, and never
+--- with --json.
+---@param label string
+---@return perilune.cli.Progress
+function M.progress(label)
+  local now = require("perilune").now()
+  return setmetatable({
+    label = label, started = now, drawn = now,
+    is_wanted = M.is_terminal "stderr" and not settings.json, is_visible = false,
+  }, Progress)
+end
+
+--- Draws fraction (0..1) and a text behind the bar, at most ten times a second.
+---@param fraction number
+---@param text? string
+---@param label? string  replaces the label
+function Progress:update(fraction, text, label)
+  self.label = label or self.label
+  if not self.is_wanted then
+    return
+  end
+  local now = require("perilune").now()
+  if now - self.started < PROGRESS_AFTER_SECONDS or now - self.drawn < PROGRESS_EVERY_SECONDS then
+    return
+  end
+  self.drawn, self.is_visible = now, true
+  io.stderr:write("\r\27[K", M.progress_line(self.label, fraction, text, terminal.columns(2)))
+end
+
+--- The line that a progress bar shows, cut to the width of the terminal.
+---@param label string
+---@param fraction number
+---@param text? string
+---@param columns integer
+---@return string
+function M.progress_line(label, fraction, text, columns)
+  fraction = math.max(0, math.min(1, fraction))
+  local tail = (" %3d %%  %s"):format(math.floor(fraction * 100), text or "")
+  local width = math.max(10, math.min(40, columns - #label - #tail - 4))
+  local full = math.floor(width * fraction)
+  local line = ("%s [%s%s]%s"):format(label, ("#"):rep(full), ("."):rep(width - full), tail)
+  return line:sub(1, math.max(1, columns - 1))
+end
+
+--- Removes the bar, so that ordinary lines may follow.
+function Progress:finish()
+  if self.is_visible then
+    io.stderr:write "\r\27[K"
+    self.is_visible = false
+  end
+  self.is_wanted = false
+end
+
+return M

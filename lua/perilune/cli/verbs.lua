@@ -1,0 +1,159 @@
+--- The verbs of the command line, the options that all of them understand, and their parsers.
+---
+--- A verb is a file of this folder that returns a table:
+---   summary       one line for `perilune help`
+---   parser(argparse)  makes its parser: `return argparse("perilune mr", "What it does.")`
+---   run(args)     does the work and returns the exit code (nil means 0)
+---   split(argv)   optional: how many leading arguments are the verb's own; the rest goes, unread,
+---                 into args.rest
+--- It is required when it is chosen, so that starting costs only what is used. A verb reports what it
+--- expects to fail through output.fail; an error that it raises is a bug of ours.
+local output = require "perilune.cli.output"
+local suggest = require "perilune.suggest"
+
+local M = {}
+
+--- The verbs that help and completion show, in the order of help.
+M.names = { "run", "test", "version", "help", "completion" }
+
+--- Verbs that only Perilune itself calls.
+M.hidden = { "mr-worker" }
+
+--- Loads a verb.
+---@param name string
+---@return table
+function M.load(name)
+  return require("perilune.cli." .. name:gsub("-", "_"))
+end
+
+local function one_of(flag, ...)
+  local choices = table.concat({ ... }, ", ")
+  local allowed = {}
+  for _, choice in ipairs { ... } do
+    allowed[choice] = true
+  end
+  return function(text)
+    if allowed[text] then
+      return text
+    end
+    return nil, ("argument '%s' of option '%s' must be one of %s"):format(text, flag, choices)
+  end
+end
+
+--- What the global options set for the verbs.
+---@class perilune.cli.Settings
+---@field cpu_deadline? number  seconds that the main fiber may compute without waiting
+M.settings = {}
+
+--- The options that every verb understands, before or behind its name.
+M.global_options = {
+  {
+    flag = "--color", argument = "WHEN", convert = one_of("--color", "auto", "always", "never"),
+    description = "Colours: auto, always or never.",
+    apply = function(value)
+      output.setup { color = value }
+    end,
+  },
+  {
+    flag = "--log-level", argument = "LEVEL",
+    convert = one_of("--log-level", "debug", "info", "warn", "error"),
+    description = "Least severe log line to show: debug, info, warn or error.",
+    apply = function(value)
+      require("perilune.log").level(value)
+    end,
+  },
+  {
+    flag = "--log-format", argument = "FORMAT", convert = one_of("--log-format", "logfmt", "json"),
+    description = "Form of log lines: logfmt or json.",
+    apply = function(value)
+      require("perilune.log").format(value)
+    end,
+  },
+  {
+    flag = "--cpu-deadline", argument = "TIME", convert = output.parse_duration,
+    description = "Stop a script that computes so long without waiting, such as 30s.",
+    apply = function(value)
+      M.settings.cpu_deadline = value
+    end,
+  },
+  {
+    -- main.c has taken it before any Lua was loaded; here it is only known.
+    flag = "--lua-path", argument = "DIR", convert = tostring,
+    description = "Load the Lua library from DIR before the one inside the binary.",
+    apply = function() end,
+  },
+}
+
+-- Raised by a parser instead of its own exit; carries what to do.
+local Stop = {}
+Stop.__index = Stop
+
+local function option_names(parser)
+  local names = {}
+  for _, option in ipairs(parser._options) do
+    for _, alias in ipairs(option._aliases) do
+      names[#names + 1] = alias
+    end
+  end
+  return names
+end
+
+--- Completes a verb's parser: global options, help, and errors that are ours instead of argparse's.
+---@param parser table
+---@return table parser
+function M.prepare(parser)
+  for _, option in ipairs(M.global_options) do
+    if option.flag ~= "--lua-path" then
+      parser:option(option.flag):argname(option.argument):description(option.description)
+        :convert(option.convert):action(function(_, _, value)
+          option.apply(value)
+        end)
+    end
+  end
+  parser:add_help(false)
+  parser:flag "-h --help":description "Show this help and exit.":action(function()
+    error(setmetatable({ help = parser:get_help() }, Stop), 0)
+  end)
+  parser:help_max_width(96):help_description_margin(26):usage_max_width(90)
+  parser.error = function(_, message)
+    local why, hint = message:match "^(.-)\n(.*)$"
+    local unknown = message:match "^unknown option '(.-)'"
+    local near = unknown and suggest.nearest(unknown, option_names(parser))
+    hint = near and ("did you mean '%s'?"):format(near)
+      or hint and hint:gsub("^Did", "did")
+      or ("see '%s --help'"):format(parser._name)
+    error(setmetatable({ why = why or message, hint = hint }, Stop), 0)
+  end
+  return parser
+end
+
+--- Reads a verb's arguments; --help and mistakes are answered here.
+---@param name string
+---@param verb table
+---@param argv string[]
+---@return table|nil args
+---@return integer|nil exit_code  when there is nothing left to do
+function M.parse(name, verb, argv)
+  local own, rest = argv, {}
+  if verb.split then
+    local count = verb.split(argv)
+    own, rest = table.move(argv, 1, count, 1, {}), table.move(argv, count + 1, #argv, 1, {})
+    if count == 0 then
+      return { rest = rest }
+    end
+  end
+  local parser = M.prepare(verb.parser(require "argparse"))
+  local ok, args = pcall(parser.parse, parser, own)
+  if ok then
+    args.rest = rest
+    return args
+  elseif getmetatable(args) ~= Stop then
+    error(args, 0)
+  elseif args.help then
+    io.stdout:write(args.help, "\n")
+    return nil, output.EXIT_OK
+  end
+  return nil, output.usage_error(name, args.why, args.hint)
+end
+
+return M
