@@ -1,0 +1,6 @@
+std = "lua54"
+max_line_length = 110
+files["tests/spec"] = { std = "+busted" }
+files["examples"] = { std = "+busted" }
+files["lua/perilune/cli/test.lua"] = { globals = { "os.exit" } }
+exclude_files = { "build" }
