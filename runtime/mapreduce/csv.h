@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
 #include "base/slice.h"
 
 enum mr_csv_place {
@@ -41,5 +42,16 @@ bool mr_csv_fields_next(struct mr_csv_fields *fields, struct mr_csv_field *field
 /* Writes the value of a field with quotes to out, which has room for raw.size bytes; returns its
  * size. */
 size_t mr_csv_unquote(struct peri_slice raw, char *out);
+
+/* The fields of a header, unquoted, in memory of their own. */
+struct mr_csv_names {
+    struct peri_slice *items;
+    size_t count;
+    char *text; /* holds the bytes of all items */
+};
+
+/* On success the caller ends *out with mr_csv_names_deinit. Errors: PERI_ENOMEM. */
+int mr_csv_names_init(struct mr_csv_names *out, struct peri_slice record, char separator);
+void mr_csv_names_deinit(struct mr_csv_names *names);
 
 #endif

@@ -1,0 +1,314 @@
+#include "mapreduce/token.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off */
+const struct mr_class mr_class_letters = {{
+    ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1,
+    ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1, ['P'] = 1,
+    ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1, ['V'] = 1, ['W'] = 1, ['X'] = 1,
+    ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1, ['d'] = 1, ['e'] = 1, ['f'] = 1,
+    ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1, ['l'] = 1, ['m'] = 1, ['n'] = 1,
+    ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1, ['t'] = 1, ['u'] = 1, ['v'] = 1,
+    ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
+}};
+/* clang-format on */
+
+const struct mr_class mr_class_space = {
+    {[' '] = 1, ['\t'] = 1, ['\n'] = 1, ['\v'] = 1, ['\f'] = 1, ['\r'] = 1}};
+
+/* ---- classes ---- */
+
+static bool is_in_range(unsigned char byte, char from, char to)
+{
+    return byte >= (unsigned char)from && byte <= (unsigned char)to;
+}
+
+static bool is_alpha(unsigned char byte)
+{
+    return is_in_range(byte | 0x20, 'a', 'z');
+}
+
+static bool is_digit(unsigned char byte)
+{
+    return is_in_range(byte, '0', '9');
+}
+
+static bool is_graphic(unsigned char byte)
+{
+    return byte > 0x20 && byte < 0x7f;
+}
+
+/* True when byte is in %name, for the lower-case names of Lua; a name that is no letter of Lua's
+ * stands for itself. */
+static bool is_in_named(char name, unsigned char byte)
+{
+    switch (name) {
+    case 'a':
+        return is_alpha(byte);
+    case 'c':
+        return byte < 0x20 || byte == 0x7f;
+    case 'd':
+        return is_digit(byte);
+    case 'g':
+        return is_graphic(byte);
+    case 'l':
+        return is_in_range(byte, 'a', 'z');
+    case 'p':
+        return is_graphic(byte) && !is_alpha(byte) && !is_digit(byte);
+    case 's':
+        return mr_class_space.member[byte] != 0;
+    case 'u':
+        return is_in_range(byte, 'A', 'Z');
+    case 'w':
+        return is_alpha(byte) || is_digit(byte);
+    case 'x':
+        return is_digit(byte) || is_in_range(byte | 0x20, 'a', 'f');
+    default:
+        return byte == (unsigned char)name;
+    }
+}
+
+static void add_named(struct mr_class *class, char name)
+{
+    bool is_inverse = strchr("ACDGLPSUWX", name) != NULL && name != '\0';
+    char plain = is_inverse ? (char)(name | 0x20) : name;
+    for (int byte = 0; byte < 256; byte++)
+        if (is_in_named(plain, (unsigned char)byte) != is_inverse)
+            class->member[byte] = 1;
+}
+
+static void add_range(struct mr_class *class, char from, char to)
+{
+    for (int byte = (unsigned char)from; byte <= (unsigned char)to; byte++)
+        class->member[byte] = 1;
+}
+
+static void complement(struct mr_class *class)
+{
+    for (int byte = 0; byte < 256; byte++)
+        class->member[byte] = !class->member[byte];
+}
+
+int mr_class_compile(struct mr_class *out, struct peri_slice set, struct peri_error *err)
+{
+    struct mr_class class = {{0}};
+    size_t at = 0;
+    bool is_complement = set.size > 1 && set.data[0] == '^';
+    if (is_complement)
+        at = 1;
+    if (at == set.size)
+        return peri_fail_plain(err, PERI_EINVAL, "a set needs at least one character");
+    while (at < set.size) {
+        if (set.data[at] == '%') {
+            if (at + 1 == set.size)
+                return peri_fail_plain(err, PERI_EINVAL, "the set '%.*s' ends with '%%'",
+                                       (int)(set.size < 60 ? set.size : 60), set.data);
+            add_named(&class, set.data[at + 1]);
+            at += 2;
+        } else if (at + 2 < set.size && set.data[at + 1] == '-') {
+            add_range(&class, set.data[at], set.data[at + 2]);
+            at += 3;
+        } else {
+            class.member[(unsigned char)set.data[at]] = 1;
+            at++;
+        }
+    }
+    if (is_complement)
+        complement(&class);
+    *out = class;
+    return 0;
+}
+
+/* ---- pieces ---- */
+
+size_t mr_find(struct peri_slice text, struct peri_slice needle, size_t from)
+{
+    if (from > text.size)
+        return SIZE_MAX;
+    if (needle.size == 0)
+        return from;
+    if (from == text.size)
+        return SIZE_MAX;
+    const char *start = text.data + from;
+    size_t size = text.size - from;
+    const char *found = needle.size == 1 ? memchr(start, needle.data[0], size)
+                                         : memmem(start, size, needle.data, needle.size);
+    return found == NULL ? SIZE_MAX : (size_t)(found - text.data);
+}
+
+bool mr_pieces_next(struct mr_pieces *pieces, struct peri_slice *piece)
+{
+    const char *start = pieces->at;
+    if (start == NULL)
+        return false;
+    struct peri_slice rest = peri_slice_of(start, (size_t)(pieces->end - start));
+    size_t size = mr_find(rest, pieces->separator, 0);
+    pieces->at = size == SIZE_MAX ? NULL : start + size + pieces->separator.size;
+    *piece = peri_slice_of(start, size == SIZE_MAX ? rest.size : size);
+    return true;
+}
+
+bool mr_piece_find(struct peri_slice text, struct peri_slice separator, size_t n,
+                   struct peri_slice *piece)
+{
+    struct mr_pieces pieces = mr_pieces_of(text, separator);
+    while (mr_pieces_next(&pieces, piece))
+        if (--n == 0)
+            return true;
+    return false;
+}
+
+bool mr_word_find(struct peri_slice text, const struct mr_class *word, size_t n,
+                  struct peri_slice *found)
+{
+    struct mr_words words = mr_words_of(text, word);
+    while (mr_words_next(&words, found))
+        if (--n == 0)
+            return true;
+    return false;
+}
+
+/* ---- numbers ---- */
+
+enum {
+    DIGITS_EXACT = 15,     /* so many decimal digits always fit the 53 bits of a double */
+    DIGITS_INTEGER = 18,   /* so many always fit an int64_t */
+    POWER_EXACT = 22,      /* the largest power of ten that is a double */
+    EXPONENT_LIMIT = 9999, /* farther out the result is 0 or infinite anyway */
+    COPY_SIZE = 64,
+};
+
+static const double powers[POWER_EXACT + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                               1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                               1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* A numeral taken apart: digits * 10^exponent. */
+struct numeral {
+    uint64_t digits; /* right while digit_count <= 19 */
+    int digit_count; /* without leading zeros */
+    int exponent;
+    bool is_negative;
+    bool is_integer; /* has neither a point nor an exponent */
+};
+
+static struct peri_slice trim(struct peri_slice text)
+{
+    while (text.size > 0 && mr_class_space.member[(unsigned char)text.data[0]])
+        text = peri_slice_of(text.data + 1, text.size - 1);
+    while (text.size > 0 && mr_class_space.member[(unsigned char)text.data[text.size - 1]])
+        text.size--;
+    return text;
+}
+
+static void add_digit(struct numeral *numeral, char digit)
+{
+    if (numeral->digit_count == 0 && digit == '0')
+        return;
+    if (numeral->digit_count < INT32_MAX)
+        numeral->digit_count++;
+    numeral->digits = numeral->digits * 10 + (uint64_t)(digit - '0');
+}
+
+static const char *scan_exponent(struct numeral *numeral, const char *at, const char *end)
+{
+    bool is_negative = at < end && *at == '-';
+    if (at < end && (*at == '-' || *at == '+'))
+        at++;
+    const char *start = at;
+    int exponent = 0;
+    for (; at < end && is_digit((unsigned char)*at); at++)
+        if (exponent < EXPONENT_LIMIT)
+            exponent = exponent * 10 + (*at - '0');
+    numeral->exponent += is_negative ? -exponent : exponent;
+    return at == start ? NULL : at;
+}
+
+/* Takes text apart; false when it is no decimal numeral. */
+static bool scan_numeral(struct numeral *numeral, struct peri_slice text)
+{
+    const char *at = text.data;
+    const char *end = at + text.size;
+    numeral->is_integer = true;
+    numeral->is_negative = *at == '-';
+    at += *at == '-' || *at == '+';
+    const char *start = at;
+    for (; at < end && is_digit((unsigned char)*at); at++)
+        add_digit(numeral, *at);
+    size_t written = (size_t)(at - start);
+    if (at < end && *at == '.') {
+        numeral->is_integer = false;
+        for (at++; at < end && is_digit((unsigned char)*at); at++, written++) {
+            add_digit(numeral, *at);
+            if (numeral->exponent > -EXPONENT_LIMIT)
+                numeral->exponent--;
+        }
+    }
+    if (written == 0)
+        return false;
+    if (at < end && (*at == 'e' || *at == 'E')) {
+        numeral->is_integer = false;
+        at = scan_exponent(numeral, at + 1, end);
+    }
+    return at == end;
+}
+
+/* Correctly rounded: digits and the power of ten are exact, so one operation rounds once. */
+static bool convert_exactly(const struct numeral *numeral, double *out)
+{
+    if (numeral->digit_count > DIGITS_EXACT || numeral->exponent > POWER_EXACT ||
+        numeral->exponent < -POWER_EXACT)
+        return false;
+    double value = (double)numeral->digits;
+    value = numeral->exponent < 0 ? value / powers[-numeral->exponent]
+                                  : value * powers[numeral->exponent];
+    *out = numeral->is_negative ? -value : value;
+    return true;
+}
+
+static bool convert_slowly(struct peri_slice text, double *out)
+{
+    char small[COPY_SIZE];
+    char *copy = text.size < sizeof small ? small : malloc(text.size + 1);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, text.data, text.size);
+    copy[text.size] = '\0';
+    *out = strtod(copy, NULL);
+    if (copy != small)
+        free(copy);
+    return true;
+}
+
+static bool convert_integer(const struct numeral *numeral, int64_t *out)
+{
+    enum { DIGITS_UINT64 = 19 };
+    uint64_t limit = (uint64_t)INT64_MAX + numeral->is_negative;
+    if (numeral->digit_count > DIGITS_UINT64 ||
+        (numeral->digit_count > DIGITS_INTEGER && numeral->digits > limit))
+        return false;
+    *out = (int64_t)(numeral->is_negative ? 0 - numeral->digits : numeral->digits);
+    return true;
+}
+
+bool mr_number_parse(struct peri_slice text, struct mr_number *out)
+{
+    struct numeral numeral = {0};
+    text = trim(text);
+    if (text.size == 0 || !scan_numeral(&numeral, text))
+        return false;
+    out->is_integer = numeral.is_integer && convert_integer(&numeral, &out->integer);
+    return out->is_integer || convert_exactly(&numeral, &out->number) ||
+           convert_slowly(text, &out->number);
+}
+
+/* ---- letters ---- */
+
+void mr_lower(struct peri_slice text, char *out)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char byte = (unsigned char)text.data[i];
+        out[i] = (char)(byte | (is_in_range(byte, 'A', 'Z') << 5));
+    }
+}
