@@ -24,23 +24,23 @@ function M.distance(a, b)
   return previous[#b]
 end
 
---- Names the candidate nearest to word, unless all are too far away to be what was meant.
+--- Names the candidate nearest to word, or one that word begins, unless all are too far away to be what
+--- was meant.
 ---@param word string
 ---@param candidates string[]
 ---@return string|nil
 function M.nearest(word, candidates)
   local best, best_distance
   for _, candidate in ipairs(candidates) do
-    local distance = M.distance(word:lower(), candidate:lower())
-    local nearer = not best or distance < best_distance
+    local is_begun = #word >= 3 and candidate:sub(1, #word) == word
+    local distance = is_begun and 0 or M.distance(word:lower(), candidate:lower())
+    local is_nearer = not best or distance < best_distance
       or (distance == best_distance and candidate < best)
-    if nearer then
+    if is_nearer then
       best, best_distance = candidate, distance
     end
   end
-  local is_near = best and (best_distance <= math.max(1, #word // 3)
-    or (#word >= 3 and best:sub(1, #word) == word))
-  return is_near and best or nil
+  return best and best_distance <= math.max(1, #word // 3) and best or nil
 end
 
 return M
