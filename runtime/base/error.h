@@ -2,7 +2,8 @@
  *
  * Functions that can fail return 0 or a negative code. The operating system's failures are the
  * negated errno values (libuv uses the same numbers on Linux); ours start at -10001, so that both
- * share one range. PERI_ERRORS makes the enum, the texts, the names that Lua sees and the retry rule. */
+ * share one range. PERI_ERRORS makes the enum, the texts, the names that Lua sees and the retry
+ * rule. */
 #ifndef PERI_BASE_ERROR_H
 #define PERI_BASE_ERROR_H
 
@@ -10,7 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* X(name, code, retry, text): retry is RETRY when the same call may succeed later, FINAL otherwise. */
+/* X(name, code, retry, text): retry is RETRY when the same call may succeed later, FINAL otherwise.
+ */
 #define PERI_ERRORS(X)                                                                             \
     X(ECANCELLED, -10001, FINAL, "the operation was cancelled")                                    \
     X(EDEADLINE, -10002, RETRY, "the deadline passed")                                             \
@@ -44,7 +46,10 @@ struct peri_error {
 };
 #define PERI_ERROR_INIT                                                                            \
     {                                                                                              \
-        0, { 0 }                                                                                   \
+        0,                                                                                         \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
     }
 
 /* Fills err (which may be NULL) with "<formatted detail>: <text of code>" and returns code. */
