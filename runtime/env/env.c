@@ -140,36 +140,36 @@ int env_work(struct env *env, void (*run)(void *data), void (*done)(void *data, 
 int env_stream_read_start(struct env_stream *stream, env_read_cb on_read, void *data)
 {
     PERI_ASSERT(on_read != NULL);
-    return stream->env->ops->stream->read_start(stream, on_read, data);
+    return stream->ops->read_start(stream, on_read, data);
 }
 
 void env_stream_read_stop(struct env_stream *stream)
 {
-    stream->env->ops->stream->read_stop(stream);
+    stream->ops->read_stop(stream);
 }
 
 int env_stream_write(struct env_stream *stream, const void *bytes, size_t size,
                      void (*on_written)(void *data, int status), void *data)
 {
     PERI_ASSERT(on_written != NULL);
-    return stream->env->ops->stream->write(stream, bytes, size, on_written, data);
+    return stream->ops->write(stream, bytes, size, on_written, data);
 }
 
 void env_stream_shutdown(struct env_stream *stream)
 {
-    stream->env->ops->stream->shutdown(stream);
+    stream->ops->shutdown(stream);
 }
 
 void env_stream_close(struct env_stream *stream)
 {
     if (stream != NULL)
-        stream->env->ops->stream->close(stream);
+        stream->ops->close(stream);
 }
 
 int env_stream_standard(struct env *env, int fd, struct env_stream **out, struct peri_error *err)
 {
     PERI_ASSERT(fd >= 0 && fd <= 2);
-    return env->ops->stream->standard(env, fd, out, err);
+    return env->ops->stream_standard(env, fd, out, err);
 }
 
 int env_process_spawn(struct env *env, const struct env_process_options *options,

@@ -2,7 +2,7 @@
  *
  * Only implementations of env.h include this file. An environment embeds struct env as its first
  * member and fills ops; each of its handles embeds the struct of the same name (struct env_timer,
- * ...) as its first member and fills env. The functions do what env.h says of their namesakes;
+ * ...) as its first member and fills it. The functions do what env.h says of their namesakes;
  * arguments that env.h lets be NULL never reach a close function as NULL. */
 #ifndef PERI_ENV_OPS_H
 #define PERI_ENV_OPS_H
@@ -103,7 +103,6 @@ struct env_stream_ops {
                  void (*on_written)(void *data, int status), void *data);
     void (*shutdown)(struct env_stream *stream);
     void (*close)(struct env_stream *stream);
-    int (*standard)(struct env *env, int fd, struct env_stream **out, struct peri_error *err);
 };
 
 struct env_process_ops {
@@ -136,7 +135,8 @@ struct env_ops {
     const struct env_work_ops *work;
     const struct env_file_ops *file;
     const struct env_path_ops *path;
-    const struct env_stream_ops *stream;
+    int (*stream_standard)(struct env *env, int fd, struct env_stream **out,
+                           struct peri_error *err);
     const struct env_process_ops *process;
     const struct env_self_ops *self;
 };
@@ -167,7 +167,7 @@ struct env_dir {
     struct env *env;
 };
 struct env_stream {
-    struct env *env;
+    const struct env_stream_ops *ops; /* an environment may have several kinds of stream */
 };
 struct env_process {
     struct env *env;

@@ -52,7 +52,7 @@ static int file_open(struct env *env, const char *path, int flags, struct env_fi
         free(copy);
         return peri_fail(err, PERI_ENOMEM, "open %s", path);
     }
-    *file = (struct posix_file){{env}, open_fd(path, open_flags(flags)), copy};
+    *file = (struct posix_file){{env}, open_fd(path, open_flags(flags)), copy, false};
     if (file->fd < 0) {
         int rc = file->fd;
         free(file);
@@ -235,11 +235,11 @@ static bool file_is_terminal(struct env_file *base)
     return isatty(file_of(base)->fd) == 1;
 }
 
-/* Linux frees the descriptor even when close reports EINTR. The standard files stay open. */
+/* Linux frees the descriptor even when close reports EINTR. */
 static int file_close(struct env_file *base, struct peri_error *err)
 {
     struct posix_file *file = file_of(base);
-    if (file->fd <= STDERR_FILENO)
+    if (file->is_standard)
         return 0;
     int rc = 0;
     if (close(file->fd) != 0 && errno != EINTR)

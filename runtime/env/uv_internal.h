@@ -18,7 +18,8 @@ struct uv_owned {
 struct posix_file {
     struct env_file base;
     int fd;
-    char *path; /* for messages; owned, or lent for the standard files */
+    char *path;       /* for messages; owned, or lent for the standard files */
+    bool is_standard; /* lent to everybody: closing leaves it open */
 };
 
 struct env_uv {
@@ -48,6 +49,22 @@ void env_uv_owned_remove(struct uv_owned *owned);
 /* Cancels what has not started (uv_work.c). */
 void env_uv_work_cancel_all(struct env_uv *uv);
 
+/* Makes a stream of a pipe's end; the stream owns fd on success. Errors: PERI_ENOMEM, errno codes.
+ */
+int env_uv_stream_open(struct env_uv *uv, int fd, struct env_stream **out);
+
+int env_uv_stream_standard(struct env *env, int fd, struct env_stream **out,
+                           struct peri_error *err);
+
+/* The stream of a descriptor that cannot be polled: a file, /dev/null (uv_file_stream.c). */
+int env_uv_file_stream_create(struct env_uv *uv, struct env_file *file, struct env_stream **out);
+
+/* How many bytes may wait in one stream before it answers PERI_EBUSY. */
+enum { ENV_STREAM_QUEUE_MAX = 16 << 20, ENV_STREAM_READ_SIZE = 64 << 10 };
+
+/* Ends the watch for SIGCHLD once every child has been reaped. */
+void env_uv_process_deinit(struct env_uv *uv);
+
 extern const struct env_clock_ops env_posix_clock_ops;
 extern const struct env_timer_ops env_uv_timer_ops;
 extern const struct env_turn_ops env_uv_turn_ops;
@@ -56,7 +73,6 @@ extern const struct env_ticker_ops env_posix_ticker_ops;
 extern const struct env_work_ops env_uv_work_ops;
 extern const struct env_file_ops env_posix_file_ops;
 extern const struct env_path_ops env_posix_path_ops;
-extern const struct env_stream_ops env_uv_stream_ops;
 extern const struct env_process_ops env_uv_process_ops;
 extern const struct env_self_ops env_posix_self_ops;
 

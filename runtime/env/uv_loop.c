@@ -47,6 +47,7 @@ static void loop_close(struct env *env)
         env_uv_work_cancel_all(uv);
         close_owned(uv);
         (void)uv_run(&uv->loop, UV_RUN_DEFAULT);
+        env_uv_process_deinit(uv);
     } while (uv_loop_close(&uv->loop) == UV_EBUSY);
     free(uv);
 }
@@ -63,6 +64,8 @@ static const struct env_ops uv_ops = {
     .work = &env_uv_work_ops,
     .file = &env_posix_file_ops,
     .path = &env_posix_path_ops,
+    .stream_standard = env_uv_stream_standard,
+    .process = &env_uv_process_ops,
     .self = &env_posix_self_ops,
 };
 
@@ -79,7 +82,7 @@ static void init_standard_files(struct env_uv *uv)
 {
     static char *const names[3] = {"standard input", "standard output", "standard error"};
     for (int fd = 0; fd < 3; fd++)
-        uv->standard[fd] = (struct posix_file){{&uv->base}, fd, names[fd]};
+        uv->standard[fd] = (struct posix_file){{&uv->base}, fd, names[fd], true};
 }
 
 int env_uv_create(struct env **out, struct peri_error *err)
