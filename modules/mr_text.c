@@ -1,0 +1,539 @@
+/* The methods of records and slices, which are functions on strings as well. They are written once,
+ * on struct mr_text; check_text says what lends the bytes. */
+#include "mr_text.h"
+
+#include <inttypes.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mapreduce/csv.h"
+#include "mapreduce/token.h"
+#include "mr_record.h"
+
+enum { CLASSES_MAX = 64 }; /* compiled sets that are kept; more are compiled again each time */
+
+/* ---- arguments ---- */
+
+static struct mr_text text_of_record(lua_State *L, struct mr_record_box *box)
+{
+    if (!box->is_live)
+        mr_stale_error(L, "record");
+    return (struct mr_text){box->record.data, box, box->generation, true};
+}
+
+static struct mr_text text_of_slice(lua_State *L, const struct mr_slice_box *slice)
+{
+    if (slice->box != NULL && slice->box->generation != slice->generation)
+        mr_stale_error(L, "slice");
+    return (struct mr_text){slice->bytes, (struct mr_record_box *)slice->box, slice->generation,
+                            false};
+}
+
+/* The record, slice or string that is the first argument. */
+static struct mr_text check_text(lua_State *L)
+{
+    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
+        const void *type = lua_topointer(L, -1);
+        lua_pop(L, 1);
+        if (type == lua_topointer(L, lua_upvalueindex(MR_UP_RECORD)))
+            return text_of_record(L, lua_touserdata(L, 1));
+        if (type == lua_topointer(L, lua_upvalueindex(MR_UP_SLICE)))
+            return text_of_slice(L, lua_touserdata(L, 1));
+    }
+    size_t size;
+    const char *data = luaL_checklstring(L, 1, &size);
+    return (struct mr_text){peri_slice_of(data, size), NULL, 0, false};
+}
+
+static const struct mr_record *check_record(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    luaL_argcheck(L, text.is_record, 1, "record expected");
+    return &text.box->record;
+}
+
+/* What the record's input says about its fields, or NULL for slices and strings. */
+static const struct mr_input *input_of(const struct mr_text *text)
+{
+    return text->is_record ? text->box->record.input : NULL;
+}
+
+static void push_slice(lua_State *L, struct peri_slice bytes)
+{
+    lua_pushlstring(L, bytes.size == 0 ? "" : bytes.data, bytes.size);
+}
+
+static struct peri_slice check_bytes(lua_State *L, int arg)
+{
+    size_t size;
+    const char *data = luaL_checklstring(L, arg, &size);
+    return peri_slice_of(data, size);
+}
+
+/* ---- sets of characters ---- */
+
+/* Pushes the userdata of a set, compiled once, and returns it. */
+static const struct mr_class *push_class(lua_State *L, struct peri_slice set)
+{
+    push_slice(L, set);
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, lua_upvalueindex(MR_UP_CLASSES)) == LUA_TUSERDATA) {
+        lua_remove(L, -2);
+        return lua_touserdata(L, -1);
+    }
+    lua_pop(L, 1);
+    struct peri_error err = PERI_ERROR_INIT;
+    struct mr_class *class = lua_newuserdatauv(L, sizeof *class, 0);
+    if (mr_class_compile(class, set, &err) != 0)
+        luaL_error(L, "%s", err.text);
+    lua_Integer known = 0;
+    if (lua_rawgeti(L, lua_upvalueindex(MR_UP_CLASSES), 1) == LUA_TNUMBER)
+        known = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    if (known < CLASSES_MAX) {
+        lua_pushinteger(L, known + 1);
+        lua_rawseti(L, lua_upvalueindex(MR_UP_CLASSES), 1);
+        lua_pushvalue(L, -2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, lua_upvalueindex(MR_UP_CLASSES));
+    }
+    lua_remove(L, -2);
+    return class;
+}
+
+/* ---- cursors: words, pieces or CSV fields one after the other ---- */
+
+enum cursor_kind { CURSOR_WORDS, CURSOR_PIECES, CURSOR_CSV };
+
+struct cursor {
+    enum cursor_kind kind;
+    union {
+        struct mr_words words;
+        struct mr_pieces pieces;
+        struct mr_csv_fields csv;
+    } of;
+};
+
+static bool cursor_next(struct cursor *cursor, struct mr_csv_field *field)
+{
+    field->has_quotes = false;
+    switch (cursor->kind) {
+    case CURSOR_WORDS:
+        return mr_words_next(&cursor->of.words, &field->raw);
+    case CURSOR_PIECES:
+        return mr_pieces_next(&cursor->of.pieces, &field->raw);
+    case CURSOR_CSV:
+        return mr_csv_fields_next(&cursor->of.csv, field);
+    }
+    return false;
+}
+
+/* A cursor over the fields of text, and pushes what it borrows. The separator is the argument, or
+ * the input's (CSV, or TAB for tsv), or blanks. */
+static struct cursor check_fields(lua_State *L, const struct mr_text *text, int arg)
+{
+    const struct mr_input *input = input_of(text);
+    struct cursor cursor = {.kind = CURSOR_PIECES};
+    if (!lua_isnoneornil(L, arg)) {
+        struct peri_slice separator = check_bytes(L, arg);
+        luaL_argcheck(L, separator.size > 0, arg, "separator is empty");
+        cursor.of.pieces = mr_pieces_of(text->bytes, separator);
+        lua_pushvalue(L, arg);
+    } else if (input != NULL && input->format == MR_FORMAT_CSV) {
+        cursor.kind = CURSOR_CSV;
+        cursor.of.csv = mr_csv_fields_of(text->bytes, input->separator);
+        lua_pushnil(L);
+    } else if (input != NULL && input->format == MR_FORMAT_TSV) {
+        cursor.of.pieces = mr_pieces_of(text->bytes, peri_slice_of("\t", 1));
+        lua_pushnil(L);
+    } else {
+        cursor.kind = CURSOR_WORDS;
+        cursor.of.words = mr_words_of(text->bytes, push_class(L, peri_slice_of("%S", 2)));
+    }
+    return cursor;
+}
+
+static void push_field(lua_State *L, const struct mr_csv_field *field)
+{
+    if (!field->has_quotes) {
+        push_slice(L, field->raw);
+        return;
+    }
+    luaL_Buffer buffer;
+    char *out = luaL_buffinitsize(L, &buffer, field->raw.size);
+    luaL_pushresultsize(&buffer, mr_csv_unquote(field->raw, out));
+}
+
+/* ---- iterators ---- */
+
+/* An iterator's userdata: the upvalue of its closure. User values keep what it borrows. */
+struct mr_scan {
+    struct cursor cursor;
+    struct mr_record_box *box; /* NULL over a string */
+    uint64_t generation;
+    struct mr_slice_box *slice; /* gives slices: this one, again and again; NULL gives strings */
+    bool is_busy;
+};
+
+enum { SCAN_BORROWED = 1, SCAN_TEXT, SCAN_SLICE, SCAN_VALUES = SCAN_SLICE };
+
+static int scan_next(lua_State *L)
+{
+    struct mr_scan *scan = lua_touserdata(L, lua_upvalueindex(1));
+    if (scan->box != NULL && scan->box->generation != scan->generation)
+        return mr_stale_error(L, "iterator");
+    struct mr_csv_field field;
+    if (!cursor_next(&scan->cursor, &field)) {
+        scan->is_busy = false;
+        return 0;
+    }
+    if (scan->slice == NULL) {
+        push_field(L, &field);
+        return 1;
+    }
+    scan->slice->bytes = field.raw;
+    lua_getiuservalue(L, lua_upvalueindex(1), SCAN_SLICE);
+    return 1;
+}
+
+static struct mr_scan *new_scan(lua_State *L)
+{
+    struct mr_scan *scan = lua_newuserdatauv(L, sizeof *scan, SCAN_VALUES);
+    *scan = (struct mr_scan){0};
+    lua_pushvalue(L, 1); /* what lends the bytes stays */
+    lua_setiuservalue(L, -2, SCAN_TEXT);
+    lua_pushcclosure(L, scan_next, 1);
+    return scan;
+}
+
+/* Pushes an iterator's closure and returns its userdata: the record's own when that is free, so
+ * that a loop over each record allocates nothing. */
+static struct mr_scan *push_scan(lua_State *L, const struct mr_text *text)
+{
+    struct mr_record_box *box = text->box;
+    if (!text->is_record)
+        return new_scan(L);
+    if (box->scan == NULL) {
+        struct mr_scan *scan = new_scan(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, MR_RECORD_ITERATOR);
+        box->scan = scan;
+        return scan;
+    }
+    if (box->scan->is_busy && box->scan->generation == box->generation)
+        return new_scan(L);
+    lua_getiuservalue(L, 1, MR_RECORD_ITERATOR);
+    return box->scan;
+}
+
+/* Keeps the value at `index` as user value n of the iterator whose closure is at the top. */
+static void keep(lua_State *L, int index, int n)
+{
+    lua_getupvalue(L, -1, 1);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, n);
+    lua_pop(L, 1);
+}
+
+static void add_slice(lua_State *L, struct mr_scan *scan)
+{
+    struct mr_slice_box *slice = lua_newuserdatauv(L, sizeof *slice, 1);
+    *slice = (struct mr_slice_box){.box = scan->box, .generation = scan->generation};
+    lua_pushvalue(L, lua_upvalueindex(MR_UP_SLICE));
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    lua_insert(L, -2);
+    keep(L, lua_gettop(L) - 1, SCAN_SLICE);
+    lua_remove(L, -2);
+    scan->slice = slice;
+}
+
+/* Returns the iterator over cursor; what the cursor borrows is at the top, or nil. */
+static int return_scan(lua_State *L, const struct mr_text *text, struct cursor cursor,
+                       bool gives_slices)
+{
+    int borrowed = lua_gettop(L);
+    struct mr_scan *scan = push_scan(L, text);
+    scan->is_busy = true;
+    scan->cursor = cursor;
+    scan->box = text->box;
+    scan->generation = text->generation;
+    scan->slice = NULL;
+    if (!lua_isnil(L, borrowed))
+        keep(L, borrowed, SCAN_BORROWED);
+    if (gives_slices)
+        add_slice(L, scan);
+    return 1;
+}
+
+static int iterate_words(lua_State *L, bool gives_slices)
+{
+    struct mr_text text = check_text(L);
+    const struct mr_class *word = &mr_class_letters;
+    if (lua_isnoneornil(L, 2))
+        lua_pushnil(L);
+    else
+        word = push_class(L, check_bytes(L, 2));
+    struct cursor cursor = {.kind = CURSOR_WORDS, .of.words = mr_words_of(text.bytes, word)};
+    return return_scan(L, &text, cursor, gives_slices);
+}
+
+static int l_words(lua_State *L)
+{
+    return iterate_words(L, false);
+}
+
+static int l_slices(lua_State *L)
+{
+    return iterate_words(L, true);
+}
+
+static int l_split(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    struct cursor cursor = check_fields(L, &text, 2);
+    return return_scan(L, &text, cursor, false);
+}
+
+/* ---- fields ---- */
+
+static lua_Integer column_of(lua_State *L, const struct mr_text *text, int arg)
+{
+    const struct mr_input *input = input_of(text);
+    struct peri_slice name = check_bytes(L, arg);
+    if (input == NULL || input->names == NULL)
+        return luaL_argerror(L, arg, "names need an input with a header");
+    for (size_t i = 0; i < input->name_count; i++)
+        if (peri_slice_compare(input->names[i], name) == 0)
+            return (lua_Integer)i + 1;
+    return luaL_error(L, "%s has no column '%s'", input->path, name.data);
+}
+
+/* A field's number, given as such or by the column's name. */
+static lua_Integer check_column(lua_State *L, const struct mr_text *text, int arg)
+{
+    if (lua_type(L, arg) == LUA_TSTRING)
+        return column_of(L, text, arg);
+    lua_Integer n = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, n >= 1, arg, "fields count from 1");
+    return n;
+}
+
+static bool find_field(lua_State *L, const struct mr_text *text, lua_Integer n, int separator,
+                       struct mr_csv_field *field)
+{
+    struct cursor cursor = check_fields(L, text, separator);
+    while (cursor_next(&cursor, field))
+        if (--n == 0)
+            return true;
+    return false;
+}
+
+static int l_field(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    struct mr_csv_field field;
+    if (!find_field(L, &text, check_column(L, &text, 2), 3, &field))
+        return 0;
+    push_field(L, &field);
+    return 1;
+}
+
+/* Fills the results, nil so far from `first` on, that ask for the field n. */
+static void set_results(lua_State *L, const struct mr_csv_field *field, lua_Integer n, int count,
+                        int first)
+{
+    for (int i = 0; i < count; i++) {
+        if (lua_tointeger(L, 3 + i) == n) {
+            push_field(L, field);
+            lua_replace(L, first + i);
+        }
+    }
+}
+
+static int l_fields(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    int count = lua_gettop(L) - 2;
+    luaL_argcheck(L, count > 0, 3, "which fields?");
+    luaL_checkstack(L, count + 8, "too many fields");
+    lua_Integer last = 0;
+    for (int i = 0; i < count; i++) {
+        lua_Integer n = check_column(L, &text, 3 + i);
+        lua_pushinteger(L, n);
+        lua_replace(L, 3 + i);
+        last = n > last ? n : last;
+    }
+    struct cursor cursor = check_fields(L, &text, 2);
+    int first = lua_gettop(L) + 1;
+    lua_settop(L, first + count - 1);
+    struct mr_csv_field field;
+    for (lua_Integer n = 1; n <= last && cursor_next(&cursor, &field); n++)
+        set_results(L, &field, n, count, first);
+    return count;
+}
+
+static int push_number(lua_State *L, struct peri_slice bytes)
+{
+    struct mr_number number;
+    if (!mr_number_parse(bytes, &number))
+        return 0;
+    if (number.is_integer)
+        lua_pushinteger(L, number.integer);
+    else
+        lua_pushnumber(L, number.number);
+    return 1;
+}
+
+static int l_num(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    if (lua_isnoneornil(L, 2))
+        return push_number(L, text.bytes);
+    struct mr_csv_field field;
+    if (!find_field(L, &text, check_column(L, &text, 2), 3, &field))
+        return 0;
+    if (!field.has_quotes)
+        return push_number(L, field.raw);
+    push_field(L, &field);
+    return push_number(L, check_bytes(L, -1));
+}
+
+/* ---- bytes ---- */
+
+static int l_str(lua_State *L)
+{
+    push_slice(L, check_text(L).bytes);
+    return 1;
+}
+
+static int l_len(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)check_text(L).bytes.size);
+    return 1;
+}
+
+/* Bytes i to j as string.sub counts them. */
+static struct peri_slice check_range(lua_State *L, struct peri_slice bytes, lua_Integer from,
+                                     lua_Integer to)
+{
+    lua_Integer size = (lua_Integer)bytes.size;
+    lua_Integer i = luaL_optinteger(L, 2, from);
+    lua_Integer j = luaL_optinteger(L, 3, to);
+    i = i > 0 ? i : i == 0 || i < -size ? 1 : size + i + 1;
+    j = j > size ? size : j >= 0 ? j : j < -size ? 0 : size + j + 1;
+    return i > j ? peri_slice_of("", 0) : peri_slice_of(bytes.data + i - 1, (size_t)(j - i + 1));
+}
+
+static int l_sub(lua_State *L)
+{
+    push_slice(L, check_range(L, check_text(L).bytes, 1, -1));
+    return 1;
+}
+
+static int l_bytes(lua_State *L)
+{
+    enum { BYTES_MAX = 10000 };
+    struct mr_text text = check_text(L);
+    lua_Integer first = luaL_optinteger(L, 2, 1);
+    struct peri_slice range = check_range(L, text.bytes, 1, first);
+    luaL_argcheck(L, range.size <= BYTES_MAX, 3, "too many bytes");
+    luaL_checkstack(L, (int)range.size, "too many bytes");
+    for (size_t i = 0; i < range.size; i++)
+        lua_pushinteger(L, (unsigned char)range.data[i]);
+    return (int)range.size;
+}
+
+static int l_find(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    struct peri_slice needle = check_bytes(L, 2);
+    lua_Integer size = (lua_Integer)text.bytes.size;
+    lua_Integer init = luaL_optinteger(L, 3, 1);
+    init = init > 0 ? init : init == 0 || init < -size ? 1 : size + init + 1;
+    size_t at = init > size + 1 ? SIZE_MAX : mr_find(text.bytes, needle, (size_t)init - 1);
+    if (at == SIZE_MAX)
+        return 0;
+    lua_pushinteger(L, (lua_Integer)at + 1);
+    lua_pushinteger(L, (lua_Integer)(at + needle.size));
+    return 2;
+}
+
+static int l_lower(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    luaL_Buffer buffer;
+    char *out = luaL_buffinitsize(L, &buffer, text.bytes.size);
+    mr_lower(text.bytes, out);
+    luaL_pushresultsize(&buffer, text.bytes.size);
+    return 1;
+}
+
+static int l_json(lua_State *L)
+{
+    enum { WHERE_SIZE = 512 };
+    struct mr_text text = check_text(L);
+    const struct mr_input *input = input_of(&text);
+    struct peri_slice path = lua_isnoneornil(L, 2) ? peri_slice_of("", 0) : check_bytes(L, 2);
+    char where[WHERE_SIZE] = "text";
+    if (input != NULL)
+        (void)snprintf(where, sizeof where, "%s: record at byte %" PRIu64, input->path,
+                       text.box->record.offset);
+    mr_json_push(L, text.bytes, path, where);
+    return 1;
+}
+
+/* ---- records only ---- */
+
+static int l_key(lua_State *L)
+{
+    const struct mr_record *record = check_record(L);
+    if (!record->has_key)
+        return 0;
+    push_slice(L, record->key);
+    return 1;
+}
+
+static int l_value(lua_State *L)
+{
+    push_slice(L, check_record(L)->value);
+    return 1;
+}
+
+static int l_file(lua_State *L)
+{
+    lua_pushstring(L, check_record(L)->input->path);
+    return 1;
+}
+
+static int l_offset(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)check_record(L)->offset);
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"str", l_str},       {"len", l_len},     {"words", l_words},   {"slices", l_slices},
+    {"split", l_split},   {"field", l_field}, {"fields", l_fields}, {"num", l_num},
+    {"sub", l_sub},       {"bytes", l_bytes}, {"find", l_find},     {"lower", l_lower},
+    {"json", l_json},     {"key", l_key},     {"value", l_value},   {"file", l_file},
+    {"offset", l_offset}, {NULL, NULL},
+};
+
+void mr_text_set_methods(lua_State *L)
+{
+    luaL_setfuncs(L, methods, MR_UP_COUNT);
+}
+
+int luaopen_perilune_mapreduce_text(lua_State *L)
+{
+    mr_record_push_types(L);
+    lua_newtable(L);
+    lua_pushvalue(L, -3);
+    lua_pushvalue(L, -3);
+    lua_newtable(L);
+    mr_text_set_methods(L);
+    return 1;
+}

@@ -1,0 +1,60 @@
+/* mr_text.h - what records, slices and strings have in common for the text methods.
+ *
+ * Shared by mr_record.c, which owns the userdata, and mr_text.c, whose methods read them. */
+#ifndef PERI_MODULES_MR_TEXT_H
+#define PERI_MODULES_MR_TEXT_H
+
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "mapreduce/record.h"
+
+struct mr_scan;
+
+/* User value of a record that holds its iterator, once it had one. */
+enum { MR_RECORD_ITERATOR = 1 };
+
+/* A record userdata. */
+struct mr_record_box {
+    struct mr_record record;
+    uint64_t generation; /* changes when the record becomes stale: what remembers it is stale too */
+    struct mr_scan *scan; /* the iterator in the user value, or NULL */
+    bool is_live;
+};
+
+/* A slice userdata; its user value 1 keeps what its bytes are part of. */
+struct mr_slice_box {
+    struct peri_slice bytes;
+    const struct mr_record_box *box; /* NULL when the bytes are part of a string */
+    uint64_t generation;             /* of box when the slice was made */
+};
+
+/* Bytes to work on. */
+struct mr_text {
+    struct peri_slice bytes;
+    struct mr_record_box *box; /* the record that lends them, or NULL for a string's */
+    uint64_t generation;
+    bool is_record; /* the record itself rather than a slice of it */
+};
+
+/* The upvalues of every text method. */
+enum { MR_UP_RECORD = 1, MR_UP_SLICE, MR_UP_CLASSES, MR_UP_COUNT = MR_UP_CLASSES };
+
+/* Pushes the metatables of records and slices, making them at first. */
+void mr_record_push_types(lua_State *L);
+
+/* Adds the text methods to the table at the top, below the upvalues: (table up1 up2 up3 -> table).
+ */
+void mr_text_set_methods(lua_State *L);
+
+/* Raises the error for what outlived its map call. */
+int mr_stale_error(lua_State *L, const char *what);
+
+/* Pushes the value at path (or the whole, when path is empty) of the JSON in text; nil when there
+ * is none. Raises when text is no JSON or path is malformed; where names the record in the message.
+ */
+void mr_json_push(lua_State *L, struct peri_slice text, struct peri_slice path, const char *where);
+
+#endif
