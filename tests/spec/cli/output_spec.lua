@@ -80,7 +80,7 @@ end)
 describe("suggestions", function()
   local verbs = { "run", "mr", "test", "version", "help", "completion" }
   for word, meant in pairs {
-    rnu = "run", tset = "test", vrsion = "version", compl = "completion", Help = "help", hepl = "help",
+    rnu = "run", tset = "test", tets = "test", compl = "completion", Help = "help", hepl = "help",
   } do
     it(("takes %s for %s"):format(word, meant), function()
       assert.equal(meant, suggest.nearest(word, verbs))
