@@ -6,7 +6,9 @@
  * cannot be yielded across, it comes back every few instructions until that function has returned.
  * Code that stays in C for long asks vm_attention in its loop instead.
  *
- * In a task's state, which has no scheduler, the hook raises once vm->deadline_us has passed. */
+ * Where it cannot yield and time is up (a task's deadline, a cancelled fiber,
+ * VM_UNYIELDABLE_MAX_US) the hook raises at every instruction until the code has been left: no
+ * pcall can go on from that. */
 #ifndef PERI_VM_PREEMPT_H
 #define PERI_VM_PREEMPT_H
 

@@ -35,6 +35,7 @@ struct vm_state {
     uint64_t slice_start_us;           /* when the core last handed out the baton */
     uint64_t deadline_us;              /* of a task's state: when user code is stopped; 0: never */
     const char *deadline_reason;       /* what the error then says; lent */
+    lua_State *closing;                /* coroutine whose __close handlers run, or NULL */
     uint64_t close_until_us;           /* while __close handlers run: when they are abandoned */
     lua_State *hooked;                 /* coroutine whose own hook ours has displaced, or NULL */
     lua_Hook hook;                     /* the displaced hook, its mask and its count */

@@ -1,0 +1,436 @@
+/* perilune.core.fiber: fibers as Lua sees them; lua/perilune/fiber.lua stands in front. */
+#include "vm/fiber.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "box.h"
+#include "vm/preempt.h"
+#include "vm/scheduler.h"
+
+enum { ATOMIC_MAX_US = 1000000 };
+
+static const double seconds_max = 1e10;
+
+static uint64_t to_us(lua_State *L, double seconds, const char *what)
+{
+    if (!(seconds >= 0)) /* NaN as well */
+        luaL_error(L, "%s: a number of seconds, not negative", what);
+    return (uint64_t)(fmin(seconds, seconds_max) * 1e6);
+}
+
+static double to_seconds(uint64_t us)
+{
+    return (double)us / 1e6;
+}
+
+static struct fiber *check_current(lua_State *L, const char *function)
+{
+    fiber_check(L, function);
+    return fiber_current(L);
+}
+
+static void push_handle(lua_State *L, const struct fiber *fiber)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, fiber->scheduler->anchors);
+    lua_rawgeti(L, -1, fiber->anchor);
+    lua_remove(L, -2);
+}
+
+/* ---- spawn ---- */
+
+static uint64_t option_us(lua_State *L, const char *name, uint64_t otherwise_us)
+{
+    int type = lua_getfield(L, 1, name);
+    uint64_t us = otherwise_us;
+    if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1))
+        us = 0;
+    else if (type != LUA_TNIL)
+        us = to_us(L, luaL_checknumber(L, -1), name);
+    lua_pop(L, 1);
+    return us;
+}
+
+static bool option_flag(lua_State *L, const char *name)
+{
+    (void)lua_getfield(L, 1, name);
+    bool flag = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return flag;
+}
+
+/* Reads the table at index 1; the name stays on the stack, at index 2, while it is lent. */
+static void read_options(lua_State *L, struct fiber_options *options)
+{
+    const struct fiber *parent = fiber_current(L);
+    if (parent != NULL && option_flag(L, "inherit")) {
+        options->preemptible = parent->preemptible;
+        options->cpu_deadline_us = parent->cpu_deadline_us;
+    }
+    options->preemptible = options->preemptible || option_flag(L, "preemptible");
+    options->detached = option_flag(L, "detached");
+    options->deadline_us = option_us(L, "deadline", 0);
+    options->cpu_deadline_us = option_us(L, "cpu_deadline", options->cpu_deadline_us);
+    (void)lua_getfield(L, 1, "name");
+    options->name = luaL_optstring(L, -1, NULL);
+    lua_insert(L, 2);
+}
+
+static int l_spawn(lua_State *L)
+{
+    struct fiber_options options = {.cpu_deadline_us = FIBER_CPU_DEADLINE_US};
+    int function_index = 1;
+    luaL_argcheck(L, vm_state_of(L)->scheduler != NULL, 1, "no fibers in this state");
+    if (lua_istable(L, 1)) {
+        luaL_checktype(L, 2, LUA_TFUNCTION);
+        read_options(L, &options);
+        function_index = 3;
+    }
+    luaL_checktype(L, function_index, LUA_TFUNCTION);
+    (void)fiber_spawn(L, &options, lua_gettop(L) - function_index);
+    return 1;
+}
+
+/* ---- join ---- */
+
+static int push_results(lua_State *L, struct fiber *fiber)
+{
+    int count = lua_gettop(fiber->L);
+    luaL_checkstack(L, count + 1, "too many results to join");
+    if (!lua_checkstack(fiber->L, 1))
+        return luaL_error(L, "not enough memory");
+    lua_pushboolean(L, 1);
+    for (int i = 1; i <= count; i++) {
+        lua_pushvalue(fiber->L, i);
+        lua_xmove(fiber->L, L, 1);
+    }
+    return count + 1;
+}
+
+static int push_outcome(lua_State *L, struct fiber *fiber)
+{
+    if (fiber->status == 0)
+        return push_results(L, fiber);
+    lua_pushnil(L);
+    if (fiber->status == PERI_ELUA) {
+        (void)push_results(L, fiber);
+        lua_remove(L, -2); /* the error object alone */
+    } else if (fiber->status == PERI_EDEADLINE) {
+        lua_pushfstring(L, "fiber %s passed its deadline: %s", fiber->name, fiber->reason);
+    } else {
+        lua_pushfstring(L, "fiber %s was cancelled: %s", fiber->name, fiber->reason);
+    }
+    lua_pushstring(L, peri_error_name(fiber->status));
+    return 3;
+}
+
+static void leave_joiners(struct fiber_wait *wait)
+{
+    struct fiber *joiner = container_of(wait, struct fiber, own);
+    struct fiber **link = &joiner->joining->joiners;
+    while (*link != joiner)
+        link = &(*link)->join_next;
+    *link = joiner->join_next;
+    joiner->joining = NULL;
+}
+
+static int wait_for(lua_State *L, struct fiber *target, const char *function, lua_KFunction k)
+{
+    struct fiber *joiner = check_current(L, function);
+    if (joiner == target)
+        return luaL_error(L, "%s: a fiber cannot wait for itself", function);
+    fiber_add_joiner(target, joiner);
+    joiner->own = (struct fiber_wait){.what = function, .on_cancel = leave_joiners};
+    return fiber_suspend(L, &joiner->own, k);
+}
+
+static int join_continue(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    return push_outcome(L, fiber_check_handle(L, 1));
+}
+
+static int l_join(lua_State *L)
+{
+    struct fiber *target = fiber_check_handle(L, 1);
+    target->is_joined = true;
+    if (target->state == FIBER_DONE)
+        return push_outcome(L, target);
+    return wait_for(L, target, "fiber:join", join_continue);
+}
+
+static int no_result(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)L;
+    (void)status;
+    (void)ctx;
+    return 0;
+}
+
+/* Waits for the end of a fiber, whose error stays its own to report. */
+static int l_await(lua_State *L)
+{
+    struct fiber *target = fiber_check_handle(L, 1);
+    if (target->state == FIBER_DONE)
+        return 0;
+    return wait_for(L, target, "fiber.settle", no_result);
+}
+
+/* Says that the result will be asked for, so that an error is not logged as nobody's. */
+static int l_expect(lua_State *L)
+{
+    fiber_check_handle(L, 1)->is_joined = true;
+    return 0;
+}
+
+/* ---- cancel ---- */
+
+static int l_cancel(lua_State *L)
+{
+    struct fiber *target = fiber_check_handle(L, 1);
+    fiber_cancel(target, PERI_ECANCELLED, luaL_optstring(L, 2, "no reason given"));
+    const struct fiber *self = fiber_current(L);
+    if (self != NULL && self->cancel_code != 0 && vm_can_yield(L))
+        return fiber_to_core(L, no_result); /* it was cancelled itself: it does not come back */
+    return 0;
+}
+
+/* ---- questions ---- */
+
+static const char *status_name(const struct fiber *fiber)
+{
+    if (fiber->state == FIBER_DONE) {
+        if (fiber->status == 0)
+            return "done";
+        return fiber->status == PERI_ELUA ? "failed" : "cancelled";
+    }
+    if (fiber->state == FIBER_WAITING)
+        return "waiting";
+    return fiber->state == FIBER_RUNNING ? "running" : "ready";
+}
+
+static int l_name(lua_State *L)
+{
+    lua_pushstring(L, fiber_check_handle(L, 1)->name);
+    return 1;
+}
+
+static int l_id(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)fiber_check_handle(L, 1)->id);
+    return 1;
+}
+
+static int l_status(lua_State *L)
+{
+    lua_pushstring(L, status_name(fiber_check_handle(L, 1)));
+    return 1;
+}
+
+static int l_traceback(lua_State *L)
+{
+    struct fiber *fiber = fiber_check_handle(L, 1);
+    if (fiber->state == FIBER_DONE) {
+        (void)lua_getiuservalue(L, 1, FIBER_TRACEBACK);
+        return 1;
+    }
+    fiber_push_traceback(L, fiber == fiber_current(L) ? L : fiber->L, NULL);
+    return 1;
+}
+
+static void set_number(lua_State *L, const char *name, double number)
+{
+    lua_pushnumber(L, number);
+    lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, uint64_t number)
+{
+    lua_pushinteger(L, (lua_Integer)number);
+    lua_setfield(L, -2, name);
+}
+
+static void set_string(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+static int l_info(lua_State *L)
+{
+    const struct fiber *fiber = fiber_check_handle(L, 1);
+    char where[FIBER_REASON_SIZE];
+    lua_newtable(L);
+    set_integer(L, "id", fiber->id);
+    set_string(L, "name", fiber->name);
+    set_string(L, "status", status_name(fiber));
+    set_number(L, "cpu", to_seconds(fiber->cpu_us));
+    set_integer(L, "switches", fiber->switches);
+    if (fiber->parent != NULL)
+        set_integer(L, "parent", fiber->parent->id);
+    if (fiber->state == FIBER_DONE)
+        return 1;
+    set_number(L, "age", to_seconds(env_now_us(fiber->scheduler->vm->env) - fiber->started_us));
+    fiber_where(fiber, where, sizeof where);
+    set_string(L, "where", where);
+    if (fiber->state == FIBER_WAITING)
+        set_string(L, "waits_for", fiber_doing(fiber));
+    return 1;
+}
+
+static int l_self(lua_State *L)
+{
+    const struct fiber *fiber = fiber_current(L);
+    if (fiber == NULL)
+        lua_pushnil(L);
+    else
+        push_handle(L, fiber);
+    return 1;
+}
+
+static int l_fibers(lua_State *L)
+{
+    const struct fiber_scheduler *s = vm_state_of(L)->scheduler;
+    lua_newtable(L);
+    lua_Integer count = 0;
+    for (const struct fiber *fiber = s != NULL ? s->first : NULL; fiber; fiber = fiber->all_next) {
+        push_handle(L, fiber);
+        lua_rawseti(L, -2, ++count);
+    }
+    return 1;
+}
+
+/* A child of the current fiber that is still at work, or nil. */
+static int l_child(lua_State *L)
+{
+    const struct fiber *fiber = fiber_current(L);
+    if (fiber == NULL || fiber->children == NULL)
+        lua_pushnil(L);
+    else
+        push_handle(L, fiber->children);
+    return 1;
+}
+
+static int l_preemptions(lua_State *L)
+{
+    const struct fiber_scheduler *s = vm_state_of(L)->scheduler;
+    lua_pushinteger(L, s != NULL ? (lua_Integer)s->preemptions : 0);
+    return 1;
+}
+
+/* ---- time and chance ---- */
+
+static int l_yield(lua_State *L)
+{
+    (void)check_current(L, "fiber.yield");
+    return fiber_yield(L, no_result);
+}
+
+static int l_sleep(lua_State *L)
+{
+    double seconds = luaL_checknumber(L, 1);
+    uint64_t delay_us = to_us(L, seconds, "fiber.sleep");
+    struct fiber *fiber = check_current(L, "fiber.sleep");
+    if (delay_us == 0)
+        return fiber_yield(L, no_result);
+    fiber->own = (struct fiber_wait){.what = "fiber.sleep"};
+    return fiber_suspend_until(L, &fiber->own, env_now_us(vm_state_of(L)->env) + delay_us,
+                               no_result);
+}
+
+static int l_now(lua_State *L)
+{
+    lua_pushnumber(L, to_seconds(env_now_us(vm_state_of(L)->env)));
+    return 1;
+}
+
+static int l_wall(lua_State *L)
+{
+    lua_pushnumber(L, (double)env_wall_us(vm_state_of(L)->env) / 1e6);
+    return 1;
+}
+
+/* A number from 0 to limit, each as likely as any other. */
+static uint64_t random_up_to(struct fiber_scheduler *s, uint64_t limit)
+{
+    if (limit == UINT64_MAX)
+        return fiber_random(s);
+    uint64_t count = limit + 1;
+    uint64_t usable = UINT64_MAX - UINT64_MAX % count;
+    uint64_t value = fiber_random(s);
+    while (value >= usable)
+        value = fiber_random(s);
+    return value % count;
+}
+
+static int l_random(lua_State *L)
+{
+    struct fiber_scheduler *s = vm_state_of(L)->scheduler;
+    luaL_argcheck(L, s != NULL, 1, "no fibers in this state");
+    if (lua_gettop(L) == 0) {
+        lua_pushnumber(L, (double)(fiber_random(s) >> 11) * 0x1p-53);
+        return 1;
+    }
+    bool is_range = lua_gettop(L) >= 2;
+    lua_Integer low = is_range ? luaL_checkinteger(L, 1) : 1;
+    lua_Integer high = luaL_checkinteger(L, is_range ? 2 : 1);
+    luaL_argcheck(L, low <= high, is_range ? 2 : 1, "interval is empty");
+    uint64_t offset = random_up_to(s, (uint64_t)high - (uint64_t)low);
+    lua_pushinteger(L, (lua_Integer)((uint64_t)low + offset));
+    return 1;
+}
+
+/* ---- atomic ---- */
+
+static int atomic_finish(lua_State *L, int status, lua_KContext ctx)
+{
+    fiber_current(L)->atomic_until_us = (uint64_t)ctx;
+    if (status != LUA_OK && status != LUA_YIELD)
+        return lua_error(L);
+    return lua_gettop(L);
+}
+
+static int l_atomic(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    struct fiber *fiber = check_current(L, "fiber.atomic");
+    uint64_t outer_us = fiber->atomic_until_us;
+    if (outer_us == 0)
+        fiber->atomic_until_us = env_now_us(vm_state_of(L)->env) + ATOMIC_MAX_US;
+    int status =
+        lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, (lua_KContext)outer_us, atomic_finish);
+    return atomic_finish(L, status, (lua_KContext)outer_us);
+}
+
+int luaopen_perilune_fiber(lua_State *L);
+
+int luaopen_perilune_fiber(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"join", l_join},     {"cancel", l_cancel},       {"name", l_name}, {"id", l_id},
+        {"status", l_status}, {"traceback", l_traceback}, {"info", l_info}, {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {
+        {"spawn", l_spawn},
+        {"await", l_await},
+        {"expect", l_expect},
+        {"self", l_self},
+        {"child", l_child},
+        {"fibers", l_fibers},
+        {"preemptions", l_preemptions},
+        {"yield", l_yield},
+        {"sleep", l_sleep},
+        {"now", l_now},
+        {"wall", l_wall},
+        {"random", l_random},
+        {"atomic", l_atomic},
+        {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    luaL_getmetatable(L, FIBER_METATABLE);
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    return 1;
+}

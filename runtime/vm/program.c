@@ -1,0 +1,109 @@
+#include "vm/program.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vm/preempt.h"
+#include "vm/scheduler.h"
+
+static int never_continued(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    return luaL_error(L, "the program has ended");
+}
+
+/* Ends the program; does not return to Lua, where that is possible. */
+static int leave(lua_State *L, int status)
+{
+    struct vm_state *vm = vm_state_of(L);
+    fiber_scheduler_exit(vm, status);
+    if (fiber_current(L) != NULL && vm_can_yield(L))
+        return fiber_to_core(L, never_continued);
+    vm->attention = 1; /* as soon as the function that cannot yield has been left */
+    return luaL_error(L, "the program ends");
+}
+
+static int l_exit(lua_State *L)
+{
+    int status;
+    if (lua_isboolean(L, 1))
+        status = lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE;
+    else
+        status = (int)luaL_optinteger(L, 1, EXIT_SUCCESS) & 0xff;
+    return leave(L, status);
+}
+
+static int check_output(lua_State *L, int error)
+{
+    if (error == EPIPE)
+        return leave(L, VM_EXIT_PIPE);
+    return luaL_error(L, "cannot write to standard output: %s", strerror(error));
+}
+
+static int l_print(lua_State *L)
+{
+    int count = lua_gettop(L);
+    bool is_written = true;
+    for (int i = 1; i <= count; i++) {
+        size_t size;
+        const char *text = luaL_tolstring(L, i, &size);
+        if (i > 1)
+            is_written = fputc('\t', stdout) != EOF && is_written;
+        is_written = fwrite(text, 1, size, stdout) == size && is_written;
+        lua_pop(L, 1);
+    }
+    is_written = fputc('\n', stdout) != EOF && is_written;
+    return is_written ? 0 : check_output(L, errno);
+}
+
+/* Upvalue 1 is the function of the standard library. */
+static int l_write(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    if (lua_isnil(L, 1) && lua_tointeger(L, 3) == EPIPE && ferror(stdout))
+        return leave(L, VM_EXIT_PIPE);
+    return lua_gettop(L);
+}
+
+/* Wraps the function "write" of the table on top. */
+static void wrap_write(lua_State *L)
+{
+    lua_getfield(L, -1, "write");
+    lua_pushcclosure(L, l_write, 1);
+    lua_setfield(L, -2, "write");
+}
+
+void vm_program_open(lua_State *L)
+{
+    lua_pushcfunction(L, l_print);
+    lua_setglobal(L, "print");
+    lua_getglobal(L, LUA_OSLIBNAME);
+    lua_pushcfunction(L, l_exit);
+    lua_setfield(L, -2, "exit");
+    lua_getglobal(L, LUA_IOLIBNAME);
+    wrap_write(L);
+    luaL_getmetatable(L, LUA_FILEHANDLE);
+    lua_getfield(L, -1, "__index");
+    wrap_write(L);
+    lua_pop(L, 4);
+}
+
+void vm_program_report_error(struct vm_state *vm)
+{
+    lua_State *L = vm->L;
+    (void)lua_getiuservalue(L, -1, FIBER_TRACEBACK);
+    const char *text = lua_isstring(L, -1) ? lua_tostring(L, -1) : "not enough memory";
+    struct env_file *file = env_file_stderr(vm->env);
+    (void)fflush(stdout);
+    (void)env_file_write(file, "perilune: ", strlen("perilune: "), NULL);
+    (void)env_file_write(file, text, strlen(text), NULL);
+    (void)env_file_write(file, "\n", 1, NULL);
+    lua_pop(L, 1);
+}

@@ -1,0 +1,24 @@
+/* program.h - what a script sees of its process: os.exit, print and io.write in a state with
+ * fibers.
+ *
+ * os.exit unwinds: it ends the loop and closes the state. Standard output that nobody reads any
+ * more ends the program without a word, as SIGPIPE ends others; any other failed print is an error.
+ */
+#ifndef PERI_VM_PROGRAM_H
+#define PERI_VM_PROGRAM_H
+
+#include <lua.h>
+
+#include "vm/fiber.h"
+#include "vm/state.h"
+
+enum { VM_EXIT_PIPE = 141 }; /* what a shell reports for a process that SIGPIPE ended */
+
+/* Replaces print, os.exit, io.write and the write method of files. Raises. */
+void vm_program_open(lua_State *L);
+
+/* Writes "perilune: MESSAGE" and the traceback of the failed fiber, whose handle is on top of
+ * vm->L, to standard error. */
+void vm_program_report_error(struct vm_state *vm);
+
+#endif
