@@ -121,6 +121,29 @@ int mr_class_compile(struct mr_class *out, struct peri_slice set, struct peri_er
     return 0;
 }
 
+/* ---- words ---- */
+
+enum { BLOCK_SIZE = 64 };
+
+void mr_words_load(struct mr_words *words)
+{
+    const unsigned char *member = words->word->member;
+    const unsigned char *bytes = (const unsigned char *)words->next;
+    size_t left = (size_t)(words->end - words->next);
+    size_t size = left < BLOCK_SIZE ? left : BLOCK_SIZE;
+    uint64_t mask = 0;
+    if (size == BLOCK_SIZE)
+        for (size_t i = 0; i < BLOCK_SIZE; i++)
+            mask |= (uint64_t)member[bytes[i]] << i;
+    else
+        for (size_t i = 0; i < size; i++)
+            mask |= (uint64_t)member[bytes[i]] << i;
+    words->edges = mask ^ (mask << 1 | words->was_word);
+    words->was_word = mask >> (BLOCK_SIZE - 1);
+    words->block = words->next;
+    words->next += size;
+}
+
 /* ---- pieces ---- */
 
 size_t mr_find(struct peri_slice text, struct peri_slice needle, size_t from)

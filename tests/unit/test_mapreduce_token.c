@@ -74,6 +74,37 @@ static void test_words(void **state)
     assert_false(mr_word_find(slice("a b"), &mr_class_letters, 3, &word));
 }
 
+/* Against a walk byte by byte, with words across and at the edges of blocks. */
+static void test_words_of_any_text(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+    for (int round = 0; round < 3000; round++) {
+        char text[300];
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        size_t size = (size_t)(seed >> 33) % (round % 2 == 0 ? 300 : 70), at = 0;
+        unsigned gap = 2 + (unsigned)(seed >> 60) * 4;
+        for (size_t i = 0; i < size; i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            text[i] = (seed >> 33) % gap == 0 ? ' ' : 'a';
+        }
+        struct mr_words words = mr_words_of(peri_slice_of(text, size), &mr_class_letters);
+        struct peri_slice word;
+        while (mr_words_next(&words, &word)) {
+            while (text[at] == ' ')
+                at++;
+            assert_ptr_equal(word.data, text + at);
+            size_t start = at;
+            while (at < size && text[at] != ' ')
+                at++;
+            assert_int_equal(word.size, at - start);
+        }
+        while (at < size)
+            assert_int_equal(text[at++], ' ');
+        assert_false(mr_words_next(&words, &word));
+    }
+}
+
 static void test_pieces(void **state)
 {
     (void)state;
@@ -201,9 +232,9 @@ static void test_lower(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sets_are_those_of_lua),
-                                       cmocka_unit_test(test_words), cmocka_unit_test(test_pieces),
-                                       cmocka_unit_test(test_numbers_are_those_of_lua),
-                                       cmocka_unit_test(test_lower)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sets_are_those_of_lua),    cmocka_unit_test(test_words),
+        cmocka_unit_test(test_words_of_any_text),        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_numbers_are_those_of_lua), cmocka_unit_test(test_lower)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
