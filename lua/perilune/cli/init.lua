@@ -145,7 +145,7 @@ return function(argv)
   end
   local is_debugging = os.getenv "PERILUNE_LOG_LEVEL" == "debug"
   return output.fail {
-    what = "internal error", why = exit_code, code = "EINTERNAL",
+    what = "internal error", why = exit_code:match "^[^\n]*", code = "EINTERNAL",
     hint = not is_debugging and "run it again with PERILUNE_LOG_LEVEL=debug to see where" or nil,
     detail = is_debugging and trace or nil,
   }

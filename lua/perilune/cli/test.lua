@@ -52,14 +52,18 @@ end
 local Exit = {}
 Exit.__index = Exit
 Exit.__tostring = function(exit)
-  return ("os.exit(%d) was called"):format(exit.code)
+  return ("%s: os.exit(%d) was called"):format(exit.where, exit.code)
 end
 
 local function raise_exit(code)
   if code == nil or code == true then
     code = 0
   end
-  return error(setmetatable({ code = code == false and 1 or math.tointeger(code) or 1 }, Exit), 0)
+  local caller = debug.getinfo(2, "Sl")
+  error(setmetatable({
+    code = code == false and 1 or math.tointeger(code) or 1,
+    where = ("%s:%d"):format(caller.short_src, caller.currentline),
+  }, Exit), 0)
 end
 
 -- Runs a test in a fiber with a deadline, and restores busted's notion of where it is after one.
@@ -79,7 +83,8 @@ local function run_limited(busted, timeout, safe, descriptor, run, element)
     busted.context.pop()
   end
   return safe(descriptor, function()
-    busted.fail(("gave up after %g s: %s"):format(timeout, why), 0)
+    local where = element.trace
+    busted.fail(("%s:%d: gave up after %g s: %s"):format(where.short_src, where.currentline, timeout, why), 0)
   end, element)
 end
 

@@ -1,0 +1,101 @@
+package.path = "tests/spec/cli/?.lua;" .. package.path
+local cli = require "perilune_binary"
+local fs = require "perilune.fs"
+
+describe("perilune test", function()
+  local folder
+
+  before_each(function()
+    folder = assert(fs.tempdir())
+  end)
+
+  after_each(function()
+    assert(fs.remove(folder, { recursive = true }))
+  end)
+
+  -- Runs a spec of its own in TAP; returns the lines "ok ..." and "not ok ...", and everything.
+  local function run(source, arguments)
+    assert(fs.write(folder .. "/a_spec.lua", source))
+    local command = { "test" }
+    table.move(arguments or {}, 1, #(arguments or {}), 2, command)
+    table.move({ "-o", "TAP", folder }, 1, 3, #command + 1, command)
+    local result = cli.run(command)
+    local verdicts = {}
+    for line in result.stdout:gmatch "[^\n]+" do
+      verdicts[#verdicts + 1] = line:match "^n?o?t? ?ok .*"
+    end
+    return verdicts, result
+  end
+
+  it("lets tests sleep, spawn and wait everywhere", function()
+    local verdicts, result = run [[
+      local perilune = require "perilune"
+      perilune.sleep(0.001)
+      describe("a", function()
+        local n
+        setup(function() perilune.sleep(0.001) n = 1 end)
+        before_each(function() perilune.sleep(0.001) n = n + 1 end)
+        after_each(function() perilune.sleep(0.001) end)
+        it("sleeps", function() perilune.sleep(0.001) assert.equal(2, n) end)
+        it("joins", function()
+          local ok, value = perilune.spawn(function() perilune.sleep(0.001) return n end):join()
+          assert.is_true(ok)
+          assert.equal(3, value)
+        end)
+      end)]]
+    assert.same({ "ok 1 - a sleeps", "ok 2 - a joins" }, verdicts)
+    assert.equal(0, result.status)
+  end)
+
+  it("names a test that waits or spins too long, and goes on", function()
+    local verdicts, result = run([[
+      local perilune = require "perilune"
+      it("waits", function() perilune.channel(0):recv() end)
+      it("spins", function() while true do pcall(function() while true do end end) end end)
+      it("sleeps in a coroutine", function()
+        coroutine.wrap(function() perilune.sleep(60) end)()
+      end)
+      it("is fine", function() perilune.sleep(0.001) end)]], { "--timeout", "200ms" })
+    assert.same({
+      "not ok 1 - waits", "not ok 2 - spins", "not ok 3 - sleeps in a coroutine", "ok 4 - is fine",
+    }, verdicts)
+    assert.matches("a_spec.lua:2: gave up after 0.2 s", result.stdout, 1, true)
+    assert.equal(1, result.status)
+  end)
+
+  it("keeps the place of a failure and of an error", function()
+    local _, result = run [[
+      it("fails", function()
+        assert.equal(1, 2)
+      end)
+      it("raises", function()
+        local t
+        t.x = 1
+      end)]]
+    assert.matches("a_spec.lua:2: Expected objects to be equal", result.stdout, 1, true)
+    assert.matches("a_spec.lua:6: attempt to index a nil value", result.stdout, 1, true)
+    assert.equal(1, result.status)
+  end)
+
+  it("takes os.exit for a failed test", function()
+    local verdicts, result = run [[
+      it("exits", function() os.exit(0) end)
+      it("goes on", function() end)]]
+    assert.same({ "not ok 1 - exits", "ok 2 - goes on" }, verdicts)
+    assert.matches("a_spec.lua:1: os.exit(0) was called", result.stdout, 1, true)
+    assert.equal(1, result.status)
+  end)
+
+  it("passes busted's own options on", function()
+    local verdicts = run("it('one', function() end) it('two', function() end)", { "--filter=two" })
+    assert.same({ "ok 1 - two" }, verdicts)
+    local result = cli.run { "test", "--list", folder }
+    assert.matches("a_spec.lua:1: one", result.stdout, 1, true)
+    assert.equal(0, result.status)
+  end)
+
+  it("fails when there is nothing to run", function()
+    assert.equal(1, cli.run({ "test", folder }).status)
+    assert.equal(1, cli.run({ "test", folder .. "/none_spec.lua" }).status)
+  end)
+end)
