@@ -40,7 +40,7 @@ void mr_records_retire(struct mr_records *pool);
  * bytes are lent until the record is stale or the slice's iterator moves on. */
 bool mr_record_slice(lua_State *L, int index, struct peri_slice *out);
 
-/* Opens perilune.mapreduce.text: the record methods as functions that take strings as well. */
-int luaopen_perilune_mapreduce_text(lua_State *L);
+/* Opens perilune.mr_text: the record methods as functions that take strings as well. */
+int luaopen_perilune_mr_text(lua_State *L);
 
 #endif

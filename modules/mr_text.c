@@ -10,6 +10,7 @@
 #include "mapreduce/csv.h"
 #include "mapreduce/token.h"
 #include "mr_record.h"
+#include "mr_scan.h"
 
 enum { CLASSES_MAX = 64 }; /* compiled sets that are kept; more are compiled again each time */
 
@@ -59,11 +60,6 @@ static const struct mr_input *input_of(const struct mr_text *text)
     return text->is_record ? text->box->record.input : NULL;
 }
 
-static void push_slice(lua_State *L, struct peri_slice bytes)
-{
-    lua_pushlstring(L, bytes.size == 0 ? "" : bytes.data, bytes.size);
-}
-
 static struct peri_slice check_bytes(lua_State *L, int arg)
 {
     size_t size;
@@ -76,7 +72,7 @@ static struct peri_slice check_bytes(lua_State *L, int arg)
 /* Pushes the userdata of a set, compiled once, and returns it. */
 static const struct mr_class *push_class(lua_State *L, struct peri_slice set)
 {
-    push_slice(L, set);
+    mr_push_slice(L, set);
     lua_pushvalue(L, -1);
     if (lua_rawget(L, lua_upvalueindex(MR_UP_CLASSES)) == LUA_TUSERDATA) {
         lua_remove(L, -2);
@@ -102,171 +98,34 @@ static const struct mr_class *push_class(lua_State *L, struct peri_slice set)
     return class;
 }
 
-/* ---- cursors: words, pieces or CSV fields one after the other ---- */
-
-enum cursor_kind { CURSOR_WORDS, CURSOR_PIECES, CURSOR_CSV };
-
-struct cursor {
-    enum cursor_kind kind;
-    union {
-        struct mr_words words;
-        struct mr_pieces pieces;
-        struct mr_csv_fields csv;
-    } of;
-};
-
-static bool cursor_next(struct cursor *cursor, struct mr_csv_field *field)
-{
-    field->has_quotes = false;
-    switch (cursor->kind) {
-    case CURSOR_WORDS:
-        return mr_words_next(&cursor->of.words, &field->raw);
-    case CURSOR_PIECES:
-        return mr_pieces_next(&cursor->of.pieces, &field->raw);
-    case CURSOR_CSV:
-        return mr_csv_fields_next(&cursor->of.csv, field);
-    }
-    return false;
-}
+/* ---- fields ---- */
 
 /* A cursor over the fields of text, and pushes what it borrows. The separator is the argument, or
  * the input's (CSV, or TAB for tsv), or blanks. */
-static struct cursor check_fields(lua_State *L, const struct mr_text *text, int arg)
+static struct mr_cursor check_fields(lua_State *L, const struct mr_text *text, int arg)
 {
     const struct mr_input *input = input_of(text);
-    struct cursor cursor = {.kind = CURSOR_PIECES};
+    struct mr_cursor cursor = {.kind = MR_CURSOR_PIECES};
     if (!lua_isnoneornil(L, arg)) {
         struct peri_slice separator = check_bytes(L, arg);
         luaL_argcheck(L, separator.size > 0, arg, "separator is empty");
         cursor.of.pieces = mr_pieces_of(text->bytes, separator);
         lua_pushvalue(L, arg);
     } else if (input != NULL && input->format == MR_FORMAT_CSV) {
-        cursor.kind = CURSOR_CSV;
+        cursor.kind = MR_CURSOR_CSV;
         cursor.of.csv = mr_csv_fields_of(text->bytes, input->separator);
         lua_pushnil(L);
     } else if (input != NULL && input->format == MR_FORMAT_TSV) {
         cursor.of.pieces = mr_pieces_of(text->bytes, peri_slice_of("\t", 1));
         lua_pushnil(L);
     } else {
-        cursor.kind = CURSOR_WORDS;
+        cursor.kind = MR_CURSOR_WORDS;
         cursor.of.words = mr_words_of(text->bytes, push_class(L, peri_slice_of("%S", 2)));
     }
     return cursor;
 }
 
-static void push_field(lua_State *L, const struct mr_csv_field *field)
-{
-    if (!field->has_quotes) {
-        push_slice(L, field->raw);
-        return;
-    }
-    luaL_Buffer buffer;
-    char *out = luaL_buffinitsize(L, &buffer, field->raw.size);
-    luaL_pushresultsize(&buffer, mr_csv_unquote(field->raw, out));
-}
-
 /* ---- iterators ---- */
-
-/* An iterator's userdata: the upvalue of its closure. User values keep what it borrows. */
-struct mr_scan {
-    struct cursor cursor;
-    struct mr_record_box *box; /* NULL over a string */
-    uint64_t generation;
-    struct mr_slice_box *slice; /* gives slices: this one, again and again; NULL gives strings */
-    bool is_busy;
-};
-
-enum { SCAN_BORROWED = 1, SCAN_TEXT, SCAN_SLICE, SCAN_VALUES = SCAN_SLICE };
-
-static int scan_next(lua_State *L)
-{
-    struct mr_scan *scan = lua_touserdata(L, lua_upvalueindex(1));
-    if (scan->box != NULL && scan->box->generation != scan->generation)
-        return mr_stale_error(L, "iterator");
-    struct mr_csv_field field;
-    if (!cursor_next(&scan->cursor, &field)) {
-        scan->is_busy = false;
-        return 0;
-    }
-    if (scan->slice == NULL) {
-        push_field(L, &field);
-        return 1;
-    }
-    scan->slice->bytes = field.raw;
-    lua_getiuservalue(L, lua_upvalueindex(1), SCAN_SLICE);
-    return 1;
-}
-
-static struct mr_scan *new_scan(lua_State *L)
-{
-    struct mr_scan *scan = lua_newuserdatauv(L, sizeof *scan, SCAN_VALUES);
-    *scan = (struct mr_scan){0};
-    lua_pushvalue(L, 1); /* what lends the bytes stays */
-    lua_setiuservalue(L, -2, SCAN_TEXT);
-    lua_pushcclosure(L, scan_next, 1);
-    return scan;
-}
-
-/* Pushes an iterator's closure and returns its userdata: the record's own when that is free, so
- * that a loop over each record allocates nothing. */
-static struct mr_scan *push_scan(lua_State *L, const struct mr_text *text)
-{
-    struct mr_record_box *box = text->box;
-    if (!text->is_record)
-        return new_scan(L);
-    if (box->scan == NULL) {
-        struct mr_scan *scan = new_scan(L);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, MR_RECORD_ITERATOR);
-        box->scan = scan;
-        return scan;
-    }
-    if (box->scan->is_busy && box->scan->generation == box->generation)
-        return new_scan(L);
-    lua_getiuservalue(L, 1, MR_RECORD_ITERATOR);
-    return box->scan;
-}
-
-/* Keeps the value at `index` as user value n of the iterator whose closure is at the top. */
-static void keep(lua_State *L, int index, int n)
-{
-    lua_getupvalue(L, -1, 1);
-    lua_pushvalue(L, index);
-    lua_setiuservalue(L, -2, n);
-    lua_pop(L, 1);
-}
-
-static void add_slice(lua_State *L, struct mr_scan *scan)
-{
-    struct mr_slice_box *slice = lua_newuserdatauv(L, sizeof *slice, 1);
-    *slice = (struct mr_slice_box){.box = scan->box, .generation = scan->generation};
-    lua_pushvalue(L, lua_upvalueindex(MR_UP_SLICE));
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, 1);
-    lua_insert(L, -2);
-    keep(L, lua_gettop(L) - 1, SCAN_SLICE);
-    lua_remove(L, -2);
-    scan->slice = slice;
-}
-
-/* Returns the iterator over cursor; what the cursor borrows is at the top, or nil. */
-static int return_scan(lua_State *L, const struct mr_text *text, struct cursor cursor,
-                       bool gives_slices)
-{
-    int borrowed = lua_gettop(L);
-    struct mr_scan *scan = push_scan(L, text);
-    scan->is_busy = true;
-    scan->cursor = cursor;
-    scan->box = text->box;
-    scan->generation = text->generation;
-    scan->slice = NULL;
-    if (!lua_isnil(L, borrowed))
-        keep(L, borrowed, SCAN_BORROWED);
-    if (gives_slices)
-        add_slice(L, scan);
-    return 1;
-}
 
 static int iterate_words(lua_State *L, bool gives_slices)
 {
@@ -276,8 +135,8 @@ static int iterate_words(lua_State *L, bool gives_slices)
         lua_pushnil(L);
     else
         word = push_class(L, check_bytes(L, 2));
-    struct cursor cursor = {.kind = CURSOR_WORDS, .of.words = mr_words_of(text.bytes, word)};
-    return return_scan(L, &text, cursor, gives_slices);
+    struct mr_cursor cursor = {.kind = MR_CURSOR_WORDS, .of.words = mr_words_of(text.bytes, word)};
+    return mr_scan_return(L, &text, cursor, gives_slices);
 }
 
 static int l_words(lua_State *L)
@@ -293,11 +152,9 @@ static int l_slices(lua_State *L)
 static int l_split(lua_State *L)
 {
     struct mr_text text = check_text(L);
-    struct cursor cursor = check_fields(L, &text, 2);
-    return return_scan(L, &text, cursor, false);
+    struct mr_cursor cursor = check_fields(L, &text, 2);
+    return mr_scan_return(L, &text, cursor, false);
 }
-
-/* ---- fields ---- */
 
 static lua_Integer column_of(lua_State *L, const struct mr_text *text, int arg)
 {
@@ -324,8 +181,8 @@ static lua_Integer check_column(lua_State *L, const struct mr_text *text, int ar
 static bool find_field(lua_State *L, const struct mr_text *text, lua_Integer n, int separator,
                        struct mr_csv_field *field)
 {
-    struct cursor cursor = check_fields(L, text, separator);
-    while (cursor_next(&cursor, field))
+    struct mr_cursor cursor = check_fields(L, text, separator);
+    while (mr_cursor_next(&cursor, field))
         if (--n == 0)
             return true;
     return false;
@@ -337,7 +194,7 @@ static int l_field(lua_State *L)
     struct mr_csv_field field;
     if (!find_field(L, &text, check_column(L, &text, 2), 3, &field))
         return 0;
-    push_field(L, &field);
+    mr_push_field(L, &field);
     return 1;
 }
 
@@ -347,7 +204,7 @@ static void set_results(lua_State *L, const struct mr_csv_field *field, lua_Inte
 {
     for (int i = 0; i < count; i++) {
         if (lua_tointeger(L, 3 + i) == n) {
-            push_field(L, field);
+            mr_push_field(L, field);
             lua_replace(L, first + i);
         }
     }
@@ -366,11 +223,11 @@ static int l_fields(lua_State *L)
         lua_replace(L, 3 + i);
         last = n > last ? n : last;
     }
-    struct cursor cursor = check_fields(L, &text, 2);
+    struct mr_cursor cursor = check_fields(L, &text, 2);
     int first = lua_gettop(L) + 1;
     lua_settop(L, first + count - 1);
     struct mr_csv_field field;
-    for (lua_Integer n = 1; n <= last && cursor_next(&cursor, &field); n++)
+    for (lua_Integer n = 1; n <= last && mr_cursor_next(&cursor, &field); n++)
         set_results(L, &field, n, count, first);
     return count;
 }
@@ -397,7 +254,7 @@ static int l_num(lua_State *L)
         return 0;
     if (!field.has_quotes)
         return push_number(L, field.raw);
-    push_field(L, &field);
+    mr_push_field(L, &field);
     return push_number(L, check_bytes(L, -1));
 }
 
@@ -405,7 +262,7 @@ static int l_num(lua_State *L)
 
 static int l_str(lua_State *L)
 {
-    push_slice(L, check_text(L).bytes);
+    mr_push_slice(L, check_text(L).bytes);
     return 1;
 }
 
@@ -429,7 +286,7 @@ static struct peri_slice check_range(lua_State *L, struct peri_slice bytes, lua_
 
 static int l_sub(lua_State *L)
 {
-    push_slice(L, check_range(L, check_text(L).bytes, 1, -1));
+    mr_push_slice(L, check_range(L, check_text(L).bytes, 1, -1));
     return 1;
 }
 
@@ -492,13 +349,13 @@ static int l_key(lua_State *L)
     const struct mr_record *record = check_record(L);
     if (!record->has_key)
         return 0;
-    push_slice(L, record->key);
+    mr_push_slice(L, record->key);
     return 1;
 }
 
 static int l_value(lua_State *L)
 {
-    push_slice(L, check_record(L)->value);
+    mr_push_slice(L, check_record(L)->value);
     return 1;
 }
 
@@ -527,7 +384,7 @@ void mr_text_set_methods(lua_State *L)
     luaL_setfuncs(L, methods, MR_UP_COUNT);
 }
 
-int luaopen_perilune_mapreduce_text(lua_State *L)
+int luaopen_perilune_mr_text(lua_State *L)
 {
     mr_record_push_types(L);
     lua_newtable(L);

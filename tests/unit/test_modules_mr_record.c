@@ -23,7 +23,7 @@ static int setup(void **state)
     luaL_openlibs(L);
     mr_records_create(L);
     lua_setglobal(L, "pool");
-    luaL_requiref(L, "text", luaopen_perilune_mapreduce_text, 1);
+    luaL_requiref(L, "text", luaopen_perilune_mr_text, 1);
     luaL_dostring(L, "function fails(why, f, ...) local ok, err = pcall(f, ...)"
                      " assert(not ok, 'no error')"
                      " assert(err:find(why, 1, true), err) end "
@@ -229,7 +229,8 @@ static void test_loops_over_records_do_not_allocate(void **state)
 {
     lua_State *L = *state;
     static const char chunk[] =
-        "local r = ... for w in r:words() do end for w in r:split(' ') do end";
+        "local r = ... for w in r:words() do end for w in r:split(' ') do end"
+        " for w in r:slices() do end";
     for (int i = 0; i < 20; i++)
         run(L, "a b c", &lines, chunk);
     lua_getglobal(L, "pool");

@@ -1,0 +1,30 @@
+--- What records can do, as functions that take strings as well: helpers written with them work on a
+--- record, on a slice of one and on any string.
+---
+---     local text = require "perilune.mapreduce.text"
+---     text.field("a b c", 2)            --> "b", as rec:field(2)
+---     for word in text.words(line) do ... end
+---
+--- words, slices    runs of letters, or of a set like "%w_"; a slice is one userdata, used again and again
+--- split            pieces, empty ones too; without a separator CSV fields, TSV columns or non-blanks
+--- field, fields    the n-th piece or a named CSV column; several in one pass, nil where there is none
+--- num              the text or its n-th piece as a decimal number, nil when it is none
+--- json             the value at a path like "a.b[0].c" (from 0); raises when the text is no JSON
+--- sub, bytes, find, lower, str, len    as in Lua's string library; find knows no patterns
+---
+---@alias perilune.text string|userdata
+---@class perilune.mapreduce.text
+---@field words fun(text: perilune.text, set?: string): fun(): string|nil
+---@field slices fun(text: perilune.text, set?: string): fun(): userdata|nil
+---@field split fun(text: perilune.text, separator?: string): fun(): string|nil
+---@field field fun(text: perilune.text, n: integer|string, separator?: string): string|nil
+---@field fields fun(text: perilune.text, separator: string|nil, ...: integer|string): ...
+---@field num fun(text: perilune.text, n?: integer|string, separator?: string): number|nil
+---@field json fun(text: perilune.text, path?: string): any
+---@field str fun(text: perilune.text): string
+---@field len fun(text: perilune.text): integer
+---@field sub fun(text: perilune.text, i?: integer, j?: integer): string
+---@field bytes fun(text: perilune.text, i?: integer, j?: integer): ...
+---@field find fun(text: perilune.text, plain: string, init?: integer): integer|nil, integer|nil
+---@field lower fun(text: perilune.text): string
+return require "perilune.mr_text"
