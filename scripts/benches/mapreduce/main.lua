@@ -63,17 +63,13 @@ local function same_counts()
   end
 end
 
-local function words_of(name)
-  return function(what)
+local function word_count(name, path)
+  local size, check, rows = Bench.size_of(path), same_counts(), {}
+  local function named(what)
     return name .. ": " .. what
   end
-end
-
-local function word_count(name, path)
-  local size, check, row_name = Bench.size_of(path), same_counts(), words_of(name)
-  local rows = {}
   local function add(what, needs, command, more)
-    local row = { name = row_name(what), needs = needs, command = command, size = size }
+    local row = { name = named(what), needs = needs, command = command, size = size }
     row.check = check "out"
     for field, value in pairs(more or {}) do
       row[field] = value
@@ -82,8 +78,8 @@ local function word_count(name, path)
   end
   local count = "END { for (w in n) print w, n[w] }"
   add("C hash table", "cc", "./wordcount " .. path)
-  add("mawk", "mawk",
-    ([[mawk -F '[^A-Za-z]+' '{ for (i = 1; i <= NF; i++) if ($i != "") n[$i]++ } %s' %s]]):format(count, path))
+  add("mawk", "mawk", ([[mawk -F '[^A-Za-z]+' '{ for (i = 1; i <= NF; i++) if ($i != "") n[$i]++ } %s' %s]])
+    :format(count, path))
   add("mawk, a word a record", "mawk",
     ([[mawk 'BEGIN { RS = "[^A-Za-z]+" } $0 != "" { n[$0]++ } %s' %s]]):format(count, path))
   add("tr | sort | uniq -c", "sort",
@@ -107,15 +103,17 @@ local function word_count(name, path)
   end
   bench:section(("Word count, %.0f MB: %s"):format(size / 1e6, name), rows)
 
-  local one, two = row_name "perilune %s, 1 workers", row_name "perilune %s, 2 workers"
-  bench:ratio(row_name "gmatch in map / Lua script", one:format "gmatch", row_name "Lua script", 1.0)
-  bench:ratio(row_name "rec:words() / mawk", one:format "words", row_name "mawk", 1.8)
-  bench:ratio(row_name "rec:words() / mawk, a word a record", one:format "words", row_name "mawk, a word a record")
-  bench:ratio(row_name "out:words / C hash table", one:format "bulk", row_name "C hash table", 0.6)
+  local one, two = named "perilune %s, 1 workers", named "perilune %s, 2 workers"
+  bench:ratio(named "gmatch in map / Lua script", one:format "gmatch", named "Lua script", 1.0)
+  bench:ratio(named "rec:words() / mawk", one:format "words", named "mawk", 1.8)
+  bench:ratio(named "rec:words() / mawk, a word a record", one:format "words",
+    named "mawk, a word a record")
+  bench:ratio(named "out:words / C hash table", one:format "bulk", named "C hash table", 0.6)
   for _, job in ipairs { "gmatch", "words", "bulk" } do
-    bench:ratio(row_name(job .. ", two workers / one"), two:format(job), one:format(job), 1.8)
+    bench:ratio(named(job .. ", two workers / one"), two:format(job), one:format(job), 1.8)
   end
-  bench:ratio(row_name "rec:words(), two workers / DuckDB", two:format "words", row_name "DuckDB, 2 threads", 2.0)
+  bench:ratio(named "rec:words(), two workers / DuckDB", two:format "words",
+    named "DuckDB, 2 threads", 2.0)
 end
 
 local function grep(path)
