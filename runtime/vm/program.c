@@ -24,7 +24,9 @@ static int leave(lua_State *L, int status)
     fiber_scheduler_exit(vm, status);
     if (fiber_current(L) != NULL && vm_can_yield(L))
         return fiber_to_core(L, never_continued);
-    vm->attention = 1; /* as soon as the function that cannot yield has been left */
+    vm->attention = 1; /* no pcall can go on from here */
+    if (vm->running != NULL)
+        vm_preempt_arm(vm, vm->running);
     return luaL_error(L, "the program ends");
 }
 

@@ -50,13 +50,14 @@ static void start_turning(struct fiber_scheduler *s)
 
 void fiber_make_ready(struct fiber *fiber)
 {
+    struct fiber_scheduler *s = fiber->scheduler;
     fiber->state = FIBER_READY;
-    enqueue(&fiber->scheduler->ready, fiber);
-    start_turning(fiber->scheduler);
+    enqueue(fiber->preemptible ? &s->background : &s->ready, fiber);
+    start_turning(s);
 }
 
-/* An interrupted default fiber goes on first. Ready fibers come before parked ones, but when they
- * used up a whole slice, one parked fiber gets the next. */
+/* An interrupted default fiber goes on first. Default fibers come before preemptible ones, but when
+ * they used up a whole slice, one preemptible fiber gets the next. */
 static struct fiber *take_next(struct fiber_scheduler *s)
 {
     struct fiber *fiber = s->baton;
@@ -103,12 +104,10 @@ static void on_interrupted(struct fiber_scheduler *s, struct fiber *fiber)
     if ((fiber->cpu_deadline_us != 0 && fiber->busy_us >= fiber->cpu_deadline_us) ||
         (!fiber->was_named && !fiber->preemptible && fiber->busy_us >= BATON_WARN_US))
         check_baton(fiber);
-    if (fiber->preemptible && s->now_us >= fiber->atomic_until_us) {
-        fiber->state = FIBER_PARKED;
-        enqueue(&s->background, fiber);
-    } else {
+    if (fiber->preemptible && s->now_us >= fiber->atomic_until_us)
+        fiber_make_ready(fiber);
+    else
         s->baton = fiber;
-    }
 }
 
 static void account(struct fiber_scheduler *s, struct fiber *fiber)
@@ -157,16 +156,22 @@ static void run(struct fiber_scheduler *s, struct fiber *fiber)
         on_ended(fiber, status);
     } else if (fiber->state == FIBER_RUNNING) {
         on_interrupted(s, fiber);
-    } else {
+    } else { /* it waits or has yielded */
         fiber->busy_us = 0;
         fiber->was_named = false;
     }
+}
+
+static bool is_idle(const struct fiber_scheduler *s)
+{
+    return s->baton == NULL && s->ready.first == NULL && s->background.first == NULL;
 }
 
 static void on_turn(void *data)
 {
     struct fiber_scheduler *s = data;
     struct vm_state *vm = s->vm;
+    bool was_owed = s->background_owed;
     env_ticker_start(vm->ticker);
     vm_preempt_begin_slice(vm);
     s->now_us = vm->slice_start_us;
@@ -174,13 +179,10 @@ static void on_turn(void *data)
         struct fiber *fiber = take_next(s);
         if (fiber == NULL)
             break;
-        bool was_ready = fiber->state == FIBER_READY;
         run(s, fiber);
-        if (was_ready && vm->attention)
-            s->background_owed = true;
     }
-    if (s->is_exiting ||
-        (s->baton == NULL && s->ready.first == NULL && s->background.first == NULL)) {
+    s->background_owed = !was_owed && s->ready.first != NULL;
+    if (s->is_exiting || is_idle(s)) {
         s->is_turning = false;
         env_turn_stop(s->turn);
         env_ticker_stop(vm->ticker);

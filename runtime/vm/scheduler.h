@@ -23,9 +23,8 @@ enum { FIBER_NAME_SIZE = 64, FIBER_REASON_SIZE = 200, FIBER_TIMERS = 2 };
 enum { FIBER_COROUTINE = 1, FIBER_TRACEBACK = 2, FIBER_USER_VALUES = 2 };
 
 enum fiber_state {
-    FIBER_READY,   /* in the ready queue */
+    FIBER_READY,   /* in a queue */
     FIBER_RUNNING, /* has the baton: runs now, or was interrupted and goes on first */
-    FIBER_PARKED,  /* preemptible and interrupted: in the background queue */
     FIBER_WAITING, /* in fiber_suspend */
     FIBER_DONE,
 };
@@ -89,13 +88,13 @@ struct fiber_scheduler {
     bool is_turning; /* the turn is started */
     bool is_exiting; /* nothing is resumed any more */
     bool has_exit_status;
-    bool background_owed;  /* ready fibers used up a whole slice while others were parked */
+    bool background_owed;  /* the ready ones used up a slice: a preemptible one comes next */
     struct fiber *current; /* runs now, or is being closed */
     struct fiber *baton;   /* interrupted: goes on before everybody else */
     struct fiber *main;
-    struct fiber_queue ready;
-    struct fiber_queue background;
-    struct fiber *first, *last; /* every fiber that is not done */
+    struct fiber_queue ready;      /* default fibers */
+    struct fiber_queue background; /* preemptible fibers */
+    struct fiber *first, *last;    /* every fiber that is not done */
     size_t fiber_count;
     uint64_t next_id;
     uint64_t now_us; /* when the last switch happened */
