@@ -1,18 +1,14 @@
 #include "mapreduce/reader.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mapreduce/csv.h"
 #include "mapreduce/source.h"
+#include "mapreduce/window.h"
 
-enum {
-    WINDOW_SIZE = 256 << 10, /* fits the second-level cache, where the scan meets it again */
-    TAIL_SIZE = 4096,        /* read past the range's end at a time, for its last record */
-    CHUNK_SIZE = 64 << 10,
-};
+enum { CHUNK_SIZE = 64 << 10 };
 
 static const char byte_order_mark[] = {'\xef', '\xbb', '\xbf'};
 
@@ -27,14 +23,8 @@ struct mr_reader {
     uint64_t end;   /* records begin before it */
     uint64_t step;  /* 0: the range is one split */
 
-    /* The window: buffer[0] is byte `base` of the input; [at, filled) is not yet consumed, and the
-     * first `scanned` bytes of that hold no record end. */
-    char *buffer;
-    size_t capacity;
-    size_t at;
-    size_t filled;
-    size_t scanned;
-    uint64_t base;
+    struct mr_window window;
+    size_t scanned;          /* so many of the pending bytes hold no record end */
     enum mr_csv_place place; /* of the scan, for CSV */
     bool is_discarding;      /* the record in front is dropped as it comes, up to its end */
     bool is_finished;        /* the only record of a whole file has been read */
@@ -43,64 +33,21 @@ struct mr_reader {
     struct mr_csv_names names;
 };
 
-/* ---- the window ---- */
-
 static uint64_t offset_of(const struct mr_reader *reader)
 {
-    return reader->base + reader->at;
-}
-
-static struct peri_slice pending(const struct mr_reader *reader)
-{
-    return peri_slice_of(reader->buffer + reader->at, reader->filled - reader->at);
+    return mr_window_offset(&reader->window);
 }
 
 static void consume(struct mr_reader *reader, size_t size)
 {
-    reader->at += size;
+    reader->window.at += size;
     reader->scanned = 0;
     reader->place = MR_CSV_FIELD_START;
 }
 
-static int make_room(struct mr_reader *reader, struct peri_error *err)
-{
-    size_t kept = reader->filled - reader->at;
-    memmove(reader->buffer, reader->buffer + reader->at, kept);
-    reader->base += reader->at;
-    reader->at = 0;
-    reader->filled = kept;
-    if (kept <= reader->capacity / 2)
-        return 0;
-    char *grown = realloc(reader->buffer, reader->capacity * 2);
-    if (grown == NULL)
-        return peri_fail(err, PERI_ENOMEM, "%s: record at byte %" PRIu64, reader->path,
-                         reader->base);
-    reader->buffer = grown;
-    reader->capacity *= 2;
-    return 0;
-}
-
-/* How much to read at the window's end: not much more than the range needs. */
-static size_t wanted(const struct mr_reader *reader)
-{
-    size_t room = reader->capacity - reader->filled;
-    uint64_t next = reader->base + reader->filled;
-    uint64_t left = next < reader->end ? reader->end - next : 0;
-    return left < room && left + TAIL_SIZE < room ? (size_t)left + TAIL_SIZE : room;
-}
-
-/* Reads more behind the pending bytes: 1 when there are more, 0 at the end of the input. */
 static int fill(struct mr_reader *reader, struct peri_error *err)
 {
-    int rc = reader->filled == reader->capacity ? make_room(reader, err) : 0;
-    if (rc != 0)
-        return rc;
-    int64_t count =
-        mr_source_read(reader->source, reader->buffer + reader->filled, wanted(reader), err);
-    if (count < 0)
-        return (int)count;
-    reader->filled += (size_t)count;
-    return count > 0;
+    return mr_window_fill(&reader->window, reader->source, reader->end, err);
 }
 
 /* ---- where records end: the size of the pending record with its line end, or 0 ---- */
@@ -134,7 +81,7 @@ static size_t find_csv_end(struct mr_reader *reader, struct peri_slice text)
 
 static size_t find_end(struct mr_reader *reader)
 {
-    struct peri_slice text = pending(reader);
+    struct peri_slice text = mr_window_pending(&reader->window);
     if (text.size == reader->scanned)
         return 0;
     switch (reader->input.format) {
@@ -165,7 +112,7 @@ static int discard(struct mr_reader *reader, struct peri_error *err)
             reader->is_discarding = false;
             return 0;
         }
-        reader->at = reader->filled; /* the scan goes on behind them */
+        reader->window.at = reader->window.filled; /* the scan goes on behind them */
         reader->scanned = 0;
         int rc = fill(reader, err);
         if (rc < 0)
@@ -188,8 +135,9 @@ static int fail_for_ever(struct mr_reader *reader, int code)
 /* Shows the record in front as far as it is known. */
 static void show(const struct mr_reader *reader, struct mr_record *record)
 {
-    *record = (struct mr_record){
-        .data = pending(reader), .offset = offset_of(reader), .input = &reader->input};
+    *record = (struct mr_record){.data = mr_window_pending(&reader->window),
+                                 .offset = offset_of(reader),
+                                 .input = &reader->input};
 }
 
 static int reject_size(struct mr_reader *reader, struct mr_record *record, size_t size,
@@ -253,7 +201,7 @@ static void set_pair(struct mr_record *record)
 static void set_record(const struct mr_reader *reader, struct mr_record *record, size_t size)
 {
     enum mr_format format = reader->input.format;
-    struct peri_slice data = peri_slice_of(reader->buffer + reader->at, size);
+    struct peri_slice data = peri_slice_of(reader->window.buffer + reader->window.at, size);
     if (format != MR_FORMAT_CHUNK && format != MR_FORMAT_FIXED && format != MR_FORMAT_FILES)
         data = without_line_end(data);
     *record = (struct mr_record){
@@ -269,7 +217,7 @@ static void set_record(const struct mr_reader *reader, struct mr_record *record,
 /* The input ended inside the record in front, or exactly before one. */
 static int take_last(struct mr_reader *reader, struct mr_record *record, struct peri_error *err)
 {
-    size_t size = reader->filled - reader->at;
+    size_t size = mr_window_pending(&reader->window).size;
     bool is_whole_file = reader->input.format == MR_FORMAT_FILES;
     reader->is_finished = is_whole_file;
     if (size == 0 && !is_whole_file)
@@ -288,7 +236,7 @@ static int take(struct mr_reader *reader, struct mr_record *record, struct peri_
 {
     for (;;) {
         size_t size = find_end(reader);
-        reader->scanned = reader->filled - reader->at;
+        reader->scanned = mr_window_pending(&reader->window).size;
         size_t known = size > 0 ? size : reader->scanned;
         if (known > reader->record_max)
             return reject_size(reader, record, size, err);
@@ -334,13 +282,13 @@ static int find_first(struct mr_reader *reader, struct peri_error *err)
         return 0;
     if (reader->input.format == MR_FORMAT_FIXED) {
         uint64_t size = reader->fixed_size;
-        reader->base = (reader->start + size - 1) / size * size;
-        mr_source_seek(reader->source, reader->base);
+        reader->window.base = (reader->start + size - 1) / size * size;
+        mr_source_seek(reader->source, reader->window.base);
         return 0;
     }
     /* A line begins at `start` exactly when the byte before ends one. */
-    reader->base = reader->start - 1;
-    mr_source_seek(reader->source, reader->base);
+    reader->window.base = reader->start - 1;
+    mr_source_seek(reader->source, reader->window.base);
     reader->is_discarding = true;
     return discard(reader, err);
 }
@@ -350,13 +298,13 @@ static int skip_byte_order_mark(struct mr_reader *reader, struct peri_error *err
     bool is_text = reader->input.format == MR_FORMAT_CSV || reader->input.format == MR_FORMAT_JSONL;
     if (!is_text || reader->start != 0)
         return 0;
-    while (reader->filled < sizeof byte_order_mark) {
+    while (reader->window.filled < sizeof byte_order_mark) {
         int rc = fill(reader, err);
         if (rc <= 0)
             return rc;
     }
-    if (memcmp(reader->buffer, byte_order_mark, sizeof byte_order_mark) == 0)
-        reader->at = sizeof byte_order_mark;
+    if (memcmp(reader->window.buffer, byte_order_mark, sizeof byte_order_mark) == 0)
+        reader->window.at = sizeof byte_order_mark;
     return 0;
 }
 
@@ -427,8 +375,6 @@ int mr_reader_open(struct mr_reader **out, struct env *env, const struct mr_spli
     if (reader == NULL)
         return peri_fail(err, PERI_ENOMEM, "%s", split->path);
     reader->path = strdup(split->path);
-    reader->buffer = malloc(WINDOW_SIZE);
-    reader->capacity = WINDOW_SIZE;
     reader->fixed_size = options->format.fixed_size;
     reader->record_max = limit_of(options);
     reader->chunk_size = reader->record_max < CHUNK_SIZE ? reader->record_max : CHUNK_SIZE;
@@ -437,7 +383,7 @@ int mr_reader_open(struct mr_reader **out, struct env *env, const struct mr_spli
         .format = options->format.format,
         .separator = options->csv_separator != 0 ? options->csv_separator : ',',
     };
-    int rc = reader->path != NULL && reader->buffer != NULL
+    int rc = reader->path != NULL && mr_window_init(&reader->window) == 0
                  ? open_reader(reader, env, split, options->csv_header, err)
                  : peri_fail(err, PERI_ENOMEM, "%s", split->path);
     if (rc != 0) {
@@ -472,7 +418,7 @@ void mr_reader_close(struct mr_reader *reader)
         return;
     mr_source_close(reader->source);
     mr_csv_names_deinit(&reader->names);
-    free(reader->buffer);
+    mr_window_deinit(&reader->window);
     free(reader->path);
     free(reader);
 }

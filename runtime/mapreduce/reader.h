@@ -4,9 +4,10 @@
  * inside a record leaves it to the range before, and reads its own last record past its end. Any
  * way to cut a file into ranges therefore gives the same records once each.
  *
- * Bytes are read with pread into a window of 256 KiB that grows only for a longer record, and records
- * point into the window. Not mmap: a file that shrinks while mapped ends the process with SIGBUS,
- * while here it is an error; GFS too replaced mmap by pread, for its page faults. Blocking. */
+ * Bytes are read with pread into a window of 256 KiB that grows only for a longer record, and
+ * records point into the window. Not mmap: a file that shrinks while mapped ends the process with
+ * SIGBUS, while here it is an error; GFS too replaced mmap by pread, for its page faults. Blocking.
+ */
 #ifndef PERI_MAPREDUCE_READER_H
 #define PERI_MAPREDUCE_READER_H
 
