@@ -3,9 +3,10 @@
  *   file    = "PMRSPIL1" block* footer trailer
  *   block   = header stored*         see block.h; holds whole records of one partition
  *   footer  = R x { offset u64, length u64, records u64, sum u128 }
- *   trailer = block_max u32, R u32, footer offset u64, file length u64, checksum u64, "PMRSEND1"
+ *   trailer = block_max u32, key_max u32, R u32, 1 or 0 for lz4 u32, footer offset u64, file length
+ * u64, XXH3-64 of footer and trailer so far, "PMRSEND1"
  *
- * Integers are little-endian. sum is the sum modulo 2^128 of mr_spill_record_hash over the records:
+ * Integers are little-endian. sum is the sum modulo 2^128 of mr_sum_add's hash over the records:
  * it does not depend on their order, so it can be carried along every edge of a job and checked
  * there. Every byte of the file lies under some check: a changed byte gives PERI_ECORRUPT naming
  * the file, the partition and the offset, at the latest when the partition's end is reached. */
@@ -13,25 +14,13 @@
 #define PERI_MAPREDUCE_SPILL_H
 
 #include "env/env.h"
-#include "mapreduce/key.h"
-
-/* The order-free summary of a set of records. */
-struct mr_sum {
-    uint64_t records;
-    uint64_t low, high; /* the 128-bit sum */
-};
+#include "mapreduce/sum.h"
 
 /* One partition of one file. */
 struct mr_spill_part {
     uint64_t offset, length; /* of its blocks in the file */
     struct mr_sum sum;
 };
-
-/* Adds one record to sum. */
-void mr_sum_add(struct mr_sum *sum, struct peri_slice key, struct peri_slice value);
-/* Adds another summary. */
-void mr_sum_merge(struct mr_sum *sum, const struct mr_sum *other);
-bool mr_sum_equal(const struct mr_sum *a, const struct mr_sum *b);
 
 /* ---- writing ---- */
 
