@@ -8,21 +8,12 @@
 #ifndef PERI_MAPREDUCE_EMIT_H
 #define PERI_MAPREDUCE_EMIT_H
 
-#include "mapreduce/merge.h"
+#include "mapreduce/combine.h"
 #include "mapreduce/partition.h"
 #include "mapreduce/reducer.h"
 #include "mapreduce/spill.h"
 
 enum { MR_EMIT_MEMORY_MIN = 1 << 20 };
-
-/* Appends combined values of the group's key; the key is not the combiner's to choose. */
-struct mr_combine_out;
-int mr_combine_add(struct mr_combine_out *out, struct peri_slice value, struct peri_error *err);
-
-/* Combines one group: takes values with mr_values_next and gives values with mr_combine_add. May
- * run 0..n times for a value. Returns 0 or a code, which the emit call returns. */
-typedef int (*mr_combine_cb)(void *data, struct peri_slice key, struct mr_values *values,
-                             struct mr_combine_out *out, struct peri_error *err);
 
 struct mr_emit_options {
     struct mr_partitioner partitioner; /* bounds are borrowed until close */
@@ -54,7 +45,8 @@ int mr_emit_create(struct mr_emit **out, struct env *env, const struct mr_emit_o
 void mr_emit_at(struct mr_emit *emit, uint64_t file, uint64_t offset);
 
 /* Adds one pair of encoded key and value; copies both. Errors: PERI_ETOOBIG for a pair that
- * cannot fit into memory; what the reducer, the combiner and the disk report. */
+ * cannot fit into memory; PERI_EINVAL and the like from the reducer, nothing added; what the
+ * combiner and the disk report: then only mr_emit_close may follow. */
 int mr_emit_add(struct mr_emit *emit, struct peri_slice key, struct peri_slice value,
                 struct peri_error *err);
 

@@ -38,9 +38,9 @@ struct mr_merge;
 
 /* Opens all inputs and runs the intermediate passes. The caller owns *out. Errors: PERI_ENOMEM,
  * PERI_ECORRUPT, PERI_EMEMORY when memory_bytes cannot hold two inputs' buffers, errno codes; the
- * text names the input. */
+ * text names the input. *failed_input is then as mr_merge_failed_input says. */
 int mr_merge_open(struct mr_merge **out, struct env *env, const struct mr_merge_options *options,
-                  struct peri_error *err);
+                  int64_t *failed_input, struct peri_error *err);
 
 /* Moves to the next group, skipping values not taken. Returns 1 with its key (the first group_parts
  * parts) and values, both lent until the next call; 0 at the end, when all sums have been checked;
@@ -57,7 +57,7 @@ int mr_merge_reduce(struct mr_merge *merge, struct peri_slice *key, struct peri_
  * run again. */
 int64_t mr_merge_failed_input(const struct mr_merge *merge);
 
-/* Summary of all records read from the inputs so far. */
+/* Summary of the partition over all inputs: what has been read once the end is reached. */
 struct mr_sum mr_merge_sum(const struct mr_merge *merge);
 
 void mr_merge_close(struct mr_merge *merge); /* accepts NULL */

@@ -5,7 +5,8 @@
  *   jsonl  {"key":..,"value":..} a line, a composite key as an array; with bare_values the value
  * only raw    a string value's bytes and nothing else
  *
- * nil as a value leaves "key" alone in text and tsv; tables are written as JSON everywhere;
+ * nil as a value leaves "key" alone in text and tsv; tables are written as JSON everywhere, in tsv
+ * with its backslashes as they are;
  * integers and floats as Lua's tostring. JSON has no bytes outside UTF-8 (replaced by U+FFFD) and
  * no NaN or infinity (null). */
 #ifndef PERI_MAPREDUCE_OUTPUT_H

@@ -77,9 +77,6 @@ struct mr_room {
     void *data;
 };
 
-/* Room from malloc, for callers that hold one state at a time; ended with free(state.data). */
-extern const struct mr_room mr_room_heap;
-
 /* Finds a reducer by name with its default arguments; "topk(3)" sets the limit. Errors:
  * PERI_EINVAL, with the names that exist. */
 int mr_reducer_parse(struct mr_reducer *out, const char *name, struct peri_error *err);

@@ -1,0 +1,216 @@
+#include "mapreduce/text.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <mpack.h>
+#include <stdio.h>
+
+enum { DEPTH_MAX = 64 };
+
+static int append_text(struct peri_buffer *out, const char *text)
+{
+    return peri_buffer_append(out, text, strlen(text));
+}
+
+/* ---- numbers ---- */
+
+size_t mr_number_text(const struct mr_datum *number, char *out)
+{
+    if (number->type == MR_INTEGER)
+        return (size_t)snprintf(out, MR_NUMBER_TEXT_MAX, "%" PRId64, number->integer);
+    int size = snprintf(out, MR_NUMBER_TEXT_MAX, "%.14g", number->number);
+    if (strspn(out, "-0123456789") == (size_t)size) { /* looks like an integer */
+        out[size++] = '.';
+        out[size++] = '0';
+    }
+    return (size_t)size;
+}
+
+/* JSON keeps floats exactly, so that a reader gets the number that was written. */
+static int append_float(struct peri_buffer *out, double number)
+{
+    char text[MR_NUMBER_TEXT_MAX];
+    if (!isfinite(number))
+        return append_text(out, "null");
+    int size = snprintf(text, sizeof text, "%.15g", number);
+    if (strtod(text, NULL) != number)
+        size = snprintf(text, sizeof text, "%.17g", number);
+    if (strspn(text, "-0123456789") == (size_t)size)
+        size += snprintf(text + size, sizeof text - (size_t)size, ".0");
+    return peri_buffer_append(out, text, (size_t)size);
+}
+
+static int append_number(struct peri_buffer *out, const struct mr_datum *number)
+{
+    char text[MR_NUMBER_TEXT_MAX];
+    if (number->type == MR_FLOAT)
+        return append_float(out, number->number);
+    return peri_buffer_append(out, text, mr_number_text(number, text));
+}
+
+/* ---- strings ---- */
+
+/* The bytes of the UTF-8 character at at, or 0 when there is none (RFC 3629). */
+static size_t utf8_size(const unsigned char *at, size_t left)
+{
+    unsigned lead = at[0];
+    size_t size = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    if (lead > 0xf4 || size > left)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    bool is_out_of_range = (lead == 0xe0 && at[1] < 0xa0) || (lead == 0xed && at[1] > 0x9f) ||
+                           (lead == 0xf0 && at[1] < 0x90) || (lead == 0xf4 && at[1] > 0x8f);
+    return is_out_of_range ? 0 : size;
+}
+
+static int append_escape(struct peri_buffer *out, unsigned char byte)
+{
+    static const char names[] = "\"\"\\\\\nn\rr\tt\bb\ff";
+    char text[8];
+    for (size_t i = 0; i + 1 < sizeof names; i += 2) {
+        if ((unsigned char)names[i] == byte) {
+            const char escape[2] = {'\\', names[i + 1]};
+            return peri_buffer_append(out, escape, sizeof escape);
+        }
+    }
+    (void)snprintf(text, sizeof text, "\\u%04x", byte);
+    return append_text(out, text);
+}
+
+static int append_string(struct peri_buffer *out, struct peri_slice string)
+{
+    const unsigned char *at = (const unsigned char *)string.data;
+    size_t left = string.size;
+    int rc = append_text(out, "\"");
+    while (rc == 0 && left > 0) {
+        size_t size = utf8_size(at, left);
+        if (size == 0)
+            rc = append_text(out, "\xef\xbf\xbd");
+        else if (size == 1 && (*at < 0x20 || *at == '"' || *at == '\\'))
+            rc = append_escape(out, *at);
+        else
+            rc = peri_buffer_append(out, at, size);
+        at += size == 0 ? 1 : size;
+        left -= size == 0 ? 1 : size;
+    }
+    return rc != 0 ? rc : append_text(out, "\"");
+}
+
+/* ---- MessagePack ---- */
+
+static int append_object(struct peri_buffer *out, mpack_reader_t *reader, unsigned depth);
+
+static int append_bytes(struct peri_buffer *out, mpack_reader_t *reader, uint32_t size)
+{
+    const char *bytes = mpack_read_bytes_inplace(reader, size);
+    if (mpack_reader_error(reader) != mpack_ok)
+        return PERI_EFORMAT;
+    return append_string(out, peri_slice_of(bytes, size));
+}
+
+static int append_array(struct peri_buffer *out, mpack_reader_t *reader, uint32_t count,
+                        unsigned depth)
+{
+    int rc = append_text(out, "[");
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        rc = i > 0 ? append_text(out, ",") : 0;
+        if (rc == 0)
+            rc = append_object(out, reader, depth + 1);
+    }
+    return rc != 0 ? rc : append_text(out, "]");
+}
+
+/* A key: what is not a string is put into quotes. */
+static int append_name(struct peri_buffer *out, mpack_reader_t *reader, unsigned depth)
+{
+    mpack_type_t type = mpack_peek_tag(reader).type;
+    bool is_quoted = type == mpack_type_str || type == mpack_type_bin;
+    if (type == mpack_type_map || type == mpack_type_array)
+        return PERI_EFORMAT;
+    int rc = is_quoted ? 0 : append_text(out, "\"");
+    if (rc == 0)
+        rc = append_object(out, reader, depth + 1);
+    if (rc == 0 && !is_quoted)
+        rc = append_text(out, "\"");
+    return rc != 0 ? rc : append_text(out, ":");
+}
+
+static int append_map(struct peri_buffer *out, mpack_reader_t *reader, uint32_t count,
+                      unsigned depth)
+{
+    int rc = append_text(out, "{");
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        rc = i > 0 ? append_text(out, ",") : 0;
+        if (rc == 0)
+            rc = append_name(out, reader, depth);
+        if (rc == 0)
+            rc = append_object(out, reader, depth + 1);
+    }
+    return rc != 0 ? rc : append_text(out, "}");
+}
+
+static int append_unsigned(struct peri_buffer *out, uint64_t value)
+{
+    char text[MR_NUMBER_TEXT_MAX];
+    return peri_buffer_append(out, text, (size_t)snprintf(text, sizeof text, "%" PRIu64, value));
+}
+
+static int append_object(struct peri_buffer *out, mpack_reader_t *reader, unsigned depth)
+{
+    mpack_tag_t tag = mpack_read_tag(reader);
+    if (mpack_reader_error(reader) != mpack_ok || depth > DEPTH_MAX)
+        return PERI_EFORMAT;
+    switch (tag.type) {
+    case mpack_type_nil:
+        return append_text(out, "null");
+    case mpack_type_bool:
+        return append_text(out, tag.v.b ? "true" : "false");
+    case mpack_type_int:
+        return append_number(out, &(struct mr_datum){.type = MR_INTEGER, .integer = tag.v.i});
+    case mpack_type_uint:
+        return append_unsigned(out, tag.v.u);
+    case mpack_type_float:
+        return append_float(out, (double)tag.v.f);
+    case mpack_type_double:
+        return append_float(out, tag.v.d);
+    case mpack_type_str:
+    case mpack_type_bin:
+        return append_bytes(out, reader, tag.v.l);
+    case mpack_type_array:
+        return append_array(out, reader, tag.v.n, depth);
+    case mpack_type_map:
+        return append_map(out, reader, tag.v.n, depth);
+    default:
+        return PERI_EFORMAT;
+    }
+}
+
+static int append_table(struct peri_buffer *out, struct peri_slice msgpack)
+{
+    mpack_reader_t reader;
+    mpack_reader_init_data(&reader, msgpack.data, msgpack.size);
+    int rc = append_object(out, &reader, 0);
+    size_t left = mpack_reader_remaining(&reader, NULL);
+    mpack_error_t error = mpack_reader_destroy(&reader);
+    return rc == 0 && (error != mpack_ok || left > 0) ? PERI_EFORMAT : rc;
+}
+
+int mr_json_append(struct peri_buffer *out, const struct mr_datum *datum)
+{
+    switch (datum->type) {
+    case MR_NIL:
+        return append_text(out, "null");
+    case MR_FALSE:
+        return append_text(out, "false");
+    case MR_TRUE:
+        return append_text(out, "true");
+    case MR_STRING:
+        return append_string(out, datum->string);
+    case MR_TABLE:
+        return append_table(out, datum->string);
+    default:
+        return append_number(out, datum);
+    }
+}
