@@ -4,6 +4,7 @@
 #include <math.h>
 #include <mpack.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { DEPTH_MAX = 64 };
 
@@ -100,88 +101,105 @@ static int append_string(struct peri_buffer *out, struct peri_slice string)
 
 /* ---- MessagePack ---- */
 
-static int append_object(struct peri_buffer *out, mpack_reader_t *reader, unsigned depth);
+/* Walks the tokens of one object. */
+struct walk {
+    mpack_tokbuf_t tokens;
+    const char *at;
+    size_t left;
+};
 
-static int append_bytes(struct peri_buffer *out, mpack_reader_t *reader, uint32_t size)
+static int append_object(struct peri_buffer *out, struct walk *walk, unsigned depth);
+
+static bool next_token(struct walk *walk, mpack_token_t *token)
 {
-    const char *bytes = mpack_read_bytes_inplace(reader, size);
-    if (mpack_reader_error(reader) != mpack_ok)
-        return PERI_EFORMAT;
-    return append_string(out, peri_slice_of(bytes, size));
+    return mpack_read(&walk->tokens, &walk->at, &walk->left, token) == MPACK_OK;
 }
 
-static int append_array(struct peri_buffer *out, mpack_reader_t *reader, uint32_t count,
-                        unsigned depth)
+/* A string of size bytes; all input is there, so its bytes come as one chunk. */
+static int append_bytes(struct peri_buffer *out, struct walk *walk, size_t size)
+{
+    mpack_token_t chunk;
+    if (size == 0)
+        return append_text(out, "\"\"");
+    if (!next_token(walk, &chunk) || chunk.length != size)
+        return PERI_EFORMAT;
+    return append_string(out, peri_slice_of(chunk.data.chunk_ptr, size));
+}
+
+static int append_array(struct peri_buffer *out, struct walk *walk, uint32_t count, unsigned depth)
 {
     int rc = append_text(out, "[");
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
         rc = i > 0 ? append_text(out, ",") : 0;
         if (rc == 0)
-            rc = append_object(out, reader, depth + 1);
+            rc = append_object(out, walk, depth + 1);
     }
     return rc != 0 ? rc : append_text(out, "]");
 }
 
-/* A key: what is not a string is put into quotes. */
-static int append_name(struct peri_buffer *out, mpack_reader_t *reader, unsigned depth)
+/* A key: what is not a string already is put into quotes. */
+static int append_name(struct peri_buffer *out, struct walk *walk, unsigned depth)
 {
-    mpack_type_t type = mpack_peek_tag(reader).type;
-    bool is_quoted = type == mpack_type_str || type == mpack_type_bin;
-    if (type == mpack_type_map || type == mpack_type_array)
+    size_t start = out->size;
+    int rc = append_object(out, walk, depth + 1);
+    if (rc != 0 || out->data[start] == '"')
+        return rc != 0 ? rc : append_text(out, ":");
+    if (out->data[start] == '[' || out->data[start] == '{')
         return PERI_EFORMAT;
-    int rc = is_quoted ? 0 : append_text(out, "\"");
-    if (rc == 0)
-        rc = append_object(out, reader, depth + 1);
-    if (rc == 0 && !is_quoted)
-        rc = append_text(out, "\"");
-    return rc != 0 ? rc : append_text(out, ":");
+    rc = append_text(out, "\"\":");
+    if (rc == 0) {
+        size_t size = out->size - start - 3;
+        memmove(out->data + start + 1, out->data + start, size);
+        memcpy(out->data + start + 1 + size, "\":", 2);
+        out->data[start] = '"';
+    }
+    return rc;
 }
 
-static int append_map(struct peri_buffer *out, mpack_reader_t *reader, uint32_t count,
-                      unsigned depth)
+static int append_map(struct peri_buffer *out, struct walk *walk, uint32_t count, unsigned depth)
 {
     int rc = append_text(out, "{");
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
         rc = i > 0 ? append_text(out, ",") : 0;
         if (rc == 0)
-            rc = append_name(out, reader, depth);
+            rc = append_name(out, walk, depth);
         if (rc == 0)
-            rc = append_object(out, reader, depth + 1);
+            rc = append_object(out, walk, depth + 1);
     }
     return rc != 0 ? rc : append_text(out, "}");
 }
 
-static int append_unsigned(struct peri_buffer *out, uint64_t value)
+static int append_integer_token(struct peri_buffer *out, mpack_token_t token)
 {
     char text[MR_NUMBER_TEXT_MAX];
-    return peri_buffer_append(out, text, (size_t)snprintf(text, sizeof text, "%" PRIu64, value));
+    int size = token.type == MPACK_TOKEN_UINT
+                   ? snprintf(text, sizeof text, "%" PRIu64, (uint64_t)mpack_unpack_uint(token))
+                   : snprintf(text, sizeof text, "%" PRId64, (int64_t)mpack_unpack_sint(token));
+    return peri_buffer_append(out, text, (size_t)size);
 }
 
-static int append_object(struct peri_buffer *out, mpack_reader_t *reader, unsigned depth)
+static int append_object(struct peri_buffer *out, struct walk *walk, unsigned depth)
 {
-    mpack_tag_t tag = mpack_read_tag(reader);
-    if (mpack_reader_error(reader) != mpack_ok || depth > DEPTH_MAX)
+    mpack_token_t token;
+    if (depth > DEPTH_MAX || !next_token(walk, &token))
         return PERI_EFORMAT;
-    switch (tag.type) {
-    case mpack_type_nil:
+    switch (token.type) {
+    case MPACK_TOKEN_NIL:
         return append_text(out, "null");
-    case mpack_type_bool:
-        return append_text(out, tag.v.b ? "true" : "false");
-    case mpack_type_int:
-        return append_number(out, &(struct mr_datum){.type = MR_INTEGER, .integer = tag.v.i});
-    case mpack_type_uint:
-        return append_unsigned(out, tag.v.u);
-    case mpack_type_float:
-        return append_float(out, (double)tag.v.f);
-    case mpack_type_double:
-        return append_float(out, tag.v.d);
-    case mpack_type_str:
-    case mpack_type_bin:
-        return append_bytes(out, reader, tag.v.l);
-    case mpack_type_array:
-        return append_array(out, reader, tag.v.n, depth);
-    case mpack_type_map:
-        return append_map(out, reader, tag.v.n, depth);
+    case MPACK_TOKEN_BOOLEAN:
+        return append_text(out, mpack_unpack_boolean(token) ? "true" : "false");
+    case MPACK_TOKEN_UINT:
+    case MPACK_TOKEN_SINT:
+        return append_integer_token(out, token);
+    case MPACK_TOKEN_FLOAT:
+        return append_float(out, mpack_unpack_float(token));
+    case MPACK_TOKEN_STR:
+    case MPACK_TOKEN_BIN:
+        return append_bytes(out, walk, token.length);
+    case MPACK_TOKEN_ARRAY:
+        return append_array(out, walk, token.length, depth);
+    case MPACK_TOKEN_MAP:
+        return append_map(out, walk, token.length, depth);
     default:
         return PERI_EFORMAT;
     }
@@ -189,12 +207,9 @@ static int append_object(struct peri_buffer *out, mpack_reader_t *reader, unsign
 
 static int append_table(struct peri_buffer *out, struct peri_slice msgpack)
 {
-    mpack_reader_t reader;
-    mpack_reader_init_data(&reader, msgpack.data, msgpack.size);
-    int rc = append_object(out, &reader, 0);
-    size_t left = mpack_reader_remaining(&reader, NULL);
-    mpack_error_t error = mpack_reader_destroy(&reader);
-    return rc == 0 && (error != mpack_ok || left > 0) ? PERI_EFORMAT : rc;
+    struct walk walk = {MPACK_TOKBUF_INITIAL_VALUE, msgpack.data, msgpack.size};
+    int rc = append_object(out, &walk, 0);
+    return rc == 0 && walk.left > 0 ? PERI_EFORMAT : rc;
 }
 
 int mr_json_append(struct peri_buffer *out, const struct mr_datum *datum)
