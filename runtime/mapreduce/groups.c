@@ -8,7 +8,7 @@
 /* Reads one record ahead: 1, 0 at the end of the stream, or a code. */
 static int read_ahead(struct mr_groups *groups, struct peri_error *err)
 {
-    int rc = mr_cursor_next(groups->cursor, &groups->next_key, &groups->next_value, err);
+    int rc = mr_fan_next(groups->fan, &groups->next_key, &groups->next_value, err);
     if (rc >= 0)
         groups->at = rc == 1 ? GROUPS_AHEAD : GROUPS_END;
     return rc;
@@ -41,11 +41,11 @@ static int next_value(struct mr_values *values, struct peri_slice *value, struct
     return 1;
 }
 
-void mr_groups_init(struct mr_groups *groups, struct mr_cursor *cursor, size_t group_parts)
+void mr_groups_init(struct mr_groups *groups, struct mr_fan *fan, size_t group_parts)
 {
     *groups = (struct mr_groups){
         .values = {.next = next_value},
-        .cursor = cursor,
+        .fan = fan,
         .group_parts = group_parts,
         .at = GROUPS_START,
     };

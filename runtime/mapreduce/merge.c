@@ -9,7 +9,7 @@
 
 struct mr_merge {
     struct mr_runs runs;
-    struct mr_cursor *cursor;
+    struct mr_fan *fan;
     struct mr_groups groups;
     struct mr_bounded_room room;
     struct peri_buffer result;
@@ -82,9 +82,9 @@ static int start(struct mr_merge *merge, const struct mr_merge_options *options,
     if (rc == 0)
         rc = mr_runs_shrink(&merge->runs, err);
     if (rc == 0)
-        rc = mr_runs_cursor(&merge->runs, options->part, &merge->cursor, err);
+        rc = mr_runs_fan(&merge->runs, options->part, &merge->fan, err);
     if (rc == 0)
-        mr_groups_init(&merge->groups, merge->cursor, options->group_parts);
+        mr_groups_init(&merge->groups, merge->fan, options->group_parts);
     return rc;
 }
 
@@ -116,10 +116,10 @@ int mr_merge_open(struct mr_merge **out, struct env *env, const struct mr_merge_
     return 0;
 }
 
-/* Remembers whose fault an error of the cursor was. */
+/* Remembers whose fault an error of the fan was. */
 static int noted(struct mr_merge *merge, int rc)
 {
-    int64_t failed = rc < 0 ? mr_cursor_failed(merge->cursor) : -1;
+    int64_t failed = rc < 0 ? mr_fan_failed(merge->fan) : -1;
     merge->failed_input = failed < 0 ? -1 : merge->runs.items[failed].input;
     return rc;
 }
@@ -163,7 +163,7 @@ void mr_merge_close(struct mr_merge *merge)
     if (merge == NULL)
         return;
     mr_groups_deinit(&merge->groups);
-    mr_cursor_close(merge->cursor);
+    mr_fan_close(merge->fan);
     mr_runs_deinit(&merge->runs);
     mr_bounded_room_deinit(&merge->room);
     peri_buffer_deinit(&merge->result);

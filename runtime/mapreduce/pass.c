@@ -61,15 +61,15 @@ void mr_runs_deinit(struct mr_runs *runs)
     runs->count = runs->capacity = 0;
 }
 
-/* ---- merging the records of a cursor into a writer ---- */
+/* ---- merging the records of a fan into a writer ---- */
 
-static int copy_records(struct mr_cursor *cursor, struct mr_spill_writer *writer, uint32_t part,
+static int copy_records(struct mr_fan *fan, struct mr_spill_writer *writer, uint32_t part,
                         struct peri_error *err)
 {
     struct peri_slice key;
     struct peri_slice value;
     int rc;
-    while ((rc = mr_cursor_next(cursor, &key, &value, err)) == 1) {
+    while ((rc = mr_fan_next(fan, &key, &value, err)) == 1) {
         rc = mr_spill_writer_add(writer, part, key, value, err);
         if (rc != 0)
             return rc;
@@ -113,29 +113,29 @@ static int reduce_groups(const struct mr_pass *pass, struct mr_groups *groups,
     return rc;
 }
 
-static int merge_cursor(const struct mr_pass *pass, struct mr_cursor *cursor,
-                        struct mr_spill_writer *writer, uint32_t part, struct peri_error *err)
+static int merge_fan(const struct mr_pass *pass, struct mr_fan *fan, struct mr_spill_writer *writer,
+                     uint32_t part, struct peri_error *err)
 {
     bool is_reduced = mr_reducer_has_state(&pass->reducer);
     if (!is_reduced && pass->combine == NULL)
-        return copy_records(cursor, writer, part, err);
+        return copy_records(fan, writer, part, err);
     struct mr_groups groups;
-    mr_groups_init(&groups, cursor, 0);
+    mr_groups_init(&groups, fan, 0);
     int rc = is_reduced ? reduce_groups(pass, &groups, writer, part, err)
                         : combine_groups(pass, &groups, writer, part, err);
     mr_groups_deinit(&groups);
     return rc;
 }
 
-/* Opens a cursor over part of the open runs [from, from + count). */
-static int open_cursor(struct mr_runs *runs, size_t from, size_t count, uint32_t part,
-                       struct mr_cursor **out, struct peri_error *err)
+/* Opens a fan over part of the open runs [from, from + count). */
+static int open_fan(struct mr_runs *runs, size_t from, size_t count, uint32_t part,
+                    struct mr_fan **out, struct peri_error *err)
 {
     struct mr_spill_file *files[MR_MERGE_FAN_IN];
     int64_t failed;
     for (size_t i = 0; i < count; i++)
         files[i] = runs->items[from + i].file;
-    int rc = mr_cursor_open(out, files, count, part, &failed, err);
+    int rc = mr_fan_open(out, files, count, part, &failed, err);
     if (rc != 0)
         runs->failed_input = failed < 0 ? -1 : runs->items[from + (size_t)failed].input;
     return rc;
@@ -144,15 +144,15 @@ static int open_cursor(struct mr_runs *runs, size_t from, size_t count, uint32_t
 static int merge_part(struct mr_runs *runs, size_t from, size_t count, uint32_t part,
                       struct mr_spill_writer *writer, struct peri_error *err)
 {
-    struct mr_cursor *cursor = NULL;
-    int rc = open_cursor(runs, from, count, part, &cursor, err);
+    struct mr_fan *fan = NULL;
+    int rc = open_fan(runs, from, count, part, &fan, err);
     if (rc != 0)
         return rc;
-    rc = merge_cursor(&runs->pass, cursor, writer, part, err);
-    int64_t failed = mr_cursor_failed(cursor);
+    rc = merge_fan(&runs->pass, fan, writer, part, err);
+    int64_t failed = mr_fan_failed(fan);
     if (rc != 0 && failed >= 0)
         runs->failed_input = runs->items[from + (size_t)failed].input;
-    mr_cursor_close(cursor);
+    mr_fan_close(fan);
     return rc;
 }
 
@@ -166,11 +166,10 @@ static int merge_range(struct mr_runs *runs, size_t from, size_t count,
     return rc;
 }
 
-int mr_runs_cursor(struct mr_runs *runs, uint32_t part, struct mr_cursor **out,
-                   struct peri_error *err)
+int mr_runs_fan(struct mr_runs *runs, uint32_t part, struct mr_fan **out, struct peri_error *err)
 {
     runs->failed_input = -1;
-    return open_cursor(runs, 0, runs->count, part, out, err);
+    return open_fan(runs, 0, runs->count, part, out, err);
 }
 
 int mr_runs_merge(struct mr_runs *runs, struct mr_spill_writer *writer, struct peri_error *err)

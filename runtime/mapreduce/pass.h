@@ -8,7 +8,7 @@
 #define PERI_MAPREDUCE_PASS_H
 
 #include "mapreduce/combine.h"
-#include "mapreduce/cursor.h"
+#include "mapreduce/fan.h"
 #include "mapreduce/reducer.h"
 
 /* How runs are merged; plain data, what it points to is borrowed. */
@@ -49,9 +49,8 @@ int mr_runs_add(struct mr_runs *runs, const char *path, int64_t input, bool is_t
  * Errors: PERI_EMEMORY when not even two fit; as mr_merge_open. */
 int mr_runs_shrink(struct mr_runs *runs, struct peri_error *err);
 
-/* Opens a cursor over all runs, which must be open. */
-int mr_runs_cursor(struct mr_runs *runs, uint32_t part, struct mr_cursor **out,
-                   struct peri_error *err);
+/* Opens a fan over all runs, which must be open. */
+int mr_runs_fan(struct mr_runs *runs, uint32_t part, struct mr_fan **out, struct peri_error *err);
 
 /* Writes all runs, shrunk before, into writer. */
 int mr_runs_merge(struct mr_runs *runs, struct mr_spill_writer *writer, struct peri_error *err);
