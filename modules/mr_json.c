@@ -61,18 +61,22 @@ static void push_value(lua_State *L, json_t *value)
 }
 
 /* Lua may raise while the tree lives, so a userdata owns it. */
+struct tree {
+    json_t *root;
+};
+
 static int close_tree(lua_State *L)
 {
-    json_t **tree = lua_touserdata(L, 1);
-    json_decref(*tree);
-    *tree = NULL;
+    struct tree *tree = lua_touserdata(L, 1);
+    json_decref(tree->root);
+    tree->root = NULL;
     return 0;
 }
 
-static json_t **push_tree(lua_State *L)
+static struct tree *push_tree(lua_State *L)
 {
-    json_t **tree = lua_newuserdatauv(L, sizeof *tree, 0);
-    *tree = NULL;
+    struct tree *tree = lua_newuserdatauv(L, sizeof *tree, 0);
+    tree->root = NULL;
     if (luaL_newmetatable(L, "perilune.json.tree")) {
         lua_pushcfunction(L, close_tree);
         lua_setfield(L, -2, "__gc");
@@ -83,20 +87,20 @@ static json_t **push_tree(lua_State *L)
 
 void mr_json_push(lua_State *L, struct peri_slice text, struct peri_slice path, const char *where)
 {
-    json_t **tree = push_tree(L);
+    struct tree *tree = push_tree(L);
     json_error_t error;
     struct peri_error err = PERI_ERROR_INIT;
     json_t *found = NULL;
-    *tree = json_loadb(text.size == 0 ? "" : text.data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL,
-                       &error);
-    if (*tree == NULL)
+    tree->root = json_loadb(text.size == 0 ? "" : text.data, text.size,
+                            JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (tree->root == NULL)
         luaL_error(L, "%s is not JSON: %s (at byte %d)", where, error.text, error.position);
-    if (mr_json_find(*tree, path, &found, &err) != 0)
+    if (mr_json_find(tree->root, path, &found, &err) != 0)
         luaL_error(L, "%s", err.text);
     if (found == NULL || json_is_null(found))
         lua_pushnil(L);
     else
         push_value(L, found);
-    json_decref(*tree);
-    *tree = NULL;
+    json_decref(tree->root);
+    tree->root = NULL;
 }

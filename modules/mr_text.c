@@ -314,7 +314,7 @@ static int l_find(lua_State *L)
     if (at == SIZE_MAX)
         return 0;
     lua_pushinteger(L, (lua_Integer)at + 1);
-    lua_pushinteger(L, (lua_Integer)(at + needle.size));
+    lua_pushinteger(L, (lua_Integer)at + (lua_Integer)needle.size);
     return 2;
 }
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
+
 /* Moves over a field that did not open with a quote: to its separator or LF, or to end. */
 static const char *skip_plain(const char *at, const char *end, char separator)
 {
@@ -106,6 +108,7 @@ static size_t count_fields(struct peri_slice record, char separator)
 int mr_csv_names_init(struct mr_csv_names *out, struct peri_slice record, char separator)
 {
     struct mr_csv_names names = {.count = count_fields(record, separator)};
+    PERI_ASSERT(names.count > 0); /* an empty record is one empty field */
     names.items = calloc(names.count, sizeof *names.items);
     names.text = malloc(record.size + 1);
     if (names.items == NULL || names.text == NULL) {

@@ -310,11 +310,11 @@ static int skip_byte_order_mark(struct mr_reader *reader, struct peri_error *err
 
 static int read_header(struct mr_reader *reader, struct peri_error *err)
 {
-    struct mr_record record;
+    struct mr_record record = {0};
     int rc = mr_reader_next(reader, &record, err);
     if (rc <= 0)
         return rc;
-    rc = mr_csv_names_init(&reader->names, record.data, record.input->separator);
+    rc = mr_csv_names_init(&reader->names, record.data, reader->input.separator);
     if (rc != 0)
         return peri_fail(err, rc, "%s: header", reader->path);
     reader->input.names = reader->names.items;
