@@ -1,0 +1,83 @@
+#include <string.h>
+
+#include "base/assert.h"
+#include "wire/codec.h"
+#include "wire/utf8.h"
+
+struct encoder {
+    struct peri_buffer *out;
+    size_t size_max; /* of out->size */
+};
+
+static int put_bytes(struct encoder *encoder, const char *bytes, size_t size)
+{
+    if (size > encoder->size_max || encoder->out->size > encoder->size_max - size)
+        return PERI_ETOOBIG;
+    return peri_buffer_append(encoder->out, bytes, size);
+}
+
+static int put_token(struct encoder *encoder, mpack_token_t token)
+{
+    mpack_tokbuf_t state = MPACK_TOKBUF_INITIAL_VALUE;
+    char bytes[MPACK_MAX_TOKEN_LEN];
+    char *at = bytes;
+    size_t room = sizeof bytes;
+    int rc = mpack_write(&state, &at, &room, &token);
+    PERI_ASSERT(rc == MPACK_OK); /* no token is longer than MPACK_MAX_TOKEN_LEN */
+    return put_bytes(encoder, bytes, sizeof bytes - room);
+}
+
+static int put_string(struct encoder *encoder, struct peri_slice string, const char **why)
+{
+    if (string.size > UINT32_MAX) {
+        *why = "is longer than 4 GiB";
+        return PERI_ETOOBIG;
+    }
+    uint32_t size = (uint32_t)string.size;
+    int rc = put_token(encoder, wire_is_utf8(string) ? mpack_pack_str(size) : mpack_pack_bin(size));
+    return rc != 0 ? rc : put_bytes(encoder, string.data, string.size);
+}
+
+static int put_scalar(void *data, const struct wire_scalar *scalar, const char **why)
+{
+    struct encoder *encoder = data;
+    switch (scalar->type) {
+    case LUA_TBOOLEAN:
+        return put_token(encoder, mpack_pack_boolean(scalar->boolean));
+    case LUA_TNUMBER:
+        return put_token(encoder, scalar->is_float ? mpack_pack_float(scalar->number)
+                                                   : mpack_pack_sint(scalar->integer));
+    case LUA_TSTRING:
+        return put_string(encoder, scalar->string, why);
+    default:
+        return put_token(encoder, mpack_pack_nil());
+    }
+}
+
+static int put_begin(void *data, bool is_array, uint32_t count)
+{
+    return put_token(data, is_array ? mpack_pack_array(count) : mpack_pack_map(count));
+}
+
+static int put_end(void *data, bool is_array)
+{
+    (void)data;
+    (void)is_array;
+    return 0;
+}
+
+int wire_encode(lua_State *L, int index, const char *name, size_t size_max, struct peri_buffer *out,
+                struct peri_error *err)
+{
+    size_t before = out->size;
+    struct encoder encoder = {out, size_max < SIZE_MAX - before ? before + size_max : SIZE_MAX};
+    struct wire_sink sink = {.scalar = put_scalar,
+                             .key = put_scalar,
+                             .begin = put_begin,
+                             .end = put_end,
+                             .data = &encoder};
+    int rc = wire_walk(L, index, name, &sink, err);
+    if (rc != 0)
+        out->size = before;
+    return rc;
+}
