@@ -4,8 +4,10 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/buffer.h"
 #include "base/error.h"
 
 /* Pushes nil, message, code: how the world's failures look in Lua. Returns 3. */
@@ -21,6 +23,41 @@ static inline int box_fail(lua_State *L, int code, const char *message)
 static inline int box_error(lua_State *L, const struct peri_error *err)
 {
     return box_fail(L, err->code, err->text);
+}
+
+static inline int box_push_cstring(lua_State *L)
+{
+    lua_pushstring(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+/* Pushes a string that came from malloc and frees it, also when Lua has no memory for it (then
+ * raises). Returns 1. */
+static inline int box_take_string(lua_State *L, char *string)
+{
+    lua_pushcfunction(L, box_push_cstring);
+    lua_pushlightuserdata(L, string);
+    int status = lua_pcall(L, 1, 1, 0);
+    free(string);
+    return status == LUA_OK ? 1 : lua_error(L);
+}
+
+static inline int box_push_bytes(lua_State *L)
+{
+    const struct peri_buffer *buffer = lua_touserdata(L, 1);
+    lua_pushlstring(L, buffer->data, buffer->size);
+    return 1;
+}
+
+/* Pushes the bytes as a string and frees them, also when Lua has no memory for it (then raises).
+ * Returns 1. */
+static inline int box_take_buffer(lua_State *L, struct peri_buffer *buffer)
+{
+    lua_pushcfunction(L, box_push_bytes);
+    lua_pushlightuserdata(L, buffer);
+    int status = lua_pcall(L, 1, 1, 0);
+    peri_buffer_deinit(buffer);
+    return status == LUA_OK ? 1 : lua_error(L);
 }
 
 #endif
