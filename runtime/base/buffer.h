@@ -19,6 +19,7 @@ int peri_buffer_append(struct peri_buffer *buffer, const void *data, size_t size
 /* Frees the bytes; the buffer is empty and usable again. */
 void peri_buffer_deinit(struct peri_buffer *buffer);
 
+/* The bytes appended so far; lent until the buffer changes. */
 static inline struct peri_slice peri_buffer_slice(const struct peri_buffer *buffer)
 {
     return peri_slice_of(buffer->data, buffer->size);

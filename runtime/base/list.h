@@ -11,12 +11,14 @@ struct peri_list {
     struct peri_list *prev;
 };
 
+/* Makes list empty. */
 static inline void peri_list_init(struct peri_list *list)
 {
     list->next = list;
     list->prev = list;
 }
 
+/* True when nothing is linked to list. */
 static inline bool peri_list_is_empty(const struct peri_list *list)
 {
     return list->next == list;

@@ -11,6 +11,7 @@ struct peri_slice {
     size_t size;
 };
 
+/* The slice of size bytes at data, which stay where they are. */
 static inline struct peri_slice peri_slice_of(const char *data, size_t size)
 {
     return (struct peri_slice){data, size};

@@ -159,6 +159,7 @@ bool env_file_is_terminal(struct env_file *file);
 /* Closes; reports the close error that a full network disk may give. Accepts NULL. */
 int env_file_close(struct env_file *file, struct peri_error *err);
 
+/* What path is, and with a symbolic link what it points to. */
 int env_path_stat(struct env *env, const char *path, struct env_stat *out, struct peri_error *err);
 /* Like env_path_stat, but a symbolic link is itself, not what it points to. */
 int env_path_lstat(struct env *env, const char *path, struct env_stat *out, struct peri_error *err);
@@ -231,6 +232,7 @@ void env_process_close(struct env_process *process); /* kills a running child fi
 
 /* ---- the process itself ---- */
 
+/* The id of this process. */
 int64_t env_pid(struct env *env);
 /* True when a process with that pid exists. */
 bool env_pid_is_alive(struct env *env, int64_t pid);

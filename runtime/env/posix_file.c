@@ -190,7 +190,7 @@ static int file_stat(struct env_file *base, struct env_stat *out, struct peri_er
 static int file_map(struct env_file *base, struct env_mapping *out, struct peri_error *err)
 {
     struct posix_file *file = file_of(base);
-    struct env_stat found;
+    struct env_stat found = {0};
     int rc = file_stat(base, &found, err);
     if (rc != 0)
         return rc;

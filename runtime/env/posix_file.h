@@ -6,6 +6,7 @@
 
 struct stat;
 
+/* Translate what stat(2) says. */
 enum env_file_type env_posix_type(unsigned int mode);
 void env_posix_stat_fill(struct env_stat *out, const struct stat *from);
 

@@ -36,6 +36,7 @@ struct env_uv {
     bool child_signal_is_open;
 };
 
+/* The libuv side of an environment that env_uv_create made. */
 static inline struct env_uv *env_uv_of(struct env *env)
 {
     return container_of(env, struct env_uv, base);
@@ -53,6 +54,7 @@ void env_uv_work_cancel_all(struct env_uv *uv);
  */
 int env_uv_stream_open(struct env_uv *uv, int fd, struct env_stream **out);
 
+/* Is env_stream_standard (env.h). */
 int env_uv_stream_standard(struct env *env, int fd, struct env_stream **out,
                            struct peri_error *err);
 

@@ -34,6 +34,7 @@ struct mr_csv_field {
     bool has_quotes;       /* when false, raw is the value */
 };
 
+/* Starts at the first field of a record, which stays lent to the walk. */
 struct mr_csv_fields mr_csv_fields_of(struct peri_slice record, char separator);
 
 /* Moves to the next field; false at the end. */

@@ -25,6 +25,7 @@ enum mr_codec mr_codec_of_path(const char *path);
 /* The codec whose magic number the first bytes of a file show. */
 enum mr_codec mr_codec_of_magic(struct peri_slice head);
 
+/* "gzip" and so on, for messages. Lent for ever. */
 const char *mr_codec_name(enum mr_codec codec);
 
 /* Where compressed bytes come from: like read(2), but a negative count is an error filled in err.

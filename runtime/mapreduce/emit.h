@@ -64,6 +64,7 @@ int mr_emit_finish(struct mr_emit *emit, struct peri_error *err);
 /* The finished spill file's index: partitioner.partitions entries, lent until close. */
 const struct mr_spill_part *mr_emit_parts(const struct mr_emit *emit);
 
+/* What has been emitted and spilled so far. */
 void mr_emit_stats(const struct mr_emit *emit, struct mr_emit_stats *out);
 
 /* Frees emit and removes run files that are left; removes options.path as well unless finish

@@ -35,6 +35,7 @@ struct mr_words {
     uint64_t was_word; /* 1 when the byte before next is in the class */
 };
 
+/* Starts in front of the first word of text, which stays lent to the walk. */
 static inline struct mr_words mr_words_of(struct peri_slice text, const struct mr_class *word)
 {
     const char *data = text.size == 0 ? "" : text.data;
@@ -44,6 +45,7 @@ static inline struct mr_words mr_words_of(struct peri_slice text, const struct m
 /* Finds the edges of the next block; there is one. */
 void mr_words_load(struct mr_words *words);
 
+/* The next place where a word begins or ends; the end of the text when there is none. */
 static inline const char *mr_words_edge(struct mr_words *words)
 {
     while (words->edges == 0) {
@@ -72,6 +74,7 @@ struct mr_pieces {
     struct peri_slice separator; /* at least one byte */
 };
 
+/* Starts in front of the first piece of text, which stays lent to the walk. */
 static inline struct mr_pieces mr_pieces_of(struct peri_slice text, struct peri_slice separator)
 {
     const char *data = text.size == 0 ? "" : text.data;

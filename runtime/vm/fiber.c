@@ -324,12 +324,12 @@ static void cancel_one(struct fiber *fiber, int code, const char *reason)
     }
 }
 
-void fiber_cancel(struct fiber *root, int code, const char *reason)
+void fiber_cancel(struct fiber *fiber, int code, const char *reason)
 {
     char inherited[FIBER_REASON_SIZE];
-    (void)snprintf(inherited, sizeof inherited, "its parent %s was cancelled: %.100s", root->name,
+    (void)snprintf(inherited, sizeof inherited, "its parent %s was cancelled: %.100s", fiber->name,
                    reason);
-    cancel_one(root, code, reason);
-    for (struct fiber *f = next_in_tree(root, root); f != NULL; f = next_in_tree(root, f))
+    cancel_one(fiber, code, reason);
+    for (struct fiber *f = next_in_tree(fiber, fiber); f != NULL; f = next_in_tree(fiber, f))
         cancel_one(f, PERI_ECANCELLED, inherited);
 }

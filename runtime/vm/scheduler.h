@@ -139,6 +139,7 @@ void fiber_add_joiner(struct fiber *fiber, struct fiber *joiner);
 
 /* ---- scheduler.c ---- */
 
+/* Queues a fiber that may run. */
 void fiber_make_ready(struct fiber *fiber);
 
 /* A random number, from the environment's generator. */

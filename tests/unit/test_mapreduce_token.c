@@ -138,6 +138,7 @@ static void check_number(lua_State *L, const char *text)
     double lua = lua_tonumber(L, -1);
     if (is_number && number.is_integer && number.integer != lua_tointeger(L, -1))
         fail_msg("'%s' is another integer", text);
+    /* The very bits are compared, so that -0.0 is not 0.0. NOLINTNEXTLINE */
     if (is_number && !number.is_integer && memcmp(&value, &lua, sizeof lua) != 0)
         fail_msg("'%s' is %.17g, for Lua %.17g", text, value, lua);
     lua_pop(L, 1);
