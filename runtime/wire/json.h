@@ -36,4 +36,9 @@ int wire_json_encode(lua_State *L, int index, const struct wire_json_options *op
  */
 int wire_json_decode(lua_State *L, struct peri_slice text, struct peri_error *err);
 
+/* Pushes the value of a tree of jansson's, which is borrowed. Never raises. Errors: PERI_ETOOBIG,
+ * PERI_ENOMEM. */
+struct json_t;
+int wire_json_push(lua_State *L, const struct json_t *root, struct peri_error *err);
+
 #endif

@@ -85,7 +85,7 @@ static int fail_push(int code, struct peri_error *err)
 }
 
 /* jansson's tree is no Lua memory, so no error may jump over its release. */
-static int push_tree(lua_State *L, const json_t *root, struct peri_error *err)
+int wire_json_push(lua_State *L, const struct json_t *root, struct peri_error *err)
 {
     struct json_push push = {root, PERI_ENOMEM};
     if (!lua_checkstack(L, 2))
@@ -122,7 +122,7 @@ int wire_json_decode(lua_State *L, struct peri_slice text, struct peri_error *er
                               JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &detail);
     if (root == NULL)
         return fail_parse(&detail, err);
-    int rc = push_tree(L, root, err);
+    int rc = wire_json_push(L, root, err);
     json_decref(root);
     return rc;
 }
