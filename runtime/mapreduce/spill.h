@@ -32,8 +32,9 @@ struct mr_spill_options {
     bool lz4;             /* compress blocks that shrink by a tenth or more */
 };
 
-/* Creates path, which must not exist. On success the caller owns *out. On every failure, here and
- * below, the file may be left half written: the caller removes it. Errors: PERI_ENOMEM, errno. */
+/* Creates path, which must not exist. On success the caller owns *out; on error there is no file of
+ * ours. After a failure of the functions below the file is half written: the caller removes it.
+ * Errors: PERI_ENOMEM, errno. */
 int mr_spill_writer_open(struct mr_spill_writer **out, struct env *env, const char *path,
                          const struct mr_spill_options *options, struct peri_error *err);
 

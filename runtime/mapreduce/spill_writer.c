@@ -24,7 +24,10 @@ static int open_file(struct mr_spill_writer *writer, struct env *env, struct per
         return rc;
     writer->offset = SPILL_MAGIC_SIZE;
     writer->parts[0].offset = writer->offset;
-    return env_file_write(writer->file, spill_magic, SPILL_MAGIC_SIZE, err);
+    rc = env_file_write(writer->file, spill_magic, SPILL_MAGIC_SIZE, err);
+    if (rc != 0)
+        (void)env_path_remove(env, writer->path, NULL);
+    return rc;
 }
 
 int mr_spill_writer_open(struct mr_spill_writer **out, struct env *env, const char *path,

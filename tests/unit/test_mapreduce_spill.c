@@ -1,0 +1,190 @@
+/* Spill files: every changed byte is found, every failed write is reported. */
+#include "mr_fixture.h"
+
+#include <errno.h>
+
+#include "env/ops.h"
+#include "mapreduce/emit.h"
+
+enum { PARTS = 3, RECORDS = 60 };
+
+static void write_spill(struct fixture *fixture, bool lz4)
+{
+    struct mr_spill_options options = {.partitions = PARTS, .block_bytes = 200, .lz4 = lz4};
+    struct mr_spill_writer *writer = NULL;
+    struct peri_buffer key = {0};
+    char text[32];
+    assert_int_equal(mr_spill_writer_open(&writer, fixture->env, fixture->path[0], &options, NULL),
+                     0);
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        (void)snprintf(text, sizeof text, "key-number-%03u", (unsigned)i);
+        struct peri_slice bytes = key_of(&key, string_of(text));
+        assert_int_equal(mr_spill_writer_add(writer, i * PARTS / RECORDS, bytes, bytes, NULL), 0);
+    }
+    assert_int_equal(mr_spill_writer_finish(writer, NULL), 0);
+    mr_spill_writer_close(writer);
+    peri_buffer_deinit(&key);
+}
+
+/* Reads all partitions: the number of records, or a code. */
+static int read_spill(struct fixture *fixture, struct peri_error *err)
+{
+    struct mr_spill_file *file = NULL;
+    int total = 0;
+    int rc = mr_spill_file_open(&file, fixture->env, fixture->path[0], err);
+    for (uint32_t part = 0; rc == 0 && part < PARTS; part++) {
+        struct mr_spill_reader *reader = NULL;
+        struct peri_slice key;
+        struct peri_slice value;
+        assert_int_equal(mr_spill_reader_open(&reader, file, part, err), 0);
+        while ((rc = mr_spill_reader_next(reader, &key, &value, err)) == 1)
+            total++;
+        mr_spill_reader_close(reader);
+    }
+    mr_spill_file_close(file);
+    return rc < 0 ? rc : total;
+}
+
+static size_t load(const char *path, char *out, size_t size)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    size_t got = fread(out, 1, size, file);
+    fclose(file);
+    return got;
+}
+
+static void store(const char *path, const char *bytes, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    fclose(file);
+}
+
+static void flip_all(struct fixture *fixture, bool lz4)
+{
+    static char bytes[1 << 16];
+    write_spill(fixture, lz4);
+    assert_int_equal(read_spill(fixture, NULL), RECORDS);
+    size_t size = load(fixture->path[0], bytes, sizeof bytes);
+    for (size_t i = 0; i < size; i++) {
+        struct peri_error err = PERI_ERROR_INIT;
+        bytes[i] = (char)(bytes[i] ^ (1 << i % 8));
+        store(fixture->path[0], bytes, size);
+        int rc = read_spill(fixture, &err);
+        if (rc != PERI_ECORRUPT || strstr(err.text, fixture->path[0]) == NULL)
+            fail_msg("byte %d of %d: %d %s", (int)i, (int)size, rc, err.text);
+        bytes[i] = (char)(bytes[i] ^ (1 << i % 8));
+    }
+    for (size_t cut = 0; cut < size; cut += 7) {
+        store(fixture->path[0], bytes, cut);
+        assert_int_equal(read_spill(fixture, NULL), PERI_ECORRUPT);
+    }
+    assert_int_equal(unlink(fixture->path[0]), 0);
+}
+
+static void test_flips(void **state)
+{
+    flip_all(*state, false);
+    flip_all(*state, true);
+}
+
+/* An input that is not what the map task reported is refused, and named. */
+static void test_unexpected_input(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mr_sum other = {.records = 20, .low = 1};
+    struct mr_merge_input input = {fixture->path[0], &other};
+    struct mr_merge_options options = {.inputs = &input,
+                                       .inputs_count = 1,
+                                       .memory_bytes = MR_MERGE_MEMORY_MIN,
+                                       .temp_path = fixture->path[1]};
+    struct mr_merge *merge = NULL;
+    struct peri_error err = PERI_ERROR_INIT;
+    int64_t failed = -1;
+    write_spill(fixture, false);
+    assert_int_equal(mr_merge_open(&merge, fixture->env, &options, &failed, &err), PERI_ECORRUPT);
+    assert_int_equal(failed, 0);
+    assert_non_null(strstr(err.text, "not what the map task wrote"));
+    assert_int_equal(unlink(fixture->path[0]), 0);
+}
+
+/* ---- an environment whose n-th write fails ---- */
+
+struct failing {
+    struct env_file_ops files;
+    struct env_ops ops;
+    const struct env_ops *real;
+    int writes_left;
+};
+
+static struct failing *failing;
+
+static int write_or_fail(struct env_file *file, const void *data, size_t size,
+                         struct peri_error *err)
+{
+    if (failing->writes_left-- == 0)
+        return peri_fail(err, -ENOSPC, "write");
+    return failing->real->file->write(file, data, size, err);
+}
+
+static int run_emit(struct fixture *fixture, enum mr_reducer_kind kind)
+{
+    struct mr_emit_options options = {.partitioner = {.partitions = 2},
+                                      .reducer = {.kind = kind},
+                                      .memory_bytes = MR_EMIT_MEMORY_MIN,
+                                      .path = fixture->path[0]};
+    struct mr_emit *emit = NULL;
+    char text[32];
+    int rc = mr_emit_create(&emit, fixture->env, &options, NULL);
+    for (int i = 0; rc == 0 && i < 30000; i++) {
+        int size = snprintf(text, sizeof text, "word-%d", i);
+        rc = mr_emit_add_string(emit, peri_slice_of(text, (size_t)size), i, NULL);
+    }
+    if (rc == 0)
+        rc = mr_emit_finish(emit, NULL);
+    mr_emit_close(emit);
+    return rc;
+}
+
+static int restore_ops(void **state)
+{
+    struct fixture *fixture = *state;
+    if (failing != NULL)
+        fixture->env->ops = failing->real;
+    return fixture_teardown(state);
+}
+
+static void test_failed_writes(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct failing env;
+    env = (struct failing){
+        .files = *fixture->env->ops->file, .ops = *fixture->env->ops, .real = fixture->env->ops};
+    env.files.write = write_or_fail;
+    env.ops.file = &env.files;
+    fixture->env->ops = &env.ops;
+    failing = &env;
+    for (int kind = 0; kind < 2; kind++) {
+        int rc = -ENOSPC;
+        for (int n = 0; rc != 0; n++) {
+            env.writes_left = n;
+            rc = run_emit(fixture, kind == 0 ? MR_REDUCE_NONE : MR_REDUCE_SUM);
+            assert_true(rc == 0 || rc == -ENOSPC);
+            if (rc != 0) /* a failed attempt leaves nothing behind */
+                assert_int_equal(access(fixture->path[0], F_OK), -1);
+        }
+        assert_int_equal(unlink(fixture->path[0]), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_flips, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_unexpected_input, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_failed_writes, fixture_setup, restore_ops),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
