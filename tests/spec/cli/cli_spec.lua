@@ -139,7 +139,7 @@ describe("perilune run", function()
   end)
 
   it("reads a script from standard input", function()
-    local result = cli.run { "run", "-", "5", stdin = "print(1 + ...)" }
+    local result = cli.run { "run", "-", "5", input = "print(1 + ...)" }
     assert.equal("6\n", result.stdout)
   end)
 

@@ -90,7 +90,7 @@ describe("perilune test", function()
     local verdicts = run("it('one', function() end) it('two', function() end)", { "--filter=two" })
     assert.same({ "ok 1 - two" }, verdicts)
     local result = cli.run { "test", "--list", folder }
-    assert.matches("a_spec.lua:1: one", result.stdout, 1, true)
+    assert.equal("one\ntwo\n", result.stdout)
     assert.equal(0, result.status)
   end)
 
