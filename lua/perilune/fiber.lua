@@ -36,7 +36,7 @@ local M = {}
 
 ---@class perilune.Channel
 ---@field send fun(self: perilune.Channel, value: any): true|nil, string?, string?  waits while full
----@field recv fun(self: perilune.Channel): any, string?, string?  waits while empty; nil, err, code at the end
+---@field recv fun(self: perilune.Channel): any, string?, string?  waits; nil, err, code at the end
 ---@field try_send fun(self: perilune.Channel, value: any): true|nil, string?, string?  EBUSY when full
 ---@field try_recv fun(self: perilune.Channel): any, string?, string?  EBUSY when empty
 ---@field values fun(self: perilune.Channel): function, perilune.Channel  for v in ch:values(); ends at nil
