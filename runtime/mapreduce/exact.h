@@ -30,6 +30,7 @@ struct mr_exact_span {
     uint16_t from, count;
 };
 
+/* What adding a double, or any integer, touches. */
 struct mr_exact_span mr_exact_span_of(double number);
 struct mr_exact_span mr_exact_span_of_integer(void);
 

@@ -13,6 +13,7 @@ struct mr_bounded_room {
     size_t limit;
 };
 
+/* An empty room for a state of up to limit bytes. */
 struct mr_bounded_room mr_bounded_room(size_t limit);
 
 /* Merges a group's encoded states into room->state, emptied first; the room is kept from group to

@@ -15,6 +15,7 @@ struct spill_trailer {
     uint64_t footer_offset, length;
 };
 
+/* One partition of the footer index, SPILL_ENTRY_SIZE bytes. */
 void spill_entry_write(const struct mr_spill_part *part, char *out);
 void spill_entry_read(struct mr_spill_part *part, const char *in);
 
