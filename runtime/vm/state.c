@@ -7,6 +7,8 @@
 
 #include "vm/coroutine.h"
 #include "vm/fiber.h"
+#include "vm/finalizer.h"
+#include "vm/library.h"
 #include "vm/preempt.h"
 
 #define MODULE_PREFIX "perilune."
@@ -109,6 +111,7 @@ static int open_libraries(lua_State *L)
 {
     luaL_openlibs(L);
     vm_coroutine_open(L);
+    vm_library_open(L);
     vm_state_open_modules(L);
     return 0;
 }
@@ -148,8 +151,10 @@ void vm_state_close(struct vm_state *vm)
     if (vm == NULL)
         return;
     fiber_scheduler_close(vm);
-    if (vm->L != NULL)
+    if (vm->L != NULL) {
+        vm_finalizers_close(vm->L, VM_FINALIZERS_CLOSE_MAX);
         lua_close(vm->L);
+    }
     env_ticker_close(vm->ticker);
     free(vm);
 }
