@@ -1,0 +1,7 @@
+local M = {}
+
+function M.twice(n)
+  return 2 * n
+end
+
+return M
