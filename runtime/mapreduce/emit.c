@@ -14,10 +14,10 @@
 #include "mapreduce/values.h"
 
 enum {
-    PAIR_SHARE = 8,        /* a pair may take this part of the memory */
-    KEY_SHARE = 32,        /* and its key this part */
-    FOOTER_BYTES = 160,    /* a partition's cost in writer, footer and reader */
-    PREFETCH_DISTANCE = 8, /* records ahead of the one that is written */
+    PAIR_SHARE = 8,         /* a pair may take this part of the memory */
+    KEY_SHARE = 32,         /* and its key this part */
+    FOOTER_BYTES = 160,     /* a partition's cost in writer, footer and reader */
+    PREFETCH_DISTANCE = 16, /* records ahead of the one that is written */
     CACHE_LINE = 64,
 };
 static const size_t memory_max = (size_t)16 << 30; /* sort items address 32 GiB */
@@ -110,6 +110,7 @@ static void prefetch(const struct mr_sort_records *records, const struct mr_sort
     const char *record = mr_sort_record(records, &items[at + PREFETCH_DISTANCE]);
     __builtin_prefetch(record);
     __builtin_prefetch(record + CACHE_LINE);
+    __builtin_prefetch(record + 2 * CACHE_LINE);
 }
 
 static uint32_t part_of(const struct mr_sort_item *item)
@@ -387,21 +388,61 @@ static int add_encoded(struct mr_emit *emit, struct peri_slice string, int64_t i
     return rc;
 }
 
+static bool is_counting(const struct mr_emit *emit)
+{
+    enum mr_reducer_kind kind = emit->options.reducer.kind;
+    return kind == MR_REDUCE_SUM || kind == MR_REDUCE_COUNT;
+}
+
+/* How many of the strings, from the first on, may be keys of the table without a look at their
+ * size. */
+static size_t count_short(const struct mr_emit *emit, const struct peri_slice *strings,
+                          size_t count, uint64_t *bytes)
+{
+    size_t limit = emit->options.memory_bytes / KEY_SHARE;
+    size_t i = 0;
+    for (; i < count && strings[i].size < limit; i++)
+        *bytes += strings[i].size + 2;
+    return i;
+}
+
+/* Adds the strings that fit into the table as it is; *done is how many. */
+static int add_fitting(struct mr_emit *emit, const struct peri_slice *strings, size_t count,
+                       int64_t integer, size_t *done, struct peri_error *err)
+{
+    uint64_t bytes = 0;
+    size_t fitting = count_short(emit, strings, count, &bytes);
+    int rc = mr_table_add_strings(emit->table, &emit->options.partitioner, strings, fitting,
+                                  integer, done, err);
+    for (size_t i = *done; i < fitting; i++)
+        bytes -= strings[i].size + 2;
+    emit->stats.records_in += *done;
+    emit->stats.bytes_in += bytes;
+    return rc == PERI_EMEMORY ? 0 : rc;
+}
+
+int mr_emit_add_strings(struct mr_emit *emit, const struct peri_slice *strings, size_t count,
+                        int64_t integer, struct peri_error *err)
+{
+    size_t added = 0;
+    while (added < count) {
+        size_t done = 0;
+        int rc = is_counting(emit)
+                     ? add_fitting(emit, strings + added, count - added, integer, &done, err)
+                     : 0;
+        added += done;
+        if (rc == 0 && added < count) /* one that does not fit, or another reducer */
+            rc = add_encoded(emit, strings[added++], integer, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
 int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t integer,
                        struct peri_error *err)
 {
-    enum mr_reducer_kind kind = emit->options.reducer.kind;
-    bool is_counting = kind == MR_REDUCE_SUM || kind == MR_REDUCE_COUNT;
-    if (!is_counting || string.size >= emit->options.memory_bytes / KEY_SHARE)
-        return add_encoded(emit, string, integer, err);
-    int rc = mr_table_add_string(emit->table, &emit->options.partitioner, string, integer, err);
-    if (rc == PERI_EMEMORY)
-        return add_encoded(emit, string, integer, err);
-    if (rc != 0)
-        return rc;
-    emit->stats.records_in++;
-    emit->stats.bytes_in += string.size + 2;
-    return 0;
+    return mr_emit_add_strings(emit, &string, 1, integer, err);
 }
 
 /* ---- finishing ---- */

@@ -58,6 +58,11 @@ int mr_emit_add_to(struct mr_emit *emit, uint32_t part, struct peri_slice key,
 int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t integer,
                        struct peri_error *err);
 
+/* The same for count strings, each with the same integer: faster, because the table's memory is
+ * asked for in advance. On error some have been added. */
+int mr_emit_add_strings(struct mr_emit *emit, const struct peri_slice *strings, size_t count,
+                        int64_t integer, struct peri_error *err);
+
 /* Writes everything to options.path. Afterwards only stats, parts and close may be called. */
 int mr_emit_finish(struct mr_emit *emit, struct peri_error *err);
 

@@ -281,10 +281,10 @@ int mr_table_add(struct mr_table *table, const struct mr_partitioner *partitione
     return rc;
 }
 
-int mr_table_add_string(struct mr_table *table, const struct mr_partitioner *partitioner,
-                        struct peri_slice string, int64_t integer, struct peri_error *err)
+static int add_hashed(struct mr_table *table, const struct mr_partitioner *partitioner,
+                      uint64_t hash, struct peri_slice string, int64_t integer,
+                      struct peri_error *err)
 {
-    uint64_t hash = mr_partition_hash(MR_KEY_STRING, string.data, string.size);
     if (2 * table->count >= table->mask && double_slots(table) != 0)
         return PERI_EMEMORY;
     uint64_t *slot = find_slot(table, hash, MR_KEY_STRING, string);
@@ -301,6 +301,40 @@ int mr_table_add_string(struct mr_table *table, const struct mr_partitioner *par
     char bytes[MR_VALUE_SCALAR_MAX];
     size_t size = mr_value_write_integer(integer, bytes);
     return add_to_state(table, entry, peri_slice_of(bytes, size), NULL, err);
+}
+
+/* Asks for the memory of the strings' slots, then of their entries, so that the waits overlap. */
+static void prefetch_strings(const struct mr_table *table, const struct peri_slice *strings,
+                             size_t count, uint64_t *hashes)
+{
+    for (size_t i = 0; i < count; i++) {
+        hashes[i] = mr_partition_hash(MR_KEY_STRING, strings[i].data, strings[i].size);
+        __builtin_prefetch(&table->slots[hashes[i] >> 32 & table->mask]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t slot = table->slots[hashes[i] >> 32 & table->mask];
+        if (slot != 0)
+            __builtin_prefetch(entry_of(table, slot), 1);
+    }
+}
+
+int mr_table_add_strings(struct mr_table *table, const struct mr_partitioner *partitioner,
+                         const struct peri_slice *strings, size_t count, int64_t integer,
+                         size_t *done, struct peri_error *err)
+{
+    enum { BATCH = 32 };
+    uint64_t hashes[BATCH];
+    *done = 0;
+    while (*done < count) {
+        size_t batch = count - *done < BATCH ? count - *done : BATCH;
+        prefetch_strings(table, strings + *done, batch, hashes);
+        for (size_t i = 0; i < batch; i++, ++*done) {
+            int rc = add_hashed(table, partitioner, hashes[i], strings[*done], integer, err);
+            if (rc != 0)
+                return rc;
+        }
+    }
+    return 0;
 }
 
 /* ---- sorting ---- */

@@ -22,9 +22,11 @@ int mr_table_add(struct mr_table *table, const struct mr_partitioner *partitione
                  const uint32_t *part, struct peri_slice key, struct peri_slice value,
                  const struct mr_position *position, struct peri_error *err);
 
-/* The same for sum and count with a key that is one string, not encoded, and an integer. */
-int mr_table_add_string(struct mr_table *table, const struct mr_partitioner *partitioner,
-                        struct peri_slice string, int64_t integer, struct peri_error *err);
+/* The same for sum and count with count keys, each one string, not encoded, and the same integer
+ * for each. On error the first *done have been added. */
+int mr_table_add_strings(struct mr_table *table, const struct mr_partitioner *partitioner,
+                         const struct peri_slice *strings, size_t count, int64_t integer,
+                         size_t *done, struct peri_error *err);
 
 size_t mr_table_count(const struct mr_table *table);       /* of keys */
 size_t mr_table_used_bytes(const struct mr_table *table);  /* slots and arena */

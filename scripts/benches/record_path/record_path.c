@@ -11,7 +11,7 @@
 #include "mapreduce/emit.h"
 #include "mapreduce/token.h"
 
-enum { VOCABULARY = 300000, RECORD = 100, KEY = 10, ROUNDS = 3, RUNS = 16 };
+enum { VOCABULARY = 300000, RECORD = 100, KEY = 10, ROUNDS = 3, RUNS = 16, BATCH = 256 };
 
 struct bench {
     struct env *env;
@@ -97,9 +97,15 @@ static void count_words(struct bench *bench)
     struct mr_emit *emit = open_emit(bench, MR_REDUCE_SUM, (size_t)64 << 20, path);
     struct mr_words words =
         mr_words_of(peri_slice_of(bench->text, bench->bytes), &mr_class_letters);
-    struct peri_slice word;
-    while (mr_words_next(&words, &word))
-        must(mr_emit_add_string(emit, word, 1, &err), &err);
+    struct peri_slice batch[BATCH];
+    size_t count = 0;
+    while (mr_words_next(&words, &batch[count])) {
+        if (++count == BATCH) {
+            must(mr_emit_add_strings(emit, batch, count, 1, &err), &err);
+            count = 0;
+        }
+    }
+    must(mr_emit_add_strings(emit, batch, count, 1, &err), &err);
     finish(bench, emit, path);
 }
 
