@@ -1,5 +1,5 @@
 --- Perilune: what every script uses. require "perilune" gives everything of perilune.fiber; the modules
---- named below are loaded when they are first used, as in perilune.fs.read_file(path).
+--- named below are loaded when they are first used, as in perilune.fs.read(path).
 local fiber = require "perilune.fiber"
 
 local MODULES = { fs = true, json = true, log = true, mapreduce = true, msgpack = true, process = true }

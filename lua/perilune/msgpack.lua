@@ -33,7 +33,7 @@ end
 
 ---@class perilune.msgpack.Unpacker
 ---@field feed fun(self, bytes: string): true|nil, string?, string?  adds a piece of the stream
----@field next fun(self): boolean|nil, any, string?  true and a value; false: feed me; nil, err, code
+---@field next fun(self): boolean|nil, any, string?  true and a value; false: feed more; nil, err, code
 
 --- Creates an unpacker for a stream of values that arrives in pieces.
 ---@param options? { size_max: integer? }  most bytes of one value; default 256 MiB

@@ -7,13 +7,20 @@
 
 #include "env/ops.h"
 
-enum { MESSAGE_MAX = 4096, LINE_BYTES_MAX = 16384, LEVEL_COUNT = 4 };
+enum {
+    MESSAGE_MAX = 4096,
+    LINE_BYTES_MAX = 16384,
+    LINE_SOFT_MAX = LINE_BYTES_MAX - 256, /* behind it only what closes the line */
+    LITERAL_MAX = 64,
+    LEVEL_COUNT = 4
+};
 
 static const char *const level_names[LEVEL_COUNT] = {"debug", "info", "warn", "error"};
 static const char *const level_colours[LEVEL_COUNT] = {"\x1b[2m", "\x1b[32m", "\x1b[33m",
                                                        "\x1b[31m"};
 
-/* A line under construction; what does not fit is dropped, the newline always fits. */
+/* A line under construction. Texts are cut and fields dropped at LINE_SOFT_MAX, so that a long line
+ * is still well-formed; the newline always fits. */
 struct line {
     size_t size;
     char bytes[LINE_BYTES_MAX];
@@ -78,7 +85,7 @@ static void put_quoted(struct line *line, struct peri_slice text, bool is_json)
     const unsigned char *at = (const unsigned char *)text.data;
     const unsigned char *end = at + text.size;
     put(line, "\"", 1);
-    while (at < end) {
+    while (at < end && line->size < LINE_SOFT_MAX) {
         size_t length = utf8_length(at, (size_t)(end - at));
         if (length == 0 && *at >= ' ' && *at < 0x7F && *at != '"' && *at != '\\')
             length = 1;
@@ -106,6 +113,9 @@ static void put_field(struct line *line, enum env_log_format format,
                       const struct env_log_field *field)
 {
     bool is_json = format == ENV_LOG_JSON;
+    bool is_literal = field->is_literal && field->value.size <= LITERAL_MAX;
+    if (line->size >= LINE_SOFT_MAX)
+        return;
     if (line->size > 0 && line->bytes[line->size - 1] != '{')
         put(line, is_json ? "," : " ", 1);
     if (!is_json && is_bare(field->key))
@@ -113,7 +123,7 @@ static void put_field(struct line *line, enum env_log_format format,
     else
         put_quoted(line, field->key, is_json);
     put(line, is_json ? ":" : "=", 1);
-    if (field->is_literal || (!is_json && is_bare(field->value)))
+    if (is_literal || (!is_json && is_bare(field->value)))
         put(line, field->value.data, field->value.size);
     else
         put_quoted(line, field->value, is_json);

@@ -27,6 +27,35 @@ static int put_token(struct encoder *encoder, mpack_token_t token)
     return put_bytes(encoder, bytes, sizeof bytes - room);
 }
 
+/* libmpack 1.0.5 writes -129 as 127, -32769 as 32767 and -4294967297 as -1, so integers are written
+ * here: the shortest form, big-endian. */
+static int put_integer(struct encoder *encoder, int64_t value)
+{
+    static const struct {
+        int64_t min, max;
+        unsigned char signed_type, unsigned_type;
+        size_t size;
+    } forms[] = {
+        {INT8_MIN, UINT8_MAX, 0xD0, 0xCC, 1},
+        {INT16_MIN, UINT16_MAX, 0xD1, 0xCD, 2},
+        {INT32_MIN, UINT32_MAX, 0xD2, 0xCE, 4},
+        {INT64_MIN, INT64_MAX, 0xD3, 0xCF, 8},
+    };
+    char bytes[MPACK_MAX_TOKEN_LEN];
+    size_t form = 0;
+    if (value >= -32 && value <= 127) {
+        bytes[0] = (char)value;
+        return put_bytes(encoder, bytes, 1);
+    }
+    while (value < forms[form].min || value > forms[form].max)
+        form++;
+    size_t size = forms[form].size;
+    bytes[0] = (char)(value < 0 ? forms[form].signed_type : forms[form].unsigned_type);
+    for (size_t i = 0; i < size; i++)
+        bytes[1 + i] = (char)((uint64_t)value >> (8 * (size - 1 - i)));
+    return put_bytes(encoder, bytes, 1 + size);
+}
+
 static int put_string(struct encoder *encoder, struct peri_slice string, const char **why)
 {
     if (string.size > UINT32_MAX) {
@@ -45,8 +74,8 @@ static int put_scalar(void *data, const struct wire_scalar *scalar, const char *
     case LUA_TBOOLEAN:
         return put_token(encoder, mpack_pack_boolean(scalar->boolean));
     case LUA_TNUMBER:
-        return put_token(encoder, scalar->is_float ? mpack_pack_float(scalar->number)
-                                                   : mpack_pack_sint(scalar->integer));
+        return scalar->is_float ? put_token(encoder, mpack_pack_float(scalar->number))
+                                : put_integer(encoder, scalar->integer);
     case LUA_TSTRING:
         return put_string(encoder, scalar->string, why);
     default:
