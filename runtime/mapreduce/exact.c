@@ -123,12 +123,19 @@ void mr_exact_add(struct mr_exact *exact, double number)
     count_addition(exact);
 }
 
-void mr_exact_add_integer(struct mr_exact *exact, int64_t integer)
+/* Adds to the limbs from weight 1 on. */
+static void add_integer(int64_t limbs[INTEGER_LIMBS], int64_t integer)
 {
     uint64_t magnitude = integer < 0 ? 0 - (uint64_t)integer : (uint64_t)integer;
-    size_t index = MR_EXACT_ZERO_AT / LIMB_BITS;
-    add_limb(exact, index, (uint32_t)magnitude, integer < 0);
-    add_limb(exact, index + 1, (uint32_t)(magnitude >> LIMB_BITS), integer < 0);
+    int64_t low = (int64_t)(uint32_t)magnitude;
+    int64_t high = (int64_t)(magnitude >> LIMB_BITS);
+    limbs[0] += integer < 0 ? -low : low;
+    limbs[1] += integer < 0 ? -high : high;
+}
+
+void mr_exact_add_integer(struct mr_exact *exact, int64_t integer)
+{
+    add_integer(&exact->limbs[MR_EXACT_ZERO_AT / LIMB_BITS - exact->low], integer);
     count_addition(exact);
 }
 
@@ -153,14 +160,11 @@ static void trim(struct digits *digits)
 /* Magnitude and sign of exact + integer. */
 static void spread(const struct mr_exact *exact, int64_t integer, struct digits *out)
 {
-    struct {
-        struct mr_exact exact;
-        int64_t limbs[MR_EXACT_LIMBS];
-    } wide = {.exact = {.count = MR_EXACT_LIMBS}};
-    int64_t *limbs = wide.exact.limbs;
+    int64_t *limbs = out->limbs;
+    memset(limbs, 0, sizeof out->limbs);
     if (exact->count > 0)
         memcpy(limbs + exact->low, exact->limbs, exact->count * sizeof *limbs);
-    mr_exact_add_integer(&wide.exact, integer);
+    add_integer(limbs + MR_EXACT_ZERO_AT / LIMB_BITS, integer);
     carry(limbs, MR_EXACT_LIMBS);
     out->is_negative = limbs[MR_EXACT_LIMBS - 1] < 0;
     if (out->is_negative) {
@@ -168,7 +172,6 @@ static void spread(const struct mr_exact *exact, int64_t integer, struct digits 
             limbs[i] = -limbs[i];
         carry(limbs, MR_EXACT_LIMBS);
     }
-    memcpy(out->limbs, limbs, sizeof out->limbs);
     trim(out);
 }
 

@@ -112,7 +112,7 @@ static int append_object(struct peri_buffer *out, struct walk *walk, unsigned de
 
 static bool next_token(struct walk *walk, mpack_token_t *token)
 {
-    return mpack_read(&walk->tokens, &walk->at, &walk->left, token) == MPACK_OK;
+    return walk->left > 0 && mpack_read(&walk->tokens, &walk->at, &walk->left, token) == MPACK_OK;
 }
 
 /* A string of size bytes; all input is there, so its bytes come as one chunk. */

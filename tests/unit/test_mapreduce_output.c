@@ -87,6 +87,12 @@ static void test_refusals(void **state)
         PERI_EFORMAT);
     mr_output_close(output);
     assert_int_equal(unlink(fixture->path[0]), 0);
+    assert_int_equal(
+        mr_output_open(&output, fixture->env, fixture->path[0], MR_OUTPUT_JSONL, true, NULL), 0);
+    struct peri_slice cut = peri_slice_of("\x06\x8a\x0a", 3); /* a map that ends early */
+    assert_int_equal(mr_output_write(output, peri_slice_of("\1", 1), cut, &err), PERI_EFORMAT);
+    mr_output_close(output);
+    assert_int_equal(unlink(fixture->path[0]), 0);
     peri_buffer_deinit(&value);
 }
 
