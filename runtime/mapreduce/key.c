@@ -237,14 +237,12 @@ int mr_key_decode(struct peri_slice key, struct mr_datum *parts, size_t *count,
     if (peri_buffer_reserve(scratch, key.size) != 0)
         return peri_fail(err, PERI_ENOMEM, "key");
     size_t n = 0;
-    bool wants_more = true;
     while (at < end && n < MR_KEY_PARTS_MAX) {
-        wants_more = *at == MR_KEY_PREFIX;
         at = read_part(at, end, &parts[n++], scratch);
         if (at == NULL)
             return peri_fail(err, PERI_EFORMAT, "key part %zu", n);
     }
-    if (at < end || wants_more)
+    if (at < end || n == 0)
         return peri_fail(err, PERI_EFORMAT, "key after part %zu", n);
     *count = n;
     return 0;

@@ -55,8 +55,9 @@ struct mr_datum {
 int mr_key_encode(const struct mr_datum *parts, size_t count, struct peri_buffer *out,
                   struct peri_error *err);
 
-/* Decodes a key into parts[0..MR_KEY_PARTS_MAX) and *count. Strings are lent by key, or by scratch
- * (cleared first) where they were escaped. Errors: PERI_ENOMEM; PERI_EFORMAT. */
+/* Decodes a key, or the first parts of one, into parts[0..MR_KEY_PARTS_MAX) and *count. Strings are
+ * lent by key, or by scratch (cleared first) where they were escaped. Errors: PERI_ENOMEM;
+ * PERI_EFORMAT. */
 int mr_key_decode(struct peri_slice key, struct mr_datum *parts, size_t *count,
                   struct peri_buffer *scratch, struct peri_error *err);
 

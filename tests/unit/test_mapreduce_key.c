@@ -101,6 +101,10 @@ static void test_round_trip(void **state)
         assert_true(is_float || back[0].type == parts[0].type || back[0].type == MR_INTEGER);
         struct peri_slice first = mr_key_first_parts(peri_buffer_slice(&bytes), count);
         assert_int_equal(first.size, bytes.size);
+        first = mr_key_first_parts(peri_buffer_slice(&bytes), 1 + round % count);
+        assert_int_equal(mr_key_decode(first, back, &got, &scratch, NULL), 0);
+        assert_int_equal(got, 1 + round % count);
+        assert_int_equal(compare_parts(parts, back, got), 0);
     }
     peri_buffer_deinit(&bytes);
     peri_buffer_deinit(&scratch);
