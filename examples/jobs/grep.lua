@@ -1,7 +1,7 @@
 -- grep.lua - the lines that contain a text, or match a Lua pattern.
 --
--- There is no reduce: what map emits is written as it comes. "raw" writes key and value and nothing
--- else, so a line is its bytes and a newline.
+-- There is no reduce: what map emits is written as it comes. "raw" writes the bytes of the value and
+-- nothing else.
 --
 -- Run it:
 --   perilune mr examples/jobs/grep.lua examples/data/pg-*.txt -o /tmp/holmes --arg text=Holmes
@@ -21,7 +21,7 @@ return {
     end
     if found then
       out:count "matching lines"
-      out(rec, "\n")
+      out(rec:offset(), rec:str() .. "\n")
     end
   end,
 }

@@ -1,7 +1,8 @@
 -- sort.lua - sorts 100-byte records by their first ten bytes, as gensort makes and valsort checks them.
 --
 -- "range" takes samples of the keys and gives every reduce task a range of its own, so the parts one
--- after the other are the sorted file. The value left out of out:sub is the rest of the record.
+-- after the other are the sorted file. The value left out of out:sub is the whole record, and "raw"
+-- writes nothing but values.
 --
 -- Run it:
 --   perilune run examples/tools/gensort.lua 20000 /tmp/records
