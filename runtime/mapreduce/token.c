@@ -3,6 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* clang-format off */
 const struct mr_class mr_class_letters = {{
     ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1,
@@ -125,19 +129,59 @@ int mr_class_compile(struct mr_class *out, struct peri_slice set, struct peri_er
 
 enum { BLOCK_SIZE = 64 };
 
-void mr_words_load(struct mr_words *words)
+static uint64_t mask_of(const struct mr_class *class, const unsigned char *bytes, size_t size)
 {
-    const unsigned char *member = words->word->member;
-    const unsigned char *bytes = (const unsigned char *)words->next;
-    size_t left = (size_t)(words->end - words->next);
-    size_t size = left < BLOCK_SIZE ? left : BLOCK_SIZE;
     uint64_t mask = 0;
     if (size == BLOCK_SIZE)
         for (size_t i = 0; i < BLOCK_SIZE; i++)
-            mask |= (uint64_t)member[bytes[i]] << i;
+            mask |= (uint64_t) class->member[bytes[i]] << i;
     else
         for (size_t i = 0; i < size; i++)
-            mask |= (uint64_t)member[bytes[i]] << i;
+            mask |= (uint64_t) class->member[bytes[i]] << i;
+    return mask;
+}
+
+#ifdef __SSE2__
+enum { VECTOR_SIZE = 16 };
+
+/* A bit for each of 16 bytes that is a letter. Signed comparison: letters are moved to -128.. */
+static uint64_t letters_in_vector(const unsigned char *bytes)
+{
+    __m128i text = _mm_loadu_si128((const __m128i *)(const void *)bytes);
+    __m128i folded = _mm_or_si128(text, _mm_set1_epi8(0x20));
+    __m128i moved = _mm_sub_epi8(folded, _mm_set1_epi8((char)('a' - INT8_MIN)));
+    __m128i is_letter = _mm_cmplt_epi8(moved, _mm_set1_epi8(INT8_MIN + 26));
+    return (uint64_t)_mm_movemask_epi8(is_letter);
+}
+
+static uint64_t mask_of_letters(const unsigned char *bytes, size_t size)
+{
+    uint64_t mask = 0;
+    size_t done = 0;
+    if (size < VECTOR_SIZE)
+        return mask_of(&mr_class_letters, bytes, size);
+    for (; done + VECTOR_SIZE <= size; done += VECTOR_SIZE)
+        mask |= letters_in_vector(bytes + done) << done;
+    if (done < size) { /* the last 16 bytes again, for those not done */
+        uint64_t last = letters_in_vector(bytes + size - VECTOR_SIZE);
+        mask |= last >> (VECTOR_SIZE - (size - done)) << done;
+    }
+    return mask;
+}
+#else
+static uint64_t mask_of_letters(const unsigned char *bytes, size_t size)
+{
+    return mask_of(&mr_class_letters, bytes, size);
+}
+#endif
+
+void mr_words_load(struct mr_words *words)
+{
+    const unsigned char *bytes = (const unsigned char *)words->next;
+    size_t left = (size_t)(words->end - words->next);
+    size_t size = left < BLOCK_SIZE ? left : BLOCK_SIZE;
+    uint64_t mask = words->word == &mr_class_letters ? mask_of_letters(bytes, size)
+                                                     : mask_of(words->word, bytes, size);
     words->edges = mask ^ (mask << 1 | words->was_word);
     words->was_word = mask >> (BLOCK_SIZE - 1);
     words->block = words->next;

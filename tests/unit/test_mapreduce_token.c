@@ -105,6 +105,26 @@ static void test_words_of_any_text(void **state)
     }
 }
 
+/* Every byte at every place of a text: letters are found by vectors, other classes by a table. */
+static void test_words_of_any_byte(void **state)
+{
+    (void)state;
+    for (size_t size = 1; size <= 70; size++) {
+        for (unsigned byte = 0; byte < 256; byte++) {
+            char text[70];
+            size_t at = (size * 7 + byte) % size;
+            memset(text, '-', size);
+            text[at] = (char)byte;
+            struct mr_words words = mr_words_of(peri_slice_of(text, size), &mr_class_letters);
+            struct peri_slice word;
+            bool is_letter = mr_class_letters.member[byte] != 0;
+            assert_int_equal(mr_words_next(&words, &word), is_letter);
+            if (is_letter)
+                assert_ptr_equal(word.data, text + at);
+        }
+    }
+}
+
 static void test_pieces(void **state)
 {
     (void)state;
@@ -233,9 +253,12 @@ static void test_lower(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sets_are_those_of_lua),    cmocka_unit_test(test_words),
-        cmocka_unit_test(test_words_of_any_text),        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_numbers_are_those_of_lua), cmocka_unit_test(test_lower)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sets_are_those_of_lua),
+                                       cmocka_unit_test(test_words),
+                                       cmocka_unit_test(test_words_of_any_text),
+                                       cmocka_unit_test(test_words_of_any_byte),
+                                       cmocka_unit_test(test_pieces),
+                                       cmocka_unit_test(test_numbers_are_those_of_lua),
+                                       cmocka_unit_test(test_lower)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
