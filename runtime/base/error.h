@@ -24,7 +24,8 @@
     X(ELUA, -10008, FINAL, "Lua code raised an error")                                             \
     X(EUSAGE, -10009, FINAL, "the command line is wrong")                                          \
     X(ETOOBIG, -10010, FINAL, "a stated limit was exceeded")                                       \
-    X(EBOUND, -10011, FINAL, "the work took more steps than allowed")
+    X(EBOUND, -10011, FINAL, "the work took more steps than allowed")                              \
+    X(EWORKER, -10012, RETRY, "a worker process ended")
 
 /* The codes that operating system and runtime share are the errno values under our prefix. */
 #define PERI_ENOMEM (-12)
