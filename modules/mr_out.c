@@ -1,0 +1,568 @@
+#include "mr_out.h"
+
+#include <inttypes.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mapreduce/token.h"
+#include "mr_datum.h"
+#include "mr_record.h"
+
+#define OUT_TYPE "perilune.mapreduce.out"
+
+enum sink { SINK_NONE, SINK_EMIT, SINK_FILE, SINK_SPILL, SINK_GROUP, SINK_SAMPLE };
+
+struct named {
+    char *name;
+    struct mr_output *output;
+};
+
+struct mr_out {
+    struct mr_task *task;
+    enum sink sink;
+    struct mr_emit *emit;
+    int partition; /* registry reference of the user's function, or LUA_NOREF */
+    uint32_t partitions;
+    struct mr_output *file;
+    struct mr_spill_writer *spill;
+    struct mr_combine_out *group;
+    struct peri_slice group_key;
+    uint64_t sample_limit, records;
+    struct peri_buffer sample;             /* keys, each behind its u32 size */
+    struct peri_buffer single;             /* group_key's first part as a key of its own */
+    struct peri_buffer key, value, packed; /* scratch */
+    int counters;                          /* registry reference of name -> count */
+    struct named named[MR_OUT_NAMED_MAX];
+    size_t named_count;
+};
+
+int mr_out_create(struct mr_out **out, struct mr_task *task)
+{
+    struct mr_out *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return PERI_ENOMEM;
+    made->task = task;
+    made->counters = LUA_NOREF;
+    made->partition = LUA_NOREF;
+    *out = made;
+    return 0;
+}
+
+void mr_out_close(struct mr_out *out)
+{
+    if (out == NULL)
+        return;
+    for (size_t i = 0; i < out->named_count; i++) {
+        mr_output_close(out->named[i].output);
+        free(out->named[i].name);
+    }
+    mr_output_close(out->file);
+    mr_spill_writer_close(out->spill);
+    peri_buffer_deinit(&out->sample);
+    peri_buffer_deinit(&out->single);
+    peri_buffer_deinit(&out->key);
+    peri_buffer_deinit(&out->value);
+    peri_buffer_deinit(&out->packed);
+    free(out);
+}
+
+/* ---- sinks ---- */
+
+void mr_out_to_emit(struct mr_out *out, struct mr_emit *emit, int partition, uint32_t partitions)
+{
+    out->sink = SINK_EMIT;
+    out->emit = emit;
+    out->partition = partition;
+    out->partitions = partitions;
+}
+
+static int open_output(struct mr_out *out, const char *path, const char *format,
+                       struct mr_output **output, struct peri_error *err)
+{
+    enum mr_output_format parsed;
+    int rc = mr_output_format_parse(format, &parsed, err);
+    if (rc != 0)
+        return rc;
+    return mr_output_open(output, out->task->env, path, parsed, false, err);
+}
+
+int mr_out_to_file(struct mr_out *out, const char *path, const char *format, struct peri_error *err)
+{
+    out->sink = SINK_FILE;
+    return open_output(out, path, format, &out->file, err);
+}
+
+int mr_out_to_spill(struct mr_out *out, const char *path, struct peri_error *err)
+{
+    struct mr_spill_options options = {.partitions = 1};
+    out->sink = SINK_SPILL;
+    return mr_spill_writer_open(&out->spill, out->task->env, path, &options, err);
+}
+
+int mr_out_to_group(struct mr_out *out, struct mr_combine_out *group, struct peri_slice key,
+                    struct peri_error *err)
+{
+    struct mr_datum parts[MR_KEY_PARTS_MAX];
+    size_t count;
+    out->sink = SINK_GROUP;
+    out->group = group;
+    out->group_key = key;
+    out->single.size = 0;
+    int rc = mr_key_decode(key, parts, &count, &out->packed, err);
+    return rc != 0 ? rc : mr_key_encode(parts, 1, &out->single, err);
+}
+
+void mr_out_to_sample(struct mr_out *out, uint64_t limit)
+{
+    out->sink = SINK_SAMPLE;
+    out->sample_limit = limit;
+}
+
+bool mr_out_is_full(const struct mr_out *out)
+{
+    return out->sink == SINK_SAMPLE && out->records >= out->sample_limit;
+}
+
+static int put_sample(struct mr_out *out, struct peri_slice key, struct peri_error *err)
+{
+    key = mr_key_first_parts(key, 1);
+    unsigned char head[4];
+    for (size_t i = 0; i < sizeof head; i++)
+        head[i] = (unsigned char)(key.size >> (8 * i));
+    if (mr_out_is_full(out))
+        return 0;
+    if (peri_buffer_append(&out->sample, head, sizeof head) != 0 ||
+        peri_buffer_append(&out->sample, key.data, key.size) != 0)
+        return peri_fail(err, PERI_ENOMEM, "the sample of keys");
+    return 0;
+}
+
+static int put_group(struct mr_out *out, struct peri_slice key, struct peri_slice value,
+                     struct peri_error *err)
+{
+    if (peri_slice_compare(key, out->group_key) != 0 &&
+        peri_slice_compare(key, peri_buffer_slice(&out->single)) != 0)
+        return peri_fail_plain(err, PERI_EINVAL,
+                               "combine must keep the key that it was called with");
+    return mr_combine_add(out->group, value, err);
+}
+
+int mr_out_put(struct mr_out *out, struct peri_slice key, struct peri_slice value,
+               struct peri_error *err)
+{
+    int rc = 0;
+    switch (out->sink) {
+    case SINK_EMIT:
+        rc = mr_emit_add(out->emit, key, value, err);
+        break;
+    case SINK_FILE:
+        rc = mr_output_write(out->file, key, value, err);
+        break;
+    case SINK_SPILL:
+        rc = mr_spill_writer_add(out->spill, 0, key, value, err);
+        break;
+    case SINK_GROUP:
+        return put_group(out, key, value, err);
+    case SINK_SAMPLE:
+        rc = put_sample(out, key, err);
+        break;
+    case SINK_NONE:
+        return peri_fail_plain(err, PERI_EINVAL, "out cannot be used here");
+    }
+    out->records++;
+    return rc;
+}
+
+/* ---- the Lua face ---- */
+
+/* Raises after a failed call; what is not the user's doing is kept, so that pcall cannot hide it.
+ */
+static int raise_failure(lua_State *L, struct mr_out *out, int code, const struct peri_error *err)
+{
+    if (!mr_task_is_user_error(code))
+        (void)mr_task_fail(out->task, err);
+    return luaL_error(L, "%s", err->text);
+}
+
+static struct mr_out *check_out(lua_State *L)
+{
+    struct mr_out **box = luaL_checkudata(L, 1, OUT_TYPE);
+    return *box;
+}
+
+/* Encodes the key at index, with the second part at second unless that is 0. */
+static struct peri_slice encode_key(lua_State *L, struct mr_out *out, int index, int second)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    struct mr_datum parts[2];
+    mr_datum_read(L, index, "the key", &parts[0]);
+    if (second != 0)
+        mr_datum_read(L, second, "the second key", &parts[1]);
+    out->key.size = 0;
+    int rc = mr_key_encode(parts, second != 0 ? 2 : 1, &out->key, &err);
+    if (rc != 0)
+        (void)raise_failure(L, out, rc, &err);
+    return peri_buffer_slice(&out->key);
+}
+
+static struct peri_slice encode_value(lua_State *L, struct mr_out *out, int index)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    struct mr_datum value;
+    mr_datum_read_value(L, index, &out->packed, &value);
+    out->value.size = 0;
+    int rc = mr_value_encode(&value, &out->value);
+    if (rc != 0) {
+        (void)peri_fail(&err, rc, "a value");
+        (void)raise_failure(L, out, rc, &err);
+    }
+    return peri_buffer_slice(&out->value);
+}
+
+/* The partition that the user's function says for the key at index. */
+static uint32_t ask_partition(lua_State *L, struct mr_out *out, int index)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, out->partition);
+    lua_pushvalue(L, index);
+    if (lua_type(L, -1) == LUA_TUSERDATA) {
+        (void)luaL_tolstring(L, -1, NULL);
+        lua_remove(L, -2);
+    }
+    lua_pushinteger(L, out->partitions);
+    lua_call(L, 2, 1);
+    int is_integer = 0;
+    lua_Integer part = lua_tointegerx(L, -1, &is_integer);
+    if (!is_integer || part < 1 || part > (lua_Integer)out->partitions)
+        luaL_error(L, "partition must return a whole number from 1 to %d, not %s",
+                   (int)out->partitions, luaL_tolstring(L, -1, NULL));
+    lua_pop(L, 1);
+    return (uint32_t)(part - 1);
+}
+
+static int put(lua_State *L, struct mr_out *out, int key_index, struct peri_slice key,
+               struct peri_slice value)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    int rc;
+    if (out->sink == SINK_EMIT && out->partition != LUA_NOREF) {
+        uint32_t part = ask_partition(L, out, key_index);
+        rc = mr_emit_add_to(out->emit, part, key, value, &err);
+        out->records++;
+    } else {
+        rc = mr_out_put(out, key, value, &err);
+    }
+    return rc == 0 ? 0 : raise_failure(L, out, rc, &err);
+}
+
+static int put_string(lua_State *L, struct mr_out *out, struct peri_slice key, int64_t value)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    int rc = mr_emit_add_string(out->emit, key, value, &err);
+    out->records++;
+    return rc == 0 ? 0 : raise_failure(L, out, rc, &err);
+}
+
+/* A string key for the emit table's fast path. */
+static bool plain_key(lua_State *L, int index, struct peri_slice *key)
+{
+    int type = lua_type(L, index);
+    if (type == LUA_TSTRING) {
+        key->data = lua_tolstring(L, index, &key->size);
+        return true;
+    }
+    return type == LUA_TUSERDATA && mr_record_slice(L, index, key);
+}
+
+static bool has_fast_path(const struct mr_out *out)
+{
+    return out->sink == SINK_EMIT && out->partition == LUA_NOREF;
+}
+
+/* out(key [, key2], value) */
+static int l_call(lua_State *L)
+{
+    struct mr_out *out = *(struct mr_out **)lua_touserdata(L, 1); /* __call is ours alone */
+    int top = lua_gettop(L);
+    struct peri_slice key;
+    if (top == 3 && has_fast_path(out) && lua_isinteger(L, 3) && plain_key(L, 2, &key))
+        return put_string(L, out, key, lua_tointeger(L, 3));
+    if (top > 4)
+        return luaL_error(L, "out takes key, value or key, key2, value, not %d arguments", top - 1);
+    key = encode_key(L, out, 2, top == 4 ? 3 : 0);
+    return put(L, out, 2, key, encode_value(L, out, top == 4 ? 4 : 3));
+}
+
+static struct peri_slice check_text(lua_State *L, int index)
+{
+    struct peri_slice text;
+    if (lua_type(L, index) == LUA_TUSERDATA && mr_record_slice(L, index, &text))
+        return text;
+    text.data = luaL_checklstring(L, index, &text.size);
+    return text;
+}
+
+static int put_words(lua_State *L, struct mr_out *out, struct mr_words words)
+{
+    bool is_fast = has_fast_path(out) && lua_isinteger(L, 3);
+    int64_t integer = lua_tointeger(L, 3);
+    struct peri_slice value = is_fast ? peri_slice_of(NULL, 0) : encode_value(L, out, 3);
+    struct peri_slice word;
+    while (mr_words_next(&words, &word)) {
+        if (is_fast) {
+            (void)put_string(L, out, word, integer);
+            continue;
+        }
+        lua_settop(L, 3);
+        lua_pushlstring(L, word.data, word.size);
+        (void)put(L, out, 4, encode_key(L, out, 4, 0), value);
+    }
+    return 0;
+}
+
+/* out:words(text, value [, set]) */
+static int l_words(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    struct peri_slice text = check_text(L, 2);
+    if (lua_isnoneornil(L, 4)) {
+        lua_settop(L, 3);
+        return put_words(L, out, mr_words_of(text, &mr_class_letters));
+    }
+    struct peri_error err = PERI_ERROR_INIT;
+    struct mr_class *set = lua_newuserdatauv(L, sizeof *set, 0);
+    if (mr_class_compile(set, check_text(L, 4), &err) != 0)
+        return luaL_argerror(L, 4, err.text);
+    lua_replace(L, 1); /* the class stays alive in the slot of out */
+    lua_settop(L, 3);
+    return put_words(L, out, mr_words_of(text, set));
+}
+
+/* out:sub(text, i, j [, value]); string.sub's positions */
+static int l_sub(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    struct peri_slice text = check_text(L, 2);
+    lua_Integer size = (lua_Integer)text.size;
+    lua_Integer i = luaL_checkinteger(L, 3);
+    lua_Integer j = luaL_optinteger(L, 4, -1);
+    i = i < -size ? 1 : i < 0 ? size + i + 1 : i == 0 ? 1 : i;
+    j = j < -size ? 0 : j < 0 ? size + j + 1 : j > size ? size : j;
+    struct mr_datum part = {.type = MR_STRING, .string = {text.data, 0}};
+    if (i <= j)
+        part.string = peri_slice_of(text.data + i - 1, (size_t)(j - i + 1));
+    struct peri_error err = PERI_ERROR_INIT;
+    out->key.size = 0;
+    int rc = mr_key_encode(&part, 1, &out->key, &err);
+    if (rc != 0)
+        return raise_failure(L, out, rc, &err);
+    struct peri_slice value = encode_value(L, out, lua_isnone(L, 5) ? 2 : 5);
+    if (out->partition != LUA_NOREF)
+        lua_pushlstring(L, part.string.data, part.string.size);
+    return put(L, out, lua_gettop(L), peri_buffer_slice(&out->key), value);
+}
+
+/* ---- named outputs ---- */
+
+static int open_named(struct mr_out *out, const char *name, const char *format,
+                      struct mr_output **output, struct peri_error *err)
+{
+    struct mr_task *task = out->task;
+    char path[4096];
+    int size = snprintf(path, sizeof path, "%s/%s%s", mr_spec_string(task, "out_dir", "."), name,
+                        mr_spec_string(task, "out_suffix", ""));
+    if (size < 0 || (size_t)size >= sizeof path)
+        return peri_fail_plain(err, PERI_ETOOBIG, "the path of output %s is too long", name);
+    if (out->named_count == MR_OUT_NAMED_MAX)
+        return peri_fail_plain(err, PERI_ETOOBIG, "more than %d named outputs", MR_OUT_NAMED_MAX);
+    struct named *named = &out->named[out->named_count];
+    named->name = strdup(name);
+    if (named->name == NULL)
+        return peri_fail(err, PERI_ENOMEM, "output %s", name);
+    int rc = open_output(out, path, format, &named->output, err);
+    if (rc != 0) {
+        free(named->name);
+        return rc;
+    }
+    out->named_count++;
+    *output = named->output;
+    return 0;
+}
+
+/* The named output, opened at its first use. */
+static int find_named(struct mr_out *out, const char *name, const char *format,
+                      struct mr_output **output, struct peri_error *err)
+{
+    for (size_t i = 0; i < out->named_count; i++) {
+        if (strcmp(out->named[i].name, name) == 0) {
+            *output = out->named[i].output;
+            return 0;
+        }
+    }
+    return open_named(out, name, format, output, err);
+}
+
+static void check_name(lua_State *L, int index)
+{
+    size_t size;
+    const char *name = luaL_checklstring(L, index, &size);
+    bool is_good =
+        size > 0 && size <= 64 && strcmp(name, "part") != 0 && strcmp(name, "quarantine") != 0;
+    for (size_t i = 0; i < size; i++)
+        is_good = is_good && (name[i] == '_' || mr_class_letters.member[(unsigned char)name[i]] ||
+                              (i > 0 && name[i] >= '0' && name[i] <= '9'));
+    luaL_argcheck(L, is_good, index,
+                  "an output's name has letters, digits and _, and is not part or quarantine");
+}
+
+/* out:to(name, key, value) */
+static int l_to(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    check_name(L, 2);
+    if (out->sink == SINK_GROUP || out->sink == SINK_NONE)
+        return luaL_error(L, "out:to cannot be used in combine");
+    struct peri_slice key = encode_key(L, out, 3, 0);
+    struct peri_slice value = encode_value(L, out, 4);
+    if (out->sink == SINK_SAMPLE)
+        return 0;
+    struct peri_error err = PERI_ERROR_INIT;
+    struct mr_output *output;
+    int rc = find_named(out, lua_tostring(L, 2), mr_spec_string(out->task, "format", "text"),
+                        &output, &err);
+    if (rc == 0)
+        rc = mr_output_write(output, key, value, &err);
+    return rc == 0 ? 0 : raise_failure(L, out, rc, &err);
+}
+
+int mr_out_quarantine(struct mr_out *out, const struct mr_where *where, struct peri_slice record,
+                      const char *reason, struct peri_error *err)
+{
+    struct mr_output *output;
+    struct mr_datum parts[3] = {
+        {.type = MR_STRING, .string = {where->file, strlen(where->file)}},
+        {.type = MR_INTEGER, .integer = (int64_t)where->offset},
+        {.type = MR_STRING, .string = {reason, strlen(reason)}},
+    };
+    struct mr_datum bytes = {.type = MR_STRING, .string = record};
+    out->key.size = 0;
+    out->value.size = 0;
+    int rc = mr_key_encode(parts, 3, &out->key, err);
+    if (rc == 0 && mr_value_encode(&bytes, &out->value) != 0)
+        rc = peri_fail(err, PERI_ENOMEM, "a bad record");
+    if (rc == 0)
+        rc = find_named(out, "quarantine", "tsv", &output, err);
+    if (rc == 0)
+        rc = mr_output_write(output, peri_buffer_slice(&out->key), peri_buffer_slice(&out->value),
+                             err);
+    return rc;
+}
+
+/* out:count(name [, n]) */
+static int l_count(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    luaL_checktype(L, 2, LUA_TSTRING);
+    lua_Integer n = luaL_optinteger(L, 3, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, out->counters);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 2);
+    lua_rawget(L, -3);
+    lua_pushinteger(L, (lua_Integer)((lua_Unsigned)lua_tointeger(L, -1) + (lua_Unsigned)n));
+    lua_remove(L, -2);
+    lua_rawset(L, -3);
+    return 0;
+}
+
+static void push_metatable(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"words", l_words}, {"sub", l_sub}, {"to", l_to}, {"count", l_count}, {NULL, NULL}};
+    if (!luaL_newmetatable(L, OUT_TYPE))
+        return;
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, l_call);
+    lua_setfield(L, -2, "__call");
+    lua_pushboolean(L, false);
+    lua_setfield(L, -2, "__metatable");
+}
+
+void mr_out_push(lua_State *L, struct mr_out *out)
+{
+    struct mr_out **box = lua_newuserdatauv(L, sizeof(struct mr_out *), 0);
+    *box = out;
+    push_metatable(L);
+    lua_setmetatable(L, -2);
+    if (out->counters == LUA_NOREF) {
+        lua_newtable(L);
+        out->counters = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+}
+
+/* ---- the result ---- */
+
+static void copy_counters(struct mr_out *out, lua_State *H)
+{
+    lua_newtable(H);
+    if (out->counters != LUA_NOREF) {
+        lua_State *L = out->task->L;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, out->counters);
+        for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+            size_t size;
+            const char *name = lua_tolstring(L, -2, &size);
+            lua_pushlstring(H, name, size);
+            lua_pushinteger(H, lua_tointeger(L, -1));
+            lua_rawset(H, -3);
+        }
+        lua_pop(L, 1);
+    }
+    lua_setfield(H, -2, "counters");
+}
+
+static void set_totals(lua_State *H, const struct mr_output_totals *totals)
+{
+    lua_pushinteger(H, (lua_Integer)totals->records);
+    lua_setfield(H, -2, "records");
+    lua_pushinteger(H, (lua_Integer)totals->bytes);
+    lua_setfield(H, -2, "bytes");
+}
+
+static int finish_named(struct mr_out *out, lua_State *H, struct peri_error *err)
+{
+    int rc = 0;
+    lua_newtable(H);
+    for (size_t i = 0; i < out->named_count && rc == 0; i++) {
+        struct mr_output_totals totals;
+        rc = mr_output_finish(out->named[i].output, &totals, err);
+        lua_newtable(H);
+        if (rc == 0)
+            set_totals(H, &totals);
+        lua_setfield(H, -2, out->named[i].name);
+    }
+    lua_setfield(H, -2, "outputs");
+    return rc;
+}
+
+int mr_out_result(struct mr_out *out, struct peri_error *err)
+{
+    lua_State *H = out->task->host;
+    struct mr_output_totals totals = {.records = out->records};
+    int rc = 0;
+    if (out->sink == SINK_FILE)
+        rc = mr_output_finish(out->file, &totals, err);
+    if (out->sink == SINK_SPILL && (rc = mr_spill_writer_finish(out->spill, err)) == 0)
+        totals.bytes = mr_spill_writer_bytes(out->spill);
+    if (rc == 0)
+        rc = finish_named(out, H, err);
+    if (rc != 0)
+        return rc;
+    set_totals(H, &totals);
+    copy_counters(out, H);
+    if (out->sink == SINK_SAMPLE) {
+        lua_pushlstring(H, out->sample.size > 0 ? out->sample.data : "", out->sample.size);
+        lua_setfield(H, -2, "keys");
+    }
+    return 0;
+}
