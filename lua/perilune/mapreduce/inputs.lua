@@ -1,0 +1,89 @@
+-- Which files the arguments of a job mean: files, directories, globs, "-".
+local fs = require "perilune.fs"
+local task = require "perilune.mr_task"
+
+local M = {}
+
+local function is_hidden(name)
+  return name:match("^[._]") ~= nil
+end
+
+--- Adds the files below a directory, sorted; hidden ones and those named _ are left out, as Hadoop
+--- does.
+local function add_directory(path, add)
+  local names, err, code = fs.list(path)
+  if not names then
+    return nil, err, code
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    if not is_hidden(name) then
+      local ok, why, what = M.add(path .. "/" .. name, add)
+      if not ok then
+        return nil, why, what
+      end
+    end
+  end
+  return true
+end
+
+--- Adds a file, or all files below a directory.
+---@param path string
+---@param add fun(path: string, stat: table): boolean|nil, string|nil, string|nil
+---@return true|nil ok
+---@return string|nil err
+---@return string|nil code
+function M.add(path, add)
+  local stat, err, code = fs.stat(path)
+  if not stat then
+    return nil, err, code
+  elseif stat.type == "directory" then
+    return add_directory(path:gsub("(.)/+$", "%1"), add)
+  end
+  return add(path, stat)
+end
+
+--- Expands the arguments into files with sizes, in the order given, directories and globs sorted.
+---@param arguments string[]
+---@param format string           of the input
+---@param spool fun(): string|nil, string|nil, string|nil  keeps standard input in a file
+---@return table[]|nil files      { path, size, is_stream }
+---@return string|nil err
+---@return string|nil code
+function M.expand(arguments, format, spool)
+  local files = {}
+  local function add(path, stat)
+    local is_stream, err, code = task.probe(path, format)
+    if is_stream == nil then
+      return nil, err, code
+    end
+    files[#files + 1] = { path = path, size = stat.size, is_stream = is_stream }
+    return true
+  end
+  for _, argument in ipairs(arguments) do
+    local paths, why, what = { argument }, nil, nil
+    if argument == "-" then
+      paths[1], why, what = spool()
+    elseif not fs.exists(argument) and argument:find("[*?%[]") then
+      paths, why, what = fs.glob(argument)
+      if paths and #paths == 0 then
+        return nil, ("no file matches %s"):format(argument), "ENOENT"
+      end
+    end
+    if not paths or not paths[1] then
+      return nil, why, what
+    end
+    for _, path in ipairs(paths) do
+      local ok, err, code = M.add(path, add)
+      if not ok then
+        return nil, err, code
+      end
+    end
+  end
+  if #files == 0 then
+    return nil, ("there is no file in %s"):format(table.concat(arguments, " ")), "ENOENT"
+  end
+  return files
+end
+
+return M

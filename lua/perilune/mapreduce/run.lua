@@ -1,0 +1,463 @@
+-- One run of a job, from the arguments to the finished directory: all of it or nothing.
+local fs = require "perilune.fs"
+local inputs = require "perilune.mapreduce.inputs"
+local job_file = require "perilune.mapreduce.job"
+local perilune = require "perilune"
+local plan = require "perilune.mapreduce.plan"
+local process = require "perilune.process"
+local stages = require "perilune.mapreduce.stages"
+local task = require "perilune.mr_task"
+local workspace = require "perilune.mr_workspace"
+
+local M = {}
+
+local DIRECTORY_PATTERN = "%.perilune%-%x+$"
+local TIMEOUT_DESCRIBE_S = 10
+
+---@class perilune.mapreduce.Options
+---@field job string                path of the job file
+---@field inputs string[]
+---@field out string                the directory to make
+---@field workers integer|nil       processes; all cores
+---@field reduces integer|nil
+---@field memory_bytes integer|nil  of one worker
+---@field split_bytes integer|nil
+---@field format string|nil         of the input, instead of the job's
+---@field args table<string, string>|nil
+---@field force boolean|nil         replace an existing out
+---@field skip_records integer|nil
+---@field executor table|nil        instead of worker processes, see stages.lua
+---@field dry_run boolean|nil       stop after planning
+---@field on_note fun(text: string)|nil      something happened that is worth a line
+---@field on_plan fun(plan: table)|nil
+---@field on_progress fun(stage: table, progress: table)|nil
+
+-- Failures unwind as a table { message, code, ... }, caught in M.run.
+local function fail(failure)
+  error(failure, 0)
+end
+
+local function check(value, message, code)
+  if value == nil or value == false then
+    fail { message = message, code = code }
+  end
+  return value
+end
+
+local function base_name(path)
+  return path:match("([^/]+)/*$") or path
+end
+
+local function folder_of(path)
+  return path:match("^(.*[^/])/+[^/]+/*$") or (path:sub(1, 1) == "/" and "/" or ".")
+end
+
+--- Removes the directories that runs which are gone left beside ours.
+local function clear_dead_runs(folder, note)
+  local names = fs.list(folder) or {}
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local path = folder .. "/" .. name
+    local lock = name:match(DIRECTORY_PATTERN) and fs.exists(path .. "/lock")
+      and workspace.lock(path .. "/lock")
+    if lock then
+      local ok, err = workspace.remove(path)
+      lock:close()
+      note(ok and ("removed %s, left by a run that did not end"):format(path)
+        or ("cannot remove %s, left by a run that did not end: %s"):format(path, err))
+    end
+  end
+end
+
+--- Makes and locks the directory that everything is written into.
+local function make_directory(out, folder)
+  local id = ("%08x"):format(math.floor(perilune.random() * 0xffffffff))
+  local directory = ("%s/%s.perilune-%s"):format(folder, base_name(out), id)
+  check(fs.mkdir(directory))
+  local lock = check(workspace.lock(directory .. "/lock"))
+  for _, name in ipairs { "spill", "out" } do
+    local ok, err, code = fs.mkdir(directory .. "/" .. name)
+    if not ok then
+      workspace.remove(directory)
+      fail { message = err, code = code }
+    end
+  end
+  return directory, lock
+end
+
+local function check_out(out, folder, is_forced)
+  local stat = fs.stat(folder)
+  if not stat or stat.type ~= "directory" then
+    fail { message = ("the folder %s of the output does not exist"):format(folder), code = "ENOENT",
+      hint = "create it first" }
+  elseif fs.exists(out) and not is_forced then
+    fail { message = ("the output %s exists"):format(out), code = "EEXIST",
+      hint = "choose another one, or replace it with --force" }
+  end
+end
+
+--- Keeps standard input in a file of the job's directory, so that it can be read again.
+local function spool_stdin(directory)
+  local path = directory .. "/stdin"
+  local file, err, code = fs.open(path, "w")
+  local stdin = file and process.standard "stdin"
+  while file do
+    local bytes
+    bytes, err, code = stdin:read(1 << 16)
+    if not bytes then
+      break
+    end
+    local ok
+    ok, err, code = file:write(bytes)
+    if not ok then
+      break
+    end
+  end
+  if file then
+    file:close()
+  end
+  if err then
+    return nil, err, code
+  end
+  return path
+end
+
+local function job_name(path)
+  return (base_name(path):gsub("%.lua$", ""))
+end
+
+local function wrap(err, step)
+  local failure = { message = err.message, code = err.code }
+  failure.detail = err.detail or err
+  failure.step = step
+  return failure
+end
+
+--- Loads the job in a worker, checks it and lets the options override it.
+local function load_job(run, options)
+  local description, err = run.stages:ask { kind = "describe", job = options.job,
+    args = options.args or {}, lua_bytes = 64 << 20, timeout_ms = TIMEOUT_DESCRIBE_S * 1000 }
+  if err then
+    fail(wrap(err))
+  end
+  local job = check(job_file.check(description, job_name(options.job)))
+  job.input.format = options.format or job.input.format
+  job.skip_records = options.skip_records or job.skip_records
+  return job
+end
+
+local function side_paths(job, path)
+  local side = {}
+  for name, file in pairs(job.side) do
+    side[name] = file:sub(1, 1) == "/" and file or folder_of("./" .. path) .. "/" .. file
+    check(fs.stat(side[name]))
+  end
+  return side
+end
+
+local LINE_FORMATS = { lines = true, tsv = true, jsonl = true, csv = true, chunk = true }
+
+--- Cuts the input files into what each map task reads.
+local function plan_input(run, job, files, total_bytes, split_bytes)
+  local tasks, splits, size = task.plan(files, job.input.format, split_bytes, run.workers,
+    plan.tasks_max(run.workers, total_bytes))
+  for _, map in ipairs(tasks) do
+    map.input, map.path = map.path, nil
+    map.input_format = job.input.format
+    map.header, map.separator = job.input.header, job.input.separator
+    map.record_max_bytes = job.input.record_max_bytes
+    map.has_lines = LINE_FORMATS[job.input.format] and not files[map.file].is_stream or nil
+  end
+  return tasks, splits, size
+end
+
+local function make_plan(run, job, options)
+  local files = check(inputs.expand(options.inputs, job.input.format, function()
+    return spool_stdin(run.directory)
+  end))
+  local total = 0
+  for _, file in ipairs(files) do
+    total = total + file.size
+  end
+  local memory = check(plan.memory(options.memory_bytes or job.memory_bytes))
+  local maps, splits, split_bytes = plan_input(run, job, files, total, options.split_bytes or job.split_bytes)
+  return {
+    job = job.name, workers = run.workers, files = #files, bytes = total, maps = #maps,
+    splits = splits, split_bytes = split_bytes, memory_bytes = memory.total,
+    reduces = plan.reduces(options.reduces or job.reduces, run.workers, total),
+    steps = #job.elements, out = options.out, format = job.input.format, output = job.output,
+  }, maps, memory
+end
+
+local function read_output(results)
+  local maps = {}
+  for number, result in ipairs(results) do
+    maps[number] = { source = result.pairs, records = result.records }
+  end
+  return maps
+end
+
+local function outputs_of(stage)
+  return stage.results[stage.reduces > 0 and "reduce" or "map"]
+end
+
+local function sum_counters(run, results, into)
+  for _, result in ipairs(results) do
+    for name, count in pairs(result.counters or {}) do
+      run.counters[name] = (run.counters[name] or 0) + count
+      into[name] = (into[name] or 0) + count
+    end
+  end
+end
+
+--- Reads some of the input to find the keys that cut it into equal parts.
+local function sample_bounds(run, stage)
+  local windows, keys = plan.sample_of(stage.maps)
+  local sample = { step = stage.step, number = stage.number, maps = windows, reduces = 0, sample = keys }
+  local results, cause = run.stages:run(sample)
+  if not results then
+    fail(wrap(cause, stage))
+  end
+  local all = {}
+  for _, result in ipairs(results.map) do
+    plan.unpack_keys(result.keys, all)
+  end
+  stage.bounds = plan.bounds(all, stage.reduces)
+end
+
+local function remove_files(results, field)
+  for _, result in ipairs(results) do
+    if result[field] then
+      workspace.remove(result[field])
+    end
+  end
+end
+
+--- Runs one step and takes over what it has made.
+local function run_step(run, step, is_last, counters)
+  run.stage_count = run.stage_count + 1
+  local maps = step.reads_input and run.input or read_output(run.previous or {})
+  local stage = { step = step, number = run.stage_count, maps = maps, is_last = is_last,
+    reduces = step.reduce and run.plan.reduces or 0,
+    joined = step.join and run.caches[step.join] or nil,
+    partitions = run.plan.reduces }
+  if step.partition == "range" and stage.reduces > 1 then
+    sample_bounds(run, stage)
+  end
+  local results, cause = run.stages:run(stage)
+  if not results then
+    fail(wrap(cause, stage))
+  end
+  for _, kind in ipairs { "map", "reduce" } do
+    sum_counters(run, results[kind], counters)
+    for _, result in ipairs(results[kind]) do
+      run.committed[#run.committed + 1] = result
+      run.rss_bytes = math.max(run.rss_bytes, result.rss_bytes or 0)
+    end
+  end
+  if step.reads_input then
+    for _, result in ipairs(results.map) do
+      run.records_in = run.records_in + result.records_in
+    end
+  end
+  if step.cache then
+    run.caches[step.cache] = results.map
+  elseif stage.reduces > 0 then
+    remove_files(results.map, "spill")
+  end
+  if not step.cache or step.reduce then
+    remove_files(run.previous or {}, "pairs")
+    run.previous = outputs_of(stage)
+  end
+end
+
+--- Has the loop's until_ function look at the counters of its last round.
+local function is_finished(run, loop, counters, round)
+  if not loop.has_until then
+    return false
+  end
+  local spec = { kind = "until", path = loop.path, counters = counters, round = round }
+  for key, value in pairs(run.common.spec) do
+    spec[key] = value
+  end
+  local answer, err = run.stages:ask(spec)
+  if err then
+    fail(wrap(err))
+  end
+  return answer
+end
+
+local function run_loop(run, loop, is_last)
+  for round = 1, loop.max do
+    local counters = {}
+    for number, step in ipairs(loop.steps) do
+      run_step(run, step, is_last and round == loop.max and number == #loop.steps, counters)
+    end
+    run.rounds = round
+    if is_finished(run, loop, counters, round) then
+      return
+    end
+  end
+end
+
+-- A loop may end in any round, so its last output cannot be written as the job's: pass it on.
+local COPY_STEP = { path = {}, has_map = false, partition = "hash", compare = "ascending" }
+
+local function run_elements(run, elements)
+  for i, element in ipairs(elements) do
+    local is_last = i == #elements
+    if element.loop then
+      run_loop(run, element.loop, false)
+      if is_last then
+        run_step(run, COPY_STEP, true, {})
+      end
+    else
+      run_step(run, element, is_last, {})
+    end
+  end
+end
+
+--- Gives the committed files their final names and removes the others.
+local function settle_files(run)
+  local keep, totals, outputs = {}, { records = 0, bytes = 0, parts = {} }, {}
+  local directory = run.directory .. "/out"
+  for _, result in ipairs(run.committed) do
+    local final = result.suffix:gsub("%.%d+$", "")
+    for name, output in pairs(result.outputs or {}) do
+      keep[name .. result.suffix] = name .. final
+      local sum = outputs[name] or { records = 0, bytes = 0 }
+      outputs[name] = { records = sum.records + output.records, bytes = sum.bytes + output.bytes }
+    end
+    if result.part then
+      keep["part" .. result.suffix] = "part" .. final
+      totals.records, totals.bytes = totals.records + result.records, totals.bytes + result.bytes
+      totals.parts[#totals.parts + 1] = result.records
+    end
+  end
+  for _, name in ipairs(check(fs.list(directory))) do
+    local path = directory .. "/" .. name
+    if keep[name] then
+      check(fs.rename(path, directory .. "/" .. keep[name]))
+    else
+      workspace.remove(path)
+    end
+  end
+  run.totals, run.outputs = totals, outputs
+end
+
+--- The one step that makes the output visible.
+local function publish(run, options)
+  local old
+  if fs.exists(options.out) then
+    check_out(options.out, run.folder, options.force)
+    old = run.directory .. "/old"
+    check(fs.rename(options.out, old))
+  end
+  local ok, err, code = fs.rename(run.directory .. "/out", options.out)
+  if not ok then
+    if old then
+      fs.rename(old, options.out)
+    end
+    fail { message = err, code = code }
+  end
+end
+
+local function skew(parts)
+  local most, sum = 0, 0
+  for _, records in ipairs(parts) do
+    most, sum = math.max(most, records), sum + records
+  end
+  return sum > 0 and most * #parts / sum or 1
+end
+
+local function summary(run)
+  local stats = run.stages.stats
+  return {
+    job = run.plan.job, out = run.plan.out, seconds = perilune.now() - run.started,
+    workers = run.workers, maps = run.plan.maps, reduces = run.plan.reduces,
+    stages = run.stage_count, rounds = run.rounds, records_in = run.records_in,
+    bytes_in = run.plan.bytes, records_out = run.totals.records, bytes_out = run.totals.bytes,
+    parts = #run.totals.parts, skew = skew(run.totals.parts), counters = run.counters,
+    outputs = run.outputs, skipped_records = run.stages.skipped, attempts = stats.attempts or 0,
+    failed_attempts = stats.failures or 0, backup_attempts = stats.backups or 0,
+    lost_workers = stats.lost_workers or 0, maps_redone = stats.redone or 0,
+    worker_rss_bytes = run.rss_bytes,
+  }
+end
+
+local function prepare(run, options)
+  local job = load_job(run, options)
+  local memory
+  run.plan, run.input, memory = make_plan(run, job, options)
+  run.common.spec = {
+    job = options.job, name = job.name, args = options.args or {}, side = side_paths(job, options.job),
+    lua_bytes = memory.lua_bytes, emit_bytes = memory.emit_bytes, memory_bytes = memory.total,
+    timeout_ms = math.floor(job.timeout_s * 1000), format = job.output,
+  }
+  local limits = run.stages.limits
+  limits.attempts, limits.timeout_s = job.attempts, job.timeout_s
+  limits.backup_after_s, limits.skip_records = job.backup_after_s, job.skip_records
+  return job
+end
+
+local function run_in(run, options)
+  local job = prepare(run, options)
+  if options.on_plan then
+    options.on_plan(run.plan)
+  end
+  if options.dry_run then
+    return run.plan
+  end
+  run_elements(run, job.elements)
+  settle_files(run)
+  publish(run, options)
+  return summary(run)
+end
+
+-- Closing blocks as little as possible: it also happens when the fiber is being cancelled.
+local function closing(run)
+  return setmetatable({}, { __close = function()
+    run.executor:stop()
+    workspace.remove(run.directory)
+    run.lock:close()
+  end })
+end
+
+local function start(options)
+  local note = options.on_note or function() end
+  local stat, err, code = fs.stat(options.job)
+  check(stat, err, code)
+  local folder = folder_of(options.out)
+  check_out(options.out, folder, options.force)
+  clear_dead_runs(folder, note)
+  local directory, lock = make_directory(options.out, folder)
+  local workers = options.workers or process.processors()
+  local run = {
+    folder = folder, directory = directory, lock = lock, workers = workers, started = perilune.now(),
+    common = { directory = directory }, caches = {}, counters = {}, committed = {}, stage_count = 0,
+    records_in = 0, rss_bytes = 0,
+  }
+  run.executor = options.executor or require("perilune.mapreduce.supervisor").start(workers)
+  local _ <close> = closing(run)
+  run.stages = stages.new(run.executor, run.common, { timeout_s = TIMEOUT_DESCRIBE_S + 5 },
+    options.on_progress)
+  return run_in(run, options)
+end
+
+--- Runs a job.
+---@param options perilune.mapreduce.Options
+---@return table|nil result   what was done; the plan for a dry run
+---@return string|nil err
+---@return string|nil code
+---@return table|nil failure  { message, code, hint, detail = the failed attempt's error, step }
+function M.run(options)
+  local ok, result = pcall(start, options)
+  if ok then
+    return result
+  elseif type(result) == "table" and result.message then
+    return nil, result.message, result.code, result
+  end
+  error(result, 0)
+end
+
+return M
