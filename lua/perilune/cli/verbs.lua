@@ -14,7 +14,7 @@ local suggest = require "perilune.suggest"
 local M = {}
 
 --- The verbs that help and completion show, in the order of help.
-M.names = { "run", "test", "version", "help", "completion" }
+M.names = { "run", "mr", "test", "version", "help", "completion" }
 
 --- Verbs that only Perilune itself calls.
 M.hidden = { "mr-worker" }

@@ -1,0 +1,264 @@
+--- perilune mr: a MapReduce job on this machine's cores.
+local output = require "perilune.cli.output"
+local units = require "perilune.units"
+
+local M = { summary = "run a MapReduce job on this machine's cores" }
+
+local FORMATS = { "lines", "files", "tsv", "csv", "jsonl", "chunk" }
+
+local function read_size(text)
+  return units.parse_size(text, true)
+end
+
+local function count_from(least)
+  return function(text)
+    local count = math.tointeger(tonumber(text))
+    if not count or count < least then
+      return nil, ("'%s' is not a whole number of at least %d"):format(text, least)
+    end
+    return count
+  end
+end
+
+local function read_format(text)
+  for _, format in ipairs(FORMATS) do
+    if text == format then
+      return text
+    end
+  end
+  return text:match("^fixed:[1-9]%d*$") and text
+    or nil, ("the format '%s' is none of %s, fixed:N"):format(text, table.concat(FORMATS, ", "))
+end
+
+local function read_argument(text)
+  local name, value = text:match("^([%a_][%w_]*)=(.*)$")
+  if not name then
+    return nil, ("'%s' is not NAME=VALUE"):format(text)
+  end
+  return { name, value }
+end
+
+---@param argparse table
+---@return table parser
+function M.parser(argparse)
+  local parser = argparse("perilune mr", "Runs the map and reduce functions of a job file over files, on "
+    .. "all cores. OUT appears when everything is done, or not at all.")
+  parser:argument("job", "The job file."):argname "JOB.lua"
+  parser:argument("inputs", "Files, directories, quoted globs, or - for standard input."):argname "INPUT"
+    :args "+"
+  parser:option("-o --out", "The directory to make."):argname "OUT":count(1)
+  parser:option("-w --workers", "Worker processes (default: one for each core)."):argname "N"
+    :convert(count_from(1))
+  parser:option("-r --reduces", "Reduce tasks, and so output files."):argname "R":convert(count_from(1))
+  parser:option("-m --memory", "Memory of a worker (default 512M)."):argname "SIZE":convert(read_size)
+  parser:option("--split", "Bytes of input in a split (default: by size)."):argname "SIZE"
+    :convert(read_size)
+  parser:option("--format", "Format of the input, instead of the job's."):argname "FORMAT"
+    :convert(read_format)
+  parser:option("--arg", "A value for the job: args.NAME in the file."):argname "NAME=VALUE":count "*"
+    :convert(read_argument)
+  parser:option("--skip-records", "Bad records to skip at most; they land in OUT/quarantine-*.")
+    :argname "N":convert(count_from(0))
+  parser:option("--top", "Show the N pairs with the greatest values."):argname "N":convert(count_from(1))
+  parser:flag("-f --force", "Replace OUT when it exists.")
+  parser:flag("-n --dry-run", "Print the plan and stop.")
+  parser:flag("-q --quiet", "Print errors only.")
+  parser:flag("--json", "Print the result as one JSON object.")
+  parser:epilog [[
+Examples:
+  perilune mr wordcount.lua books -o counts --top 10
+  perilune mr grep.lua 'logs/*.gz' -o hits --arg pattern=error
+  zcat big.gz | perilune mr sort.lua - -o sorted --format fixed:100 --memory 256M]]
+  return parser
+end
+
+local function note(args, text)
+  if not args.quiet and not args.json then
+    output.note(text)
+  end
+end
+
+local function show_plan(args, plan)
+  note(args, ("%s: %s in %s file%s, %s; %d map task%s%s, %d reduce task%s, %d worker%s with %s each")
+    :format(plan.job, units.format_size(plan.bytes), units.format_count(plan.files),
+      plan.files == 1 and "" or "s", plan.format, plan.maps, plan.maps == 1 and "" or "s",
+      plan.splits > plan.maps and (" (%s splits)"):format(units.format_count(plan.splits)) or "",
+      plan.reduces, plan.reduces == 1 and "" or "s", plan.workers, plan.workers == 1 and "" or "s",
+      units.format_size(plan.memory_bytes)))
+end
+
+local function plural(count, word)
+  return ("%s %s%s"):format(units.format_count(count), word, count == 1 and "" or "s")
+end
+
+local function sorted_pairs(list)
+  local names, at = {}, 0
+  for name in pairs(list) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return function()
+    at = at + 1
+    return names[at], list[names[at]]
+  end
+end
+
+--- What went differently than planned, for the summary.
+local function incidents(result)
+  local told = {}
+  for _, item in ipairs {
+    { "failed_attempts", "failed attempt" }, { "lost_workers", "lost worker" },
+    { "backup_attempts", "backup attempt" }, { "maps_redone", "map task run again" },
+    { "skipped_records", "record skipped" },
+  } do
+    local count = result[item[1]]
+    if count > 0 then
+      told[#told + 1] = item[2]:find(" ", 1, true) and ("%d %s"):format(count, item[2])
+    end
+  end
+  return told
+end
+
+local function show_summary(args, result)
+  local rate = result.seconds > 0 and result.bytes_in / result.seconds or 0
+  note(args, ("%s and %s in, %s and %s out, in %s (%s/s)"):format(
+    plural(result.records_in, "record"), units.format_size(result.bytes_in),
+    plural(result.records_out, "record"), units.format_size(result.bytes_out),
+    units.format_duration(result.seconds), units.format_size(rate)))
+  for name, count in sorted_pairs(result.counters) do
+    note(args, ("  %s: %s"):format(name, units.format_count(count)))
+  end
+  for name, totals in sorted_pairs(result.outputs) do
+    note(args, ("  output %s: %s"):format(name, plural(totals.records, "record")))
+  end
+  local told = incidents(result)
+  if #told > 0 then
+    note(args, "  " .. table.concat(told, ", "))
+  end
+  note(args, ("the output lies in %s (%s%s)"):format(result.out, plural(result.parts, "part"),
+    result.parts > 1 and ("; the largest is %.1f times the mean"):format(result.skew) or ""))
+end
+
+-- The larger value first; equal ones in the order of their keys.
+local function is_before(a, b)
+  if a[2] ~= b[2] then
+    return a[2] > b[2]
+  end
+  return a[1] < b[1]
+end
+
+--- The pairs with the greatest numeric values in the output.
+local function top_pairs(out, most)
+  local fs = require "perilune.fs"
+  local top = {}
+  local names = assert(fs.list(out))
+  table.sort(names)
+  for _, name in ipairs(names) do
+    if name:match("^part%-") then
+      for line in assert(fs.read(out .. "/" .. name)):gmatch("[^\n]+") do
+        local key, value = line:match("^(.*)[ \t]([^ \t]+)$")
+        value = tonumber(value)
+        if value then
+          top[#top + 1] = { key, value }
+        end
+      end
+      table.sort(top, is_before)
+      table.move(top, #top + 1, #top + math.max(0, #top - most), most + 1)
+    end
+  end
+  return top
+end
+
+local function show_top(args, result)
+  local top = top_pairs(result.out, args.top)
+  if args.json then
+    result.top = top
+    return
+  end
+  io.stdout:write(output.table(top), "\n")
+end
+
+local HINTS = {
+  ENOSPC = "free some space, or put OUT on another disk",
+  EMEMORY = "raise --memory, or keep less in Lua variables",
+}
+
+-- Bytes that may be anything, as a line.
+local function shown(bytes)
+  return (bytes:gsub("[%c\127-\255]", function(byte)
+    return ("\\x%02x"):format(byte:byte())
+  end))
+end
+
+--- Where a failed attempt stood, as lines below the message.
+local function details(detail)
+  local lines = { detail.traceback }
+  if detail.file then
+    lines[#lines + 1] = ("input: %s, %soffset %d"):format(detail.file,
+      detail.line and ("line %d, "):format(detail.line) or "", detail.offset)
+  end
+  if detail.record then
+    local cut = detail.record_size > #detail.record
+    lines[#lines + 1] = ("%s: %s%s"):format(detail.file and "record" or "key", shown(detail.record),
+      cut and (" ... (%s)"):format(plural(detail.record_size, "byte")) or "")
+  end
+  return #lines > 0 and table.concat(lines, "\n") or nil
+end
+
+local function report(args, message, code, failure)
+  local detail = failure and failure.detail or {}
+  if detail.detail then
+    detail = detail.detail
+  end
+  return output.fail { what = "mr " .. args.job, why = message, code = code,
+    hint = failure and failure.hint or HINTS[code], detail = details(detail) }
+end
+
+local function progress_of(args)
+  local bar = not args.quiet and output.progress "map"
+  return bar, bar and function(stage, progress)
+    local is_map = progress.maps_done < progress.maps
+    local text = is_map and ("%d of %d maps"):format(progress.maps_done, progress.maps)
+      or ("%d of %d reduces"):format(progress.reduces_done, progress.reduces)
+    bar:update(progress.share, text, ("step %d"):format(stage.number))
+  end or nil
+end
+
+---@param args table
+---@return integer exit_code
+function M.run(args)
+  local job_args = {}
+  for _, pair in ipairs(args.arg or {}) do
+    job_args[pair[1]] = pair[2]
+  end
+  local bar, on_progress = progress_of(args)
+  local result, message, code, failure = require("perilune.mapreduce").run {
+    job = args.job, inputs = args.inputs, out = args.out, workers = args.workers, reduces = args.reduces,
+    memory_bytes = args.memory, split_bytes = args.split, format = args.format, args = job_args,
+    force = args.force, dry_run = args.dry_run, skip_records = args.skip_records,
+    on_note = function(text)
+      note(args, text)
+    end,
+    on_plan = function(plan)
+      show_plan(args, plan)
+    end,
+    on_progress = on_progress,
+  }
+  if bar then
+    bar:finish()
+  end
+  if not result then
+    return report(args, message, code, failure)
+  end
+  if not args.dry_run and args.top then
+    show_top(args, result)
+  end
+  if args.json then
+    output.json(result)
+  elseif not args.dry_run then
+    show_summary(args, result)
+  end
+  return output.EXIT_OK
+end
+
+return M
