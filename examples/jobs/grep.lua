@@ -1,7 +1,6 @@
 -- grep.lua - the lines that contain a text, or match a Lua pattern.
 --
--- There is no reduce: what map emits is written as it comes. "raw" writes the bytes of the value and
--- nothing else.
+-- There is no reduce: what map emits is written as it comes. A key without a value is a line of its own.
 --
 -- Run it:
 --   perilune mr examples/jobs/grep.lua examples/data/pg-*.txt -o /tmp/holmes --arg text=Holmes
@@ -11,7 +10,6 @@ local text, pattern = args.text, args.pattern
 assert(text or pattern, "give --arg text=WORD or --arg pattern=LUA_PATTERN")
 
 return {
-  output = "raw",
   map = function(rec, out)
     local found
     if text then
@@ -21,7 +19,7 @@ return {
     end
     if found then
       out:count "matching lines"
-      out(rec:offset(), rec:str() .. "\n")
+      out(rec)
     end
   end,
 }
