@@ -6,7 +6,8 @@ local Stage = {}
 Stage.__index = Stage
 
 local function new_stage(options)
-  local defaults = { maps = 2, reduces = 1, attempts = 4, timeout_s = 60, backup_after_s = 5, skip_records = 0 }
+  local defaults = { maps = 2, reduces = 1, attempts = 4, timeout_s = 60, backup_after_s = 5,
+    skip_records = 0 }
   for name, value in pairs(options or {}) do
     defaults[name] = value
   end

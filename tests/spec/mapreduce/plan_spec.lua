@@ -64,7 +64,8 @@ describe("a plan", function()
     local function result(spill, records)
       return { spill = spill, sums = ("<i8i8i8i8i8i8"):pack(records[1], 0, 0, records[2], 0, 0) }
     end
-    local stage = { number = 3, reduces = 2, partitions = 2, is_last = true, joined = { result("kept", { 0, 5 }) },
+    local stage = { number = 3, reduces = 2, partitions = 2, is_last = true,
+      joined = { result("kept", { 0, 5 }) },
       step = { path = {}, reduce = { lua = true }, compare = "ascending" } }
     local maps = { result("m1", { 1, 0 }), result("m2", { 2, 3 }) }
     local common = { directory = "/d", spec = { job = "j.lua" } }
