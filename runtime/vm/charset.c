@@ -40,8 +40,8 @@ static const struct charset classes[][2] = {
 };
 
 /* Row of each letter from a to z; -1 where there is no such class. */
-static const signed char row_of_letter[26] = {0,  -1, 1, 2,  -1, -1, 3,  -1, -1, -1, -1, 4,  -1,
-                                              -1, -1, 5, -1, -1, 6,  -1, 7,  -1, 8,  9,  -1, 10};
+static const int16_t row_of_letter[26] = {0,  -1, 1, 2,  -1, -1, 3,  -1, -1, -1, -1, 4,  -1,
+                                          -1, -1, 5, -1, -1, 6,  -1, 7,  -1, 8,  9,  -1, 10};
 
 const struct charset *charset_class(unsigned char letter)
 {

@@ -204,6 +204,7 @@ static int return_first(lua_State *L, int status, lua_KContext context)
     return 1;
 }
 
+/* Upvalue: the text "__gc", so that looking it up costs little. */
 static int l_setmetatable(lua_State *L)
 {
     int type = lua_type(L, 2);
@@ -211,6 +212,13 @@ static int l_setmetatable(lua_State *L)
     luaL_argexpected(L, type == LUA_TNIL || type == LUA_TTABLE, 2, "nil or table");
     if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
         return luaL_error(L, "cannot change a protected metatable");
+    lua_settop(L, 2);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    if (type == LUA_TNIL || lua_rawget(L, 2) == LUA_TNIL) {
+        lua_settop(L, 2);
+        lua_setmetatable(L, 1);
+        return 1;
+    }
     lua_settop(L, 2);
     set_metatable(L, 1);
     if (!vm_finalizers_pending(L))
@@ -278,7 +286,9 @@ static void create_state(lua_State *L)
 void vm_finalizers_open(lua_State *L)
 {
     create_state(L);
-    lua_register(L, "setmetatable", l_setmetatable);
+    lua_pushliteral(L, "__gc");
+    lua_pushcclosure(L, l_setmetatable, 1);
+    lua_setglobal(L, "setmetatable");
     lua_getglobal(L, "collectgarbage");
     lua_pushcclosure(L, l_collectgarbage, 1);
     lua_setglobal(L, "collectgarbage");

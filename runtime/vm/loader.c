@@ -261,9 +261,11 @@ static int l_format(lua_State *L)
 {
     int count = lua_gettop(L);
     luaL_checkstring(L, 1);
-    for (int arg = 2; arg <= count; arg++)
-        if (lua_type(L, arg) == LUA_TTABLE || lua_type(L, arg) == LUA_TUSERDATA)
+    for (int arg = 2; arg <= count; arg++) {
+        int type = lua_type(L, arg);
+        if (type == LUA_TTABLE || type == LUA_TUSERDATA)
             return format_from(L, 2);
+    }
     return call_stock(L);
 }
 

@@ -194,32 +194,65 @@ static bool decide(lua_State *L, struct sort *sort, bool less)
     return false;
 }
 
-/* Compares without a comparator; runs on in a scan while nothing is to be decided. */
-static bool compare_plain(lua_State *L, struct sort *sort)
+static bool compare_plain(lua_State *L, const struct sort *sort)
 {
-    bool less;
-    if (sort->phase == SCAN_UP) {
-        for (;; sort->i++) {
-            lua_rawgeti(L, ARRAY, sort->i);
-            less = lua_compare(L, -1, PIVOT, LUA_OPLT);
-            lua_pop(L, 1);
-            if (!less || sort->i == sort->now.up - 1 || vm_attention(L))
-                return less;
-        }
-    }
-    if (sort->phase == SCAN_DOWN) {
-        for (;; sort->j--) {
-            lua_rawgeti(L, ARRAY, sort->j);
-            less = lua_compare(L, PIVOT, -1, LUA_OPLT);
-            lua_pop(L, 1);
-            if (!less || sort->j < sort->i || vm_attention(L))
-                return less;
-        }
-    }
     push_operands(L, sort);
-    less = lua_compare(L, -2, -1, LUA_OPLT);
+    bool less = lua_compare(L, -2, -1, LUA_OPLT);
     lua_pop(L, 2);
     return less;
+}
+
+/* Scans up without a comparator and leaves the element that stays on the stack; false when the
+ * runtime wants attention: then the stack is as before. */
+static bool scan_up_plain(lua_State *L, struct sort *sort)
+{
+    for (;;) {
+        lua_rawgeti(L, ARRAY, sort->i);
+        if (!lua_compare(L, -1, PIVOT, LUA_OPLT))
+            return true;
+        lua_pop(L, 1);
+        if (sort->i++ == sort->now.up - 1)
+            luaL_error(L, "invalid order function for sorting");
+        if (vm_attention(L))
+            return false;
+    }
+}
+
+static bool scan_down_plain(lua_State *L, struct sort *sort)
+{
+    for (;;) {
+        lua_rawgeti(L, ARRAY, sort->j);
+        if (!lua_compare(L, PIVOT, -1, LUA_OPLT))
+            return true;
+        lua_pop(L, 1);
+        if (sort->j-- < sort->i)
+            luaL_error(L, "invalid order function for sorting");
+        if (vm_attention(L))
+            return false;
+    }
+}
+
+/* The two scans and their exchanges in one loop, from SCAN_UP on: the same steps as decide takes,
+ * without its detours. Leaves the phase where it must stop; false when the array is sorted. */
+static bool partition_plain(lua_State *L, struct sort *sort)
+{
+    while (scan_up_plain(L, sort)) {
+        sort->j--;
+        if (!scan_down_plain(L, sort)) {
+            lua_pop(L, 1);
+            sort->phase = SCAN_DOWN;
+            return true;
+        }
+        if (sort->j < sort->i) {
+            lua_pop(L, 2);
+            swap(L, sort->now.up - 1, sort->i);
+            return split(sort);
+        }
+        lua_rawseti(L, ARRAY, sort->i);
+        lua_rawseti(L, ARRAY, sort->j);
+        sort->i++;
+    }
+    return true;
 }
 
 static bool take_verdict(lua_State *L)
@@ -232,16 +265,18 @@ static bool take_verdict(lua_State *L)
 static int run(lua_State *L, struct sort *sort)
 {
     for (;;) {
-        bool less;
+        bool is_unsorted;
         if (sort->has_comparator) {
             lua_pushvalue(L, COMPARATOR);
             push_operands(L, sort);
             lua_callk(L, 2, 1, (lua_KContext)sort, continue_compare);
-            less = take_verdict(L);
+            is_unsorted = decide(L, sort, take_verdict(L));
+        } else if (sort->phase == SCAN_UP) {
+            is_unsorted = partition_plain(L, sort);
         } else {
-            less = compare_plain(L, sort);
+            is_unsorted = decide(L, sort, compare_plain(L, sort));
         }
-        if (!decide(L, sort, less))
+        if (!is_unsorted)
             return 0;
         if (!vm_attention(L))
             continue;

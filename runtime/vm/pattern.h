@@ -49,9 +49,9 @@ struct pattern_frame {
     const char *at;   /* where in the subject the other choice begins */
     const char *low;  /* FRAME_MAX: the shortest that is left to try */
     const char *item; /* what matches next there */
-    uint8_t kind;     /* enum frame_kind in pattern.c */
+    uint8_t kind;     /* enum frame_kind in pattern_match.c */
     uint8_t capture;  /* FRAME_CLOSE: which one opens again */
-    int16_t literal;  /* the byte that must follow, or one of enum literal in pattern.c */
+    int16_t literal;  /* the byte that must follow, or one of enum literal in pattern_match.c */
 };
 
 /* One search over one subject. May be moved with memcpy while paused, with its pattern. */
