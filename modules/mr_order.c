@@ -97,10 +97,13 @@ static int rank_keys(struct mr_order *order, lua_State *L, int compare, struct p
 static int add(struct mr_order *order, int64_t rank, struct peri_slice key, struct peri_slice value,
                struct peri_error *err)
 {
-    struct mr_datum parts[2] = {{.type = MR_INTEGER, .integer = rank},
-                                {.type = MR_STRING, .string = key}};
+    struct mr_datum parts[MR_RANKED_PARTS] = {
+        {.type = MR_INTEGER, .integer = rank},
+        {.type = MR_STRING, .string = mr_key_first_parts(key, 1)},
+        {.type = MR_STRING, .string = key},
+    };
     order->key.size = 0;
-    int rc = mr_key_encode(parts, 2, &order->key, err);
+    int rc = mr_key_encode(parts, MR_RANKED_PARTS, &order->key, err);
     if (rc == 0)
         rc = mr_emit_add(order->emit, peri_buffer_slice(&order->key), value, err);
     return rc;

@@ -1,7 +1,8 @@
 /* mr_order.h - reduce keys in an order of the user's: compare = "descending" or a function.
  *
  * Spill files are sorted by key bytes. A reduce task with another order merges its partition once
- * into a file of its own, in which each group's key is (rank, original key), and then reads that.
+ * into a file of its own, in which keys are (rank, first part of the key, whole key), and then
+ * reads that, grouped by the first two.
  * For "descending" the rank counts down while groups go by; a function sorts the list of the
  * partition's keys first, which has to fit into Lua's memory. */
 #ifndef PERI_MODULES_MR_ORDER_H
@@ -9,6 +10,8 @@
 
 #include "mapreduce/merge.h"
 #include "mr_task.h"
+
+enum { MR_RANKED_GROUP = 1, MR_RANKED_KEY, MR_RANKED_PARTS }; /* parts behind the rank */
 
 struct mr_order;
 

@@ -117,8 +117,8 @@ static int unwrap_key(struct reduce *reduce, struct peri_slice *key, struct peri
     if (reduce->ranked_path == NULL)
         return 0;
     int rc = mr_key_decode(*key, parts, &count, &reduce->text, err);
-    if (rc == 0 && count == 2)
-        *key = parts[1].string;
+    if (rc == 0 && count == MR_RANKED_PARTS)
+        *key = parts[MR_RANKED_KEY].string;
     return rc;
 }
 
@@ -183,7 +183,7 @@ static int push_key(struct reduce *reduce, lua_State *L, struct peri_slice key,
     if (reduce->ranked_path != NULL) {
         rc = mr_key_decode(key, parts, &count, &outer, err);
         if (rc == 0)
-            key = parts[1].string;
+            key = parts[MR_RANKED_GROUP].string;
     }
     if (rc == 0)
         rc = mr_key_decode(key, parts, &count, &reduce->text, err);
@@ -253,7 +253,7 @@ static int rank(struct reduce *reduce, lua_State *L)
     reduce->options.inputs_count = 1;
     reduce->options.part = 0;
     reduce->options.reducer = (struct mr_reducer){.kind = MR_REDUCE_NONE};
-    reduce->options.group_parts = 1;
+    reduce->options.group_parts = MR_RANKED_GROUP + 1;
     return rc;
 }
 

@@ -5,6 +5,7 @@
 
 #include "mapreduce/value.h"
 #include "mr_datum.h"
+#include "mr_order.h"
 
 #define GROUP_TYPE "perilune.mapreduce.values"
 
@@ -101,7 +102,7 @@ static int push_second(lua_State *L, struct mr_group *group)
     if (group->is_ranked) {
         if (mr_key_decode(key, parts, &count, &group->text, &err) != 0)
             return luaL_error(L, "%s", err.text);
-        key = parts[1].string;
+        key = parts[MR_RANKED_KEY].string;
     } else if (key.size == group->key_size) {
         return 0;
     }

@@ -14,8 +14,7 @@ struct mr_group *mr_group_push(lua_State *L, struct mr_task *task,
                                const struct mr_reducer *partial);
 
 /* Points the iterator at a group: values and key are lent until mr_group_end, after which it
- * raises. With is_ranked, the keys of the values carry their own key in a second part (see
- * mr_order.h). */
+ * raises. With is_ranked, the keys of the values are ranked ones (see mr_order.h). */
 void mr_group_begin(struct mr_group *group, struct mr_values *values, struct peri_slice key,
                     bool is_ranked);
 void mr_group_end(struct mr_group *group);
