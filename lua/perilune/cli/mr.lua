@@ -206,10 +206,7 @@ local function details(detail)
 end
 
 local function report(args, message, code, failure)
-  local detail = failure and failure.detail or {}
-  if detail.detail then
-    detail = detail.detail
-  end
+  local detail = failure and failure.attempt_error or {}
   return output.fail { what = "mr " .. args.job, why = message, code = code,
     hint = failure and failure.hint or HINTS[code], detail = details(detail) }
 end

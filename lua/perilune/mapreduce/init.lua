@@ -110,7 +110,7 @@ local WAYS = {
 }
 
 local function failure_text(path, err, failure)
-  local detail = failure and failure.detail or {}
+  local detail = failure and failure.attempt_error or {}
   return table.concat({ ("%s: %s"):format(path, err), detail.traceback }, "\n")
 end
 

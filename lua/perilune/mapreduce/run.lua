@@ -128,7 +128,7 @@ end
 
 local function wrap(err, step)
   local failure = { message = err.message, code = err.code }
-  failure.detail = err.detail or err
+  failure.attempt_error = err.detail or err
   failure.step = step
   return failure
 end
@@ -149,7 +149,7 @@ end
 local function side_paths(job, path)
   local side = {}
   for name, file in pairs(job.side) do
-    side[name] = file:sub(1, 1) == "/" and file or folder_of("./" .. path) .. "/" .. file
+    side[name] = file:sub(1, 1) == "/" and file or folder_of(path) .. "/" .. file
     check(fs.stat(side[name]))
   end
   return side
@@ -449,7 +449,8 @@ end
 ---@return table|nil result   what was done; the plan for a dry run
 ---@return string|nil err
 ---@return string|nil code
----@return table|nil failure  { message, code, hint, detail = the failed attempt's error, step }
+---@return table|nil failure  { message, code, hint, attempt_error, step }: what the attempt said
+---   of itself: traceback, file, line, offset, record
 function M.run(options)
   local ok, result = pcall(start, options)
   if ok then
