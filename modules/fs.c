@@ -85,8 +85,10 @@ static struct fs_op *push_op(lua_State *L, const char *what, int (*run)(struct f
     *holder = NULL;
     luaL_setmetatable(L, OP_METATABLE);
     struct fs_op *op = calloc(1, sizeof *op);
-    if (op == NULL)
+    if (op == NULL) {
         luaL_error(L, "not enough memory");
+        return NULL;
+    }
     op->shares = 1;
     op->wait.what = what;
     op->env = vm_state_of(L)->env;

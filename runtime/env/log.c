@@ -191,6 +191,11 @@ void env_log_fields(struct env *env, enum env_log_level level, const char *compo
     (void)env_file_write(env_file_stderr(env), line.bytes, line.size, NULL);
 }
 
+static void format_message(char *out, size_t size, const char *format, va_list args)
+{
+    (void)vsnprintf(out, size, format, args);
+}
+
 void env_log(struct env *env, enum env_log_level level, const char *component, const char *format,
              ...)
 {
@@ -199,7 +204,7 @@ void env_log(struct env *env, enum env_log_level level, const char *component, c
     char message[MESSAGE_MAX];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(message, sizeof message, format, args);
+    format_message(message, sizeof message, format, args);
     va_end(args);
     env_log_fields(env, level, component, slice_of_text(message), NULL, 0);
 }

@@ -6,7 +6,7 @@
  * float          float 32 when exact, else 64      float
  * string         str when valid UTF-8, else bin    string (str and bin alike)
  * table 1..n     array; an empty table too         table
- * other table    map, sorted by key (walk.h)       table; keys nil and NaN are refused
+ * other table    map, sorted by key (walk.h)       table; keys nil, NaN, array, map refused
  *
  * Extension types are refused. Decoders believe no length that the bytes left cannot hold, so a
  * short hostile message allocates little. */

@@ -82,7 +82,7 @@ static bool is_key(lua_State *L)
 {
     if (lua_type(L, -1) == LUA_TNUMBER && !lua_isinteger(L, -1))
         return !isnan(lua_tonumber(L, -1));
-    return !lua_isnil(L, -1);
+    return !lua_isnil(L, -1) && !lua_istable(L, -1);
 }
 
 static int push_map(lua_State *L, struct decoder *decoder, uint32_t count, size_t depth)
@@ -94,7 +94,7 @@ static int push_map(lua_State *L, struct decoder *decoder, uint32_t count, size_
         if (push_value(L, decoder, depth + 1) != 0)
             return decoder->rc;
         if (!is_key(L))
-            return fail(decoder, PERI_EFORMAT, "nil or NaN as a key");
+            return fail(decoder, PERI_EFORMAT, "nil, NaN, array or map as a key");
         if (push_value(L, decoder, depth + 1) != 0)
             return decoder->rc;
         lua_rawset(L, -3);
@@ -105,7 +105,7 @@ static int push_map(lua_State *L, struct decoder *decoder, uint32_t count, size_
 static int push_value(lua_State *L, struct decoder *decoder, size_t depth)
 {
     enum { SLOTS = 4 };
-    mpack_token_t token;
+    mpack_token_t token = {.length = 0};
     if (!lua_checkstack(L, SLOTS))
         return fail(decoder, PERI_ENOMEM, "no memory");
     if (read_token(decoder, &token) != 0)

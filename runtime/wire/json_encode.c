@@ -89,13 +89,12 @@ static int put_float(struct json_writer *writer, double number, const char **why
         return PERI_EFORMAT;
     }
     for (int precision = 15; precision <= 17; precision++) {
-        (void)snprintf(text, sizeof text - 2, "%.*g", precision, number);
+        (void)snprintf(text, sizeof text, "%.*g", precision, number);
         if (strtod(text, NULL) == number)
             break;
     }
-    if (strpbrk(text, ".e") == NULL)
-        (void)strcat(text, ".0");
-    return put(writer, text, strlen(text));
+    int rc = put(writer, text, strlen(text));
+    return rc == 0 && strpbrk(text, ".e") == NULL ? put(writer, ".0", 2) : rc;
 }
 
 static int put_text(struct json_writer *writer, const char *text)

@@ -226,7 +226,8 @@ static int walk_map(lua_State *L, struct walk *walk, int table, size_t count)
     int rc = collect_keys(L, walk, table);
     if (rc != 0)
         return rc;
-    qsort(walk->keys.data + base, count, sizeof(struct wire_scalar), compare_keys);
+    if (count > 1)
+        qsort(walk->keys.data + base, count, sizeof(struct wire_scalar), compare_keys);
     for (size_t i = 0; i < count; i++) {
         const char *why = NULL;
         memcpy(&frame->key, walk->keys.data + base + i * sizeof frame->key, sizeof frame->key);

@@ -1,0 +1,16 @@
+/* alloc.h - lets a test fail the n-th allocation.
+ *
+ * The linker sends malloc, calloc and realloc of our own code (and of the static Lua) here; those
+ * inside shared libraries go their usual way. Counts the allocations of all threads. */
+#ifndef PERI_TEST_ALLOC_H
+#define PERI_TEST_ALLOC_H
+
+#include <stdbool.h>
+
+/* From now on the n-th allocation (1 is the next) fails, once. */
+void test_alloc_fail(long n);
+
+/* Ends that; returns true when an allocation has failed since. */
+bool test_alloc_end(void);
+
+#endif
