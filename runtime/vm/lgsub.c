@@ -11,6 +11,7 @@
 
 /* The stack of a call: 1 subject, 2 pattern, 3 replacement, 4 how many, then: */
 enum { REPLACEMENT = 3, SLOT_BUFFER = 5, SLOT_STATE, SLOT_SEARCH, SLOT_COUNT = SLOT_SEARCH };
+#define MATCH_COST 4 /* steps that a replacement counts for */
 #define SPARE lua_upvalueindex(3)
 
 struct gsub {
@@ -23,6 +24,7 @@ struct gsub {
     lua_Integer count_max;
     uint64_t steps;
     uint64_t steps_max;
+    int fuel; /* carried from search to search: many short ones must pause as well */
     bool anchored;
     bool changed;
     struct vm_buffer out;
@@ -44,6 +46,7 @@ static void begin_search(lua_State *L, struct gsub *gsub, struct pattern_search 
     search->refuse = gsub->refuse;
     search->anchored = gsub->anchored;
     search->steps = gsub->steps;
+    search->fuel = gsub->fuel;
 }
 
 static struct gsub *to_heap(lua_State *L, struct gsub *gsub)
@@ -142,6 +145,7 @@ static void replace_match(lua_State *L, struct gsub *gsub, struct pattern_search
     gsub->matched = search->start;
     gsub->next = gsub->refuse = search->at;
     gsub->steps = search->steps;
+    gsub->fuel = search->fuel - MATCH_COST;
     int type = lua_type(L, REPLACEMENT);
     if (type == LUA_TSTRING || type == LUA_TNUMBER) {
         add_string(L, gsub, search);
@@ -223,6 +227,7 @@ static void init(lua_State *L, struct gsub *gsub)
     gsub->count = 0;
     gsub->count_max = luaL_optinteger(L, 4, (lua_Integer)gsub->subject.size + 1);
     gsub->steps = 0;
+    gsub->fuel = 0;
     gsub->steps_max = bounds->match_steps_max;
     gsub->changed = false;
     vm_buffer_init(&gsub->out, SLOT_BUFFER);
