@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/utf8.h"
 #include "env/ops.h"
 
 enum {
@@ -40,30 +41,15 @@ static void put_text(struct line *line, const char *text)
     put(line, text, strlen(text));
 }
 
-/* Length of the valid UTF-8 sequence at bytes that is not ASCII, or 0. Refuses overlong forms,
- * surrogates, what lies above U+10FFFF and the C1 control codes, which some terminals obey. */
-static size_t utf8_length(const unsigned char *bytes, size_t size)
+/* Bytes of the printable character at the front of text, or 0. Control codes are not printable;
+ * some terminals obey those of Latin-1 (C2 80 to C2 9F) as well. */
+static size_t printable_length(struct peri_slice text)
 {
-    static const struct {
-        unsigned char first_min, first_max, second_min, second_max;
-        size_t length;
-    } forms[] = {
-        {0xC2, 0xC2, 0xA0, 0xBF, 2}, {0xC3, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3},
-        {0xE1, 0xEC, 0x80, 0xBF, 3}, {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3},
-        {0xF0, 0xF0, 0x90, 0xBF, 4}, {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        if (bytes[0] < forms[i].first_min || bytes[0] > forms[i].first_max)
-            continue;
-        if (size < forms[i].length || bytes[1] < forms[i].second_min ||
-            bytes[1] > forms[i].second_max)
-            return 0;
-        for (size_t k = 2; k < forms[i].length; k++)
-            if (bytes[k] < 0x80 || bytes[k] > 0xBF)
-                return 0;
-        return forms[i].length;
-    }
-    return 0;
+    const unsigned char *bytes = (const unsigned char *)text.data;
+    size_t length = peri_utf8_length(text);
+    if (length == 1)
+        return bytes[0] >= ' ' && bytes[0] != 0x7F;
+    return length == 2 && bytes[0] == 0xC2 && bytes[1] < 0xA0 ? 0 : length;
 }
 
 static void put_escaped(struct line *line, unsigned char byte, bool is_json)
@@ -82,19 +68,15 @@ static void put_escaped(struct line *line, unsigned char byte, bool is_json)
 
 static void put_quoted(struct line *line, struct peri_slice text, bool is_json)
 {
-    const unsigned char *at = (const unsigned char *)text.data;
-    const unsigned char *end = at + text.size;
     put(line, "\"", 1);
-    while (at < end && line->size < LINE_SOFT_MAX) {
-        size_t length = utf8_length(at, (size_t)(end - at));
-        if (length == 0 && *at >= ' ' && *at < 0x7F && *at != '"' && *at != '\\')
-            length = 1;
-        if (length > 0) {
-            put(line, (const char *)at, length);
-            at += length;
-        } else {
-            put_escaped(line, *at++, is_json);
-        }
+    while (text.size > 0 && line->size < LINE_SOFT_MAX) {
+        size_t length = printable_length(text);
+        if (length == 0 || *text.data == '"' || *text.data == '\\')
+            put_escaped(line, (unsigned char)*text.data, is_json);
+        else
+            put(line, text.data, length);
+        length = length > 0 ? length : 1;
+        text = peri_slice_of(text.data + length, text.size - length);
     }
     put(line, "\"", 1);
 }

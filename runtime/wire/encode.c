@@ -1,8 +1,8 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 #include "wire/codec.h"
-#include "wire/utf8.h"
 
 struct encoder {
     struct peri_buffer *out;
@@ -63,7 +63,8 @@ static int put_string(struct encoder *encoder, struct peri_slice string, const c
         return PERI_ETOOBIG;
     }
     uint32_t size = (uint32_t)string.size;
-    int rc = put_token(encoder, wire_is_utf8(string) ? mpack_pack_str(size) : mpack_pack_bin(size));
+    int rc = put_token(encoder,
+                       peri_utf8_is_valid(string) ? mpack_pack_str(size) : mpack_pack_bin(size));
     return rc != 0 ? rc : put_bytes(encoder, string.data, string.size);
 }
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "wire/json.h"
-#include "wire/utf8.h"
 #include "wire/walk.h"
 
 struct json_writer {
@@ -60,7 +60,7 @@ static const char *escape_of(unsigned char byte, char scratch[8])
 static int put_string(struct json_writer *writer, struct peri_slice text, const char **why)
 {
     char scratch[8];
-    if (!wire_is_utf8(text)) {
+    if (!peri_utf8_is_valid(text)) {
         *why = "is not valid UTF-8, so no JSON text";
         return PERI_EFORMAT;
     }
