@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
+
 enum { DEPTH_MAX = 64 };
 
 static int append_text(struct peri_buffer *out, const char *text)
@@ -51,21 +53,6 @@ static int append_number(struct peri_buffer *out, const struct mr_datum *number)
 
 /* ---- strings ---- */
 
-/* The bytes of the UTF-8 character at at, or 0 when there is none (RFC 3629). */
-static size_t utf8_size(const unsigned char *at, size_t left)
-{
-    unsigned lead = at[0];
-    size_t size = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    if (lead > 0xf4 || size > left)
-        return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool is_out_of_range = (lead == 0xe0 && at[1] < 0xa0) || (lead == 0xed && at[1] > 0x9f) ||
-                           (lead == 0xf0 && at[1] < 0x90) || (lead == 0xf4 && at[1] > 0x8f);
-    return is_out_of_range ? 0 : size;
-}
-
 static int append_escape(struct peri_buffer *out, unsigned char byte)
 {
     static const char names[] = "\"\"\\\\\nn\rr\tt\bb\ff";
@@ -86,7 +73,7 @@ static int append_string(struct peri_buffer *out, struct peri_slice string)
     size_t left = string.size;
     int rc = append_text(out, "\"");
     while (rc == 0 && left > 0) {
-        size_t size = utf8_size(at, left);
+        size_t size = peri_utf8_length(peri_slice_of((const char *)at, left));
         if (size == 0)
             rc = append_text(out, "\xef\xbf\xbd");
         else if (size == 1 && (*at < 0x20 || *at == '"' || *at == '\\'))
