@@ -39,7 +39,7 @@ local M = {}
 ---@field recv fun(self: perilune.Channel): any, string?, string?  waits; nil, err, code at the end
 ---@field try_send fun(self: perilune.Channel, value: any): true|nil, string?, string?  EBUSY when full
 ---@field try_recv fun(self: perilune.Channel): any, string?, string?  EBUSY when empty
----@field values fun(self: perilune.Channel): function, perilune.Channel  for v in ch:values(); ends at nil
+---@field values fun(self: perilune.Channel): function, perilune.Channel  ends at nil
 ---@field close fun(self: perilune.Channel)  senders and, once it is empty, receivers get ECLOSED
 ---@field is_closed fun(self: perilune.Channel): boolean
 ---@field len fun(self: perilune.Channel): integer  values that wait in it

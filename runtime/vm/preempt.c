@@ -79,6 +79,7 @@ static const char *overdue(const struct vm_state *vm)
 static void raise_here(struct vm_state *vm, lua_State *L, lua_Debug *activation, const char *text)
 {
     arm(vm, L, 1);
+    vm->is_stopping = true;
     (void)lua_getinfo(L, "Sl", activation);
     (void)luaL_error(L, "%s:%d: %s", activation->short_src, activation->currentline, text);
 }
@@ -113,6 +114,7 @@ int vm_attend(lua_State *L, lua_KContext ctx, lua_KFunction k)
     const char *text = overdue(vm);
     if (text != NULL) {
         arm(vm, L, 1);
+        vm->is_stopping = true;
         return luaL_error(L, "%s", text);
     }
     vm->attention = 0; /* the next tick sets it again */
@@ -127,6 +129,7 @@ int vm_preempt_create(struct vm_state *vm)
 void vm_preempt_begin_slice(struct vm_state *vm)
 {
     vm->attention = 0;
+    vm->is_stopping = false;
     vm->ticks = 0;
     vm->slice_start_us = env_now_us(vm->env);
 }

@@ -8,6 +8,7 @@
 #include "vm/coroutine.h"
 #include "vm/library.h"
 #include "vm/loader.h"
+#include "vm/xpcall.h"
 
 static const char sandbox_key = 0; /* its address names the registry field */
 
@@ -90,6 +91,7 @@ static void open_safe_libraries(lua_State *L)
         lua_pop(L, 1);
     }
     vm_coroutine_open(L);
+    vm_xpcall_open(L);
 }
 
 static void remove_unsafe(lua_State *L)

@@ -84,16 +84,16 @@ static void check_baton(struct fiber *fiber)
     double busy_s = (double)fiber->busy_us / 1e6;
     if (fiber->cpu_deadline_us != 0 && fiber->busy_us >= fiber->cpu_deadline_us) {
         env_log(vm->env, ENV_LOG_WARN, "fiber",
-                "fiber %s ran %.1f s without blocking, past its CPU deadline, at %s: cancelled",
+                "fiber %s ran %.2f s without blocking, past its CPU deadline, at %s: cancelled",
                 fiber->name, busy_s, where);
         char reason[FIBER_REASON_SIZE];
-        (void)snprintf(reason, sizeof reason, "it ran %.1f s without blocking, at %s", busy_s,
+        (void)snprintf(reason, sizeof reason, "it ran %.2f s without blocking, at %s", busy_s,
                        where);
         fiber_cancel(fiber, PERI_ECPU, reason);
     } else if (!fiber->was_named) {
         fiber->was_named = true;
         env_log(vm->env, ENV_LOG_WARN, "fiber",
-                "fiber %s has run for %.1f s without blocking, at %s", fiber->name, busy_s, where);
+                "fiber %s has run for %.2f s without blocking, at %s", fiber->name, busy_s, where);
     }
 }
 

@@ -10,6 +10,7 @@
 #include "vm/finalizer.h"
 #include "vm/library.h"
 #include "vm/preempt.h"
+#include "vm/xpcall.h"
 
 #define MODULE_PREFIX "perilune."
 #define CORE_PREFIX "perilune.core."
@@ -112,6 +113,7 @@ static int open_libraries(lua_State *L)
     luaL_openlibs(L);
     vm_coroutine_open(L);
     vm_library_open(L);
+    vm_xpcall_open(L);
     vm_state_open_modules(L);
     return 0;
 }
