@@ -439,7 +439,7 @@ static int l_to(lua_State *L)
 int mr_out_quarantine(struct mr_out *out, const struct mr_where *where, struct peri_slice record,
                       const char *reason, struct peri_error *err)
 {
-    struct mr_output *output;
+    struct mr_output *output = NULL;
     struct mr_datum parts[3] = {
         {.type = MR_STRING, .string = {where->file, strlen(where->file)}},
         {.type = MR_INTEGER, .integer = (int64_t)where->offset},

@@ -46,12 +46,14 @@ static int read_inputs(struct reduce *reduce, struct peri_error *err)
     size_t count = lua_istable(H, -1) ? lua_rawlen(H, -1) : 0;
     reduce->inputs = calloc(count + 1, sizeof *reduce->inputs);
     reduce->sums = calloc(count + 1, sizeof *reduce->sums);
+    if (reduce->inputs == NULL || reduce->sums == NULL) {
+        lua_settop(H, top);
+        return peri_fail(err, PERI_ENOMEM, "%zu inputs", count);
+    }
     int rc = 0;
-    if (reduce->inputs == NULL || reduce->sums == NULL)
-        rc = peri_fail(err, PERI_ENOMEM, "%zu inputs", count);
-    else if (sums_size != count * sizeof *reduce->sums)
+    if (sums_size != count * sizeof *reduce->sums)
         rc = peri_fail_plain(err, PERI_EINVAL, "the description has no sums for its inputs");
-    for (size_t i = 0; rc == 0 && i < count; i++) {
+    for (size_t i = 0; rc == 0 && sums != NULL && i < count; i++) {
         memcpy(&reduce->sums[i], sums + i * sizeof *reduce->sums, sizeof *reduce->sums);
         lua_geti(H, -1, (lua_Integer)i + 1);
         reduce->inputs[i] = (struct mr_merge_input){lua_tostring(H, -1), &reduce->sums[i]};

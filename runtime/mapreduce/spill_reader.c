@@ -215,8 +215,8 @@ static int read_block(struct mr_spill_reader *reader, uint64_t limit,
 
 static int next_block(struct mr_spill_reader *reader, uint64_t limit, struct peri_error *err)
 {
-    struct mr_block_header header;
-    struct peri_slice raw;
+    struct mr_block_header header = {0};
+    struct peri_slice raw = {0};
     int rc = read_block(reader, limit, &header, err);
     if (rc != 0)
         return rc;

@@ -19,11 +19,13 @@ struct vm_buffer {
     char small[VM_BUFFER_SMALL];
 };
 
+/* Makes buffer empty; the userdata of a large one goes to stack index slot. */
 void vm_buffer_init(struct vm_buffer *buffer, int slot);
 
 /* Makes room for size more bytes and returns where they go. Raises when memory is short. */
 char *vm_buffer_reserve(lua_State *L, struct vm_buffer *buffer, size_t size);
 
+/* Appends a copy of the bytes. Raises when memory is short. */
 void vm_buffer_add(lua_State *L, struct vm_buffer *buffer, const char *bytes, size_t size);
 
 /* Pushes the bytes as a string. */
