@@ -168,13 +168,22 @@ static int no_result(lua_State *L, int status, lua_KContext ctx)
     return 0;
 }
 
+static int await_continue(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    fiber_current(L)->is_settling = false;
+    return 0;
+}
+
 /* Waits for the end of a fiber, whose error stays its own to report. */
 static int l_await(lua_State *L)
 {
     struct fiber *target = fiber_check_handle(L, 1);
     if (target->state == FIBER_DONE)
         return 0;
-    return wait_for(L, target, "fiber.settle", no_result);
+    check_current(L, "fiber.settle")->is_settling = true;
+    return wait_for(L, target, "fiber.settle", await_continue);
 }
 
 /* Says that the result will be asked for, so that an error is not logged as nobody's. */

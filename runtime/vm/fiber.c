@@ -234,7 +234,6 @@ void fiber_add_joiner(struct fiber *fiber, struct fiber *joiner)
     joiner->joining = fiber;
     joiner->join_next = fiber->joiners;
     fiber->joiners = joiner;
-    fiber->is_joined = true;
 }
 
 static void wake_joiners(struct fiber *fiber)

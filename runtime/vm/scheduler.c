@@ -305,8 +305,9 @@ struct fiber_result fiber_scheduler_main(struct vm_state *vm, int argument_count
     }
     env_run(vm->env);
     if (s->main->state != FIBER_DONE && !s->is_exiting) {
-        fiber_report_deadlock(s);
-        fiber_scheduler_exit(vm, EXIT_FAILURE);
+        if (!s->main->is_settling) /* else what is left serves nobody any more: no error */
+            fiber_report_deadlock(s);
+        fiber_scheduler_exit(vm, s->main->is_settling ? EXIT_SUCCESS : EXIT_FAILURE);
     }
     s->is_exiting = true;
     bool raised = s->main->status == PERI_ELUA;

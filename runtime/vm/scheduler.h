@@ -47,8 +47,9 @@ struct fiber {
     int argument_count; /* for the first resume */
     bool preemptible;
     bool detached;
-    bool is_joined; /* somebody asked for the result: an error is theirs to report */
-    bool was_named; /* the log has named it for holding the baton, since it last blocked */
+    bool is_joined;   /* somebody asked for the result: an error is theirs to report */
+    bool is_settling; /* waits for the rest of the program to end */
+    bool was_named;   /* the log has named it for holding the baton, since it last blocked */
     uint64_t atomic_until_us; /* keeps the baton until then although preemptible; 0: no */
     int status;      /* once done: 0 or an error code; results or the error object are on L */
     int cancel_code; /* not 0: close it instead of running it */

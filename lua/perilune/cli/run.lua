@@ -12,6 +12,7 @@ function M.parser(argparse)
   parser:usage "Usage: perilune run [options] SCRIPT [argument...]\n       perilune SCRIPT.lua [argument...]"
   parser:epilog [[
 SCRIPT is a file, or - for standard input. Arguments reach it as ... and in the table arg.
+The program ends when the script and the fibers that it spawned have ended; detached fibers do not count.
 
 Examples:
   perilune run backup.lua /var/data
@@ -122,7 +123,11 @@ function M.run(args)
     package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
   end
   local result = execute(chunk, arguments)
-  return result == true and output.EXIT_OK or result
+  if result ~= true then
+    return result
+  end
+  require("perilune").settle()
+  return output.EXIT_OK
 end
 
 return M
