@@ -12,7 +12,8 @@ TEST_PACKAGES=(lua5.4 lua-busted libcmocka-dev lua-check clang clang-tidy clang-
 # Prints what the given packages lack.
 missing_packages() {
     local installed
-    installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)
+    # dpkg-query fails when it does not know one of the packages; that is what we ask.
+    installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null) || true
     for package in "$@"; do
         grep -qx "$package installed" <<<"$installed" || echo "$package"
     done
@@ -54,7 +55,7 @@ build_preset() {
     local log=build/$1.log
     mkdir -p build
     if ! { cmake --preset "$1" && cmake --build --preset "$1"; } >"$log" 2>&1; then
-        grep -E -A8 'error|FAILED' "$log" | head -60 >&2
+        grep -E -A8 'error|FAILED|No such file' "$log" | head -60 >&2 || true
         echo "Building '$1' failed; all of the output is in $log" >&2
         return 1
     fi
