@@ -9,8 +9,8 @@
 
 #include "base/slice.h"
 
-/* Bytes of the character at the front of bytes, which is not empty; 0 when it is not valid. */
-size_t peri_utf8_length(struct peri_slice bytes);
+/* Bytes of the character at the front of text, which is not empty; 0 when it is not valid. */
+size_t peri_utf8_length(struct peri_slice text);
 
 /* True when all of bytes is valid. */
 bool peri_utf8_is_valid(struct peri_slice bytes);
