@@ -62,6 +62,7 @@ function M.parser(argparse)
   parser:option("--top", "Show the N pairs with the greatest values."):argname "N":convert(count_from(1))
   parser:flag("-f --force", "Replace OUT when it exists.")
   parser:flag("-n --dry-run", "Print the plan and stop.")
+  parser:flag("--trusted", "Let the job use os and io (its standard output is not its own).")
   parser:flag("-q --quiet", "Print errors only.")
   parser:flag("--json", "Print the result as one JSON object.")
   parser:epilog [[
@@ -233,6 +234,7 @@ function M.run(args)
     job = args.job, inputs = args.inputs, out = args.out, workers = args.workers, reduces = args.reduces,
     memory_bytes = args.memory, split_bytes = args.split, format = args.format, args = job_args,
     force = args.force, dry_run = args.dry_run, skip_records = args.skip_records,
+    trusted = args.trusted,
     on_note = function(text)
       note(args, text)
     end,

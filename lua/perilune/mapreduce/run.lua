@@ -12,7 +12,9 @@ local workspace = require "perilune.mr_workspace"
 local M = {}
 
 local DIRECTORY_PATTERN = "%.perilune%-%x+$"
-local TIMEOUT_DESCRIBE_S = 10
+local NEW_PATTERN = "%.perilune%-%x+%.new$" -- made, perhaps not locked yet
+local NEW_MAX_S = 60                        -- after which its maker must be gone
+local TIMEOUT_DESCRIBE_S = 5
 
 ---@class perilune.mapreduce.Options
 ---@field job string                path of the job file
@@ -26,6 +28,7 @@ local TIMEOUT_DESCRIBE_S = 10
 ---@field args table<string, string>|nil
 ---@field force boolean|nil         replace an existing out
 ---@field skip_records integer|nil
+---@field trusted boolean|nil       the job may use os and io
 ---@field executor table|nil        instead of worker processes, see stages.lua
 ---@field dry_run boolean|nil       stop after planning
 ---@field on_note fun(text: string)|nil      something happened that is worth a line
@@ -52,14 +55,19 @@ local function folder_of(path)
   return path:match("^(.*[^/])/+[^/]+/*$") or (path:sub(1, 1) == "/" and "/" or ".")
 end
 
+local function is_dead(path, name)
+  if name:match(NEW_PATTERN) then
+    local stat = fs.stat(path)
+    return stat and perilune.wall() - stat.modified > NEW_MAX_S
+  end
+  return name:match(DIRECTORY_PATTERN) and fs.exists(path .. "/lock")
+end
+
 --- Removes the directories that runs which are gone left beside ours.
 local function clear_dead_runs(folder, note)
-  local names = fs.list(folder) or {}
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(fs.list(folder) or {}) do
     local path = folder .. "/" .. name
-    local lock = name:match(DIRECTORY_PATTERN) and fs.exists(path .. "/lock")
-      and workspace.lock(path .. "/lock")
+    local lock = is_dead(path, name) and workspace.lock(path .. "/lock")
     if lock then
       local ok, err = workspace.remove(path)
       lock:close()
@@ -69,18 +77,26 @@ local function clear_dead_runs(folder, note)
   end
 end
 
---- Makes and locks the directory that everything is written into.
+--- Makes and locks the directory that everything is written into. It gets its name when it is locked,
+--- so that no other run takes it for a dead one's.
 local function make_directory(out, folder)
   local id = ("%08x"):format(math.floor(perilune.random() * 0xffffffff))
   local directory = ("%s/%s.perilune-%s"):format(folder, base_name(out), id)
-  check(fs.mkdir(directory))
-  local lock = check(workspace.lock(directory .. "/lock"))
-  for _, name in ipairs { "spill", "out" } do
-    local ok, err, code = fs.mkdir(directory .. "/" .. name)
-    if not ok then
-      workspace.remove(directory)
-      fail { message = err, code = code }
+  local new = directory .. ".new"
+  check(fs.mkdir(new))
+  local lock, err, code = workspace.lock(new .. "/lock")
+  local _
+  for _, name in ipairs { "/spill", "/out" } do
+    if not code then
+      _, err, code = fs.mkdir(new .. name)
     end
+  end
+  if not code then
+    _, err, code = fs.rename(new, directory)
+  end
+  if code then
+    workspace.remove(new)
+    fail { message = err, code = code }
   end
   return directory, lock
 end
@@ -136,7 +152,8 @@ end
 --- Loads the job in a worker, checks it and lets the options override it.
 local function load_job(run, options)
   local description, err = run.stages:ask { kind = "describe", job = options.job,
-    args = options.args or {}, lua_bytes = 64 << 20, timeout_ms = TIMEOUT_DESCRIBE_S * 1000 }
+    args = options.args or {}, trusted = options.trusted, lua_bytes = 64 << 20,
+    timeout_ms = TIMEOUT_DESCRIBE_S * 1000 }
   if err then
     fail(wrap(err))
   end
@@ -180,7 +197,8 @@ local function make_plan(run, job, options)
     total = total + file.size
   end
   local memory = check(plan.memory(options.memory_bytes or job.memory_bytes))
-  local maps, splits, split_bytes = plan_input(run, job, files, total, options.split_bytes or job.split_bytes)
+  local maps, splits, split_bytes = plan_input(run, job, files, total,
+    options.split_bytes or job.split_bytes)
   return {
     job = job.name, workers = run.workers, files = #files, bytes = total, maps = #maps,
     splits = splits, split_bytes = split_bytes, memory_bytes = memory.total,
@@ -390,7 +408,8 @@ local function prepare(run, options)
   local memory
   run.plan, run.input, memory = make_plan(run, job, options)
   run.common.spec = {
-    job = options.job, name = job.name, args = options.args or {}, side = side_paths(job, options.job),
+    job = options.job, name = job.name, args = options.args or {}, trusted = options.trusted,
+    side = side_paths(job, options.job),
     lua_bytes = memory.lua_bytes, emit_bytes = memory.emit_bytes, memory_bytes = memory.total,
     timeout_ms = math.floor(job.timeout_s * 1000), format = job.output,
   }
