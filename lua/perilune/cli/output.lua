@@ -1,10 +1,8 @@
---- What every verb of the command line shares: how it prints, and (from perilune.units) how it reads
---- and writes sizes and times.
+--- What every verb of the command line shares: how it prints.
 ---
 --- Data goes to standard output, everything else to standard error. With --json standard output
 --- holds JSON only: the result, or {"error":{"code","message","hint"}}.
 local terminal = require "perilune.terminal"
-local units = require "perilune.units"
 
 local M = {}
 
@@ -119,10 +117,6 @@ end
 function M.usage_error(what, why, hint)
   return M.fail { what = what, why = why, hint = hint, code = "EUSAGE", exit = M.EXIT_USAGE }
 end
-
-M.parse_size, M.parse_duration = units.parse_size, units.parse_duration
-M.format_size, M.format_duration = units.format_size, units.format_duration
-M.format_count = units.format_count
 
 --- Lays rows out in columns. Numbers, and texts in columns named in right, end flush right.
 ---@param rows any[][]

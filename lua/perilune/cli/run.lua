@@ -1,6 +1,7 @@
 --- perilune run: a Lua script as the main fiber.
 local output = require "perilune.cli.output"
 local verbs = require "perilune.cli.verbs"
+local units = require "perilune.units"
 
 local M = { summary = "run a Lua script as a fiber (also: perilune FILE.lua)" }
 
@@ -10,6 +11,8 @@ function M.parser(argparse)
   local parser = argparse("perilune run", "Runs a Lua script as the main fiber; it may sleep, spawn fibers, "
     .. "use channels, files and processes through require \"perilune\".")
   parser:usage "Usage: perilune run [options] SCRIPT [argument...]\n       perilune SCRIPT.lua [argument...]"
+  parser:option "--cpu-deadline":argname "TIME":convert(units.parse_duration)
+    :description "Stop a script that computes so long without waiting, such as 30s."
   parser:epilog [[
 SCRIPT is a file, or - for standard input. Arguments reach it as ... and in the table arg.
 The program ends when the script and the fibers that it spawned have ended; detached fibers do not count.
@@ -83,7 +86,7 @@ local function report(message, trace)
 end
 
 -- Runs the chunk in this fiber, or in one of its own when it has a CPU deadline.
-local function execute(chunk, arguments)
+local function execute(chunk, arguments, cpu_deadline)
   local message, trace
   local function body()
     return xpcall(chunk, function(err)
@@ -91,11 +94,10 @@ local function execute(chunk, arguments)
       return message
     end, table.unpack(arguments))
   end
-  if not verbs.settings.cpu_deadline then
+  if not cpu_deadline then
     return body() or report(message, trace)
   end
-  local fiber = require("perilune").spawn(
-    { name = "main", cpu_deadline = verbs.settings.cpu_deadline }, body)
+  local fiber = require("perilune").spawn({ name = "main", cpu_deadline = cpu_deadline }, body)
   local finished, why = fiber:join()
   if not finished then
     return report(why)
@@ -103,7 +105,7 @@ local function execute(chunk, arguments)
   return message == nil or report(message, trace)
 end
 
----@param args { rest: string[] }
+---@param args { cpu_deadline?: number, rest: string[] }
 ---@return integer exit_code
 function M.run(args)
   local path = args.rest[1]
@@ -122,7 +124,7 @@ function M.run(args)
   if folder then
     package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
   end
-  local result = execute(chunk, arguments)
+  local result = execute(chunk, arguments, args.cpu_deadline or verbs.settings.cpu_deadline)
   if result ~= true then
     return result
   end

@@ -4,6 +4,7 @@
 --- longer than the time limit is cancelled, fails by its name, and the run goes on.
 local output = require "perilune.cli.output"
 local perilune = require "perilune"
+local units = require "perilune.units"
 
 local M = { summary = "run busted specs inside the runtime, where tests may sleep" }
 
@@ -14,7 +15,7 @@ local DEFAULT_TIMEOUT_SECONDS = 60
 function M.parser(argparse)
   local parser = argparse("perilune test", "Runs busted specs as fibers: tests may sleep, spawn and wait.")
   parser:usage "Usage: perilune test [--timeout TIME] [busted argument...] [FILE or FOLDER...]"
-  parser:option "--timeout":argname "TIME":convert(output.parse_duration)
+  parser:option "--timeout":argname "TIME":convert(units.parse_duration)
     :description(("Fail a test that runs longer; default %ds."):format(DEFAULT_TIMEOUT_SECONDS))
   parser:epilog [[
 All other arguments are busted's, the most useful of them:

@@ -10,6 +10,7 @@
 --- expects to fail through output.fail; an error that it raises is a bug of ours.
 local output = require "perilune.cli.output"
 local suggest = require "perilune.suggest"
+local units = require "perilune.units"
 
 local M = {}
 
@@ -45,7 +46,7 @@ end
 ---@field cpu_deadline? number  seconds that the main fiber may compute without waiting
 M.settings = {}
 
---- The options that every verb understands, before or behind its name.
+--- The options that may stand before a verb, and behind it unless they are is_for_front.
 M.global_options = {
   {
     flag = "--color", argument = "WHEN", convert = one_of("--color", "auto", "always", "never"),
@@ -70,7 +71,7 @@ M.global_options = {
     end,
   },
   {
-    flag = "--cpu-deadline", argument = "TIME", convert = output.parse_duration,
+    flag = "--cpu-deadline", argument = "TIME", is_for_front = true, convert = units.parse_duration,
     description = "Stop a script that computes so long without waiting, such as 30s.",
     apply = function(value)
       M.settings.cpu_deadline = value
@@ -78,7 +79,7 @@ M.global_options = {
   },
   {
     -- main.c has taken it before any Lua was loaded; here it is only known.
-    flag = "--lua-path", argument = "DIR", convert = tostring,
+    flag = "--lua-path", argument = "DIR", is_for_front = true, convert = tostring,
     description = "Load the Lua library from DIR before the one inside the binary.",
     apply = function() end,
   },
@@ -103,7 +104,7 @@ end
 ---@return table parser
 function M.prepare(parser)
   for _, option in ipairs(M.global_options) do
-    if option.flag ~= "--lua-path" then
+    if not option.is_for_front then
       parser:option(option.flag):argname(option.argument):description(option.description)
         :convert(option.convert):action(function(_, _, value)
           option.apply(value)

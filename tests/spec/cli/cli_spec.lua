@@ -21,7 +21,7 @@ describe("the command line", function()
     local result = cli.run {}
     assert.equal(0, result.status)
     assert.matches("Usage: perilune", result.stdout, 1, true)
-    for _, verb in ipairs { "run", "test", "version", "help", "completion" } do
+    for _, verb in ipairs { "run", "mr", "test", "version", "help", "completion" } do
       assert.matches("\n  " .. verb .. " ", result.stdout)
     end
     assert.equal("", result.stderr)

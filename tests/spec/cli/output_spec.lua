@@ -1,4 +1,5 @@
 local output = require "perilune.cli.output"
+local units = require "perilune.units"
 local suggest = require "perilune.suggest"
 
 describe("sizes", function()
@@ -7,20 +8,20 @@ describe("sizes", function()
     ["1.5G"] = 3 << 29, ["0"] = 0, [" 2 KiB "] = 2048,
   } do
     it("reads " .. text, function()
-      assert.equal(size, output.parse_size(text))
+      assert.equal(size, units.parse_size(text))
     end)
   end
 
   for _, text in ipairs { "64", "", "M", "-1M", "64X", "1e3K", "9999999T", "64 M iB" } do
     it("refuses '" .. text .. "'", function()
-      local size, why = output.parse_size(text)
+      local size, why = units.parse_size(text)
       assert.is_nil(size)
       assert.matches(text, why, 1, true)
     end)
   end
 
   it("reads bare bytes only where that is said", function()
-    assert.equal(64, output.parse_size("64", true))
+    assert.equal(64, units.parse_size("64", true))
   end)
 end)
 
@@ -30,13 +31,13 @@ describe("durations", function()
     ["0"] = 0,
   } do
     it("reads " .. text, function()
-      assert.near(seconds, output.parse_duration(text), 1e-12)
+      assert.near(seconds, units.parse_duration(text), 1e-12)
     end)
   end
 
   for _, text in ipairs { "5", "", "s", "-1s", "5 days", "5S" } do
     it("refuses '" .. text .. "'", function()
-      local seconds, why = output.parse_duration(text)
+      local seconds, why = units.parse_duration(text)
       assert.is_nil(seconds)
       assert.matches(text, why, 1, true)
     end)
@@ -46,22 +47,22 @@ end)
 describe("what a person reads", function()
   it("has sizes with units", function()
     assert.same({ "0 B", "1023 B", "1.0 KiB", "1.0 MiB", "1.5 GiB" }, {
-      output.format_size(0), output.format_size(1023), output.format_size(1024),
-      output.format_size((1 << 20) - 1), output.format_size(3 << 29),
+      units.format_size(0), units.format_size(1023), units.format_size(1024),
+      units.format_size((1 << 20) - 1), units.format_size(3 << 29),
     })
   end)
 
   it("has durations with units", function()
     assert.same({ "250 us", "12 ms", "1.0 s", "3.4 s", "1 min 0 s", "2 min 5 s" }, {
-      output.format_duration(0.00025), output.format_duration(0.012), output.format_duration(0.9999),
-      output.format_duration(3.41), output.format_duration(59.99), output.format_duration(125),
+      units.format_duration(0.00025), units.format_duration(0.012), units.format_duration(0.9999),
+      units.format_duration(3.41), units.format_duration(59.99), units.format_duration(125),
     })
   end)
 
   it("has separators between thousands", function()
     assert.same({ "0", "999", "1,000", "21,845", "-1,234,567" }, {
-      output.format_count(0), output.format_count(999), output.format_count(1000),
-      output.format_count(21845), output.format_count(-1234567),
+      units.format_count(0), units.format_count(999), units.format_count(1000),
+      units.format_count(21845), units.format_count(-1234567),
     })
   end)
 
