@@ -26,6 +26,7 @@ struct map {
     struct mr_combiner combiner;
     struct peri_slice *bounds;
     struct peri_buffer text; /* scratch: an unescaped key part */
+    struct peri_error err;   /* scratch: of the record under way */
     int function;            /* registry references */
     int partition;
     uint64_t file, length, total, skip_max;
@@ -172,15 +173,14 @@ static int bad_record(struct map *map, const struct mr_record *record, const str
 static int next_record(struct map *map, struct mr_record *record)
 {
     for (;;) {
-        struct peri_error err = PERI_ERROR_INIT;
-        int rc = mr_reader_next(map->reader, record, &err);
+        int rc = mr_reader_next(map->reader, record, &map->err);
         if (rc >= 0)
             return rc;
         if (!mr_reader_can_skip(map->reader)) {
             map->task->where.offset = record->offset;
-            return mr_task_fail(map->task, &err);
+            return mr_task_fail(map->task, &map->err);
         }
-        rc = bad_record(map, record, &err);
+        rc = bad_record(map, record, &map->err);
         if (rc != 0)
             return rc;
     }
@@ -199,9 +199,8 @@ static int map_record(struct map *map, lua_State *L, const struct mr_record *rec
         return map->task->failure.code;
     if (status == LUA_OK)
         return 0;
-    struct peri_error err = PERI_ERROR_INIT;
-    (void)mr_task_caught(map->task, L, status, &err);
-    return bad_record(map, record, &err);
+    (void)mr_task_caught(map->task, L, status, &map->err);
+    return bad_record(map, record, &map->err);
 }
 
 static void map_records(struct map *map, lua_State *L)

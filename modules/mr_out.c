@@ -33,6 +33,7 @@ struct mr_out {
     struct peri_buffer sample;             /* keys, each behind its u32 size */
     struct peri_buffer single;             /* group_key's first part as a key of its own */
     struct peri_buffer key, value, packed; /* scratch */
+    struct peri_error err;                 /* scratch: of the call under way */
     int counters;                          /* registry reference of name -> count */
     struct named named[MR_OUT_NAMED_MAX];
     size_t named_count;
@@ -179,11 +180,18 @@ int mr_out_put(struct mr_out *out, struct peri_slice key, struct peri_slice valu
 
 /* Raises after a failed call; what is not the user's doing is kept, so that pcall cannot hide it.
  */
-static int raise_failure(lua_State *L, struct mr_out *out, int code, const struct peri_error *err)
+static int raise_failure(lua_State *L, struct mr_out *out, int code)
 {
     if (!mr_task_is_user_error(code))
-        (void)mr_task_fail(out->task, err);
-    return luaL_error(L, "%s", err->text);
+        (void)mr_task_fail(out->task, &out->err);
+    return luaL_error(L, "%s", out->err.text);
+}
+
+/* What a call under way fills when it fails. */
+static struct peri_error *fresh_error(struct mr_out *out)
+{
+    peri_error_clear(&out->err);
+    return &out->err;
 }
 
 static struct mr_out *check_out(lua_State *L)
@@ -195,28 +203,26 @@ static struct mr_out *check_out(lua_State *L)
 /* Encodes the key at index, with the second part at second unless that is 0. */
 static struct peri_slice encode_key(lua_State *L, struct mr_out *out, int index, int second)
 {
-    struct peri_error err = PERI_ERROR_INIT;
     struct mr_datum parts[2];
     mr_datum_read(L, index, "the key", &parts[0]);
     if (second != 0)
         mr_datum_read(L, second, "the second key", &parts[1]);
     out->key.size = 0;
-    int rc = mr_key_encode(parts, second != 0 ? 2 : 1, &out->key, &err);
+    int rc = mr_key_encode(parts, second != 0 ? 2 : 1, &out->key, fresh_error(out));
     if (rc != 0)
-        (void)raise_failure(L, out, rc, &err);
+        (void)raise_failure(L, out, rc);
     return peri_buffer_slice(&out->key);
 }
 
 static struct peri_slice encode_value(lua_State *L, struct mr_out *out, int index)
 {
-    struct peri_error err = PERI_ERROR_INIT;
     struct mr_datum value;
     mr_datum_read_value(L, index, &out->packed, &value);
     out->value.size = 0;
     int rc = mr_value_encode(&value, &out->value);
     if (rc != 0) {
-        (void)peri_fail(&err, rc, "a value");
-        (void)raise_failure(L, out, rc, &err);
+        (void)peri_fail(&out->err, rc, "a value");
+        (void)raise_failure(L, out, rc);
     }
     return peri_buffer_slice(&out->value);
 }
@@ -244,24 +250,23 @@ static uint32_t ask_partition(lua_State *L, struct mr_out *out, int index)
 static int put(lua_State *L, struct mr_out *out, int key_index, struct peri_slice key,
                struct peri_slice value)
 {
-    struct peri_error err = PERI_ERROR_INIT;
     int rc;
     if (out->sink == SINK_EMIT && out->partition != LUA_NOREF) {
         uint32_t part = ask_partition(L, out, key_index);
-        rc = mr_emit_add_to(out->emit, part, key, value, &err);
+        rc = mr_emit_add_to(out->emit, part, key, value, fresh_error(out));
         out->records++;
     } else {
-        rc = mr_out_put(out, key, value, &err);
+        rc = mr_out_put(out, key, value, fresh_error(out));
     }
-    return rc == 0 ? 0 : raise_failure(L, out, rc, &err);
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
 }
 
-static int put_string(lua_State *L, struct mr_out *out, struct peri_slice key, int64_t value)
+static int put_strings(lua_State *L, struct mr_out *out, const struct peri_slice *keys,
+                       size_t count, int64_t value)
 {
-    struct peri_error err = PERI_ERROR_INIT;
-    int rc = mr_emit_add_string(out->emit, key, value, &err);
-    out->records++;
-    return rc == 0 ? 0 : raise_failure(L, out, rc, &err);
+    int rc = mr_emit_add_strings(out->emit, keys, count, value, fresh_error(out));
+    out->records += count;
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
 }
 
 /* A string key for the emit table's fast path. */
@@ -287,7 +292,7 @@ static int l_call(lua_State *L)
     int top = lua_gettop(L);
     struct peri_slice key;
     if (top == 3 && has_fast_path(out) && lua_isinteger(L, 3) && plain_key(L, 2, &key))
-        return put_string(L, out, key, lua_tointeger(L, 3));
+        return put_strings(L, out, &key, 1, lua_tointeger(L, 3));
     if (top > 4)
         return luaL_error(L, "out takes key, value or key, key2, value, not %d arguments", top - 1);
     key = encode_key(L, out, 2, top == 4 ? 3 : 0);
@@ -303,17 +308,27 @@ static struct peri_slice check_text(lua_State *L, int index)
     return text;
 }
 
+static int put_counted_words(lua_State *L, struct mr_out *out, struct mr_words *words,
+                             int64_t value)
+{
+    enum { BATCH = 64 };
+    struct peri_slice batch[BATCH];
+    size_t count;
+    do {
+        for (count = 0; count < BATCH && mr_words_next(words, &batch[count]);)
+            count++;
+        (void)put_strings(L, out, batch, count, value);
+    } while (count == BATCH);
+    return 0;
+}
+
 static int put_words(lua_State *L, struct mr_out *out, struct mr_words words)
 {
-    bool is_fast = has_fast_path(out) && lua_isinteger(L, 3);
-    int64_t integer = lua_tointeger(L, 3);
-    struct peri_slice value = is_fast ? peri_slice_of(NULL, 0) : encode_value(L, out, 3);
+    if (has_fast_path(out) && lua_isinteger(L, 3))
+        return put_counted_words(L, out, &words, lua_tointeger(L, 3));
+    struct peri_slice value = encode_value(L, out, 3);
     struct peri_slice word;
     while (mr_words_next(&words, &word)) {
-        if (is_fast) {
-            (void)put_string(L, out, word, integer);
-            continue;
-        }
         lua_settop(L, 3);
         lua_pushlstring(L, word.data, word.size);
         (void)put(L, out, 4, encode_key(L, out, 4, 0), value);
@@ -330,10 +345,9 @@ static int l_words(lua_State *L)
         lua_settop(L, 3);
         return put_words(L, out, mr_words_of(text, &mr_class_letters));
     }
-    struct peri_error err = PERI_ERROR_INIT;
     struct mr_class *set = lua_newuserdatauv(L, sizeof *set, 0);
-    if (mr_class_compile(set, check_text(L, 4), &err) != 0)
-        return luaL_argerror(L, 4, err.text);
+    if (mr_class_compile(set, check_text(L, 4), fresh_error(out)) != 0)
+        return luaL_argerror(L, 4, out->err.text);
     lua_replace(L, 1); /* the class stays alive in the slot of out */
     lua_settop(L, 3);
     return put_words(L, out, mr_words_of(text, set));
@@ -352,11 +366,10 @@ static int l_sub(lua_State *L)
     struct mr_datum part = {.type = MR_STRING, .string = {text.data, 0}};
     if (i <= j)
         part.string = peri_slice_of(text.data + i - 1, (size_t)(j - i + 1));
-    struct peri_error err = PERI_ERROR_INIT;
     out->key.size = 0;
-    int rc = mr_key_encode(&part, 1, &out->key, &err);
+    int rc = mr_key_encode(&part, 1, &out->key, fresh_error(out));
     if (rc != 0)
-        return raise_failure(L, out, rc, &err);
+        return raise_failure(L, out, rc);
     struct peri_slice value = encode_value(L, out, lua_isnone(L, 5) ? 2 : 5);
     if (out->partition != LUA_NOREF)
         lua_pushlstring(L, part.string.data, part.string.size);
@@ -427,13 +440,12 @@ static int l_to(lua_State *L)
     struct peri_slice value = encode_value(L, out, 4);
     if (out->sink == SINK_SAMPLE)
         return 0;
-    struct peri_error err = PERI_ERROR_INIT;
     struct mr_output *output;
     int rc = find_named(out, lua_tostring(L, 2), mr_spec_string(out->task, "format", "text"),
-                        &output, &err);
+                        &output, fresh_error(out));
     if (rc == 0)
-        rc = mr_output_write(output, key, value, &err);
-    return rc == 0 ? 0 : raise_failure(L, out, rc, &err);
+        rc = mr_output_write(output, key, value, &out->err);
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
 }
 
 int mr_out_quarantine(struct mr_out *out, const struct mr_where *where, struct peri_slice record,

@@ -53,6 +53,14 @@ struct peri_error {
         }                                                                                          \
     }
 
+/* Empties err, as PERI_ERROR_INIT does but without writing half a KiB: for errors that are kept and
+ * used again in loops over records. */
+static inline void peri_error_clear(struct peri_error *err)
+{
+    err->code = 0;
+    err->text[0] = '\0';
+}
+
 /* Fills err (which may be NULL) with "<formatted detail>: <text of code>" and returns code. */
 int peri_fail(struct peri_error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
