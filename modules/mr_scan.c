@@ -2,6 +2,8 @@
 
 #include <lauxlib.h>
 
+#include "mr_recent.h"
+
 void mr_push_slice(lua_State *L, struct peri_slice bytes)
 {
     lua_pushlstring(L, bytes.size == 0 ? "" : bytes.data, bytes.size);
@@ -32,8 +34,10 @@ bool mr_cursor_next(struct mr_cursor *cursor, struct mr_csv_field *field)
     return false;
 }
 
-/* An iterator's userdata: the upvalue of its closure. User values keep what it borrows. */
+/* An iterator's userdata: the first upvalue of its closure; the second keeps recent strings alive.
+ * User values keep what it borrows. */
 struct mr_scan {
+    struct mr_recent *recent;
     struct mr_cursor cursor;
     struct mr_record_box *box; /* NULL over a string */
     uint64_t generation;
@@ -55,7 +59,10 @@ static int scan_next(lua_State *L)
         return 0;
     }
     if (!scan->gives_slices) {
-        mr_push_field(L, &field);
+        if (field.has_quotes)
+            mr_push_field(L, &field);
+        else
+            mr_recent_push(L, scan->recent, lua_upvalueindex(2), field.raw);
         return 1;
     }
     scan->slice->bytes = field.raw;
@@ -69,7 +76,8 @@ static struct mr_scan *new_scan(lua_State *L)
     *scan = (struct mr_scan){0};
     lua_pushvalue(L, 1); /* what lends the bytes stays */
     lua_setiuservalue(L, -2, SCAN_TEXT);
-    lua_pushcclosure(L, scan_next, 1);
+    mr_recent_open(L, &scan->recent);
+    lua_pushcclosure(L, scan_next, 2);
     return scan;
 }
 

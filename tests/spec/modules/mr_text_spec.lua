@@ -1,0 +1,32 @@
+local text = require "perilune.mr_text"
+
+-- Words of 1 to 45 letters that often share their first and last bytes, many of them more than once.
+local function some_text(seed)
+  math.randomseed(seed)
+  local words = {}
+  for i = 1, 20000 do
+    local middle = math.random(0, 2) == 0 and ("m"):rep(math.random(0, 41)) or tostring(math.random(9999))
+    middle = middle:gsub("%d", { ["0"] = "q", ["1"] = "w", ["2"] = "e" })
+    words[i] = "ab" .. middle .. ("yz"):sub(math.random(2))
+  end
+  return table.concat(words, " ")
+end
+
+local function list(iterator)
+  local words = {}
+  for word in iterator do
+    words[#words + 1] = word
+  end
+  return words
+end
+
+describe("words of a string", function()
+  it("are those of gmatch, however often they come again", function()
+    for seed = 1, 5 do
+      local subject = some_text(seed)
+      local words = list(text.words(subject))
+      assert.is_true(#words > 20000)
+      assert.equal(table.concat(list(subject:gmatch "%a+"), " "), table.concat(words, " "))
+    end
+  end)
+end)
