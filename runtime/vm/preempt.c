@@ -7,6 +7,8 @@
 /* How many instructions code runs under a C function before the hook looks again. */
 enum { REARM_COUNT = 1000 };
 
+enum { REST_FACTOR = 4, REST_MAX_US = 50000 };
+
 static void on_hook(lua_State *L, lua_Debug *activation);
 
 static void arm(struct vm_state *vm, lua_State *L, int count)
@@ -36,6 +38,20 @@ void vm_preempt_arm(struct vm_state *vm, lua_State *L)
     arm(vm, L, 1);
 }
 
+/* Arming visits every call on the stack, and code deep in a recursion has 200,000 of them: that
+ * takes longer than a tick. So it rests for as long as it takes four times over before it may be
+ * done again, or ticks would leave the code no time at all. */
+static void arm_bounded(struct vm_state *vm, lua_State *L, int count)
+{
+    uint64_t begin_us = env_now_us(vm->env);
+    if (begin_us < vm->rest_until_us)
+        return;
+    arm(vm, L, count);
+    uint64_t end_us = env_now_us(vm->env);
+    uint64_t rest_us = REST_FACTOR * (end_us - begin_us);
+    vm->rest_until_us = end_us + (rest_us < REST_MAX_US ? rest_us : REST_MAX_US);
+}
+
 /* Runs in a signal handler, between any two instructions of the thread: it reads running once, and
  * arming a coroutine that has not started, or is about to stop, does no harm: the hook looks at
  * attention before it does anything. */
@@ -47,7 +63,7 @@ static void on_tick(void *data)
     if (L == NULL || vm->ticks < VM_SLICE_US / VM_TICK_US)
         return;
     vm->attention = 1;
-    vm_preempt_arm(vm, L);
+    arm_bounded(vm, L, 1);
 }
 
 bool vm_can_yield(lua_State *L)
@@ -99,7 +115,7 @@ static void on_hook(lua_State *L, lua_Debug *activation)
     if (text != NULL)
         raise_here(vm, L, activation, text);
     if (vm->scheduler != NULL)
-        arm(vm, L, REARM_COUNT);
+        arm_bounded(vm, L, REARM_COUNT);
     else
         vm->attention = 0;
 }

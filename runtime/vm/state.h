@@ -33,6 +33,7 @@ struct vm_state {
     bool to_core;                      /* a yield under way is the runtime's, not the user's */
     bool is_stopping;                  /* code that must not go on gets an error: no handlers */
     uint32_t barriers;                 /* C calls below that no yield may cross */
+    uint64_t rest_until_us;            /* hooks are not armed by ticks before, see preempt.c */
     uint64_t slice_start_us;           /* when the core last handed out the baton */
     uint64_t deadline_us;              /* of a task's state: when user code is stopped; 0: never */
     const char *deadline_reason;       /* what the error then says; lent */

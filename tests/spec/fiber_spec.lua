@@ -211,6 +211,17 @@ describe("a fiber that never waits", function()
     assert.is_true(perilune.now() - start < 5)
   end)
 
+  it("comes to its end although its stack is deep, where interrupting takes long", function()
+    local function deep()
+      return 1 + deep()
+    end
+    local began = perilune.now()
+    local ok, err = pcall(deep)
+    assert.is_false(ok)
+    assert.matches("stack overflow", err, 1, true)
+    assert.is_true(perilune.now() - began < 8, perilune.now() - began .. " s")
+  end)
+
   it("is named and cancelled at its CPU deadline", function()
     local ok, err, code = perilune.spawn({ name = "hog", cpu_deadline = 0.02 }, spin_in_pcall):join()
     assert.is_nil(ok)
