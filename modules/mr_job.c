@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "box.h"
+
 enum { COPY_DEPTH_MAX = 32, TRACEBACK_MAX = 4000, SIDE_MAX = 1 << 30 };
 
 /* Registry fields of the attempt's state. */
@@ -148,19 +150,21 @@ static int read_side(struct mr_task *task, lua_State *L, const char *name, const
         rc = peri_fail_plain(&err, PERI_EMEMORY,
                              "side file %s has %llu bytes, more than half of Lua's %zu MiB", path,
                              (unsigned long long)stat.size_bytes, limit >> 20);
-    char *bytes = rc == 0 ? malloc((size_t)stat.size_bytes + 1) : NULL;
-    if (rc == 0 && bytes == NULL)
+    struct peri_buffer bytes = {0};
+    if (rc == 0 && peri_buffer_reserve(&bytes, (size_t)stat.size_bytes + 1) != 0)
         rc = peri_fail(&err, PERI_ENOMEM, "side file %s", path);
     int64_t size = 0;
-    if (rc == 0 && (size = env_file_pread(file, bytes, (size_t)stat.size_bytes, 0, &err)) < 0)
+    if (rc == 0 && (size = env_file_pread(file, bytes.data, (size_t)stat.size_bytes, 0, &err)) < 0)
         rc = (int)size;
     (void)env_file_close(file, NULL);
-    if (rc == 0) {
-        lua_pushlstring(L, bytes, (size_t)size); /* the limit leaves room for it */
-        lua_setfield(L, -2, name);
+    if (rc != 0) {
+        peri_buffer_deinit(&bytes);
+        return mr_task_fail(task, &err);
     }
-    free(bytes);
-    return rc == 0 ? 0 : mr_task_fail(task, &err);
+    bytes.size = (size_t)size;
+    (void)box_take_buffer(L, &bytes);
+    lua_setfield(L, -2, name);
+    return 0;
 }
 
 static int make_side(struct mr_task *task, lua_State *L)
