@@ -83,18 +83,25 @@ int mr_combiner_group(void *data, struct peri_slice key, struct mr_values *value
     int status = lua_pcall(co, 1, 0, SLOT_HANDLER);
     vm->running = running;
     mr_group_end(combiner->group);
-    if (status != LUA_OK)
-        rc = mr_task_caught(combiner->task, co, status, err);
+    if (status != LUA_OK) { /* no record is to blame, and the spill is half written */
+        (void)mr_task_caught(combiner->task, co, status, err);
+        (void)mr_task_fail(combiner->task, err);
+    }
     if (combiner->task->failure.code != 0)
         *err = combiner->task->failure;
-    return combiner->task->failure.code != 0 ? combiner->task->failure.code : rc;
+    return combiner->task->failure.code;
 }
 
-void mr_combiner_close(struct mr_combiner *combiner)
+void mr_combiner_retire(struct mr_combiner *combiner)
 {
     if (combiner->group != NULL)
         mr_group_deinit(combiner->group);
     combiner->group = NULL;
+    mr_out_retire(combiner->out);
+}
+
+void mr_combiner_close(struct mr_combiner *combiner)
+{
     mr_out_close(combiner->out);
     peri_buffer_deinit(&combiner->text);
 }

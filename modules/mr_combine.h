@@ -29,6 +29,9 @@ bool mr_combiner_open(struct mr_combiner *combiner, struct mr_task *task, struct
 int mr_combiner_group(void *data, struct peri_slice key, struct mr_values *values,
                       struct mr_combine_out *group, struct peri_error *err);
 
+/* The attempt is over: what combine kept raises from now on. Before its state closes; accepts a
+ * zeroed one. */
+void mr_combiner_retire(struct mr_combiner *combiner);
 void mr_combiner_close(struct mr_combiner *combiner); /* accepts a zeroed one */
 
 #endif

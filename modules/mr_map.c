@@ -195,8 +195,10 @@ static int map_record(struct map *map, lua_State *L, const struct mr_record *rec
     lua_pushvalue(L, SLOT_OUT);
     lua_pushvalue(L, SLOT_CONTEXT);
     int status = lua_pcall(L, 3, 0, SLOT_HANDLER);
-    if (map->task->failure.code != 0)
+    if (map->task->failure.code != 0) {
+        map->task->where.offset = record->offset;
         return map->task->failure.code;
+    }
     if (status == LUA_OK)
         return 0;
     (void)mr_task_caught(map->task, L, status, &map->err);
@@ -356,6 +358,9 @@ int mr_map_run(struct mr_task *task)
         rc = run(&map, &err);
     if (rc != 0)
         (void)mr_task_fail(task, &err);
+    mr_combiner_retire(&map.combiner);
+    mr_out_retire(map.out);
+    mr_job_close(task);
     mr_combiner_close(&map.combiner);
     mr_emit_close(map.emit);
     mr_out_close(map.out);

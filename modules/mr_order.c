@@ -86,8 +86,13 @@ static int rank_keys(struct mr_order *order, lua_State *L, int compare, struct p
     lua_call(L, 2, 0);
     for (size_t rank = 1; rank <= order->count; rank++) {
         lua_geti(L, positions, (lua_Integer)rank);
-        order->ranks[lua_tointeger(L, -1) - 1] = (uint32_t)rank;
+        lua_Unsigned position = (lua_Unsigned)lua_tointeger(L, -1);
         lua_pop(L, 1);
+        if (position < 1 || position > order->count || order->ranks[position - 1] != 0)
+            return peri_fail_plain(err, PERI_EINVAL,
+                                   "table.sort was replaced by one that does "
+                                   "not sort: compare needs it");
+        order->ranks[position - 1] = (uint32_t)rank;
     }
     return 0;
 }

@@ -51,6 +51,12 @@ int mr_out_create(struct mr_out **out, struct mr_task *task)
     return 0;
 }
 
+void mr_out_retire(struct mr_out *out)
+{
+    if (out != NULL)
+        out->sink = SINK_NONE;
+}
+
 void mr_out_close(struct mr_out *out)
 {
     if (out == NULL)
@@ -227,9 +233,14 @@ static struct peri_slice encode_value(lua_State *L, struct mr_out *out, int inde
     return peri_buffer_slice(&out->value);
 }
 
-/* The partition that the user's function says for the key at index. */
-static uint32_t ask_partition(lua_State *L, struct mr_out *out, int index)
+/* The partition that the user's function says for the key at index, or -1 without one. Comes before
+ * key and value are encoded: the function may call out itself, which uses the same scratch. */
+static int64_t ask_partition(lua_State *L, struct mr_out *out, int index)
 {
+    struct mr_datum key;
+    if (out->sink != SINK_EMIT || out->partition == LUA_NOREF)
+        return -1;
+    mr_datum_read(L, index, "the key", &key);
     lua_rawgeti(L, LUA_REGISTRYINDEX, out->partition);
     lua_pushvalue(L, index);
     if (lua_type(L, -1) == LUA_TUSERDATA) {
@@ -244,16 +255,16 @@ static uint32_t ask_partition(lua_State *L, struct mr_out *out, int index)
         luaL_error(L, "partition must return a whole number from 1 to %d, not %s",
                    (int)out->partitions, luaL_tolstring(L, -1, NULL));
     lua_pop(L, 1);
-    return (uint32_t)(part - 1);
+    return part - 1;
 }
 
-static int put(lua_State *L, struct mr_out *out, int key_index, struct peri_slice key,
+/* part is what ask_partition said. */
+static int put(lua_State *L, struct mr_out *out, int64_t part, struct peri_slice key,
                struct peri_slice value)
 {
     int rc;
-    if (out->sink == SINK_EMIT && out->partition != LUA_NOREF) {
-        uint32_t part = ask_partition(L, out, key_index);
-        rc = mr_emit_add_to(out->emit, part, key, value, fresh_error(out));
+    if (part >= 0) {
+        rc = mr_emit_add_to(out->emit, (uint32_t)part, key, value, fresh_error(out));
         out->records++;
     } else {
         rc = mr_out_put(out, key, value, fresh_error(out));
@@ -295,8 +306,9 @@ static int l_call(lua_State *L)
         return put_strings(L, out, &key, 1, lua_tointeger(L, 3));
     if (top > 4)
         return luaL_error(L, "out takes key, value or key, key2, value, not %d arguments", top - 1);
+    int64_t part = ask_partition(L, out, 2);
     key = encode_key(L, out, 2, top == 4 ? 3 : 0);
-    return put(L, out, 2, key, encode_value(L, out, top == 4 ? 4 : 3));
+    return put(L, out, part, key, encode_value(L, out, top == 4 ? 4 : 3));
 }
 
 static struct peri_slice check_text(lua_State *L, int index)
@@ -326,12 +338,13 @@ static int put_words(lua_State *L, struct mr_out *out, struct mr_words words)
 {
     if (has_fast_path(out) && lua_isinteger(L, 3))
         return put_counted_words(L, out, &words, lua_tointeger(L, 3));
-    struct peri_slice value = encode_value(L, out, 3);
     struct peri_slice word;
     while (mr_words_next(&words, &word)) {
         lua_settop(L, 3);
         lua_pushlstring(L, word.data, word.size);
-        (void)put(L, out, 4, encode_key(L, out, 4, 0), value);
+        int64_t part = ask_partition(L, out, 4);
+        struct peri_slice key = encode_key(L, out, 4, 0);
+        (void)put(L, out, part, key, encode_value(L, out, 3));
     }
     return 0;
 }
@@ -366,14 +379,15 @@ static int l_sub(lua_State *L)
     struct mr_datum part = {.type = MR_STRING, .string = {text.data, 0}};
     if (i <= j)
         part.string = peri_slice_of(text.data + i - 1, (size_t)(j - i + 1));
+    int value_index = lua_isnone(L, 5) ? 2 : 5;
+    if (out->partition != LUA_NOREF)
+        lua_pushlstring(L, part.string.data, part.string.size);
+    int64_t partition = ask_partition(L, out, lua_gettop(L));
     out->key.size = 0;
     int rc = mr_key_encode(&part, 1, &out->key, fresh_error(out));
     if (rc != 0)
         return raise_failure(L, out, rc);
-    struct peri_slice value = encode_value(L, out, lua_isnone(L, 5) ? 2 : 5);
-    if (out->partition != LUA_NOREF)
-        lua_pushlstring(L, part.string.data, part.string.size);
-    return put(L, out, lua_gettop(L), peri_buffer_slice(&out->key), value);
+    return put(L, out, partition, peri_buffer_slice(&out->key), encode_value(L, out, value_index));
 }
 
 /* ---- named outputs ---- */
@@ -435,7 +449,8 @@ static int l_to(lua_State *L)
     struct mr_out *out = check_out(L);
     check_name(L, 2);
     if (out->sink == SINK_GROUP || out->sink == SINK_NONE)
-        return luaL_error(L, "out:to cannot be used in combine");
+        return luaL_error(L, "out:to cannot be used %s",
+                          out->sink == SINK_GROUP ? "in combine" : "here");
     struct peri_slice key = encode_key(L, out, 3, 0);
     struct peri_slice value = encode_value(L, out, 4);
     if (out->sink == SINK_SAMPLE)

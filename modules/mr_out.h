@@ -15,6 +15,10 @@ struct mr_out;
 
 /* Creates an out without a sink; freed by mr_out_close. Errors: PERI_ENOMEM. */
 int mr_out_create(struct mr_out **out, struct mr_task *task);
+
+/* The attempt is over: from now on using out raises. Finalizers of the job may still try while its
+ * state closes, which is to happen before mr_out_close. Accepts NULL. */
+void mr_out_retire(struct mr_out *out);
 void mr_out_close(struct mr_out *out); /* accepts NULL; closes named outputs */
 
 /* Pushes the Lua face of out onto L. Raises on lack of memory. */

@@ -24,6 +24,7 @@ struct reduce {
     struct mr_out *out;
     struct mr_group *group;
     struct peri_buffer text; /* scratch: an unescaped key part */
+    struct peri_buffer pair; /* scratch: what a ranked key holds */
     const char *ranked_path; /* the partition in the user's order; NULL: in byte order */
     struct mr_merge_input ranked_input;
     uint64_t expected; /* records of all inputs */
@@ -181,9 +182,8 @@ static int push_key(struct reduce *reduce, lua_State *L, struct peri_slice key,
     struct mr_datum parts[MR_KEY_PARTS_MAX];
     size_t count;
     int rc = 0;
-    struct peri_buffer outer = {0};
     if (reduce->ranked_path != NULL) {
-        rc = mr_key_decode(key, parts, &count, &outer, err);
+        rc = mr_key_decode(key, parts, &count, &reduce->pair, err);
         if (rc == 0)
             key = parts[MR_RANKED_GROUP].string;
     }
@@ -191,7 +191,6 @@ static int push_key(struct reduce *reduce, lua_State *L, struct peri_slice key,
         rc = mr_key_decode(key, parts, &count, &reduce->text, err);
     if (rc == 0)
         rc = mr_datum_push(L, &parts[0], err);
-    peri_buffer_deinit(&outer);
     return rc;
 }
 
@@ -327,12 +326,15 @@ int mr_reduce_run(struct mr_task *task)
         (void)mr_task_fail(task, &err);
     if (reduce.group != NULL)
         mr_group_deinit(reduce.group);
+    mr_out_retire(reduce.out);
     mr_order_close(reduce.order);
+    mr_job_close(task);
     mr_merge_close(reduce.merge);
     mr_out_close(reduce.out);
     if (reduce.ranked_path != NULL)
         (void)env_path_remove(task->env, reduce.ranked_path, NULL);
     peri_buffer_deinit(&reduce.text);
+    peri_buffer_deinit(&reduce.pair);
     free(reduce.inputs);
     free(reduce.sums);
     return task->failure.code;

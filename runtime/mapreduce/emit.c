@@ -34,6 +34,7 @@ struct mr_emit {
     struct mr_emit_stats stats;
     struct peri_buffer scratch; /* a key, value or state being encoded */
     bool has_file, is_finished;
+    bool is_writing; /* the memory's content is being walked */
 };
 
 /* ---- creating ---- */
@@ -301,8 +302,12 @@ static int too_big(const struct mr_emit *emit, struct peri_slice key, size_t siz
 /* Spills because an addition found no room; an empty memory cannot give any. */
 static int make_room(struct mr_emit *emit, struct peri_slice key, struct peri_error *err)
 {
-    if (!is_empty(emit))
-        return spill(emit, err);
+    if (!is_empty(emit)) {
+        emit->is_writing = true;
+        int rc = spill(emit, err);
+        emit->is_writing = false;
+        return rc;
+    }
     return peri_fail_plain(
         err, PERI_EMEMORY,
         "the state of one key (of %zu bytes) does not fit into %zu KiB of memory", key.size,
@@ -340,6 +345,8 @@ static int add(struct mr_emit *emit, const uint32_t *part, struct peri_slice key
     size_t size = key.size + value.size;
     size_t memory = emit->options.memory_bytes;
     PERI_ASSERT(key.size > 0);
+    if (emit->is_writing)
+        return peri_fail_plain(err, PERI_EINVAL, "map's out cannot be used while combine runs");
     if (key.size > memory / KEY_SHARE || size > memory / PAIR_SHARE)
         return too_big(emit, key, size, err);
     int rc;
@@ -470,6 +477,7 @@ static int write_all(struct mr_emit *emit, struct peri_error *err)
 int mr_emit_finish(struct mr_emit *emit, struct peri_error *err)
 {
     note_memory(emit);
+    emit->is_writing = true; /* until close */
     int rc = write_all(emit, err);
     if (rc != 0)
         return rc;

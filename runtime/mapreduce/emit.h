@@ -45,8 +45,9 @@ int mr_emit_create(struct mr_emit **out, struct env *env, const struct mr_emit_o
 void mr_emit_at(struct mr_emit *emit, uint64_t file, uint64_t offset);
 
 /* Adds one pair of encoded key and value; copies both. Errors: PERI_ETOOBIG for a pair that
- * cannot fit into memory; PERI_EINVAL and the like from the reducer, nothing added; what the
- * combiner and the disk report: then only mr_emit_close may follow. */
+ * cannot fit into memory; PERI_EINVAL and the like from the reducer, nothing added; PERI_EINVAL
+ * inside the combiner; what the combiner and the disk report: then only mr_emit_close may follow.
+ */
 int mr_emit_add(struct mr_emit *emit, struct peri_slice key, struct peri_slice value,
                 struct peri_error *err);
 

@@ -1,0 +1,106 @@
+-- Jobs that misuse what they are given: an error in words, never damage.
+local fs = require "perilune.fs"
+local inline = require "perilune.mapreduce.inline"
+local mr = require "perilune.mapreduce"
+
+describe("a job that misuses what it is given", function()
+  local folder
+
+  before_each(function()
+    folder = assert(fs.tempdir())
+  end)
+
+  after_each(function()
+    fs.remove(folder, { recursive = true })
+  end)
+
+  -- Runs a job in this process; the lines of its output, or nil, err.
+  local function run(source, input, options)
+    assert(fs.write(folder .. "/job.lua", source))
+    assert(fs.write(folder .. "/input", input))
+    local settings = { job = folder .. "/job.lua", inputs = { folder .. "/input" }, out = folder .. "/out",
+      workers = 1, executor = inline.start() }
+    for name, value in pairs(options or {}) do
+      settings[name] = value
+    end
+    local result, err = mr.run(settings)
+    if not result then
+      return nil, err
+    end
+    local lines = {}
+    for line in assert(fs.read(folder .. "/out/part-00000")):gmatch("[^\n]+") do
+      lines[#lines + 1] = line
+    end
+    return lines
+  end
+
+  local function many_lines(count)
+    local lines = {}
+    for i = 1, count do
+      lines[i] = ("line %d of a text that has many of them"):format(i)
+    end
+    return table.concat(lines, "\n")
+  end
+
+  it("emits from its partition function", function()
+    assert.same({ "a 1", ("b"):rep(5000) .. " 2" }, run([[
+      local emit
+      return {
+        setup = function(job, out) emit = out end,
+        map = function(rec, out) out("a", 1) end,
+        partition = function(key, n)
+          if key == "a" then emit(("b"):rep(5000), 2) end
+          return 1
+        end,
+        reduce = "identity" }]], "one\n"))
+  end)
+
+  it("emits into the map's out from combine", function()
+    local lines, err = run([[
+      local emit
+      return {
+        setup = function(job, out) emit = emit or out end,
+        map = function(rec, out) out(rec:str(), 1) end,
+        combine = function(key, values, out)
+          emit(key, 1)
+          out(key, values:count())
+        end,
+        reduce = function(key, values, out) out(key, values:count()) end }]], many_lines(100))
+    assert.is_nil(lines)
+    assert.matches("combine", err)
+  end)
+
+  it("hides what combine raises", function()
+    local lines, err = run([[
+      return {
+        map = function(rec, out) pcall(out, rec:str():rep(100), 1) end,
+        combine = function(key, values, out) error("no combining today") end,
+        reduce = function(key, values, out) out(key, values:count()) end }]], many_lines(2000),
+      { memory_bytes = 16 << 20, skip_records = 1000000 })
+    assert.is_nil(lines)
+    assert.matches("no combining today", err)
+  end)
+
+  it("replaces table.sort under compare", function()
+    local lines, err = run([[
+      table.sort = function(list) list[1] = 1 << 40 end
+      return {
+        map = function(rec, out) out(rec:str(), 1) end,
+        compare = function(a, b) return a < b end,
+        reduce = function(key, values, out) out(key, values:count()) end }]], "b\na\n")
+    assert.is_nil(lines)
+    assert.matches("table.sort was replaced", err)
+  end)
+
+  it("emits when its attempt is over", function()
+    assert.same({ "x 1" }, run([[
+      local emit
+      _G.keep = setmetatable({}, { __gc = function()
+        emit("late", 1)
+        emit:count("late")
+        emit:to("late", "k", "v")
+      end })
+      return { setup = function(job, out) emit = out end,
+        map = function(rec, out) out(rec, 1) end, reduce = "sum" }]], "x\n"))
+  end)
+end)
