@@ -449,7 +449,16 @@ int mr_emit_add_strings(struct mr_emit *emit, const struct peri_slice *strings, 
 int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t integer,
                        struct peri_error *err)
 {
-    return mr_emit_add_strings(emit, &string, 1, integer, err);
+    if (!is_counting(emit) || string.size >= emit->options.memory_bytes / KEY_SHARE)
+        return add_encoded(emit, string, integer, err);
+    int rc = mr_table_add_string(emit->table, &emit->options.partitioner, string, integer, err);
+    if (rc == PERI_EMEMORY)
+        return add_encoded(emit, string, integer, err);
+    if (rc != 0)
+        return rc;
+    emit->stats.records_in++;
+    emit->stats.bytes_in += string.size + 2;
+    return 0;
 }
 
 /* ---- finishing ---- */

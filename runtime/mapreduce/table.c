@@ -303,6 +303,13 @@ static int add_hashed(struct mr_table *table, const struct mr_partitioner *parti
     return add_to_state(table, entry, peri_slice_of(bytes, size), NULL, err);
 }
 
+int mr_table_add_string(struct mr_table *table, const struct mr_partitioner *partitioner,
+                        struct peri_slice string, int64_t integer, struct peri_error *err)
+{
+    uint64_t hash = mr_partition_hash(MR_KEY_STRING, string.data, string.size);
+    return add_hashed(table, partitioner, hash, string, integer, err);
+}
+
 /* Asks for the memory of the strings' slots, then of their entries, so that the waits overlap. */
 static void prefetch_strings(const struct mr_table *table, const struct peri_slice *strings,
                              size_t count, uint64_t *hashes)

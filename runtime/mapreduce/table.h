@@ -22,6 +22,10 @@ int mr_table_add(struct mr_table *table, const struct mr_partitioner *partitione
                  const uint32_t *part, struct peri_slice key, struct peri_slice value,
                  const struct mr_position *position, struct peri_error *err);
 
+/* The same for sum and count with a key that is one string, not encoded, and an integer. */
+int mr_table_add_string(struct mr_table *table, const struct mr_partitioner *partitioner,
+                        struct peri_slice string, int64_t integer, struct peri_error *err);
+
 /* The same for sum and count with count keys, each one string, not encoded, and the same integer
  * for each. On error the first *done have been added. */
 int mr_table_add_strings(struct mr_table *table, const struct mr_partitioner *partitioner,
