@@ -1,20 +1,18 @@
 #include "mr_recent.h"
 
-#include <lauxlib.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 enum {
-    SLOT_BITS = 12,
+    SLOT_BITS = 13,
     SLOTS = 1 << SLOT_BITS,
-    SIZE_MAX_BYTES = 32, /* Lua interns up to 40; longer strings do not repeat much */
+    CACHED_MAX = 16, /* bytes of a cached string: longer ones do not come often */
 };
 
-/* What lies at index i of the keeper, plus one. */
+/* The string at index i of the keeper, plus one: its bytes are those of low and high (image_of). */
 struct slot {
-    const char *text; /* lent by the string */
-    size_t size;
+    uint64_t low, high;
+    uint64_t size; /* 0: empty */
 };
 
 struct mr_recent {
@@ -41,62 +39,52 @@ void mr_recent_open(lua_State *L, struct mr_recent **out)
     (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &keeper_key);
 }
 
-static uint32_t load32(const char *at)
-{
-    uint32_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-static uint64_t load64(const char *at)
+static inline uint64_t load(const char *at)
 {
     uint64_t word;
     memcpy(&word, at, sizeof word);
     return word;
 }
 
-/* The slot by the first and last bytes and the size; bytes are 1 to SIZE_MAX_BYTES. */
-static uint32_t index_of(struct peri_slice bytes)
+/* The first bytes in low, padded with zeros, and the last eight of more than eight in high;
+ * together with the size they say all. Reads beyond the bytes, which saves branches, where end
+ * allows it. */
+static inline struct slot image_of(struct peri_slice bytes, const char *end)
 {
-    uint32_t first;
-    uint32_t last = (unsigned char)bytes.data[bytes.size - 1];
-    if (bytes.size >= sizeof first) {
-        first = load32(bytes.data);
-        last = load32(bytes.data + bytes.size - sizeof last);
-    } else {
-        first = (unsigned char)bytes.data[0] | (uint32_t)(unsigned char)bytes.data[bytes.size / 2]
-                                                   << 8;
-    }
-    uint32_t mixed = first * 0x9E3779B1u ^ (last + (uint32_t)bytes.size) * 0x85EBCA77u;
-    return mixed >> (32 - SLOT_BITS);
+    struct slot image = {.size = bytes.size};
+    if (end - bytes.data < (ptrdiff_t)sizeof image.low)
+        memcpy(&image.low, bytes.data, bytes.size);
+    else
+        image.low = load(bytes.data);
+    if (bytes.size > sizeof image.low)
+        image.high = load(bytes.data + bytes.size - sizeof image.high);
+    else if (bytes.size < sizeof image.low)
+        image.low &= ((uint64_t)1 << (8 * bytes.size)) - 1;
+    return image;
 }
 
-/* Are the size bytes at a and b the same? Without a call for each word. */
-static bool is_equal(const char *a, const char *b, size_t size)
+static inline size_t index_of(const struct slot *image)
 {
-    if (size > 16)
-        return memcmp(a, b, size) == 0;
-    if (size >= 8)
-        return load64(a) == load64(b) && load64(a + size - 8) == load64(b + size - 8);
-    if (size >= 4)
-        return load32(a) == load32(b) && load32(a + size - 4) == load32(b + size - 4);
-    return a[0] == b[0] && a[size / 2] == b[size / 2] && a[size - 1] == b[size - 1];
+    uint64_t mixed = (image->low ^ image->high * 0x9E3779B97F4A7C15u) * 0xD6E8FEB86659FD93u;
+    return (size_t)(mixed >> (64 - SLOT_BITS));
 }
 
-void mr_recent_push(lua_State *L, struct mr_recent *recent, int keeper, struct peri_slice bytes)
+void mr_recent_push(lua_State *L, struct mr_recent *recent, int keeper, struct peri_slice bytes,
+                    const char *end)
 {
-    if (bytes.size == 0 || bytes.size > SIZE_MAX_BYTES) {
+    if (bytes.size == 0 || bytes.size > CACHED_MAX) {
         lua_pushlstring(L, bytes.size == 0 ? "" : bytes.data, bytes.size);
         return;
     }
-    uint32_t index = index_of(bytes);
+    struct slot image = image_of(bytes, end);
+    size_t index = index_of(&image);
     struct slot *slot = &recent->slots[index];
-    if (slot->size == bytes.size && is_equal(slot->text, bytes.data, bytes.size)) {
+    if (slot->low == image.low && slot->size == image.size && slot->high == image.high) {
         (void)lua_rawgeti(L, keeper, (lua_Integer)index + 1);
         return;
     }
-    const char *text = lua_pushlstring(L, bytes.data, bytes.size);
+    lua_pushlstring(L, bytes.data, bytes.size);
     lua_pushvalue(L, -1);
     lua_rawseti(L, keeper, (lua_Integer)index + 1);
-    *slot = (struct slot){text, bytes.size};
+    *slot = image;
 }

@@ -2,7 +2,7 @@
  *
  * Text repeats its words. lua_pushlstring hashes all bytes, walks Lua's string table, and often
  * allocates what the collector has just freed; a small cache keeps the latest short strings alive
- * and finds them by a few bytes, in about a third of the time. */
+ * and finds them by a product. */
 #ifndef PERI_MODULES_MR_RECENT_H
 #define PERI_MODULES_MR_RECENT_H
 
@@ -16,8 +16,9 @@ struct mr_recent;
  * with it and is lent while the state lives. Raises when memory is short. */
 void mr_recent_open(lua_State *L, struct mr_recent **out);
 
-/* Pushes bytes as a string. keeper is the index of the table that mr_recent_open pushed. Raises
- * when memory is short. */
-void mr_recent_push(lua_State *L, struct mr_recent *recent, int keeper, struct peri_slice bytes);
+/* Pushes bytes as a string. keeper is the index of the table that mr_recent_open pushed; end is the
+ * end of the memory around bytes that may be read. Raises when memory is short. */
+void mr_recent_push(lua_State *L, struct mr_recent *recent, int keeper, struct peri_slice bytes,
+                    const char *end);
 
 #endif

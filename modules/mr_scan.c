@@ -38,6 +38,7 @@ bool mr_cursor_next(struct mr_cursor *cursor, struct mr_csv_field *field)
  * User values keep what it borrows. */
 struct mr_scan {
     struct mr_recent *recent;
+    const char *end; /* of the text */
     struct mr_cursor cursor;
     struct mr_record_box *box; /* NULL over a string */
     uint64_t generation;
@@ -62,7 +63,7 @@ static int scan_next(lua_State *L)
         if (field.has_quotes)
             mr_push_field(L, &field);
         else
-            mr_recent_push(L, scan->recent, lua_upvalueindex(2), field.raw);
+            mr_recent_push(L, scan->recent, lua_upvalueindex(2), field.raw, scan->end);
         return 1;
     }
     scan->slice->bytes = field.raw;
@@ -132,6 +133,7 @@ int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cu
     struct mr_scan *scan = push_scan(L, text);
     scan->is_busy = true;
     scan->cursor = cursor;
+    scan->end = text->bytes.data + text->bytes.size;
     scan->box = text->box;
     scan->generation = text->generation;
     scan->gives_slices = gives_slices;
