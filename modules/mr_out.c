@@ -10,8 +10,6 @@
 #include "mr_datum.h"
 #include "mr_record.h"
 
-#define OUT_TYPE "perilune.mapreduce.out"
-
 enum sink { SINK_NONE, SINK_EMIT, SINK_FILE, SINK_SPILL, SINK_GROUP, SINK_SAMPLE };
 
 struct named {
@@ -200,10 +198,16 @@ static struct peri_error *fresh_error(struct mr_out *out)
     return &out->err;
 }
 
+static int l_call(lua_State *L);
+
+/* out is a function with one upvalue: calling a userdata costs Lua half as much again. */
 static struct mr_out *check_out(lua_State *L)
 {
-    struct mr_out **box = luaL_checkudata(L, 1, OUT_TYPE);
-    return *box;
+    luaL_argcheck(L, lua_tocfunction(L, 1) == l_call, 1, "out expected");
+    (void)lua_getupvalue(L, 1, 1);
+    struct mr_out *out = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return out;
 }
 
 /* Encodes the key at index, with the second part at second unless that is 0. */
@@ -280,6 +284,13 @@ static int put_strings(lua_State *L, struct mr_out *out, const struct peri_slice
     return rc == 0 ? 0 : raise_failure(L, out, rc);
 }
 
+static int put_string(lua_State *L, struct mr_out *out, struct peri_slice key, int64_t value)
+{
+    int rc = mr_emit_add_string(out->emit, key, value, fresh_error(out));
+    out->records++;
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
+}
+
 /* A string key for the emit table's fast path. */
 static bool plain_key(lua_State *L, int index, struct peri_slice *key)
 {
@@ -299,16 +310,16 @@ static bool has_fast_path(const struct mr_out *out)
 /* out(key [, key2], value) */
 static int l_call(lua_State *L)
 {
-    struct mr_out *out = *(struct mr_out **)lua_touserdata(L, 1); /* __call is ours alone */
+    struct mr_out *out = lua_touserdata(L, lua_upvalueindex(1));
     int top = lua_gettop(L);
     struct peri_slice key;
-    if (top == 3 && has_fast_path(out) && lua_isinteger(L, 3) && plain_key(L, 2, &key))
-        return put_strings(L, out, &key, 1, lua_tointeger(L, 3));
-    if (top > 4)
-        return luaL_error(L, "out takes key, value or key, key2, value, not %d arguments", top - 1);
-    int64_t part = ask_partition(L, out, 2);
-    key = encode_key(L, out, 2, top == 4 ? 3 : 0);
-    return put(L, out, part, key, encode_value(L, out, top == 4 ? 4 : 3));
+    if (top == 2 && has_fast_path(out) && lua_isinteger(L, 2) && plain_key(L, 1, &key))
+        return put_string(L, out, key, lua_tointeger(L, 2));
+    if (top > 3)
+        return luaL_error(L, "out takes key, value or key, key2, value, not %d arguments", top);
+    int64_t part = ask_partition(L, out, 1);
+    key = encode_key(L, out, 1, top == 3 ? 2 : 0);
+    return put(L, out, part, key, encode_value(L, out, top == 3 ? 3 : 2));
 }
 
 static struct peri_slice check_text(lua_State *L, int index)
@@ -502,26 +513,41 @@ static int l_count(lua_State *L)
     return 0;
 }
 
-static void push_metatable(lua_State *L)
+/* What indexing a function gives: the methods of an out, and for others Lua's own error. */
+static int l_index(lua_State *L)
+{
+    if (lua_tocfunction(L, 1) != l_call)
+        return luaL_error(L, "attempt to index a function value (field '%s')",
+                          luaL_tolstring(L, 2, NULL));
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+        return luaL_error(L, "out has no method '%s'", luaL_tolstring(L, 2, NULL));
+    return 1;
+}
+
+/* Gives the state's functions their metatable; function is the index of one. */
+static void add_methods(lua_State *L, int function)
 {
     static const luaL_Reg methods[] = {
         {"words", l_words}, {"sub", l_sub}, {"to", l_to}, {"count", l_count}, {NULL, NULL}};
-    if (!luaL_newmetatable(L, OUT_TYPE))
+    if (lua_getmetatable(L, function)) {
+        lua_pop(L, 1);
         return;
+    }
+    lua_createtable(L, 0, 2);
     luaL_newlib(L, methods);
+    lua_pushcclosure(L, l_index, 1);
     lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, l_call);
-    lua_setfield(L, -2, "__call");
     lua_pushboolean(L, false);
     lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, function);
 }
 
 void mr_out_push(lua_State *L, struct mr_out *out)
 {
-    struct mr_out **box = lua_newuserdatauv(L, sizeof(struct mr_out *), 0);
-    *box = out;
-    push_metatable(L);
-    lua_setmetatable(L, -2);
+    lua_pushlightuserdata(L, out);
+    lua_pushcclosure(L, l_call, 1);
+    add_methods(L, lua_gettop(L));
     if (out->counters == LUA_NOREF) {
         lua_newtable(L);
         out->counters = luaL_ref(L, LUA_REGISTRYINDEX);

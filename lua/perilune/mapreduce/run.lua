@@ -164,9 +164,10 @@ local function load_job(run, options)
 end
 
 local function side_paths(job, path)
-  local side = job_file.side_paths(job, path)
-  for _, file in pairs(side) do
-    check(fs.stat(file))
+  local side = {}
+  for name, file in pairs(job.side) do
+    side[name] = file:sub(1, 1) == "/" and file or folder_of(path) .. "/" .. file
+    check(fs.stat(side[name]))
   end
   return side
 end

@@ -42,6 +42,20 @@ describe("a job that misuses what it is given", function()
     return table.concat(lines, "\n")
   end
 
+  it("takes out for a table, or another function for out", function()
+    local errors = {
+      ["print.name"] = "attempt to index a function value (field 'name')",
+      ["out:put(1, 1)"] = "out has no method 'put'",
+      ["out.words(print, rec, 1)"] = "out expected",
+    }
+    for statement, message in pairs(errors) do
+      local source = "return { map = function(rec, out) return %s end, reduce = 'sum' }"
+      local lines, err = run(source:format(statement), "a line\n")
+      assert.is_nil(lines)
+      assert.truthy(tostring(err):find(message, 1, true), err)
+    end
+  end)
+
   it("emits from its partition function", function()
     assert.same({ "a 1", ("b"):rep(5000) .. " 2" }, run([[
       local emit
