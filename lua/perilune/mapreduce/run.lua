@@ -101,6 +101,18 @@ local function make_directory(out, folder)
   return directory, lock
 end
 
+-- Why --force must not replace OUT: it replaces what jobs have written (part-00000, errors-m00000,
+-- errors-s1-m00000: plan.lua), not somebody's files.
+local function why_spare(out)
+  local names = fs.list(out)
+  for _, name in ipairs(names or {}) do
+    if not name:gsub("%-s%d+%-", "-", 1):match "^[%a_][%w_]*%-m?%d%d%d%d%d+$" then
+      return ("holds %s, which no job has written"):format(name)
+    end
+  end
+  return not names and "is no directory" or nil
+end
+
 local function check_out(out, folder, is_forced)
   local stat = fs.stat(folder)
   if not stat or stat.type ~= "directory" then
@@ -109,6 +121,9 @@ local function check_out(out, folder, is_forced)
   elseif fs.exists(out) and not is_forced then
     fail { message = ("the output %s exists"):format(out), code = "EEXIST",
       hint = "choose another one, or replace it with --force" }
+  elseif fs.exists(out) and why_spare(out) then
+    fail { message = ("the output %s %s"):format(out, why_spare(out)), code = "EEXIST",
+      hint = "--force replaces only the output of a job; choose another directory" }
   end
 end
 
