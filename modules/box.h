@@ -60,4 +60,14 @@ static inline int box_take_buffer(lua_State *L, struct peri_buffer *buffer)
     return status == LUA_OK ? 1 : lua_error(L);
 }
 
+/* Has missing(methods, name) answer for the names that the table of methods at the top of the stack
+ * does not have. */
+static inline void box_set_missing(lua_State *L, lua_CFunction missing)
+{
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, missing);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+}
+
 #endif

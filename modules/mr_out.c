@@ -521,7 +521,8 @@ static int l_index(lua_State *L)
                           luaL_tolstring(L, 2, NULL));
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-        return luaL_error(L, "out has no method '%s'", luaL_tolstring(L, 2, NULL));
+        return luaL_error(L, "out has no method '%s'; it has words, sub, to and count",
+                          luaL_tolstring(L, 2, NULL));
     return 1;
 }
 

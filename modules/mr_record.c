@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 
 #include "base/assert.h"
+#include "box.h"
 #include "mr_text.h"
 
 /* How many userdata take turns. A prime, so that keeping every second, fourth or tenth record is
@@ -54,10 +55,7 @@ static void set_methods(lua_State *L, int type, int record_type, int slice_type,
     lua_setfield(L, type, "__len");
     lua_getfield(L, -1, "str");
     lua_setfield(L, type, "__tostring");
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, l_no_method);
-    lua_setfield(L, -2, "__index");
-    lua_setmetatable(L, -2);
+    box_set_missing(L, l_no_method);
     lua_setfield(L, type, "__index");
 }
 

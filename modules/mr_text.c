@@ -214,7 +214,8 @@ static int l_fields(lua_State *L)
 {
     struct mr_text text = check_text(L);
     int count = lua_gettop(L) - 2;
-    luaL_argcheck(L, count > 0, 3, "which fields?");
+    luaL_argcheck(L, count > 0, 3,
+                  "no column given, as in rec:fields(nil, 1, 3) or rec:fields(\",\", 1, 3)");
     luaL_checkstack(L, count + 8, "too many fields");
     lua_Integer last = 0;
     for (int i = 0; i < count; i++) {

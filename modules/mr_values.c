@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
+#include "box.h"
 #include "mapreduce/value.h"
 #include "mr_datum.h"
 #include "mr_order.h"
@@ -158,6 +159,19 @@ static int l_array(lua_State *L)
     return 1;
 }
 
+/* ipairs, pairs and # would see nothing, or fail without saying what works. Between us and the
+ * job's line may stand the function that ipairs gave. */
+static int l_no_method(lua_State *L)
+{
+    luaL_where(L, 1);
+    if (lua_rawlen(L, -1) == 0)
+        luaL_where(L, 2);
+    lua_pushliteral(L, "values are read with for value in values do ... end; "
+                       "values:array() makes a table of them, values:count() counts them");
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
 struct mr_group *mr_group_push(lua_State *L, struct mr_task *task, const struct mr_reducer *partial)
 {
     struct mr_group *group = lua_newuserdatauv(L, sizeof *group, 0);
@@ -165,7 +179,12 @@ struct mr_group *mr_group_push(lua_State *L, struct mr_task *task, const struct 
     if (luaL_newmetatable(L, GROUP_TYPE)) {
         static const luaL_Reg methods[] = {{"array", l_array}, {"count", l_count}, {NULL, NULL}};
         luaL_newlib(L, methods);
+        box_set_missing(L, l_no_method);
         lua_setfield(L, -2, "__index");
+        lua_pushcfunction(L, l_no_method);
+        lua_setfield(L, -2, "__len");
+        lua_pushcfunction(L, l_no_method);
+        lua_setfield(L, -2, "__pairs");
         lua_pushcfunction(L, l_next);
         lua_setfield(L, -2, "__call");
         lua_pushboolean(L, false);

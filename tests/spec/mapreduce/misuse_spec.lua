@@ -117,4 +117,25 @@ describe("a job that misuses what it is given", function()
       return { setup = function(job, out) emit = out end,
         map = function(rec, out) out(rec, 1) end, reduce = "sum" }]], "x\n"))
   end)
+
+  it("reads values as if they were a table", function()
+    for _, use in ipairs { "ipairs(values)", "pairs(values)", "#values", "values.n", "values[1]" } do
+      local lines, err = run(([[return {
+        map = function(rec, out) out(rec, 1) end,
+        reduce = function(key, values, out) local _ = %s
+          for _, value in ipairs(values) do out(key, value) end
+        end }]]):format(use), "x\n")
+      assert.is_nil(lines, use)
+      assert.matches("job.lua:%d: values are read with for value in values do", err)
+    end
+  end)
+
+  it("calls what out and rec do not have", function()
+    local _, err = run("return { map = function(rec, out) out:wrods(rec, 1) end }", "x\n")
+    assert.matches("job.lua:1: out has no method 'wrods'; it has words, sub, to and count", err, 1, true)
+    _, err = run("return { map = function(rec, out) out(rec:gmatch 'x', 1) end }", "x\n")
+    assert.matches("job.lua:1: records have no method 'gmatch'", err, 1, true)
+    _, err = run("return { map = function(rec, out) out(rec:fields(), 1) end }", "x\n")
+    assert.matches("no column given, as in rec:fields(nil, 1, 3)", err, 1, true)
+  end)
 end)
