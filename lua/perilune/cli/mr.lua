@@ -104,17 +104,19 @@ local function sorted_pairs(list)
   end
 end
 
+local INCIDENTS = { -- field of the result, what is counted, what happened to it
+  { "failed_attempts", "attempt", "failed" }, { "lost_workers", "worker", "lost" },
+  { "backup_attempts", "backup attempt", "started" }, { "maps_redone", "map task", "run again" },
+  { "restarts", "restart", "after damage" }, { "skipped_records", "bad record", "skipped" },
+}
+
 --- What went differently than planned, for the summary.
 local function incidents(result)
   local told = {}
-  for _, item in ipairs {
-    { "failed_attempts", "failed attempt" }, { "lost_workers", "lost worker" },
-    { "backup_attempts", "backup attempt" }, { "maps_redone", "map task run again" },
-    { "skipped_records", "record skipped" },
-  } do
+  for _, item in ipairs(INCIDENTS) do
     local count = result[item[1]]
     if count > 0 then
-      told[#told + 1] = item[2]:find(" ", 1, true) and ("%d %s"):format(count, item[2])
+      told[#told + 1] = plural(count, item[2]) .. " " .. item[3]
     end
   end
   return told

@@ -413,7 +413,7 @@ local function summary(run)
     parts = #run.totals.parts, skew = skew(run.totals.parts), counters = run.counters,
     outputs = run.outputs, skipped_records = run.stages.skipped, attempts = stats.attempts or 0,
     failed_attempts = stats.failures or 0, backup_attempts = stats.backups or 0,
-    lost_workers = stats.lost_workers or 0, maps_redone = stats.redone or 0,
+    restarts = run.restarts or 0, lost_workers = stats.lost_workers or 0, maps_redone = stats.redone or 0,
     worker_rss_bytes = run.rss_bytes,
   }
 end
@@ -434,6 +434,27 @@ local function prepare(run, options)
   return job
 end
 
+-- What a first try has made and a second one makes again. Stages keep counting: their numbers name files.
+local function forget(run)
+  run.previous, run.caches, run.counters, run.committed = nil, {}, {}, {}
+  run.records_in, run.rounds = 0, nil
+end
+
+--- Runs all steps. A damaged spill is made again by its map task; what an earlier step has handed on
+--- cannot be, its own input is gone by then: so the steps start over, once.
+local function run_steps(run, elements, note)
+  local ok, failure = pcall(run_elements, run, elements)
+  if ok then
+    return
+  elseif type(failure) ~= "table" or failure.code ~= "ECORRUPT" or run.stage_count == 1 then
+    error(failure, 0)
+  end
+  note(("starting over: %s"):format(failure.message))
+  forget(run)
+  run.restarts = 1
+  run_elements(run, elements)
+end
+
 local function run_in(run, options)
   local job = prepare(run, options)
   if options.on_plan then
@@ -442,7 +463,7 @@ local function run_in(run, options)
   if options.dry_run then
     return run.plan
   end
-  run_elements(run, job.elements)
+  run_steps(run, job.elements, options.on_note or function() end)
   settle_files(run)
   publish(run, options)
   return summary(run)

@@ -250,6 +250,43 @@ describe("faults", function()
     end
   end)
 
+  it("a changed byte in what one step hands to the next makes the steps start over", function()
+    assert(fs.write(folder .. "/input", ("a b c d e\n"):rep(50)))
+    for _, field in ipairs { "source", "joined" } do
+      local executor, is_done = inline.start(), false
+      local assign, notes = executor.assign, {}
+      function executor.assign(self, worker, spec)
+        local path = field == "source" and spec.source
+          or spec.origins and spec.origins[1] == 0 and spec.inputs[1]
+        if path and not is_done then
+          is_done = true
+          local bytes = assert(fs.read(path))
+          local middle = #bytes // 2
+          assert(fs.write(path, bytes:sub(1, middle - 1) .. string.char(bytes:byte(middle) ~ 1)
+            .. bytes:sub(middle + 1)))
+        end
+        assign(self, worker, spec)
+      end
+      local result = assert(mr.run { job = job [[return { pipeline = {
+          { cache = "words", map = function(rec, out) out:count("parsed") out:words(rec, 1) end,
+            reduce = function(key, values, out) out(key, values:count()) end },
+          { join = "words", reduce = function(key, values, out)
+              local sum = 0
+              for v in values do sum = sum + v end
+              out(key, sum)
+            end } } }]], inputs = { folder .. "/input" }, out = out, workers = 1, reduces = 1, force = true,
+        executor = executor, on_note = function(text)
+          notes[#notes + 1] = text
+        end })
+      assert.is_true(is_done, field)
+      assert.equal(1, result.restarts, field)
+      assert.matches("starting over: ", notes[1], 1, true)
+      assert.same({ parsed = 50 }, result.counters)
+      assert.equal("a 100\nb 100\nc 100\nd 100\ne 100\n", assert(fs.read(out .. "/part-00000")))
+      assert.same({}, left())
+    end
+  end)
+
   describe("bad input:", function()
     local function refused(status, message, path, ...)
       local result = run(path, ...)
