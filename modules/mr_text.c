@@ -188,12 +188,19 @@ static bool find_field(lua_State *L, const struct mr_text *text, lua_Integer n, 
     return false;
 }
 
+/* An explicit nil: no value at all would shorten the argument list of the call around it. */
+static int push_nil(lua_State *L)
+{
+    lua_pushnil(L);
+    return 1;
+}
+
 static int l_field(lua_State *L)
 {
     struct mr_text text = check_text(L);
     struct mr_csv_field field;
     if (!find_field(L, &text, check_column(L, &text, 2), 3, &field))
-        return 0;
+        return push_nil(L);
     mr_push_field(L, &field);
     return 1;
 }
@@ -237,7 +244,7 @@ static int push_number(lua_State *L, struct peri_slice bytes)
 {
     struct mr_number number;
     if (!mr_number_parse(bytes, &number))
-        return 0;
+        return push_nil(L);
     if (number.is_integer)
         lua_pushinteger(L, number.integer);
     else
@@ -252,7 +259,7 @@ static int l_num(lua_State *L)
         return push_number(L, text.bytes);
     struct mr_csv_field field;
     if (!find_field(L, &text, check_column(L, &text, 2), 3, &field))
-        return 0;
+        return push_nil(L);
     if (!field.has_quotes)
         return push_number(L, field.raw);
     mr_push_field(L, &field);
@@ -313,7 +320,7 @@ static int l_find(lua_State *L)
     init = init > 0 ? init : init == 0 || init < -size ? 1 : size + init + 1;
     size_t at = init > size + 1 ? SIZE_MAX : mr_find(text.bytes, needle, (size_t)init - 1);
     if (at == SIZE_MAX)
-        return 0;
+        return push_nil(L);
     lua_pushinteger(L, (lua_Integer)at + 1);
     lua_pushinteger(L, (lua_Integer)at + (lua_Integer)needle.size);
     return 2;
@@ -349,7 +356,7 @@ static int l_key(lua_State *L)
 {
     const struct mr_record *record = check_record(L);
     if (!record->has_key)
-        return 0;
+        return push_nil(L);
     mr_push_slice(L, record->key);
     return 1;
 }

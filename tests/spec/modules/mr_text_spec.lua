@@ -30,3 +30,13 @@ describe("words of a string", function()
     end
   end)
 end)
+
+describe("what is not there", function()
+  it("is nil, and not left out of the list of arguments", function()
+    assert.same({ nil, n = 1 }, table.pack(text.field("a b", 9)))
+    assert.same({ nil, n = 1 }, table.pack(text.num "a"))
+    assert.same({ nil, n = 1 }, table.pack(text.num("1 2", 9)))
+    assert.same({ nil, n = 1 }, table.pack(text.find("a b", "c")))
+    assert.same({ nil, n = 1 }, table.pack(text.find("a b", "a", 9)))
+  end)
+end)
