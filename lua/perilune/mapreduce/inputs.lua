@@ -43,15 +43,20 @@ function M.add(path, add)
   return add(path, stat)
 end
 
+local function is_directory(path)
+  local stat = fs.stat(path)
+  return stat and stat.type == "directory"
+end
+
 --- Expands the arguments into files with sizes, in the order given, directories and globs sorted.
 ---@param arguments string[]
 ---@param format string           of the input
 ---@param spool fun(): string|nil, string|nil, string|nil  keeps standard input in a file
 ---@return table[]|nil files      { path, size, is_stream }
----@return string|nil err
+---@return string[]|string|nil directories  among the arguments; or what went wrong
 ---@return string|nil code
 function M.expand(arguments, format, spool)
-  local files = {}
+  local files, directories = {}, {}
   local function add(path, stat)
     local is_stream, err, code = task.probe(path, format)
     if is_stream == nil then
@@ -74,6 +79,7 @@ function M.expand(arguments, format, spool)
       return nil, why, what
     end
     for _, path in ipairs(paths) do
+      directories[#directories + 1] = is_directory(path) and path or nil
       local ok, err, code = M.add(path, add)
       if not ok then
         return nil, err, code
@@ -83,7 +89,7 @@ function M.expand(arguments, format, spool)
   if #files == 0 then
     return nil, ("there is no file in %s"):format(table.concat(arguments, " ")), "ENOENT"
   end
-  return files
+  return files, directories
 end
 
 return M

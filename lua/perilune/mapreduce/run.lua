@@ -6,14 +6,12 @@ local perilune = require "perilune"
 local plan = require "perilune.mapreduce.plan"
 local process = require "perilune.process"
 local stages = require "perilune.mapreduce.stages"
+local target = require "perilune.mapreduce.target"
 local task = require "perilune.mr_task"
 local workspace = require "perilune.mr_workspace"
 
 local M = {}
 
-local DIRECTORY_PATTERN = "%.perilune%-%x+$"
-local NEW_PATTERN = "%.perilune%-%x+%.new$" -- made, perhaps not locked yet
-local NEW_MAX_S = 60                        -- after which its maker must be gone
 local TIMEOUT_DESCRIBE_S = 5
 
 ---@class perilune.mapreduce.Options
@@ -40,6 +38,12 @@ local function fail(failure)
   error(failure, 0)
 end
 
+local function refuse(failure)
+  if failure then
+    fail(failure)
+  end
+end
+
 local function check(value, message, code)
   if value == nil or value == false then
     fail { message = message, code = code }
@@ -49,82 +53,6 @@ end
 
 local function base_name(path)
   return path:match("([^/]+)/*$") or path
-end
-
-local function folder_of(path)
-  return path:match("^(.*[^/])/+[^/]+/*$") or (path:sub(1, 1) == "/" and "/" or ".")
-end
-
-local function is_dead(path, name)
-  if name:match(NEW_PATTERN) then
-    local stat = fs.stat(path)
-    return stat and perilune.wall() - stat.modified > NEW_MAX_S
-  end
-  return name:match(DIRECTORY_PATTERN) and fs.exists(path .. "/lock")
-end
-
---- Removes the directories that runs which are gone left beside ours.
-local function clear_dead_runs(folder, note)
-  for _, name in ipairs(fs.list(folder) or {}) do
-    local path = folder .. "/" .. name
-    local lock = is_dead(path, name) and workspace.lock(path .. "/lock")
-    if lock then
-      local ok, err = workspace.remove(path)
-      lock:close()
-      note(ok and ("removed %s, left by a run that did not end"):format(path)
-        or ("cannot remove %s, left by a run that did not end: %s"):format(path, err))
-    end
-  end
-end
-
---- Makes and locks the directory that everything is written into. It gets its name when it is locked,
---- so that no other run takes it for a dead one's.
-local function make_directory(out, folder)
-  local id = ("%08x"):format(math.floor(perilune.random() * 0xffffffff))
-  local directory = ("%s/%s.perilune-%s"):format(folder, base_name(out), id)
-  local new = directory .. ".new"
-  check(fs.mkdir(new))
-  local lock, err, code = workspace.lock(new .. "/lock")
-  local _
-  for _, name in ipairs { "/spill", "/out" } do
-    if not code then
-      _, err, code = fs.mkdir(new .. name)
-    end
-  end
-  if not code then
-    _, err, code = fs.rename(new, directory)
-  end
-  if code then
-    workspace.remove(new)
-    fail { message = err, code = code }
-  end
-  return directory, lock
-end
-
--- Why --force must not replace OUT: it replaces what jobs have written (part-00000, errors-m00000,
--- errors-s1-m00000: plan.lua), not somebody's files.
-local function why_spare(out)
-  local names = fs.list(out)
-  for _, name in ipairs(names or {}) do
-    if not name:gsub("%-s%d+%-", "-", 1):match "^[%a_][%w_]*%-m?%d%d%d%d%d+$" then
-      return ("holds %s, which no job has written"):format(name)
-    end
-  end
-  return not names and "is no directory" or nil
-end
-
-local function check_out(out, folder, is_forced)
-  local stat = fs.stat(folder)
-  if not stat or stat.type ~= "directory" then
-    fail { message = ("the folder %s of the output does not exist"):format(folder), code = "ENOENT",
-      hint = "create it first" }
-  elseif fs.exists(out) and not is_forced then
-    fail { message = ("the output %s exists"):format(out), code = "EEXIST",
-      hint = "choose another one, or replace it with --force" }
-  elseif fs.exists(out) and why_spare(out) then
-    fail { message = ("the output %s %s"):format(out, why_spare(out)), code = "EEXIST",
-      hint = "--force replaces only the output of a job; choose another directory" }
-  end
 end
 
 --- Keeps standard input in a file of the job's directory, so that it can be read again.
@@ -181,7 +109,7 @@ end
 local function side_paths(job, path)
   local side = {}
   for name, file in pairs(job.side) do
-    side[name] = file:sub(1, 1) == "/" and file or folder_of(path) .. "/" .. file
+    side[name] = file:sub(1, 1) == "/" and file or target.folder_of(path) .. "/" .. file
     check(fs.stat(side[name]))
   end
   return side
@@ -204,9 +132,11 @@ local function plan_input(run, job, files, total_bytes, split_bytes)
 end
 
 local function make_plan(run, job, options)
-  local files = check(inputs.expand(options.inputs, job.input.format, function()
+  local files, directories, code = inputs.expand(options.inputs, job.input.format, function()
     return spool_stdin(run.directory)
-  end))
+  end)
+  check(files, directories, code)
+  refuse(target.check_apart(options.out, files, directories))
   local total = 0
   for _, file in ipairs(files) do
     total = total + file.size
@@ -378,23 +308,6 @@ local function settle_files(run)
   run.totals, run.outputs = totals, outputs
 end
 
---- The one step that makes the output visible.
-local function publish(run, options)
-  local old
-  if fs.exists(options.out) then
-    check_out(options.out, run.folder, options.force)
-    old = run.directory .. "/old"
-    check(fs.rename(options.out, old))
-  end
-  local ok, err, code = fs.rename(run.directory .. "/out", options.out)
-  if not ok then
-    if old then
-      fs.rename(old, options.out)
-    end
-    fail { message = err, code = code }
-  end
-end
-
 local function skew(parts)
   local most, sum = 0, 0
   for _, records in ipairs(parts) do
@@ -465,7 +378,7 @@ local function run_in(run, options)
   end
   run_steps(run, job.elements, options.on_note or function() end)
   settle_files(run)
-  publish(run, options)
+  refuse(target.publish(run.directory, options.out, options.force))
   return summary(run)
 end
 
@@ -482,13 +395,13 @@ local function start(options)
   local note = options.on_note or function() end
   local stat, err, code = fs.stat(options.job)
   check(stat, err, code)
-  local folder = folder_of(options.out)
-  check_out(options.out, folder, options.force)
-  clear_dead_runs(folder, note)
-  local directory, lock = make_directory(options.out, folder)
+  target.clear_dead_runs(options.out, note)
+  refuse(target.check(options.out, options.force))
+  local directory, lock, why = target.make_directory(options.out)
+  check(directory, lock, why)
   local workers = options.workers or process.processors()
   local run = {
-    folder = folder, directory = directory, lock = lock, workers = workers, started = perilune.now(),
+    directory = directory, lock = lock, workers = workers, started = perilune.now(),
     common = { directory = directory }, caches = {}, counters = {}, committed = {}, stage_count = 0,
     records_in = 0, rss_bytes = 0,
   }
