@@ -11,6 +11,7 @@ local Stages = {}
 Stages.__index = Stages
 
 local TICK_S = 0.25
+local ASK_ATTEMPTS = 4
 
 ---@param executor table
 ---@param common table   { directory, spec }: what all tasks share
@@ -34,11 +35,7 @@ local function next_event(self, seconds)
   return event
 end
 
---- Has one worker answer one question outside any stage.
----@param spec table
----@return table|nil result
----@return table|nil err  { message, code, ... }
-function Stages:ask(spec)
+local function ask_once(self, spec)
   while next(self.ready) == nil do
     local event = next_event(self, TICK_S)
     if event.type == "broken" then
@@ -63,6 +60,21 @@ function Stages:ask(spec)
         message = ("no answer within %g s"):format(self.limits.timeout_s) }
     end
   end
+end
+
+--- Has one worker answer one question outside any stage; another one when it is killed meanwhile.
+---@param spec table
+---@return table|nil result
+---@return table|nil err  { message, code, ... }
+function Stages:ask(spec)
+  local result, err
+  for _ = 1, ASK_ATTEMPTS do
+    result, err = ask_once(self, spec)
+    if not err or err.code ~= "EWORKER" then
+      break
+    end
+  end
+  return result, err
 end
 
 --- Removes the files that an attempt may have left; named outputs go when the job is committed.

@@ -1,7 +1,8 @@
 -- Worker processes: keeps as many running as were asked for, carries frames to and from them.
 --
 -- A fiber for each slot starts a process, passes on what it says as events, and starts the next one
--- when it ends. Events of one process end with worker_lost, so a slot's number names its process.
+-- when it ends. Every process has a number of its own: events wait in a queue, so what is said about
+-- a process that has ended must not be taken for news of its successor.
 local msgpack = require "perilune.msgpack"
 local perilune = require "perilune"
 local process = require "perilune.process"
@@ -9,6 +10,7 @@ local process = require "perilune.process"
 local Supervisor = {}
 Supervisor.__index = Supervisor
 
+local FRAME_MAX = 1 << 30
 local QUEUE = 64            -- events that wait for the coordinator; then workers wait
 local RESPAWN_PAUSE_S = 0.1 -- after a process that ended without having been given a task
 
@@ -22,20 +24,35 @@ local function how_it_ended(exit)
   return { code = "EWORKER", message = ("the worker process exited with status %d"):format(exit.status) }
 end
 
-local function pass_on(self, slot, child)
+--- The next message; nil at the end, false when it is none.
+local function read_message(child)
+  local head = child:read_exact(4)
+  local size = head and ("<I4"):unpack(head) or 0
+  if size > FRAME_MAX then
+    return false
+  end
+  local body = head and child:read_exact(size)
+  local message = body and msgpack.decode(body)
+  return body and (type(message) == "table" and message)
+end
+
+--- Sends on what a worker says. Returns why, when it has said what is no message, and is ended.
+local function pass_on(self, worker, child)
   while true do
-    local head = child:read_exact(4)
-    local body = head and child:read_exact((("<I4"):unpack(head)))
-    if not body then
-      return
+    local message = read_message(child)
+    if message == nil then
+      return nil
+    elseif not message then
+      child:kill(9)
+      return { code = "EWORKER", message = "the worker process sent what is no message: "
+        .. "the job must not write to standard output" }
     end
-    local message = msgpack.decode(body)
-    message.worker = slot
+    message.worker = worker
     self.events:send(message)
   end
 end
 
-local function run_slot(self, slot)
+local function run_slot(self)
   while not self.stopping do
     local child, err = process.spawn { self.executable, "mr-worker", stdin = "pipe", stdout = "pipe",
       stderr = "inherit", dies_with_parent = true }
@@ -43,15 +60,19 @@ local function run_slot(self, slot)
       self.events:send { type = "broken", message = "a worker process cannot be started: " .. err }
       return
     end
-    self.children[slot], self.used[slot] = child, false
-    self.events:send { type = "worker_ready", worker = slot }
-    pass_on(self, slot, child)
+    self.started = self.started + 1
+    local worker = self.started
+    self.children[worker] = child
+    self.events:send { type = "worker_ready", worker = worker }
+    local why = pass_on(self, worker, child)
     local exit = child:wait()
-    self.children[slot] = nil
-    self.events:send { type = "worker_lost", worker = slot, error = how_it_ended(exit or { status = -1 }) }
-    if not self.used[slot] and not self.stopping then
+    self.children[worker] = nil
+    self.events:send { type = "worker_lost", worker = worker,
+      error = why or how_it_ended(exit or { status = -1 }) }
+    if not self.used[worker] and not self.stopping then
       perilune.sleep(RESPAWN_PAUSE_S)
     end
+    self.used[worker] = nil
   end
 end
 
@@ -59,10 +80,10 @@ end
 ---@param count integer
 ---@return table supervisor
 function Supervisor.start(count)
-  local self = setmetatable({ children = {}, used = {}, fibers = {}, stopping = false,
+  local self = setmetatable({ children = {}, used = {}, fibers = {}, started = 0, stopping = false,
     events = perilune.channel(QUEUE), executable = assert(process.executable()) }, Supervisor)
   for slot = 1, count do
-    self.fibers[slot] = perilune.spawn({ name = "worker " .. slot }, run_slot, self, slot)
+    self.fibers[slot] = perilune.spawn({ name = "worker " .. slot }, run_slot, self)
   end
   return self
 end
@@ -75,22 +96,23 @@ function Supervisor:next(seconds)
   return index == 1 and event or nil
 end
 
---- Gives a worker something to do. A worker that has just died says so by its worker_lost.
----@param slot integer
+--- Gives a worker something to do. A worker that has just died says so by its worker_lost; one that
+--- has been frozen does not read, and nobody waits for it here.
+---@param worker integer
 ---@param spec table
-function Supervisor:assign(slot, spec)
-  local child = self.children[slot]
+function Supervisor:assign(worker, spec)
+  local child = self.children[worker]
   if child then
-    local bytes = msgpack.encode(spec)
-    self.used[slot] = true
-    child:write(("<s4"):pack(bytes))
+    self.used[worker] = true
+    perilune.spawn({ name = "assign to worker " .. worker }, child.write, child,
+      ("<s4"):pack(msgpack.encode(spec)))
   end
 end
 
 --- Ends a worker at once; another takes its slot.
----@param slot integer
-function Supervisor:kill(slot)
-  local child = self.children[slot]
+---@param worker integer
+function Supervisor:kill(worker)
+  local child = self.children[worker]
   if child then
     child:kill(9)
   end
