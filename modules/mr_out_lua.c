@@ -1,0 +1,318 @@
+/* mr_out_lua.c - out as map, reduce and combine see it. */
+#include <lauxlib.h>
+#include <string.h>
+
+#include "mapreduce/token.h"
+#include "mr_datum.h"
+#include "mr_out_state.h"
+#include "mr_record.h"
+
+/* Raises after a failed call; what is not the user's doing is kept, so that pcall cannot hide it.
+ */
+static int raise_failure(lua_State *L, struct mr_out *out, int code)
+{
+    if (!mr_task_is_user_error(code))
+        (void)mr_task_fail(out->task, &out->err);
+    return luaL_error(L, "%s", out->err.text);
+}
+
+/* What a call under way fills when it fails. */
+static struct peri_error *fresh_error(struct mr_out *out)
+{
+    peri_error_clear(&out->err);
+    return &out->err;
+}
+
+static int l_call(lua_State *L);
+
+/* out is a function with one upvalue: calling a userdata costs Lua half as much again. */
+static struct mr_out *check_out(lua_State *L)
+{
+    luaL_argcheck(L, lua_tocfunction(L, 1) == l_call, 1, "out expected");
+    (void)lua_getupvalue(L, 1, 1);
+    struct mr_out *out = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return out;
+}
+
+/* Encodes the key at index, with the second part at second unless that is 0. */
+static struct peri_slice encode_key(lua_State *L, struct mr_out *out, int index, int second)
+{
+    struct mr_datum parts[2];
+    mr_datum_read(L, index, "the key", &parts[0]);
+    if (second != 0)
+        mr_datum_read(L, second, "the second key", &parts[1]);
+    out->key.size = 0;
+    int rc = mr_key_encode(parts, second != 0 ? 2 : 1, &out->key, fresh_error(out));
+    if (rc != 0)
+        (void)raise_failure(L, out, rc);
+    return peri_buffer_slice(&out->key);
+}
+
+static struct peri_slice encode_value(lua_State *L, struct mr_out *out, int index)
+{
+    struct mr_datum value;
+    mr_datum_read_value(L, index, &out->packed, &value);
+    out->value.size = 0;
+    int rc = mr_value_encode(&value, &out->value);
+    if (rc != 0) {
+        (void)peri_fail(&out->err, rc, "a value");
+        (void)raise_failure(L, out, rc);
+    }
+    return peri_buffer_slice(&out->value);
+}
+
+/* The partition that the user's function says for the key at index, or -1 without one. Comes before
+ * key and value are encoded: the function may call out itself, which uses the same scratch. */
+static int64_t ask_partition(lua_State *L, struct mr_out *out, int index)
+{
+    struct mr_datum key;
+    if (out->sink != SINK_EMIT || out->partition == LUA_NOREF)
+        return -1;
+    mr_datum_read(L, index, "the key", &key);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, out->partition);
+    lua_pushvalue(L, index);
+    if (lua_type(L, -1) == LUA_TUSERDATA) {
+        (void)luaL_tolstring(L, -1, NULL);
+        lua_remove(L, -2);
+    }
+    lua_pushinteger(L, out->partitions);
+    lua_call(L, 2, 1);
+    int is_integer = 0;
+    lua_Integer part = lua_tointegerx(L, -1, &is_integer);
+    if (!is_integer || part < 1 || part > (lua_Integer)out->partitions)
+        luaL_error(L, "partition must return a whole number from 1 to %d, not %s",
+                   (int)out->partitions, luaL_tolstring(L, -1, NULL));
+    lua_pop(L, 1);
+    return part - 1;
+}
+
+/* part is what ask_partition said. */
+static int put(lua_State *L, struct mr_out *out, int64_t part, struct peri_slice key,
+               struct peri_slice value)
+{
+    int rc;
+    if (part >= 0) {
+        rc = mr_emit_add_to(out->emit, (uint32_t)part, key, value, fresh_error(out));
+        out->records++;
+    } else {
+        rc = mr_out_put(out, key, value, fresh_error(out));
+    }
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
+}
+
+static int put_strings(lua_State *L, struct mr_out *out, const struct peri_slice *keys,
+                       size_t count, int64_t value)
+{
+    int rc = mr_emit_add_strings(out->emit, keys, count, value, fresh_error(out));
+    out->records += count;
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
+}
+
+static int put_string(lua_State *L, struct mr_out *out, struct peri_slice key, int64_t value)
+{
+    int rc = mr_emit_add_string(out->emit, key, value, fresh_error(out));
+    out->records++;
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
+}
+
+/* A string key for the emit table's fast path. */
+static bool plain_key(lua_State *L, int index, struct peri_slice *key)
+{
+    int type = lua_type(L, index);
+    if (type == LUA_TSTRING) {
+        key->data = lua_tolstring(L, index, &key->size);
+        return true;
+    }
+    return type == LUA_TUSERDATA && mr_record_slice(L, index, key);
+}
+
+static bool has_fast_path(const struct mr_out *out)
+{
+    return out->sink == SINK_EMIT && out->partition == LUA_NOREF;
+}
+
+/* out(key [, key2], value) */
+static int l_call(lua_State *L)
+{
+    struct mr_out *out = lua_touserdata(L, lua_upvalueindex(1));
+    int top = lua_gettop(L);
+    struct peri_slice key;
+    if (top == 2 && has_fast_path(out) && lua_isinteger(L, 2) && plain_key(L, 1, &key))
+        return put_string(L, out, key, lua_tointeger(L, 2));
+    if (top > 3)
+        return luaL_error(L, "out takes key, value or key, key2, value, not %d arguments", top);
+    int64_t part = ask_partition(L, out, 1);
+    key = encode_key(L, out, 1, top == 3 ? 2 : 0);
+    return put(L, out, part, key, encode_value(L, out, top == 3 ? 3 : 2));
+}
+
+static struct peri_slice check_text(lua_State *L, int index)
+{
+    struct peri_slice text;
+    if (lua_type(L, index) == LUA_TUSERDATA && mr_record_slice(L, index, &text))
+        return text;
+    text.data = luaL_checklstring(L, index, &text.size);
+    return text;
+}
+
+static int put_counted_words(lua_State *L, struct mr_out *out, struct mr_words *words,
+                             int64_t value)
+{
+    enum { BATCH = 64 };
+    struct peri_slice batch[BATCH];
+    size_t count;
+    do {
+        for (count = 0; count < BATCH && mr_words_next(words, &batch[count]);)
+            count++;
+        (void)put_strings(L, out, batch, count, value);
+    } while (count == BATCH);
+    return 0;
+}
+
+static int put_words(lua_State *L, struct mr_out *out, struct mr_words words)
+{
+    if (has_fast_path(out) && lua_isinteger(L, 3))
+        return put_counted_words(L, out, &words, lua_tointeger(L, 3));
+    struct peri_slice word;
+    while (mr_words_next(&words, &word)) {
+        lua_settop(L, 3);
+        lua_pushlstring(L, word.data, word.size);
+        int64_t part = ask_partition(L, out, 4);
+        struct peri_slice key = encode_key(L, out, 4, 0);
+        (void)put(L, out, part, key, encode_value(L, out, 3));
+    }
+    return 0;
+}
+
+/* out:words(text, value [, set]) */
+static int l_words(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    struct peri_slice text = check_text(L, 2);
+    if (lua_isnoneornil(L, 4)) {
+        lua_settop(L, 3);
+        return put_words(L, out, mr_words_of(text, &mr_class_letters));
+    }
+    struct mr_class *set = lua_newuserdatauv(L, sizeof *set, 0);
+    if (mr_class_compile(set, check_text(L, 4), fresh_error(out)) != 0)
+        return luaL_argerror(L, 4, out->err.text);
+    lua_replace(L, 1); /* the class stays alive in the slot of out */
+    lua_settop(L, 3);
+    return put_words(L, out, mr_words_of(text, set));
+}
+
+/* out:sub(text, i, j [, value]); string.sub's positions */
+static int l_sub(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    struct peri_slice text = check_text(L, 2);
+    lua_Integer size = (lua_Integer)text.size;
+    lua_Integer i = luaL_checkinteger(L, 3);
+    lua_Integer j = luaL_optinteger(L, 4, -1);
+    i = i < -size ? 1 : i < 0 ? size + i + 1 : i == 0 ? 1 : i;
+    j = j < -size ? 0 : j < 0 ? size + j + 1 : j > size ? size : j;
+    struct mr_datum part = {.type = MR_STRING, .string = {text.data, 0}};
+    if (i <= j)
+        part.string = peri_slice_of(text.data + i - 1, (size_t)(j - i + 1));
+    int value_index = lua_isnone(L, 5) ? 2 : 5;
+    if (out->partition != LUA_NOREF)
+        lua_pushlstring(L, part.string.data, part.string.size);
+    int64_t partition = ask_partition(L, out, lua_gettop(L));
+    out->key.size = 0;
+    int rc = mr_key_encode(&part, 1, &out->key, fresh_error(out));
+    if (rc != 0)
+        return raise_failure(L, out, rc);
+    return put(L, out, partition, peri_buffer_slice(&out->key), encode_value(L, out, value_index));
+}
+
+static void check_name(lua_State *L, int index)
+{
+    size_t size;
+    const char *name = luaL_checklstring(L, index, &size);
+    bool is_good =
+        size > 0 && size <= 64 && strcmp(name, "part") != 0 && strcmp(name, "quarantine") != 0;
+    for (size_t i = 0; i < size; i++)
+        is_good = is_good && (name[i] == '_' || mr_class_letters.member[(unsigned char)name[i]] ||
+                              (i > 0 && name[i] >= '0' && name[i] <= '9'));
+    luaL_argcheck(L, is_good, index,
+                  "an output's name has letters, digits and _, and is not part or quarantine");
+}
+
+/* out:to(name, key, value) */
+static int l_to(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    check_name(L, 2);
+    if (out->sink == SINK_GROUP || out->sink == SINK_NONE)
+        return luaL_error(L, "out:to cannot be used %s",
+                          out->sink == SINK_GROUP ? "in combine" : "here");
+    struct peri_slice key = encode_key(L, out, 3, 0);
+    struct peri_slice value = encode_value(L, out, 4);
+    if (out->sink == SINK_SAMPLE)
+        return 0;
+    struct mr_output *output;
+    int rc = mr_out_named(out, lua_tostring(L, 2), mr_spec_string(out->task, "format", "text"),
+                          &output, fresh_error(out));
+    if (rc == 0)
+        rc = mr_output_write(output, key, value, &out->err);
+    return rc == 0 ? 0 : raise_failure(L, out, rc);
+}
+
+/* out:count(name [, n]) */
+static int l_count(lua_State *L)
+{
+    struct mr_out *out = check_out(L);
+    luaL_checktype(L, 2, LUA_TSTRING);
+    lua_Integer n = luaL_optinteger(L, 3, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, out->counters);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 2);
+    lua_rawget(L, -3);
+    lua_pushinteger(L, (lua_Integer)((lua_Unsigned)lua_tointeger(L, -1) + (lua_Unsigned)n));
+    lua_remove(L, -2);
+    lua_rawset(L, -3);
+    return 0;
+}
+
+/* What indexing a function gives: the methods of an out, and for others Lua's own error. */
+static int l_index(lua_State *L)
+{
+    if (lua_tocfunction(L, 1) != l_call)
+        return luaL_error(L, "attempt to index a function value (field '%s')",
+                          luaL_tolstring(L, 2, NULL));
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+        return luaL_error(L, "out has no method '%s'; it has words, sub, to and count",
+                          luaL_tolstring(L, 2, NULL));
+    return 1;
+}
+
+/* Gives the state's functions their metatable; function is the index of one. */
+static void add_methods(lua_State *L, int function)
+{
+    static const luaL_Reg methods[] = {
+        {"words", l_words}, {"sub", l_sub}, {"to", l_to}, {"count", l_count}, {NULL, NULL}};
+    if (lua_getmetatable(L, function)) {
+        lua_pop(L, 1);
+        return;
+    }
+    lua_createtable(L, 0, 2);
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, l_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, false);
+    lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, function);
+}
+
+void mr_out_push(lua_State *L, struct mr_out *out)
+{
+    lua_pushlightuserdata(L, out);
+    lua_pushcclosure(L, l_call, 1);
+    add_methods(L, lua_gettop(L));
+    if (out->counters == LUA_NOREF) {
+        lua_newtable(L);
+        out->counters = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+}

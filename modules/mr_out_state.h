@@ -1,0 +1,40 @@
+/* mr_out_state.h - what mr_out.c (sinks, files, the result) and mr_out_lua.c (the Lua face) share.
+ */
+#ifndef PERI_MODULES_MR_OUT_STATE_H
+#define PERI_MODULES_MR_OUT_STATE_H
+
+#include "mr_out.h"
+
+enum mr_sink { SINK_NONE, SINK_EMIT, SINK_FILE, SINK_SPILL, SINK_GROUP, SINK_SAMPLE };
+
+struct mr_named {
+    char *name;
+    struct mr_output *output;
+};
+
+struct mr_out {
+    struct mr_task *task;
+    enum mr_sink sink;
+    struct mr_emit *emit;
+    int partition; /* registry reference of the user's function, or LUA_NOREF */
+    uint32_t partitions;
+    struct mr_output *file;
+    struct mr_spill_writer *spill;
+    struct mr_combine_out *group;
+    struct peri_slice group_key;
+    uint64_t sample_limit, records;
+    struct peri_buffer sample;             /* keys, each behind its u32 size */
+    struct peri_buffer single;             /* group_key's first part as a key of its own */
+    struct peri_buffer key, value, packed; /* scratch */
+    struct peri_error err;                 /* scratch: of the call under way */
+    int counters;                          /* registry reference of name -> count */
+    struct mr_named named[MR_OUT_NAMED_MAX];
+    size_t named_count;
+};
+
+/* The named output, opened in that format at its first use. Errors: those of opening files;
+ * PERI_ETOOBIG for more than MR_OUT_NAMED_MAX. */
+int mr_out_named(struct mr_out *out, const char *name, const char *format,
+                 struct mr_output **output, struct peri_error *err);
+
+#endif
