@@ -2,13 +2,15 @@
  *
  * The first step of a job reads records of an input, as map(rec, out, job). A later step reads the
  * typed pairs of a spill file that the step before it wrote, as map(key, value, out, job); without
- * a map they pass through unseen by Lua. */
+ * a map they pass through unseen by Lua. Typed lines on standard input are pairs as well, for a
+ * reduce under another engine. */
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "mapreduce/reader.h"
+#include "mapreduce/typed.h"
 #include "mr_combine.h"
 #include "mr_datum.h"
 #include "mr_job.h"
@@ -25,9 +27,9 @@ struct map {
     struct mr_out *out;
     struct mr_combiner combiner;
     struct peri_slice *bounds;
-    struct peri_buffer text; /* scratch: an unescaped key part */
-    struct peri_error err;   /* scratch: of the record under way */
-    int function;            /* registry references */
+    struct peri_buffer text, key, value; /* scratch: an unescaped key part; a pair of a line */
+    struct peri_error err;               /* scratch: of the record under way */
+    int function;                        /* registry references */
     int partition;
     uint64_t file, length, total, skip_max;
 };
@@ -219,6 +221,27 @@ static void map_records(struct map *map, lua_State *L)
     mr_records_retire(mr_records_at(L, SLOT_POOL));
 }
 
+/* ---- pairs that another engine carried here as text (perilune stream) ---- */
+
+static void map_lines(struct map *map)
+{
+    struct mr_record record = {.offset = 0};
+    struct peri_buffer *text = &map->text;
+    struct peri_error err = PERI_ERROR_INIT;
+    while (next_record(map, &record) == 1) {
+        int rc = mr_typed_line(record.data, &map->key, &map->value, text, &err);
+        mr_emit_at(map->emit, map->file, record.offset);
+        if (rc == 0)
+            rc = mr_out_put(map->out, peri_buffer_slice(&map->key), peri_buffer_slice(&map->value),
+                            &err);
+        if (rc != 0) {
+            (void)bad_record(map, &record, &err);
+            return;
+        }
+        (void)mr_task_breathe(map->task);
+    }
+}
+
 /* ---- pairs of a later step ---- */
 
 static int map_pair(struct map *map, lua_State *L, struct peri_slice key, struct peri_slice value)
@@ -294,6 +317,12 @@ static int map_body(lua_State *L)
     return 0;
 }
 
+static int gather_body(lua_State *L)
+{
+    map_lines(lua_touserdata(L, 1));
+    return 0;
+}
+
 /* Spilling may run the user's combine function, so it stands under the limits as well. */
 static int finish_body(lua_State *L)
 {
@@ -326,15 +355,18 @@ static int run(struct map *map, struct peri_error *err)
 {
     struct mr_task *task = map->task;
     const char *source = mr_spec_string(task, "source", NULL);
-    map->function = mr_job_function(task, "map");
-    map->partition = mr_job_function(task, "partition");
+    bool is_typed = mr_spec_boolean(task, "typed");
+    if (!is_typed) {
+        map->function = mr_job_function(task, "map");
+        map->partition = mr_job_function(task, "partition");
+    }
     map->skip_max = mr_spec_integer(task, "skip_max", 0);
     int rc = open_sink(map, err);
     if (rc == 0)
         rc = source != NULL ? open_source(map, source, err) : open_input(map, err);
     if (rc != 0)
         return rc;
-    if (mr_job_guard(task, map_body, map) != 0)
+    if (mr_job_guard(task, is_typed ? gather_body : map_body, map) != 0)
         return task->failure.code;
     task->where.file = NULL;
     if (map->emit != NULL && mr_job_guard(task, finish_body, map) != 0)
@@ -368,6 +400,8 @@ int mr_map_run(struct mr_task *task)
     mr_spill_reader_close(map.pairs);
     mr_spill_file_close(map.source);
     peri_buffer_deinit(&map.text);
+    peri_buffer_deinit(&map.key);
+    peri_buffer_deinit(&map.value);
     free(map.bounds);
     return task->failure.code;
 }

@@ -252,8 +252,9 @@ static int l_to(lua_State *L)
     if (out->sink == SINK_SAMPLE)
         return 0;
     struct mr_output *output;
-    int rc = mr_out_named(out, lua_tostring(L, 2), mr_spec_string(out->task, "format", "text"),
-                          &output, fresh_error(out));
+    const char *format = mr_spec_string(out->task, "format", "text");
+    format = mr_spec_string(out->task, "named_format", format);
+    int rc = mr_out_named(out, lua_tostring(L, 2), format, &output, fresh_error(out));
     if (rc == 0)
         rc = mr_output_write(output, key, value, &out->err);
     return rc == 0 ? 0 : raise_failure(L, out, rc);

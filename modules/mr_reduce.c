@@ -78,7 +78,9 @@ static int read_options(struct reduce *reduce, struct peri_error *err)
         rc = mr_spec_reducer(task, "combine", &reduce->options.reducer, err);
     if (rc != 0)
         return rc;
-    reduce->function = named.kind == MR_REDUCE_NONE ? mr_job_function(task, "reduce") : LUA_NOREF;
+    reduce->function = named.kind == MR_REDUCE_NONE
+                           ? mr_job_function(task, mr_spec_string(task, "function", "reduce"))
+                           : LUA_NOREF;
     reduce->is_named = mr_reducer_has_state(&named);
     if (reduce->is_named)
         reduce->options.reducer = named;

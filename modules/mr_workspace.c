@@ -2,6 +2,7 @@
  *
  *   lock(path)     creates and locks a file; a handle, or nil, message, code ("EBUSY": held)
  *   remove(path)   removes a file or a whole tree
+ *   library()      the directory of --lua-path, which workers shall use too; or nil
  *
  * All block for as long as the disk takes: a cancelled fiber cannot wait, and a job that is
  * interrupted must still remove what it wrote. A lock ends when its handle is closed (:close, a
@@ -107,6 +108,15 @@ static int l_remove(lua_State *L)
     return 1;
 }
 
+static int l_library(lua_State *L)
+{
+    const struct vm_options *options = vm_state_of(L)->options;
+    if (options->lua_path == NULL)
+        return 0;
+    lua_pushstring(L, options->lua_path);
+    return 1;
+}
+
 static void make_lock_type(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"close", l_unlock}, {NULL, NULL}};
@@ -122,7 +132,8 @@ static void make_lock_type(lua_State *L)
 
 int luaopen_perilune_mr_workspace(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"lock", l_lock}, {"remove", l_remove}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"lock", l_lock}, {"remove", l_remove}, {"library", l_library}, {NULL, NULL}};
     make_lock_type(L);
     luaL_newlib(L, functions);
     return 1;

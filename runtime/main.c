@@ -97,9 +97,18 @@ static int flush_output(int status)
     return EXIT_FAILURE;
 }
 
+/* True for the verbs that compute in C for as long as their input lasts: no callback of the loop
+ * could serve a signal, so signals end them as they end any program. */
+static bool is_deaf(char **argv)
+{
+    return argv[0] != NULL && (strcmp(argv[0], "stream") == 0 || strcmp(argv[0], "mr-worker") == 0);
+}
+
 static int run(struct program *program, char **argv, struct peri_error *err)
 {
-    if (fiber_scheduler_create(program->vm, err) != 0 || watch_signals(program, err) != 0)
+    if (fiber_scheduler_create(program->vm, err) != 0)
+        return report(err, EXIT_FAILURE);
+    if (!is_deaf(argv) && watch_signals(program, err) != 0)
         return report(err, EXIT_FAILURE);
     lua_State *L = program->vm->L;
     lua_pushcfunction(L, push_main);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "mapreduce/text.h"
+#include "mapreduce/typed.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -14,13 +15,14 @@ struct mr_output {
     char *path;
     enum mr_output_format format;
     bool bare_values;
+    bool is_lent;               /* the file is standard output */
     struct peri_buffer bytes;   /* not yet written */
     struct peri_buffer scratch; /* of keys being decoded */
     struct mr_output_totals totals;
     XXH3_state_t *hash;
 };
 
-static const char *const names[] = {"text", "tsv", "jsonl", "raw"};
+static const char *const names[] = {"text", "tsv", "jsonl", "raw", "typed"};
 
 int mr_output_format_parse(const char *name, enum mr_output_format *out, struct peri_error *err)
 {
@@ -45,7 +47,11 @@ static int prepare(struct mr_output *output, struct env *env, const char *path,
         peri_buffer_reserve(&output->bytes, BUFFER_BYTES) != 0)
         return peri_fail(err, PERI_ENOMEM, "output %s", path);
     (void)XXH3_64bits_reset(output->hash);
-    return env_file_open(env, path, flags, &output->file, err);
+    if (strcmp(path, "-") != 0)
+        return env_file_open(env, path, flags, &output->file, err);
+    output->file = env_file_stdout(env);
+    output->is_lent = true;
+    return 0;
 }
 
 int mr_output_open(struct mr_output **out, struct env *env, const char *path,
@@ -94,6 +100,8 @@ static int append_plain(struct mr_output *output, struct peri_slice string)
 static int append_datum(struct mr_output *output, const struct mr_datum *datum)
 {
     char number[MR_NUMBER_TEXT_MAX];
+    if (output->format == MR_OUTPUT_TYPED)
+        return mr_typed_append(&output->bytes, datum);
     switch (datum->type) {
     case MR_NIL:
         return peri_buffer_append(&output->bytes, "nil", 3);
@@ -113,14 +121,14 @@ static int append_datum(struct mr_output *output, const struct mr_datum *datum)
 static int append_line(struct mr_output *output, const struct mr_datum *parts, size_t count,
                        const struct mr_datum *value)
 {
-    const char *separator = output->format == MR_OUTPUT_TSV ? "\t" : " ";
+    const char *separator = output->format == MR_OUTPUT_TEXT ? " " : "\t";
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = i > 0 ? peri_buffer_append(&output->bytes, separator, 1) : 0;
         if (rc == 0)
             rc = append_datum(output, &parts[i]);
     }
-    if (rc == 0 && value->type != MR_NIL) {
+    if (rc == 0 && (value->type != MR_NIL || output->format == MR_OUTPUT_TYPED)) {
         rc = peri_buffer_append(&output->bytes, separator, 1);
         if (rc == 0)
             rc = append_datum(output, value);
@@ -211,12 +219,14 @@ int mr_output_finish(struct mr_output *output, struct mr_output_totals *totals,
                      struct peri_error *err)
 {
     int rc = flush(output, err);
-    if (rc == 0)
+    if (rc == 0 && !output->is_lent)
         rc = env_file_sync(output->file, err);
+    if (rc == 0 && !output->is_lent) {
+        rc = env_file_close(output->file, err);
+        output->file = NULL;
+    }
     if (rc != 0)
         return rc;
-    rc = env_file_close(output->file, err);
-    output->file = NULL;
     output->totals.checksum = XXH3_64bits_digest(output->hash);
     if (totals != NULL)
         *totals = output->totals;
@@ -227,7 +237,8 @@ void mr_output_close(struct mr_output *output)
 {
     if (output == NULL)
         return;
-    (void)env_file_close(output->file, NULL);
+    if (!output->is_lent)
+        (void)env_file_close(output->file, NULL);
     (void)XXH3_freeState(output->hash);
     peri_buffer_deinit(&output->bytes);
     peri_buffer_deinit(&output->scratch);

@@ -3,7 +3,9 @@
  *   text   key SP value LF; the parts of a composite key are joined by SP
  *   tsv    key TAB value LF with TAB, LF, CR and backslash as \t \n \r \\; parts joined by TAB
  *   jsonl  {"key":..,"value":..} a line, a composite key as an array; with bare_values the value
- * only raw    a string value's bytes and nothing else
+ *          only
+ *   raw    a string value's bytes and nothing else
+ *   typed  key TAB value LF as typed.h says, for another engine to carry to our reduce
  *
  * nil as a value leaves "key" alone in text and tsv; tables are written as JSON everywhere, in tsv
  * with its backslashes as they are;
@@ -15,7 +17,13 @@
 #include "env/env.h"
 #include "mapreduce/value.h"
 
-enum mr_output_format { MR_OUTPUT_TEXT, MR_OUTPUT_TSV, MR_OUTPUT_JSONL, MR_OUTPUT_RAW };
+enum mr_output_format {
+    MR_OUTPUT_TEXT,
+    MR_OUTPUT_TSV,
+    MR_OUTPUT_JSONL,
+    MR_OUTPUT_RAW,
+    MR_OUTPUT_TYPED,
+};
 
 struct mr_output;
 
@@ -24,10 +32,11 @@ struct mr_output_totals {
     uint64_t checksum; /* XXH3-64 of the file's bytes */
 };
 
-/* Finds a format by name: text, tsv, jsonl, raw. Errors: PERI_EINVAL, with the names that exist. */
+/* Finds a format by name: text, tsv, jsonl, raw, typed. Errors: PERI_EINVAL, with the names that
+ * exist. */
 int mr_output_format_parse(const char *name, enum mr_output_format *out, struct peri_error *err);
 
-/* Creates path, which must not exist. Errors: PERI_ENOMEM, errno codes. */
+/* Creates path, which must not exist; "-" is standard output. Errors: PERI_ENOMEM, errno codes. */
 int mr_output_open(struct mr_output **out, struct env *env, const char *path,
                    enum mr_output_format format, bool bare_values, struct peri_error *err);
 

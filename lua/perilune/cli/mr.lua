@@ -1,4 +1,5 @@
 --- perilune mr: a MapReduce job on this machine's cores.
+local job_options = require "perilune.cli.job_options"
 local output = require "perilune.cli.output"
 local units = require "perilune.units"
 
@@ -30,14 +31,6 @@ local function read_format(text)
     or nil, ("the format '%s' is none of %s, fixed:N"):format(text, table.concat(FORMATS, ", "))
 end
 
-local function read_argument(text)
-  local name, value = text:match("^([%a_][%w_]*)=(.*)$")
-  if not name then
-    return nil, ("'%s' is not NAME=VALUE"):format(text)
-  end
-  return { name, value }
-end
-
 ---@param argparse table
 ---@return table parser
 function M.parser(argparse)
@@ -56,7 +49,7 @@ function M.parser(argparse)
   parser:option("--format", "Format of the input, instead of the job's."):argname "FORMAT"
     :convert(read_format)
   parser:option("--arg", "A value for the job: args.NAME in the file."):argname "NAME=VALUE":count "*"
-    :convert(read_argument)
+    :convert(job_options.read_argument)
   parser:option("--skip-records", "Bad records to skip at most; they land in OUT/quarantine-*.")
     :argname "N":convert(count_from(0))
   parser:option("--top", "Show the N pairs with the greatest values."):argname "N":convert(count_from(1))
@@ -181,39 +174,6 @@ local function show_top(args, result)
   io.stdout:write(output.table(top), "\n")
 end
 
-local HINTS = {
-  ENOSPC = "free some space, or put OUT on another disk",
-  EMEMORY = "raise --memory, or keep less in Lua variables",
-}
-
--- Bytes that may be anything, as a line.
-local function shown(bytes)
-  return (bytes:gsub("[%c\127-\255]", function(byte)
-    return ("\\x%02x"):format(byte:byte())
-  end))
-end
-
---- Where a failed attempt stood, as lines below the message.
-local function details(detail)
-  local lines = { detail.traceback }
-  if detail.file then
-    lines[#lines + 1] = ("input: %s, %soffset %d"):format(detail.file,
-      detail.line and ("line %d, "):format(detail.line) or "", detail.offset)
-  end
-  if detail.record then
-    local cut = detail.record_size > #detail.record
-    lines[#lines + 1] = ("%s: %s%s"):format(detail.file and "record" or "key", shown(detail.record),
-      cut and (" ... (%s)"):format(plural(detail.record_size, "byte")) or "")
-  end
-  return #lines > 0 and table.concat(lines, "\n") or nil
-end
-
-local function report(args, message, code, failure)
-  local detail = failure and failure.attempt_error or {}
-  return output.fail { what = "mr " .. args.job, why = message, code = code,
-    hint = failure and failure.hint or HINTS[code], detail = details(detail) }
-end
-
 local function progress_of(args)
   local bar = not args.quiet and output.progress "map"
   return bar, bar and function(stage, progress)
@@ -227,16 +187,12 @@ end
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
-  local job_args = {}
-  for _, pair in ipairs(args.arg or {}) do
-    job_args[pair[1]] = pair[2]
-  end
   local bar, on_progress = progress_of(args)
   local result, message, code, failure = require("perilune.mapreduce").run {
     job = args.job, inputs = args.inputs, out = args.out, workers = args.workers, reduces = args.reduces,
-    memory_bytes = args.memory, split_bytes = args.split, format = args.format, args = job_args,
-    force = args.force, dry_run = args.dry_run, skip_records = args.skip_records,
-    trusted = args.trusted,
+    memory_bytes = args.memory, split_bytes = args.split, format = args.format,
+    args = job_options.collect(args.arg), force = args.force, dry_run = args.dry_run,
+    skip_records = args.skip_records, trusted = args.trusted,
     on_note = function(text)
       note(args, text)
     end,
@@ -249,7 +205,7 @@ function M.run(args)
     bar:finish()
   end
   if not result then
-    return report(args, message, code, failure)
+    return job_options.report("mr " .. args.job, message, code, failure)
   end
   if not args.dry_run and args.top then
     show_top(args, result)

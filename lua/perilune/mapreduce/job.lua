@@ -403,6 +403,19 @@ local function check_job(list, name)
   }
 end
 
+--- Where the job's side files are: relative paths start at the job file's folder.
+---@param job perilune.mapreduce.Job
+---@param path string  of the job file
+---@return table<string, string>
+function M.side_paths(job, path)
+  local folder = path:match("^(.*/)[^/]*$") or ""
+  local paths = {}
+  for name, file in pairs(job.side) do
+    paths[name] = file:sub(1, 1) == "/" and file or folder .. file
+  end
+  return paths
+end
+
 --- Checks what a job file returned.
 ---@param list any       the plain copy of it
 ---@param name string    the file's name without folder and suffix

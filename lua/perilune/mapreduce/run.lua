@@ -107,10 +107,9 @@ local function load_job(run, options)
 end
 
 local function side_paths(job, path)
-  local side = {}
-  for name, file in pairs(job.side) do
-    side[name] = file:sub(1, 1) == "/" and file or target.folder_of(path) .. "/" .. file
-    check(fs.stat(side[name]))
+  local side = job_file.side_paths(job, path)
+  for _, file in pairs(side) do
+    check(fs.stat(file))
   end
   return side
 end

@@ -6,6 +6,7 @@
 local msgpack = require "perilune.msgpack"
 local perilune = require "perilune"
 local process = require "perilune.process"
+local workspace = require "perilune.mr_workspace"
 
 local Supervisor = {}
 Supervisor.__index = Supervisor
@@ -52,10 +53,19 @@ local function pass_on(self, worker, child)
   end
 end
 
+local function worker_command(executable)
+  local command = { executable, "mr-worker", stdin = "pipe", stdout = "pipe", stderr = "inherit",
+    dies_with_parent = true }
+  local library = workspace.library()
+  if library then
+    table.insert(command, 2, "--lua-path=" .. library)
+  end
+  return command
+end
+
 local function run_slot(self)
   while not self.stopping do
-    local child, err = process.spawn { self.executable, "mr-worker", stdin = "pipe", stdout = "pipe",
-      stderr = "inherit", dies_with_parent = true }
+    local child, err = process.spawn(worker_command(self.executable))
     if not child then
       self.events:send { type = "broken", message = "a worker process cannot be started: " .. err }
       return
