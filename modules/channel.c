@@ -179,15 +179,18 @@ static void select_on_done(struct channel_waiter *waiter)
 static void read_case(lua_State *L, int i)
 {
     if (lua_geti(L, SELECT_TABLE, i) != LUA_TTABLE)
-        luaL_error(L, "select: case %d is no table", i);
+        luaL_error(L, "select: case %d is no table, as in select{ {ch, \"recv\"} }", i);
     int table = lua_gettop(L);
     (void)lua_geti(L, table, 1);
     if (luaL_testudata(L, -1, CHANNEL_METATABLE) == NULL)
         luaL_error(L, "select: case %d: no channel", i);
     (void)lua_geti(L, table, 2);
-    static const char *const verbs[] = {"recv", "send", NULL};
+    const char *verb = lua_tostring(L, -1);
     struct select *select = lua_touserdata(L, SELECT_RECORD);
-    bool is_send = luaL_checkoption(L, -1, NULL, verbs) == 1;
+    bool is_send = verb != NULL && strcmp(verb, "send") == 0;
+    if (!is_send && (verb == NULL || strcmp(verb, "recv") != 0))
+        luaL_error(L, "select: case %d: \"recv\" or \"send\", not %s", i,
+                   luaL_tolstring(L, -1, NULL));
     lua_pop(L, 1);
     (void)lua_geti(L, table, 3);
     lua_remove(L, table);

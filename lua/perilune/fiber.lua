@@ -4,7 +4,9 @@
 --- program. Time and randomness come from here, so that a simulated run can replay them.
 local channel = require "perilune.core.channel"
 local core = require "perilune.core.fiber"
+local options_of = require "perilune.options"
 
+-- What C does alone is not wrapped here: its errors then name the line of the caller.
 local M = {}
 
 ---@class perilune.Fiber
@@ -44,11 +46,24 @@ local M = {}
 ---@field is_closed fun(self: perilune.Channel): boolean
 ---@field len fun(self: perilune.Channel): integer  values that wait in it
 
+local SPAWN_OPTIONS = {
+  name = "string", preemptible = true, detached = true, inherit = true, deadline = "number",
+  cpu_deadline = true,
+}
+
 --- Starts a fiber: spawn(fn, ...) or spawn(options, fn, ...).
 ---@param options_or_fn perilune.SpawnOptions|function
 ---@param ... any  the function's arguments
 ---@return perilune.Fiber fiber
 function M.spawn(options_or_fn, ...)
+  local fn = options_or_fn
+  if type(options_or_fn) == "table" then
+    options_of.check(options_or_fn, SPAWN_OPTIONS, "spawn")
+    fn = ...
+  end
+  if type(fn) ~= "function" then
+    error(("spawn: a function to run is missing, there is a %s"):format(type(fn)), 2)
+  end
   return core.spawn(options_or_fn, ...)
 end
 
@@ -106,21 +121,20 @@ end
 ---@param ... any
 ---@return any
 function M.deadline(seconds, fn, ...)
+  if math.type(seconds) == nil or type(fn) ~= "function" then
+    error("deadline: seconds and a function, as in deadline(5, fn)", 2)
+  end
   local name = ("%s (deadline %gs)"):format(core.self():name(), seconds)
   return unwrap(core.spawn({ name = name, deadline = seconds, inherit = true }, fn, ...):join())
 end
 
 --- The fiber that runs.
----@return perilune.Fiber
-function M.self()
-  return core.self()
-end
+---@type fun(): perilune.Fiber
+M.self = core.self
 
 --- All fibers that have not ended, oldest first.
----@return perilune.Fiber[]
-function M.fibers()
-  return core.fibers()
-end
+---@type fun(): perilune.Fiber[]
+M.fibers = core.fibers
 
 --- Waits until the fibers that this one has spawned, and those spawned by them, have ended; detached
 --- fibers do not count.
@@ -133,56 +147,38 @@ function M.settle()
 end
 
 --- Waits for some seconds.
----@param seconds number
-function M.sleep(seconds)
-  return core.sleep(seconds)
-end
+---@type fun(seconds: number)
+M.sleep = core.sleep
 
 --- Lets the other fibers that are ready run first.
-function M.yield()
-  return core.yield()
-end
+---@type fun()
+M.yield = core.yield
 
 --- The monotonic clock.
----@return number seconds
-function M.now()
-  return core.now()
-end
+---@type fun(): number
+M.now = core.now
 
 --- The wall clock: seconds since 1970-01-01 UTC. It may jump.
----@return number seconds
-function M.wall()
-  return core.wall()
-end
+---@type fun(): number
+M.wall = core.wall
 
 --- Like math.random, from the environment's generator: random() in [0, 1), random(m), random(m, n).
----@param m? integer
----@param n? integer
----@return number
-function M.random(...)
-  return core.random(...)
-end
+---@type fun(m?: integer, n?: integer): number
+M.random = core.random
 
 --- Calls fn(...); a preemptible fiber keeps the baton meanwhile, for one second at most.
----@param fn function
----@param ... any
----@return any
-function M.atomic(fn, ...)
-  return core.atomic(fn, ...)
-end
+---@type fun(fn: function, ...: any): any
+M.atomic = core.atomic
 
 --- How often a fiber of this program was interrupted at the end of a slice.
----@return integer
-function M.preemptions()
-  return core.preemptions()
-end
+---@type fun(): integer
+M.preemptions = core.preemptions
 
 --- Creates a channel. Without capacity a sender waits until a receiver takes the value.
----@param capacity? integer
----@return perilune.Channel
-function M.channel(capacity)
-  return channel.channel(capacity)
-end
+---@type fun(capacity?: integer): perilune.Channel
+M.channel = channel.channel
+
+local SELECT_OPTIONS = { timeout = "number", default = true }
 
 --- Waits for the first of several channel operations that can be done:
 --- select{ {ch, "recv"}, {ch2, "send", value}, timeout = seconds, default = true }.
@@ -192,6 +188,7 @@ end
 ---@return integer|nil index
 ---@return any
 function M.select(cases)
+  options_of.check(cases, SELECT_OPTIONS, "select")
   return channel.select(cases)
 end
 

@@ -4,6 +4,7 @@
 --- collected, so keep the handle as long as the child is to live.
 local core = require "perilune.core.process"
 local fiber = require "perilune.fiber"
+local options_of = require "perilune.options"
 local stream = require "perilune.core.stream"
 
 local M = {}
@@ -245,11 +246,16 @@ local RUN_OPTIONS = {
   cwd = "string", env = "table", dies_with_parent = "boolean", input = "string",
 }
 
+local STREAMS = { pipe = true, null = true, inherit = true }
+
 local function check_options(options, known, caller)
-  for name, value in pairs(options) do
-    if math.type(name) ~= "integer" and type(value) ~= known[name] then
-      error(known[name] and ("%s: option %s must be a %s"):format(caller, name, known[name])
-        or ("%s: unknown option %s"):format(caller, tostring(name)), 3)
+  if type(options) ~= "table" or type(options[1]) ~= "string" then
+    error(('%s: a command is missing, as in %s { "ls", "-l" }'):format(caller, caller), 3)
+  end
+  options_of.check(options, known, caller, 4)
+  for _, name in ipairs { "stdin", "stdout", "stderr" } do
+    if options[name] ~= nil and not STREAMS[options[name]] then
+      error(('%s: %s is "pipe", "null" or "inherit", not %q'):format(caller, name, options[name]), 3)
     end
   end
 end

@@ -60,7 +60,7 @@ describe("perilune.fs", function()
 
     it("refuse options that do not exist, and paths with zero bytes", function()
       assert.has_error(function() fs.write(at "x", "", { atomc = true }) end,
-        "fs.write: unknown option atomc")
+        "fs.write: unknown option atomc; did you mean atomic?")
       assert.has_error(function() fs.read "a\0b" end)
     end)
   end)

@@ -38,9 +38,9 @@ describe("perilune.process", function()
 
     it("refuses misuse", function()
       assert.has_error(function() process.run { "true", stdn = "pipe" } end,
-        "process.run: unknown option stdn")
+        "process.run: unknown option stdn; there are cwd, dies_with_parent, env, input")
       assert.has_error(function() process.run { "true", cwd = 1 } end,
-        "process.run: option cwd must be a string")
+        "process.run: option cwd must be a string, not a number")
       assert.has_error(function() process.run {} end)
       assert.has_error(function() process.run { "a\0b" } end)
     end)

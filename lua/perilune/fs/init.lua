@@ -4,17 +4,9 @@ local core = require "perilune.core.fs"
 local fiber = require "perilune.fiber"
 local file = require "perilune.fs.file"
 local glob = require "perilune.fs.glob"
+local options_of = require "perilune.options"
 
 local M = {}
-
-local function check_options(options, known, caller)
-  for name in pairs(options or {}) do
-    if not known[name] then
-      error(("%s: unknown option %s"):format(caller, tostring(name)), 3)
-    end
-  end
-  return options or {}
-end
 
 -- ---- names ----
 
@@ -67,7 +59,7 @@ end
 ---@return string? err
 ---@return string? code
 function M.write(path, data, options)
-  options = check_options(options, WRITE_OPTIONS, "fs.write")
+  options = options_of.check(options, WRITE_OPTIONS, "fs.write")
   if options.atomic then
     if options.append then
       error("fs.write: append and atomic exclude each other", 2)
@@ -156,7 +148,7 @@ end
 ---@return string? err
 ---@return string? code
 function M.mkdir(path, options)
-  options = check_options(options, { parents = true }, "fs.mkdir")
+  options = options_of.check(options, { parents = true }, "fs.mkdir")
   local ok, err, code = core.mkdir(path)
   if ok or not options.parents then
     return ok, err, code
@@ -199,7 +191,7 @@ end
 ---@return string? err
 ---@return string? code
 function M.remove(path, options)
-  options = check_options(options, { recursive = true }, "fs.remove")
+  options = options_of.check(options, { recursive = true }, "fs.remove")
   if not options.recursive then
     return core.remove(path)
   end

@@ -1,0 +1,57 @@
+--- Checks tables of options: one that is misspelt must not be ignored.
+local M = {}
+
+local function sorted_names(map)
+  local names = {}
+  for name in pairs(map) do
+    names[#names + 1] = tostring(name)
+  end
+  table.sort(names)
+  return names
+end
+
+local function unknown(caller, name, known)
+  local near = require("perilune.suggest").nearest(name, sorted_names(known))
+  return ("%s: unknown option %s; %s"):format(caller, name, near and ("did you mean %s?"):format(near)
+    or "there are " .. table.concat(sorted_names(known), ", "))
+end
+
+local function is_wrong(name, value, known)
+  local want = known[name]
+  return math.type(name) ~= "integer" and (want == nil or want ~= true and type(value) ~= want)
+end
+
+local function raise_first(options, known, caller, level)
+  for _, name in ipairs(sorted_names(options)) do
+    local want = known[name]
+    if want == nil and not math.tointeger(name) then
+      error(unknown(caller, name, known), level + 1)
+    elseif want ~= nil and is_wrong(name, options[name], known) then
+      error(("%s: option %s must be a %s, not a %s"):format(caller, name, want, type(options[name])),
+        level + 1)
+    end
+  end
+end
+
+--- Raises unless all options are known and have the right type. Array items are not looked at.
+---@param options any  nil stands for no options
+---@param known table<string, string|true>  the type of each option; true allows any
+---@param caller string  "fs.write"
+---@param level? integer  whose line the error names, as for error; default 3, the caller's caller
+---@return table options
+function M.check(options, known, caller, level)
+  level = level or 3
+  if options == nil then
+    return {}
+  elseif type(options) ~= "table" then
+    error(("%s: options must be a table, not a %s"):format(caller, type(options)), level)
+  end
+  for name, value in pairs(options) do
+    if is_wrong(name, value, known) then
+      raise_first(options, known, caller, level)
+    end
+  end
+  return options
+end
+
+return M
