@@ -2,7 +2,7 @@
 
 #include <lauxlib.h>
 
-#include "mr_recent.h"
+#include "vm/recent.h"
 
 void mr_push_slice(lua_State *L, struct peri_slice bytes)
 {
@@ -37,7 +37,7 @@ bool mr_cursor_next(struct mr_cursor *cursor, struct mr_csv_field *field)
 /* An iterator's userdata: the first upvalue of its closure; the second keeps recent strings alive.
  * User values keep what it borrows. */
 struct mr_scan {
-    struct mr_recent *recent;
+    struct vm_recent *recent;
     const char *end; /* of the text */
     struct mr_cursor cursor;
     struct mr_record_box *box; /* NULL over a string */
@@ -63,7 +63,7 @@ static int scan_next(lua_State *L)
         if (field.has_quotes)
             mr_push_field(L, &field);
         else
-            mr_recent_push(L, scan->recent, lua_upvalueindex(2), field.raw, scan->end);
+            vm_recent_push(L, scan->recent, lua_upvalueindex(2), field.raw, scan->end);
         return 1;
     }
     scan->slice->bytes = field.raw;
@@ -77,7 +77,7 @@ static struct mr_scan *new_scan(lua_State *L)
     *scan = (struct mr_scan){0};
     lua_pushvalue(L, 1); /* what lends the bytes stays */
     lua_setiuservalue(L, -2, SCAN_TEXT);
-    mr_recent_open(L, &scan->recent);
+    vm_recent_open(L, &scan->recent);
     lua_pushcclosure(L, scan_next, 2);
     return scan;
 }

@@ -8,6 +8,7 @@
 #include "vm/buffer.h"
 #include "vm/pattern.h"
 #include "vm/preempt.h"
+#include "vm/recent.h"
 
 #define SPECIALS "^$*+?.([%-"
 #define CANDIDATES_MAX 1000          /* first bytes that a plain find tries one by one */
@@ -158,7 +159,10 @@ struct gmatch {
     struct peri_slice subject;
     const char *next; /* behind the subject's end: nothing is left */
     const char *last; /* end of the latest match, or NULL */
+    struct vm_recent *recent;
 };
+
+enum { GMATCH_SELF = 3, GMATCH_BOUNDS, GMATCH_KEEPER, GMATCH_UPVALUES = GMATCH_KEEPER };
 
 struct gmatch_call {
     struct gmatch *gmatch;
@@ -166,6 +170,17 @@ struct gmatch_call {
 };
 
 static int gmatch_continue(lua_State *L, int status, lua_KContext context);
+
+static int push_match(lua_State *L, struct gmatch_call *call)
+{
+    struct peri_slice whole;
+    if (call->search.level > 0)
+        return pattern_push_captures(&call->search, true);
+    (void)pattern_capture_bytes(&call->search, 0, &whole);
+    vm_recent_push(L, call->gmatch->recent, lua_upvalueindex(GMATCH_KEEPER), whole,
+                   call->search.subject_end);
+    return 1;
+}
 
 static int gmatch_run(lua_State *L, struct gmatch_call *call, bool on_heap)
 {
@@ -175,7 +190,7 @@ static int gmatch_run(lua_State *L, struct gmatch_call *call, bool on_heap)
             return 0;
         if (result == PATTERN_MATCHED) {
             call->gmatch->next = call->gmatch->last = call->search.at;
-            return pattern_push_captures(&call->search, true);
+            return push_match(L, call);
         }
         if (!on_heap) {
             struct gmatch_call *moved = lua_newuserdatauv(L, sizeof *moved, 0);
@@ -196,8 +211,8 @@ static int gmatch_continue(lua_State *L, int status, lua_KContext context)
 
 static int gmatch_next(lua_State *L)
 {
-    struct gmatch *gmatch = lua_touserdata(L, lua_upvalueindex(3));
-    const struct vm_bounds *bounds = lua_touserdata(L, lua_upvalueindex(4));
+    struct gmatch *gmatch = lua_touserdata(L, lua_upvalueindex(GMATCH_SELF));
+    const struct vm_bounds *bounds = lua_touserdata(L, lua_upvalueindex(GMATCH_BOUNDS));
     if (gmatch->next == NULL)
         return 0;
     struct gmatch_call call;
@@ -221,7 +236,8 @@ static int l_gmatch(lua_State *L)
     gmatch->next = start > subject.size ? NULL : subject.data + start;
     gmatch->last = NULL;
     lua_pushvalue(L, lua_upvalueindex(1));
-    lua_pushcclosure(L, gmatch_next, 4);
+    vm_recent_open(L, &gmatch->recent);
+    lua_pushcclosure(L, gmatch_next, GMATCH_UPVALUES);
     return 1;
 }
 

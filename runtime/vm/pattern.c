@@ -13,6 +13,7 @@ void pattern_init(struct pattern *pattern, struct peri_slice text)
     pattern->text = text.data;
     pattern->end = text.data + text.size;
     pattern->first = PATTERN_UNKNOWN;
+    pattern->is_run = false;
     pattern->next_set = 0;
     for (size_t i = 0; i < PATTERN_SETS_MAX; i++)
         pattern->sets[i].open = NULL;
@@ -57,6 +58,8 @@ static void learn_first(struct pattern_search *search)
     pattern->first_byte = item.byte;
     if (item.kind == ITEM_SET)
         pattern->first_set = *item.set;
+    pattern->is_run = item.kind == ITEM_SET && p == pattern->text && *item.end == '+' &&
+                      item.end + 1 == pattern->end;
 }
 
 /* The first place from at to end where a match can start, or end. */
@@ -106,6 +109,23 @@ static void begin_attempt(struct pattern_search *search)
     search->phase = PATTERN_MATCHING;
 }
 
+/* Matches a pattern that is one repeated set, where no choice can be taken back. False, for
+ * pattern_attempt to do it, when the run is long or it is time to look up. */
+static bool match_run(struct pattern_search *search)
+{
+    const struct charset set = search->pattern->first_set;
+    const char *at = search->start + 1;
+    const char *end = pattern_scan_end(search, at);
+    while (at < end && charset_has(&set, (unsigned char)*at))
+        at++;
+    search->fuel -= (int)(at - search->start);
+    if (search->fuel < 0 || (at == end && end != search->subject_end))
+        return false;
+    search->at = at;
+    search->phase = PATTERN_SEARCHING;
+    return true;
+}
+
 enum pattern_result pattern_search_run(struct pattern_search *search)
 {
     for (;;) {
@@ -114,6 +134,8 @@ enum pattern_result pattern_search_run(struct pattern_search *search)
             if (progress != GO_ON)
                 return progress == FAIL ? PATTERN_FAILED : PATTERN_PAUSED;
             begin_attempt(search);
+            if (search->pattern->is_run && match_run(search))
+                return PATTERN_MATCHED;
         }
         enum pattern_result result = pattern_attempt(search);
         if (result == PATTERN_PAUSED)

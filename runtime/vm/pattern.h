@@ -28,6 +28,7 @@ struct pattern {
     const char *end;
     enum { PATTERN_UNKNOWN, PATTERN_ANY, PATTERN_BYTE, PATTERN_SET } first;
     unsigned char first_byte;
+    bool is_run;      /* the whole pattern is first_set repeated, as "%a+" */
     uint8_t next_set; /* the slot that the next new set replaces */
     struct charset first_set;
     struct {

@@ -1,10 +1,10 @@
-#include "mr_recent.h"
+#include "vm/recent.h"
 
 #include <stdint.h>
 #include <string.h>
 
 enum {
-    SLOT_BITS = 13,
+    SLOT_BITS = 12,
     SLOTS = 1 << SLOT_BITS,
     CACHED_MAX = 16, /* bytes of a cached string: longer ones do not come often */
 };
@@ -15,7 +15,7 @@ struct slot {
     uint64_t size; /* 0: empty */
 };
 
-struct mr_recent {
+struct vm_recent {
     struct slot slots[SLOTS];
 };
 
@@ -23,12 +23,12 @@ struct mr_recent {
 static const char keeper_key = 'k';
 static const char recent_key = 'r';
 
-void mr_recent_open(lua_State *L, struct mr_recent **out)
+void vm_recent_open(lua_State *L, struct vm_recent **out)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &recent_key) == LUA_TNIL) {
         lua_createtable(L, SLOTS, 0);
         lua_rawsetp(L, LUA_REGISTRYINDEX, &keeper_key);
-        struct mr_recent *recent = lua_newuserdatauv(L, sizeof *recent, 0);
+        struct vm_recent *recent = lua_newuserdatauv(L, sizeof *recent, 0);
         memset(recent, 0, sizeof *recent);
         lua_rawsetp(L, LUA_REGISTRYINDEX, &recent_key);
         lua_pop(L, 1);
@@ -69,7 +69,7 @@ static inline size_t index_of(const struct slot *image)
     return (size_t)(mixed >> (64 - SLOT_BITS));
 }
 
-void mr_recent_push(lua_State *L, struct mr_recent *recent, int keeper, struct peri_slice bytes,
+void vm_recent_push(lua_State *L, struct vm_recent *recent, int keeper, struct peri_slice bytes,
                     const char *end)
 {
     if (bytes.size == 0 || bytes.size > CACHED_MAX) {
