@@ -276,20 +276,15 @@ static int l_count(lua_State *L)
     return 0;
 }
 
-/* What indexing a function gives: the methods of an out, and for others Lua's own error. */
-static int l_index(lua_State *L)
+/* What a function does not have: only out has anything. */
+static int l_no_method(lua_State *L)
 {
-    if (lua_tocfunction(L, 1) != l_call)
-        return luaL_error(L, "attempt to index a function value (field '%s')",
-                          luaL_tolstring(L, 2, NULL));
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
-        return luaL_error(L, "out has no method '%s'; it has words, sub, to and count",
-                          luaL_tolstring(L, 2, NULL));
-    return 1;
+    return luaL_error(L, "a function has no field '%s'; out has words, sub, to and count",
+                      luaL_tolstring(L, 2, NULL));
 }
 
-/* Gives the state's functions their metatable; function is the index of one. */
+/* Gives the state's functions their metatable; function is the index of one. __index is a table, as
+ * it is looked at for every out:words. */
 static void add_methods(lua_State *L, int function)
 {
     static const luaL_Reg methods[] = {
@@ -300,7 +295,10 @@ static void add_methods(lua_State *L, int function)
     }
     lua_createtable(L, 0, 2);
     luaL_newlib(L, methods);
-    lua_pushcclosure(L, l_index, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, l_no_method);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, false);
     lua_setfield(L, -2, "__metatable");

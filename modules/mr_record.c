@@ -16,8 +16,8 @@ struct mr_records {
 };
 
 /* Their addresses are the registry keys of the metatables. */
-static const char record_key = 'r';
-static const char slice_key = 's';
+const char mr_record_kind = 'r';
+const char mr_slice_kind = 's';
 
 int mr_stale_error(lua_State *L, const char *what)
 {
@@ -62,13 +62,13 @@ static void set_methods(lua_State *L, int type, int record_type, int slice_type,
 void mr_record_push_types(lua_State *L)
 {
     luaL_checkstack(L, 12, NULL);
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &record_key) == LUA_TTABLE) {
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &slice_key);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &mr_record_kind) == LUA_TTABLE) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &mr_slice_kind);
         return;
     }
     lua_pop(L, 1);
-    push_type(L, "perilune.record", &record_key);
-    push_type(L, "perilune.slice", &slice_key);
+    push_type(L, "perilune.record", &mr_record_kind);
+    push_type(L, "perilune.slice", &mr_slice_kind);
     int slice_type = lua_gettop(L);
     lua_newtable(L);
     set_methods(L, slice_type - 1, slice_type - 1, slice_type, slice_type + 1);
@@ -86,7 +86,7 @@ void mr_records_create(lua_State *L)
     *pool = (struct mr_records){0};
     for (int i = 0; i < BOX_COUNT; i++) {
         pool->boxes[i] = lua_newuserdatauv(L, sizeof *pool->boxes[i], MR_RECORD_ITERATOR);
-        *pool->boxes[i] = (struct mr_record_box){0};
+        *pool->boxes[i] = (struct mr_record_box){.kind = &mr_record_kind};
         lua_pushvalue(L, -3);
         lua_setmetatable(L, -2);
         lua_setiuservalue(L, -2, i + 1);
@@ -121,34 +121,32 @@ void mr_records_push(lua_State *L, int pool_index, const struct mr_record *recor
 
 /* ---- arguments of other modules ---- */
 
-static bool is_of_type(lua_State *L, int index, const char *key)
+struct mr_record_box *mr_record_box(lua_State *L, int index)
 {
-    if (!lua_getmetatable(L, index))
-        return false;
-    const void *type = lua_topointer(L, -1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, key);
-    bool is_same = type == lua_topointer(L, -1);
-    lua_pop(L, 2);
-    return is_same;
+    struct mr_record_box *box = lua_touserdata(L, index);
+    bool is_record = box != NULL && lua_rawlen(L, index) == sizeof *box;
+    return is_record && box->kind == &mr_record_kind ? box : NULL;
+}
+
+struct mr_slice_box *mr_slice_box(lua_State *L, int index)
+{
+    struct mr_slice_box *box = lua_touserdata(L, index);
+    bool is_slice = box != NULL && lua_rawlen(L, index) == sizeof *box;
+    return is_slice && box->kind == &mr_slice_kind ? box : NULL;
 }
 
 bool mr_record_slice(lua_State *L, int index, struct peri_slice *out)
 {
-    if (lua_type(L, index) != LUA_TUSERDATA)
-        return false;
-    if (is_of_type(L, index, &record_key)) {
-        const struct mr_record_box *box = lua_touserdata(L, index);
+    const struct mr_record_box *box = mr_record_box(L, index);
+    const struct mr_slice_box *slice = box == NULL ? mr_slice_box(L, index) : NULL;
+    if (box != NULL) {
         if (!box->is_live)
             mr_stale_error(L, "record");
         *out = box->record.data;
-        return true;
-    }
-    if (is_of_type(L, index, &slice_key)) {
-        const struct mr_slice_box *slice = lua_touserdata(L, index);
+    } else if (slice != NULL) {
         if (slice->box != NULL && slice->box->generation != slice->generation)
             mr_stale_error(L, "slice");
         *out = slice->bytes;
-        return true;
     }
-    return false;
+    return box != NULL || slice != NULL;
 }

@@ -115,7 +115,7 @@ static void keep(lua_State *L, int index, int n)
 static void add_slice(lua_State *L, struct mr_scan *scan)
 {
     struct mr_slice_box *slice = lua_newuserdatauv(L, sizeof *slice, 1);
-    *slice = (struct mr_slice_box){.box = scan->box};
+    *slice = (struct mr_slice_box){.kind = &mr_slice_kind, .box = scan->box};
     lua_pushvalue(L, lua_upvalueindex(MR_UP_SLICE));
     lua_setmetatable(L, -2);
     lua_pushvalue(L, 1);

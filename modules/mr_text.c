@@ -34,14 +34,12 @@ static struct mr_text text_of_slice(lua_State *L, const struct mr_slice_box *sli
 /* The record, slice or string that is the first argument. */
 static struct mr_text check_text(lua_State *L)
 {
-    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        const void *type = lua_topointer(L, -1);
-        lua_pop(L, 1);
-        if (type == lua_topointer(L, lua_upvalueindex(MR_UP_RECORD)))
-            return text_of_record(L, lua_touserdata(L, 1));
-        if (type == lua_topointer(L, lua_upvalueindex(MR_UP_SLICE)))
-            return text_of_slice(L, lua_touserdata(L, 1));
-    }
+    struct mr_record_box *box = mr_record_box(L, 1);
+    if (box != NULL)
+        return text_of_record(L, box);
+    const struct mr_slice_box *slice = mr_slice_box(L, 1);
+    if (slice != NULL)
+        return text_of_slice(L, slice);
     size_t size;
     const char *data = luaL_checklstring(L, 1, &size);
     return (struct mr_text){peri_slice_of(data, size), NULL, 0, false};

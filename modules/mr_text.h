@@ -18,6 +18,7 @@ enum { MR_RECORD_ITERATOR = 1 };
 
 /* A record userdata. */
 struct mr_record_box {
+    const void *kind; /* &mr_record_kind */
     struct mr_record record;
     uint64_t generation; /* changes when the record becomes stale: what remembers it is stale too */
     struct mr_scan *scan; /* the iterator in the user value, or NULL */
@@ -26,10 +27,20 @@ struct mr_record_box {
 
 /* A slice userdata; its user value 1 keeps what its bytes are part of. */
 struct mr_slice_box {
+    const void *kind; /* &mr_slice_kind */
     struct peri_slice bytes;
     const struct mr_record_box *box; /* NULL when the bytes are part of a string */
     uint64_t generation;             /* of box when the slice was made */
 };
+
+/* What the userdata begin with; their addresses are also the registry keys of the metatables. */
+extern const char mr_record_kind;
+extern const char mr_slice_kind;
+
+/* The record or slice at index, or NULL when the value is none. Known by size and kind, which no
+ * user code can make: cheaper than comparing metatables for every call of a method. */
+struct mr_record_box *mr_record_box(lua_State *L, int index);
+struct mr_slice_box *mr_slice_box(lua_State *L, int index);
 
 /* Bytes to work on. */
 struct mr_text {

@@ -44,8 +44,8 @@ describe("a job that misuses what it is given", function()
 
   it("takes out for a table, or another function for out", function()
     local errors = {
-      ["print.name"] = "attempt to index a function value (field 'name')",
-      ["out:put(1, 1)"] = "out has no method 'put'",
+      ["print.name"] = "a function has no field 'name'",
+      ["out:put(1, 1)"] = "a function has no field 'put'; out has words",
       ["out.words(print, rec, 1)"] = "out expected",
     }
     for statement, message in pairs(errors) do
@@ -132,7 +132,7 @@ describe("a job that misuses what it is given", function()
 
   it("calls what out and rec do not have", function()
     local _, err = run("return { map = function(rec, out) out:wrods(rec, 1) end }", "x\n")
-    assert.matches("job.lua:1: out has no method 'wrods'; it has words, sub, to and count", err, 1, true)
+    assert.matches("job.lua:1: a function has no field 'wrods'; out has words, sub, to and count", err, 1, true)
     _, err = run("return { map = function(rec, out) out(rec:gmatch 'x', 1) end }", "x\n")
     assert.matches("job.lua:1: records have no method 'gmatch'", err, 1, true)
     _, err = run("return { map = function(rec, out) out(rec:fields(), 1) end }", "x\n")
