@@ -303,8 +303,13 @@ static int skip_byte_order_mark(struct mr_reader *reader, struct peri_error *err
         if (rc <= 0)
             return rc;
     }
-    if (memcmp(reader->window.buffer, byte_order_mark, sizeof byte_order_mark) == 0)
+    if (memcmp(reader->window.buffer, byte_order_mark, sizeof byte_order_mark) == 0) {
         reader->window.at = sizeof byte_order_mark;
+        /* The first record is this range's also when the range ends inside the mark: the ranges
+         * behind skip what they take for the rest of a line. */
+        if (reader->end <= sizeof byte_order_mark)
+            reader->end = sizeof byte_order_mark + 1;
+    }
     return 0;
 }
 

@@ -269,6 +269,23 @@ static void test_any_cut_gives_the_same_records(void **state)
     }
 }
 
+/* The mark belongs to the first record: a cut inside or right behind it loses nothing. */
+static void test_any_cut_of_a_byte_order_mark(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct seen cut;
+    static const char text[] = "\xef\xbb\xbf[1]\n[2]\n\n[3]";
+    const size_t size = sizeof text - 1;
+    struct mr_reader_options options = options_of("jsonl");
+    write_file(fixture->path, text, size);
+    for (size_t at = 1; at < size; at++) {
+        cut.size = 0;
+        read_range(fixture, &(struct mr_split){fixture->path, 0, at, 0}, &options, &cut);
+        read_range(fixture, &(struct mr_split){fixture->path, at, size - at, 0}, &options, &cut);
+        assert_string_equal(cut.text, "3:[1]|7:[2]|12:[3]|");
+    }
+}
+
 /* Chunks may be cut differently, but always hold whole lines, and together the whole text. */
 static void test_chunks_hold_every_line_once(void **state)
 {
@@ -418,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_long_records_are_skippable),
         cmocka_unit_test(test_gigantic_lines),
         cmocka_unit_test(test_any_cut_gives_the_same_records),
+        cmocka_unit_test(test_any_cut_of_a_byte_order_mark),
         cmocka_unit_test(test_chunks_hold_every_line_once),
         cmocka_unit_test(test_shrunken_file_is_an_error),
         cmocka_unit_test(test_missing_and_unreadable),
