@@ -1,9 +1,6 @@
-/* Spill files: every changed byte is found, every failed write is reported. */
+/* Spill files: every changed byte is found. */
 #include "mr_fixture.h"
 
-#include <errno.h>
-
-#include "env/ops.h"
 #include "mapreduce/emit.h"
 
 enum { PARTS = 3, RECORDS = 60 };
@@ -110,81 +107,11 @@ static void test_unexpected_input(void **state)
     assert_int_equal(unlink(fixture->path[0]), 0);
 }
 
-/* ---- an environment whose n-th write fails ---- */
-
-struct failing {
-    struct env_file_ops files;
-    struct env_ops ops;
-    const struct env_ops *real;
-    int writes_left;
-};
-
-static struct failing *failing;
-
-static int write_or_fail(struct env_file *file, const void *data, size_t size,
-                         struct peri_error *err)
-{
-    if (failing->writes_left-- == 0)
-        return peri_fail(err, -ENOSPC, "write");
-    return failing->real->file->write(file, data, size, err);
-}
-
-static int run_emit(struct fixture *fixture, enum mr_reducer_kind kind)
-{
-    struct mr_emit_options options = {.partitioner = {.partitions = 2},
-                                      .reducer = {.kind = kind},
-                                      .memory_bytes = MR_EMIT_MEMORY_MIN,
-                                      .path = fixture->path[0]};
-    struct mr_emit *emit = NULL;
-    char text[32];
-    int rc = mr_emit_create(&emit, fixture->env, &options, NULL);
-    for (int i = 0; rc == 0 && i < 30000; i++) {
-        int size = snprintf(text, sizeof text, "word-%d", i);
-        rc = mr_emit_add_string(emit, peri_slice_of(text, (size_t)size), i, NULL);
-    }
-    if (rc == 0)
-        rc = mr_emit_finish(emit, NULL);
-    mr_emit_close(emit);
-    return rc;
-}
-
-static int restore_ops(void **state)
-{
-    struct fixture *fixture = *state;
-    if (failing != NULL)
-        fixture->env->ops = failing->real;
-    return fixture_teardown(state);
-}
-
-static void test_failed_writes(void **state)
-{
-    struct fixture *fixture = *state;
-    static struct failing env;
-    env = (struct failing){
-        .files = *fixture->env->ops->file, .ops = *fixture->env->ops, .real = fixture->env->ops};
-    env.files.write = write_or_fail;
-    env.ops.file = &env.files;
-    fixture->env->ops = &env.ops;
-    failing = &env;
-    for (int kind = 0; kind < 2; kind++) {
-        int rc = -ENOSPC;
-        for (int n = 0; rc != 0; n++) {
-            env.writes_left = n;
-            rc = run_emit(fixture, kind == 0 ? MR_REDUCE_NONE : MR_REDUCE_SUM);
-            assert_true(rc == 0 || rc == -ENOSPC);
-            if (rc != 0) /* a failed attempt leaves nothing behind */
-                assert_int_equal(access(fixture->path[0], F_OK), -1);
-        }
-        assert_int_equal(unlink(fixture->path[0]), 0);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_flips, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_unexpected_input, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_failed_writes, fixture_setup, restore_ops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
