@@ -33,7 +33,7 @@ static int open_body(lua_State *L)
     struct mr_combiner *combiner = lua_touserdata(L, 1);
     lua_State *co = lua_newthread(L);
     (void)luaL_ref(L, LUA_REGISTRYINDEX);
-    mr_job_push_handler(co, combiner->task);
+    mr_job_push_handler(co);
     lua_rawgeti(co, LUA_REGISTRYINDEX, combiner->function);
     combiner->group = mr_group_push(co, combiner->task, NULL);
     mr_out_push(co, combiner->out);

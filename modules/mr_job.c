@@ -10,15 +10,18 @@
 enum { COPY_DEPTH_MAX = 32, TRACEBACK_MAX = 4000, SIDE_MAX = 1 << 30 };
 
 /* Registry fields of the attempt's state. */
+static const char KEY_CHUNK[] = "perilune.job.chunk";     /* the job file, compiled */
 static const char KEY_TABLE[] = "perilune.job.table";     /* what the job file returned */
 static const char KEY_STEP[] = "perilune.job.step";       /* the step that this attempt runs */
 static const char KEY_CONTEXT[] = "perilune.job.context"; /* the job argument */
+static const char task_key = 't';                         /* its address: the task */
 
 /* ---- errors ---- */
 
 static int keep_traceback(lua_State *L)
 {
-    struct mr_task *task = lua_touserdata(L, lua_upvalueindex(1));
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &task_key);
+    struct mr_task *task = lua_touserdata(L, -1);
     const char *message = luaL_tolstring(L, 1, NULL);
     luaL_traceback(L, L, NULL, 1);
     size_t size;
@@ -29,10 +32,9 @@ static int keep_traceback(lua_State *L)
     return 1;
 }
 
-void mr_job_push_handler(lua_State *L, struct mr_task *task)
+void mr_job_push_handler(lua_State *L)
 {
-    lua_pushlightuserdata(L, task);
-    lua_pushcclosure(L, keep_traceback, 1);
+    lua_pushcfunction(L, keep_traceback);
 }
 
 void mr_job_push_context(lua_State *L)
@@ -45,7 +47,9 @@ int mr_job_guard(struct mr_task *task, lua_CFunction body, void *data)
     lua_State *L = task->L;
     struct peri_error err = PERI_ERROR_INIT;
     int top = lua_gettop(L);
-    mr_job_push_handler(L, task);
+    if (task->failure.code != 0)
+        return task->failure.code;
+    mr_job_push_handler(L);
     lua_pushcfunction(L, body);
     lua_pushlightuserdata(L, data);
     int code = vm_task_call(task->state, 1, 0, top + 1, task->timeout_us / 1000);
@@ -56,6 +60,13 @@ int mr_job_guard(struct mr_task *task, lua_CFunction body, void *data)
     }
     lua_settop(L, top);
     return task->failure.code;
+}
+
+/* Calls what stands below the arguments, for work outside the guard: only memory can be short. */
+static int call_protected(struct mr_task *task, int argument_count, struct peri_error *err)
+{
+    int status = lua_pcall(task->L, argument_count, 0, 0);
+    return status == LUA_OK ? 0 : mr_task_caught(task, task->L, status, err);
 }
 
 /* ---- plain copies between states ---- */
@@ -222,13 +233,21 @@ static void open_world(lua_State *L)
     lua_pop(L, 2);
 }
 
-/* Calls the chunk below the light userdata, and keeps what it returns. */
+/* Keeps the chunk, its first argument, and the task, its second. */
+static int keep_chunk(lua_State *L)
+{
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &task_key);
+    lua_setfield(L, LUA_REGISTRYINDEX, KEY_CHUNK);
+    return 0;
+}
+
+/* Calls the chunk, and keeps what it returns. */
 static int run_file(lua_State *L)
 {
     struct mr_task *task = lua_touserdata(L, 1);
     if (mr_spec_boolean(task, "trusted"))
         open_world(L);
-    lua_getfield(L, LUA_REGISTRYINDEX, "perilune.job.chunk");
+    lua_getfield(L, LUA_REGISTRYINDEX, KEY_CHUNK);
     mr_job_push_spec(L, task, "args");
     lua_call(L, 1, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, KEY_TABLE);
@@ -270,7 +289,13 @@ static int open_state(struct mr_task *task, const char *path, struct peri_error 
         return rc;
     task->L = vm_task_lua(task->state);
     task->progress = vm_task_progress(task->state);
-    return vm_task_load(task->state, path, err);
+    rc = vm_task_load(task->state, path, err);
+    if (rc != 0)
+        return rc;
+    lua_pushcfunction(task->L, keep_chunk);
+    lua_insert(task->L, -2);
+    lua_pushlightuserdata(task->L, task);
+    return call_protected(task, 2, err);
 }
 
 int mr_job_open(struct mr_task *task)
@@ -279,7 +304,6 @@ int mr_job_open(struct mr_task *task)
     const char *path = mr_spec_string(task, "job", "");
     if (open_state(task, path, &err) != 0)
         return mr_task_fail(task, &err);
-    lua_setfield(task->L, LUA_REGISTRYINDEX, "perilune.job.chunk");
     return mr_job_guard(task, run_file, task);
 }
 
@@ -299,21 +323,32 @@ int mr_job_describe(struct mr_task *task)
     return mr_job_guard(task, describe, task);
 }
 
+struct lookup {
+    const char *field;
+    int reference;
+};
+
+static int look_up(lua_State *L)
+{
+    struct lookup *lookup = lua_touserdata(L, 1);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, KEY_STEP) != LUA_TTABLE)
+        return 0;
+    lua_pushstring(L, lookup->field);
+    lua_rawget(L, -2);
+    if (lua_isfunction(L, -1))
+        lookup->reference = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
 int mr_job_function(struct mr_task *task, const char *field)
 {
-    lua_State *L = task->L;
-    lua_getfield(L, LUA_REGISTRYINDEX, KEY_STEP);
-    int reference = LUA_NOREF;
-    if (lua_istable(L, -1)) {
-        lua_pushstring(L, field);
-        lua_rawget(L, -2);
-        if (lua_isfunction(L, -1))
-            reference = luaL_ref(L, LUA_REGISTRYINDEX);
-        else
-            lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-    return reference;
+    struct peri_error err = PERI_ERROR_INIT;
+    struct lookup lookup = {field, LUA_NOREF};
+    lua_pushcfunction(task->L, look_up);
+    lua_pushlightuserdata(task->L, &lookup);
+    if (call_protected(task, 1, &err) != 0)
+        (void)mr_task_fail(task, &err);
+    return lookup.reference;
 }
 
 void mr_job_hook(lua_State *L, struct mr_task *task, const char *name, int context, int out)

@@ -13,12 +13,13 @@ int mr_job_open(struct mr_task *task);
  * { ["function"] = "file:line" }, what is no data { unknown = type }. */
 int mr_job_describe(struct mr_task *task);
 
-/* Keeps the step's field in the registry; LUA_NOREF when it is no function. */
+/* Keeps the step's field in the registry; LUA_NOREF when it is no function, or when memory is
+ * short: then task->failure says so. */
 int mr_job_function(struct mr_task *task, const char *field);
 
 /* Push the job argument, and the message handler that keeps the traceback, onto L. */
 void mr_job_push_context(lua_State *L);
-void mr_job_push_handler(lua_State *L, struct mr_task *task);
+void mr_job_push_handler(lua_State *L);
 
 /* Calls the step's function of that name, if it has one, with the job argument and the out that
  * stand at those slots of L. Raises what it raises. */

@@ -301,7 +301,7 @@ static void map_pairs(struct map *map, lua_State *L)
 static int map_body(lua_State *L)
 {
     struct map *map = lua_touserdata(L, 1);
-    mr_job_push_handler(L, map->task);
+    mr_job_push_handler(L);
     mr_out_push(L, map->out);
     mr_job_push_context(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, map->function); /* nil for none */

@@ -277,7 +277,7 @@ static int reduce_body(lua_State *L)
     struct reduce *reduce = lua_touserdata(L, 1);
     struct mr_task *task = reduce->task;
     struct peri_error err = PERI_ERROR_INIT;
-    mr_job_push_handler(L, task);
+    mr_job_push_handler(L);
     mr_out_push(L, reduce->out);
     mr_job_push_context(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, reduce->function);

@@ -6,11 +6,18 @@
 #define PERI_TEST_ALLOC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* From now on the n-th allocation (1 is the next) fails, once. */
 void test_alloc_fail(long n);
 
+/* The same, and all after it: Lua collects garbage and tries again when one fails. */
+void test_alloc_fail_from(long n);
+
 /* Ends that; returns true when an allocation has failed since. */
 bool test_alloc_end(void);
+
+/* realloc that never fails for the test's sake. */
+void *__real_realloc(void *old, size_t size);
 
 #endif
