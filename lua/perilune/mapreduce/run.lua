@@ -1,4 +1,5 @@
 -- One run of a job, from the arguments to the finished directory: all of it or nothing.
+local failure = require "perilune.mapreduce.failure"
 local fs = require "perilune.fs"
 local inputs = require "perilune.mapreduce.inputs"
 local job_file = require "perilune.mapreduce.job"
@@ -6,6 +7,7 @@ local perilune = require "perilune"
 local plan = require "perilune.mapreduce.plan"
 local process = require "perilune.process"
 local stages = require "perilune.mapreduce.stages"
+local steps = require "perilune.mapreduce.steps"
 local target = require "perilune.mapreduce.target"
 local task = require "perilune.mr_task"
 local workspace = require "perilune.mr_workspace"
@@ -33,22 +35,12 @@ local TIMEOUT_DESCRIBE_S = 5
 ---@field on_plan fun(plan: table)|nil
 ---@field on_progress fun(stage: table, progress: table)|nil
 
--- Failures unwind as a table { message, code, ... }, caught in M.run.
-local function fail(failure)
-  error(failure, 0)
-end
+local check = failure.check
 
-local function refuse(failure)
-  if failure then
-    fail(failure)
+local function refuse(reason)
+  if reason then
+    failure.raise(reason)
   end
-end
-
-local function check(value, message, code)
-  if value == nil or value == false then
-    fail { message = message, code = code }
-  end
-  return value
 end
 
 local function base_name(path)
@@ -85,20 +77,13 @@ local function job_name(path)
   return (base_name(path):gsub("%.lua$", ""))
 end
 
-local function wrap(err, step)
-  local failure = { message = err.message, code = err.code }
-  failure.attempt_error = err.detail or err
-  failure.step = step
-  return failure
-end
-
 --- Loads the job in a worker, checks it and lets the options override it.
 local function load_job(run, options)
   local description, err = run.stages:ask { kind = "describe", job = options.job,
     args = options.args or {}, trusted = options.trusted, lua_bytes = 64 << 20,
     timeout_ms = TIMEOUT_DESCRIBE_S * 1000 }
   if err then
-    fail(wrap(err))
+    failure.raise(failure.of_attempt(err))
   end
   local job = check(job_file.check(description, job_name(options.job)))
   job.input.format = options.format or job.input.format
@@ -149,134 +134,6 @@ local function make_plan(run, job, options)
     reduces = plan.reduces(options.reduces or job.reduces, run.workers, total),
     steps = #job.elements, out = options.out, format = job.input.format, output = job.output,
   }, maps, memory
-end
-
-local function read_output(results)
-  local maps = {}
-  for number, result in ipairs(results) do
-    maps[number] = { source = result.pairs, records = result.records }
-  end
-  return maps
-end
-
-local function outputs_of(stage)
-  return stage.results[stage.reduces > 0 and "reduce" or "map"]
-end
-
-local function sum_counters(run, results, into)
-  for _, result in ipairs(results) do
-    for name, count in pairs(result.counters or {}) do
-      run.counters[name] = (run.counters[name] or 0) + count
-      into[name] = (into[name] or 0) + count
-    end
-  end
-end
-
---- Reads some of the input to find the keys that cut it into equal parts.
-local function sample_bounds(run, stage)
-  local windows, keys = plan.sample_of(stage.maps)
-  local sample = { step = stage.step, number = stage.number, maps = windows, reduces = 0, sample = keys }
-  local results, cause = run.stages:run(sample)
-  if not results then
-    fail(wrap(cause, stage))
-  end
-  local all = {}
-  for _, result in ipairs(results.map) do
-    plan.unpack_keys(result.keys, all)
-  end
-  stage.bounds = plan.bounds(all, stage.reduces)
-end
-
-local function remove_files(results, field)
-  for _, result in ipairs(results) do
-    if result[field] then
-      workspace.remove(result[field])
-    end
-  end
-end
-
---- Runs one step and takes over what it has made.
-local function run_step(run, step, is_last, counters)
-  run.stage_count = run.stage_count + 1
-  local maps = step.reads_input and run.input or read_output(run.previous or {})
-  local stage = { step = step, number = run.stage_count, maps = maps, is_last = is_last,
-    reduces = step.reduce and run.plan.reduces or 0,
-    joined = step.join and run.caches[step.join] or nil,
-    partitions = run.plan.reduces }
-  if step.partition == "range" and stage.reduces > 1 then
-    sample_bounds(run, stage)
-  end
-  local results, cause = run.stages:run(stage)
-  if not results then
-    fail(wrap(cause, stage))
-  end
-  for _, kind in ipairs { "map", "reduce" } do
-    sum_counters(run, results[kind], counters)
-    for _, result in ipairs(results[kind]) do
-      run.committed[#run.committed + 1] = result
-      run.rss_bytes = math.max(run.rss_bytes, result.rss_bytes or 0)
-    end
-  end
-  if step.reads_input then
-    for _, result in ipairs(results.map) do
-      run.records_in = run.records_in + result.records_in
-    end
-  end
-  if step.cache then
-    run.caches[step.cache] = results.map
-  elseif stage.reduces > 0 then
-    remove_files(results.map, "spill")
-  end
-  if not step.cache or step.reduce then
-    remove_files(run.previous or {}, "pairs")
-    run.previous = outputs_of(stage)
-  end
-end
-
---- Has the loop's until_ function look at the counters of its last round.
-local function is_finished(run, loop, counters, round)
-  if not loop.has_until then
-    return false
-  end
-  local spec = { kind = "until", path = loop.path, counters = counters, round = round }
-  for key, value in pairs(run.common.spec) do
-    spec[key] = value
-  end
-  local answer, err = run.stages:ask(spec)
-  if err then
-    fail(wrap(err))
-  end
-  return answer
-end
-
-local function run_loop(run, loop, is_last)
-  for round = 1, loop.max do
-    local counters = {}
-    for number, step in ipairs(loop.steps) do
-      run_step(run, step, is_last and round == loop.max and number == #loop.steps, counters)
-    end
-    run.rounds = round
-    if is_finished(run, loop, counters, round) then
-      return
-    end
-  end
-end
-
--- A loop may end in any round, so its last output cannot be written as the job's: pass it on.
-local COPY_STEP = { path = {}, has_map = false, partition = "hash", compare = "ascending" }
-
-local function run_elements(run, elements)
-  for i, element in ipairs(elements) do
-    local is_last = i == #elements
-    if element.loop then
-      run_loop(run, element.loop, false)
-      if is_last then
-        run_step(run, COPY_STEP, true, {})
-      end
-    else
-      run_step(run, element, is_last, {})
-    end
-  end
 end
 
 --- Gives the committed files their final names and removes the others.
@@ -346,27 +203,6 @@ local function prepare(run, options)
   return job
 end
 
--- What a first try has made and a second one makes again. Stages keep counting: their numbers name files.
-local function forget(run)
-  run.previous, run.caches, run.counters, run.committed = nil, {}, {}, {}
-  run.records_in, run.rounds = 0, nil
-end
-
---- Runs all steps. A damaged spill is made again by its map task; what an earlier step has handed on
---- cannot be, its own input is gone by then: so the steps start over, once.
-local function run_steps(run, elements, note)
-  local ok, failure = pcall(run_elements, run, elements)
-  if ok then
-    return
-  elseif type(failure) ~= "table" or failure.code ~= "ECORRUPT" or run.stage_count == 1 then
-    error(failure, 0)
-  end
-  note(("starting over: %s"):format(failure.message))
-  forget(run)
-  run.restarts = 1
-  run_elements(run, elements)
-end
-
 local function run_in(run, options)
   local job = prepare(run, options)
   if options.on_plan then
@@ -375,7 +211,7 @@ local function run_in(run, options)
   if options.dry_run then
     return run.plan
   end
-  run_steps(run, job.elements, options.on_note or function() end)
+  steps.run(run, job.elements, options.on_note or function() end)
   settle_files(run)
   refuse(target.publish(run.directory, options.out, options.force))
   return summary(run)
@@ -419,13 +255,7 @@ end
 ---@return table|nil failure  { message, code, hint, attempt_error, step }: what the attempt said
 ---   of itself: traceback, file, line, offset, record
 function M.run(options)
-  local ok, result = pcall(start, options)
-  if ok then
-    return result
-  elseif type(result) == "table" and result.message then
-    return nil, result.message, result.code, result
-  end
-  error(result, 0)
+  return failure.catch(start, options)
 end
 
 return M

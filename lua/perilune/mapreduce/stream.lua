@@ -7,6 +7,7 @@
 --
 -- combine and reduce take their input in as a map task takes its emissions: combined, sorted and spilled
 -- within the memory limit. So they need no order of the other engine's, and its order does no harm.
+local failure = require "perilune.mapreduce.failure"
 local fs = require "perilune.fs"
 local job_file = require "perilune.mapreduce.job"
 local plan = require "perilune.mapreduce.plan"
@@ -21,19 +22,7 @@ local REPEATABLE = { all = true, any = true, max = true, min = true, sum = true 
 -- Formats whose records are lines, which is what the other engine hands over.
 local LINE_FORMATS = { lines = true, tsv = true, csv = true, jsonl = true }
 
-local function fail(message, code, attempt_error)
-  error({ message = message, code = code, attempt_error = attempt_error }, 0)
-end
-
-local function check(value, err, code)
-  if value == nil then
-    if type(err) == "table" then
-      fail(err.message, err.code, err)
-    end
-    fail(err, code)
-  end
-  return value
-end
+local check = failure.check
 
 --- What a task is told by its environment: Hadoop sets the job's configuration, with _ for a dot.
 local function from_environment()
@@ -49,7 +38,8 @@ local function load_step(options)
     lua_bytes = 64 << 20, timeout_ms = 5000 })
   local job = check(job_file.check(description, name))
   if #job.elements > 1 or job.elements[1].loop then
-    fail("a pipeline has no form under another engine; split it into jobs", "EINVAL")
+    failure.raise { code = "EINVAL",
+      message = "a pipeline has no form under another engine; split it into jobs" }
   end
   return job, job.elements[1]
 end
@@ -94,8 +84,8 @@ local phases = {}
 --- Runs map over standard input.
 function phases.map(job, step, spec, around)
   if not LINE_FORMATS[job.input.format] then
-    fail(("input %q has no lines, which is all that another engine hands over"):format(job.input.format),
-      "EINVAL")
+    failure.raise { code = "EINVAL", message = ("input %q has no lines, which is all that another engine "
+      .. "hands over"):format(job.input.format) }
   end
   return task.run(extend(spec, {
     kind = "map", input = "-", input_format = job.input.format, header = job.input.header,
@@ -133,7 +123,8 @@ end
 --- Reduces the values of each key.
 function phases.reduce(_, step, spec, around, directory)
   if not step.reduce then
-    fail("the job has no reduce: run it with no reducers (-reducer NONE)", "EINVAL")
+    failure.raise { code = "EINVAL",
+      message = "the job has no reduce: run it with no reducers (-reducer NONE)" }
   end
   return reduce_lines(directory, step, spec, { reduce = step.reduce,
     out_suffix = ("-%05d"):format(around.partition) })
@@ -159,13 +150,7 @@ end
 ---@return string|nil code
 ---@return table|nil failure  { message, code, attempt_error }
 function M.run(phase, options)
-  local ok, result = pcall(run, phase, options)
-  if ok then
-    return result
-  elseif type(result) == "table" and result.message then
-    return nil, result.message, result.code, result
-  end
-  error(result, 0)
+  return failure.catch(run, phase, options)
 end
 
 return M
