@@ -1,6 +1,6 @@
 -- Which files the arguments of a job mean: files, directories, globs, "-".
 local fs = require "perilune.fs"
-local task = require "perilune.mr_task"
+local splits = require "perilune.mr_plan"
 
 local M = {}
 
@@ -58,7 +58,7 @@ end
 function M.expand(arguments, format, spool)
   local files, directories = {}, {}
   local function add(path, stat)
-    local is_stream, err, code = task.probe(path, format)
+    local is_stream, err, code = splits.probe(path, format)
     if is_stream == nil then
       return nil, err, code
     end

@@ -9,7 +9,7 @@ local process = require "perilune.process"
 local stages = require "perilune.mapreduce.stages"
 local steps = require "perilune.mapreduce.steps"
 local target = require "perilune.mapreduce.target"
-local task = require "perilune.mr_task"
+local cutter = require "perilune.mr_plan"
 local workspace = require "perilune.mr_workspace"
 
 local M = {}
@@ -103,7 +103,7 @@ local LINE_FORMATS = { lines = true, tsv = true, jsonl = true, csv = true, chunk
 
 --- Cuts the input files into what each map task reads.
 local function plan_input(run, job, files, total_bytes, split_bytes)
-  local tasks, splits, size = task.plan(files, job.input.format, split_bytes, run.workers,
+  local tasks, splits, size = cutter.plan(files, job.input.format, split_bytes, run.workers,
     plan.tasks_max(run.workers, total_bytes))
   for _, map in ipairs(tasks) do
     map.input, map.path = map.path, nil
