@@ -9,7 +9,7 @@ local M = { summary = "show this page, or the page of a verb" }
 ---@return table parser
 function M.parser(argparse)
   local parser = argparse("perilune help", "Shows the verbs, or the page of one verb.")
-  parser:argument "verb":args "?":description "Whose page to show."
+  parser:argument "verb":args "?":argname "VERB":description "Whose page to show.".completes = verbs.names
   parser:epilog "Examples:\n  perilune help\n  perilune help mr"
   return parser
 end

@@ -3,7 +3,10 @@ local job_options = require "perilune.cli.job_options"
 local output = require "perilune.cli.output"
 local units = require "perilune.units"
 
-local M = { summary = "run a MapReduce job on this machine's cores" }
+local M = {
+  summary = "run a MapReduce job on this machine's cores",
+  usage = "perilune mr JOB.lua INPUT... -o OUT",
+}
 
 local FORMATS = { "lines", "files", "tsv", "csv", "jsonl", "chunk" }
 
@@ -28,7 +31,7 @@ local function read_format(text)
     end
   end
   return text:match("^fixed:[1-9]%d*$") and text
-    or nil, ("the format '%s' is none of %s, fixed:N"):format(text, table.concat(FORMATS, ", "))
+    or nil, ("'%s' is none of %s, fixed:N"):format(text, table.concat(FORMATS, ", "))
 end
 
 ---@param argparse table
@@ -47,13 +50,13 @@ function M.parser(argparse)
   parser:option("--split", "Bytes of input in a split (default: by size)."):argname "SIZE"
     :convert(read_size)
   parser:option("--format", "Format of the input, instead of the job's."):argname "FORMAT"
-    :convert(read_format)
+    :convert(read_format).completes = FORMATS
   parser:option("--arg", "A value for the job: args.NAME in the file."):argname "NAME=VALUE":count "*"
     :convert(job_options.read_argument)
   parser:option("--skip-records", "Bad records to skip at most; they land in OUT/quarantine-*.")
     :argname "N":convert(count_from(0))
   parser:option("--top", "Show the N pairs with the greatest values."):argname "N":convert(count_from(1))
-  parser:flag("-f --force", "Replace OUT when it exists.")
+  parser:flag("-f --force", "Replace OUT, when a job has written it.")
   parser:flag("-n --dry-run", "Print the plan and stop.")
   parser:flag("--trusted", "Let the job use os and io (its standard output is not its own).")
   parser:flag("-q --quiet", "Print errors only.")

@@ -3,7 +3,10 @@ local job_options = require "perilune.cli.job_options"
 local output = require "perilune.cli.output"
 local units = require "perilune.units"
 
-local M = { summary = "run a job's map, combine or reduce between pipes (Hadoop, Spark)" }
+local M = {
+  summary = "run a job's map, combine or reduce between pipes (Hadoop, Spark)",
+  usage = "perilune stream map|combine|reduce JOB.lua",
+}
 
 local function read_size(text)
   return units.parse_size(text, true)

@@ -3,6 +3,7 @@
 --- A verb is a file of this folder that returns a table:
 ---   summary       one line for `perilune help`
 ---   parser(argparse)  makes its parser: `return argparse("perilune mr", "What it does.")`
+---   usage         optional: what to write, for who has left something out
 ---   run(args)     does the work and returns the exit code (nil means 0)
 ---   split(argv)   optional: how many leading arguments are the verb's own; the rest goes, unread,
 ---                 into args.rest
@@ -27,19 +28,20 @@ function M.load(name)
   return require("perilune.cli." .. name:gsub("-", "_"))
 end
 
-local function one_of(flag, ...)
-  local choices = table.concat({ ... }, ", ")
-  local allowed = {}
-  for _, choice in ipairs { ... } do
-    allowed[choice] = true
-  end
+local function one_of(choices)
   return function(text)
-    if allowed[text] then
-      return text
+    for _, choice in ipairs(choices) do
+      if choice == text then
+        return text
+      end
     end
-    return nil, ("argument '%s' of option '%s' must be one of %s"):format(text, flag, choices)
+    return nil, ("'%s' is none of %s"):format(text, table.concat(choices, ", "))
   end
 end
+
+local COLORS = { "auto", "always", "never" }
+local LEVELS = { "debug", "info", "warn", "error" }
+local FORMATS = { "logfmt", "json" }
 
 --- What the global options set for the verbs.
 ---@class perilune.cli.Settings
@@ -49,22 +51,21 @@ M.settings = {}
 --- The options that may stand before a verb, and behind it unless they are is_for_front.
 M.global_options = {
   {
-    flag = "--color", argument = "WHEN", convert = one_of("--color", "auto", "always", "never"),
+    flag = "--color", argument = "WHEN", choices = COLORS, convert = one_of(COLORS),
     description = "Colours: auto, always or never.",
     apply = function(value)
       output.setup { color = value }
     end,
   },
   {
-    flag = "--log-level", argument = "LEVEL",
-    convert = one_of("--log-level", "debug", "info", "warn", "error"),
+    flag = "--log-level", argument = "LEVEL", choices = LEVELS, convert = one_of(LEVELS),
     description = "Least severe log line to show: debug, info, warn or error.",
     apply = function(value)
       require("perilune.log").level(value)
     end,
   },
   {
-    flag = "--log-format", argument = "FORMAT", convert = one_of("--log-format", "logfmt", "json"),
+    flag = "--log-format", argument = "FORMAT", choices = FORMATS, convert = one_of(FORMATS),
     description = "Form of log lines: logfmt or json.",
     apply = function(value)
       require("perilune.log").format(value)
@@ -99,16 +100,41 @@ local function option_names(parser)
   return names
 end
 
+-- Names the option whose argument is wrong, and keeps "-o, --out OUT" on one line of the help.
+local function polish_option(option)
+  local convert, name = option._convert, option._aliases[#option._aliases]
+  if type(convert) == "function" then
+    option:convert(function(text)
+      local value, why = convert(text)
+      return value, value == nil and ("%s: %s"):format(name, why) or nil
+    end)
+  end
+  function option:_get_label_lines()
+    return { table.concat({ table.concat(self._public_aliases, ", "),
+      table.unpack(self:_get_argument_list()) }, " ") }
+  end
+end
+
+local function hint_for(parser, message, usage)
+  local unknown = message:match "^unknown option '(.-)'"
+  local near = unknown and #unknown > 2 and suggest.nearest(unknown, option_names(parser))
+  return near and ("did you mean '%s'?"):format(near)
+    or usage and message:match "^missing" and "write: " .. usage
+    or ("see '%s --help'"):format(parser._name)
+end
+
 --- Completes a verb's parser: global options, help, and errors that are ours instead of argparse's.
+--- An option or argument with a field completes = { word, ... } offers these to the shell.
 ---@param parser table
+---@param usage? string  what to write, for who has left something out
 ---@return table parser
-function M.prepare(parser)
+function M.prepare(parser, usage)
   for _, option in ipairs(M.global_options) do
     if not option.is_for_front then
       parser:option(option.flag):argname(option.argument):description(option.description)
         :convert(option.convert):action(function(_, _, value)
           option.apply(value)
-        end)
+        end).completes = option.choices
     end
   end
   parser:add_help(false)
@@ -116,14 +142,12 @@ function M.prepare(parser)
     error(setmetatable({ help = parser:get_help() }, Stop), 0)
   end)
   parser:help_max_width(96):help_description_margin(26):usage_max_width(90)
+  for _, option in ipairs(parser._options) do
+    polish_option(option)
+  end
   parser.error = function(_, message)
-    local why, hint = message:match "^(.-)\n(.*)$"
-    local unknown = message:match "^unknown option '(.-)'"
-    local near = unknown and suggest.nearest(unknown, option_names(parser))
-    hint = near and ("did you mean '%s'?"):format(near)
-      or hint and hint:gsub("^Did", "did")
-      or ("see '%s --help'"):format(parser._name)
-    error(setmetatable({ why = why or message, hint = hint }, Stop), 0)
+    local why = message:match "^[^\n]*"
+    error(setmetatable({ why = why, hint = hint_for(parser, message, usage) }, Stop), 0)
   end
   return parser
 end
@@ -143,7 +167,7 @@ function M.parse(name, verb, argv)
       return { rest = rest }
     end
   end
-  local parser = M.prepare(verb.parser(require "argparse"))
+  local parser = M.prepare(verb.parser(require "argparse"), verb.usage)
   local ok, args = pcall(parser.parse, parser, own)
   if ok then
     args.rest = rest

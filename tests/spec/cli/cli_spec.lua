@@ -1,6 +1,7 @@
 package.path = "tests/spec/cli/?.lua;" .. package.path
 local cli = require "perilune_binary"
 local fs = require "perilune.fs"
+local process = require "perilune.process"
 local json = require "perilune.json"
 
 local function with_script(source, arguments)
@@ -49,9 +50,15 @@ describe("the command line", function()
     { { "version", "--jsno" }, "perilune: version: unknown option '--jsno'\nhint: did you mean '--json'?\n" },
     { { "run" }, "perilune: run: no script given\nhint: write: perilune run SCRIPT.lua [argument...]\n" },
     { { "--color", "blue", "version" },
-      "perilune: --color: argument 'blue' of option '--color' must be one of auto, always, never\n" },
+      "perilune: --color: 'blue' is none of auto, always, never\n" },
     { { "test", "--timeout", "5" },
-      "perilune: test: the duration '5' needs a unit: 5s, or 5ms\nhint: see 'perilune test --help'\n" },
+      "perilune: test: --timeout: the duration '5' needs a unit: 5s, or 5ms\nhint: see 'perilune test --help'\n" },
+    { { "mr", "job.lua" },
+      "perilune: mr: missing argument 'inputs'\nhint: write: perilune mr JOB.lua INPUT... -o OUT\n" },
+    { { "mr", "job.lua", "in", "-o", "out", "--workers", "two" }, "perilune: mr: --workers: 'two' is not a "
+      .. "whole number of at least 1\nhint: see 'perilune mr --help'\n" },
+    { { "mr", "job.lua", "in", "-o", "out", "--reduces", "-1" },
+      "perilune: mr: unknown option '-1'\nhint: see 'perilune mr --help'\n" },
   } do
     it("refuses with a hint: " .. table.concat(case[1], " "), function()
       local result = cli.run(case[1])
@@ -116,6 +123,29 @@ describe("perilune completion", function()
       end
     end)
   end
+
+  -- What bash would offer for the last of the words.
+  local function offered(...)
+    local words = { ... }
+    local result = assert(process.run { "bash", "-c", [[
+      eval "$("$0" completion bash)"
+      COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+      _perilune
+      echo "${COMPREPLY[*]}"]], cli.path, table.unpack(words) })
+    assert.equal("", result.stderr)
+    return (result.stdout:gsub("\n$", ""))
+  end
+
+  it("offers verbs, options, and what they take", function()
+    assert.equal("mr", offered("perilune", "m"))
+    assert.equal("--format --force", offered("perilune", "mr", "--for"))
+    assert.equal("auto always never", offered("perilune", "--color", ""))
+    assert.equal("csv chunk", offered("perilune", "mr", "--format", "c"))
+    assert.equal("map", offered("perilune", "stream", "m"))
+    assert.equal("version", offered("perilune", "help", "v"))
+    assert.equal("bash", offered("perilune", "completion", "b"))
+    assert.equal("", offered("perilune", "mr", "job")) -- files: bash's own
+  end)
 
   it("refuses another shell", function()
     assert.equal(2, cli.run({ "completion", "tcsh" }).status)
