@@ -15,6 +15,7 @@ local MEBIBYTE = 1024 * 1024
 ---@field runs integer     how often each row is measured
 ---@field only string|nil  only rows whose names contain this
 ---@field json boolean     print one JSON object instead of tables
+---@field has_goals boolean  false when inputs are too small for the goals to mean anything
 
 ---@class benches.Row
 ---@field name string
@@ -196,7 +197,9 @@ function M:section(title, rows)
 end
 
 local function add_goal(self, what, value, wanted, met)
-  table.insert(self.goals, { what = what, value = value, wanted = wanted, met = met })
+  if self.options.has_goals then
+    table.insert(self.goals, { what = what, value = value, wanted = wanted, met = met })
+  end
 end
 
 --- How many times faster one row is than another of equal work.
