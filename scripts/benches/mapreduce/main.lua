@@ -5,7 +5,7 @@ local inputs = require "mapreduce.inputs"
 local options = require("lib.options").parse("mapreduce", arg)
 
 local MEBIBYTE = 1024 * 1024
-local DUCKDB = "@duckdb/node-api@1.5.4-r.1"
+local DUCKDB = "@duckdb/node-api@1.5.6-r.1"
 
 local pwd = assert(io.popen "pwd")
 local root = pwd:read "l"
