@@ -50,8 +50,15 @@ end
 --- Keeps standard input in a file of the job's directory, so that it can be read again.
 local function spool_stdin(directory)
   local path = directory .. "/stdin"
-  local file, err, code = fs.open(path, "w")
-  local stdin = file and process.standard "stdin"
+  if fs.exists(path) then
+    return nil, "- stands for standard input, which can be read once only", "EINVAL"
+  end
+  local stdin, err, code = process.standard "stdin"
+  if not stdin then
+    return nil, "standard input: " .. err, code
+  end
+  local file
+  file, err, code = fs.open(path, "w")
   while file do
     local bytes
     bytes, err, code = stdin:read(1 << 16)
