@@ -12,7 +12,7 @@
 #include "vm/fiber.h"
 #include "vm/state.h"
 
-enum { SIGNAL_COUNT = 2, EXIT_SIGNAL_BASE = 128, EXIT_USAGE = 2 };
+enum { SIGNAL_COUNT = 3, EXIT_SIGNAL_BASE = 128, EXIT_USAGE = 2 };
 
 struct program {
     struct env *env;
@@ -45,7 +45,7 @@ static void on_signal(void *data, int signum)
 
 static int watch_signals(struct program *program, struct peri_error *err)
 {
-    static const int signals[SIGNAL_COUNT] = {SIGINT, SIGTERM};
+    static const int signals[SIGNAL_COUNT] = {SIGINT, SIGTERM, SIGHUP};
     for (int i = 0; i < SIGNAL_COUNT; i++) {
         int rc =
             env_signal_watch(program->env, signals[i], on_signal, program, &program->watches[i]);

@@ -75,7 +75,8 @@ void env_turn_close(struct env_turn *turn); /* accepts NULL */
 
 /* ---- signals ---- */
 
-/* Watches a signal until closed; does not keep env_run alive. Errors: PERI_ENOMEM, errno codes. */
+/* Watches a signal until closed; does not keep env_run alive. A SIGHUP that our parent told us to
+ * ignore, as nohup does, stays ignored. Errors: PERI_ENOMEM, errno codes. */
 int env_signal_watch(struct env *env, int signum, void (*on_signal)(void *data, int signum),
                      void *data, struct env_signal **out);
 void env_signal_close(struct env_signal *watch); /* accepts NULL */

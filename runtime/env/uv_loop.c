@@ -1,3 +1,5 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,12 +87,25 @@ static void init_standard_files(struct env_uv *uv)
         uv->standard[fd] = (struct posix_file){{&uv->base}, fd, names[fd], true};
 }
 
+/* A standard descriptor that our parent closed would be the next one that is opened: the loop's, or
+ * a file's that then takes in what is printed. */
+static int reserve_standard_files(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            return -errno;
+    return 0;
+}
+
 int env_uv_create(struct env **out, struct peri_error *err)
 {
+    int rc = reserve_standard_files();
+    if (rc != 0)
+        return peri_fail(err, rc, "standard streams");
     struct env_uv *uv = calloc(1, sizeof *uv);
     if (uv == NULL)
         return peri_fail(err, PERI_ENOMEM, "event loop");
-    int rc = uv_loop_init(&uv->loop);
+    rc = uv_loop_init(&uv->loop);
     if (rc != 0) {
         free(uv);
         return peri_fail(err, rc, "event loop");

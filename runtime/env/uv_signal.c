@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <stdlib.h>
 
 #include "env/uv_internal.h"
@@ -34,6 +35,13 @@ static void watch_close(struct env_signal *base)
     watch_close_owned(&watch->owned);
 }
 
+/* nohup starts programs so; they outlive their terminal. */
+static bool hangup_is_ignored(void)
+{
+    struct sigaction action;
+    return sigaction(SIGHUP, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 static int watch_signal(struct env *env, int signum, void (*on_signal)(void *data, int signum),
                         void *data, struct env_signal **out)
 {
@@ -50,7 +58,8 @@ static int watch_signal(struct env *env, int signum, void (*on_signal)(void *dat
         return rc;
     }
     env_uv_owned_add(uv, &watch->owned, watch_close_owned);
-    rc = uv_signal_start(&watch->handle, watch_on_signal, signum);
+    if (signum != SIGHUP || !hangup_is_ignored())
+        rc = uv_signal_start(&watch->handle, watch_on_signal, signum);
     if (rc != 0) {
         watch_close(&watch->base);
         return rc;

@@ -1,0 +1,85 @@
+-- What a shell, a terminal and a service manager do to a program.
+package.path = "tests/spec/cli/?.lua;" .. package.path
+local cli = require "perilune_binary"
+local fs = require "perilune.fs"
+local perilune = require "perilune"
+local process = require "perilune.process"
+
+describe("perilune", function()
+  local folder
+
+  before_each(function()
+    folder = assert(fs.tempdir())
+  end)
+
+  after_each(function()
+    fs.remove(folder, { recursive = true })
+  end)
+
+  -- Runs a command of the shell in which $P is the binary.
+  local function shell(text)
+    return assert(process.run { "sh", "-c", text, env = { P = cli.path, D = folder } })
+  end
+
+  for _, closed in ipairs { "<&-", ">&-", "2>&-", "<&- >&- 2>&-" } do
+    it("runs with " .. closed .. ", and no file becomes a standard stream", function()
+      assert(fs.write(folder .. "/script.lua", [[
+        local fs = require "perilune.fs"
+        local file = assert(fs.open(... .. "/file", "w"))
+        print "printed" io.stderr:write "noted"
+        assert(file:write "kept") file:close()]]))
+      local result = shell(('"$P" run "$D/script.lua" "$D" %s'):format(closed))
+      assert.equal(0, result.status, result.stderr)
+      assert.equal("kept", fs.read(folder .. "/file"))
+    end)
+  end
+
+  -- Sends the signal to a script that sleeps for a second; the status that it ends with.
+  local function status_after(signal, prefix)
+    assert(fs.write(folder .. "/script.lua", [[
+      local perilune = require "perilune"
+      local _ <close> = setmetatable({}, { __close = function() print "closed" end })
+      print "started" io.stdout:flush() perilune.sleep(1)]]))
+    local child = assert(process.spawn { "sh", "-c", ('%s exec "$P" run "$D/script.lua"'):format(prefix),
+      env = { P = cli.path, D = folder }, stdout = "pipe" })
+    assert.equal("started", child:read_line())
+    child:kill(signal)
+    assert.equal("closed", child:read_line())
+    return child:wait().status
+  end
+
+  it("ends in order when its terminal goes away", function()
+    assert.equal(129, status_after(1, ""))
+  end)
+
+  it("outlives its terminal under nohup", function()
+    assert.equal(0, status_after(1, "trap '' HUP;"))
+  end)
+
+  it("reads standard input once only, and says why it cannot", function()
+    assert(fs.write(folder .. "/job.lua", "return { map = function(rec, out) out(rec, 1) end }"))
+    local result = shell 'echo a | "$P" mr "$D/job.lua" - - -o "$D/out"'
+    assert.equal(1, result.status)
+    assert.matches("can be read once only", result.stderr, 1, true)
+    result = shell '"$P" mr "$D/job.lua" - -o "$D/out" < /'
+    assert.equal(1, result.status)
+    assert.matches("job.lua: standard input: ", result.stderr, 1, true)
+    assert.same({ "job.lua" }, fs.list(folder))
+  end)
+
+  it("leaves nothing of a job behind when the terminal goes away", function()
+    assert(fs.write(folder .. "/job.lua", "return { map = function() while true do end end }"))
+    local child = assert(process.spawn { cli.path, "mr", folder .. "/job.lua", folder .. "/job.lua", "-o",
+      folder .. "/out", stderr = "null" })
+    for _ = 1, 400 do
+      if #assert(fs.list(folder)) == 2 then
+        break
+      end
+      perilune.sleep(0.01)
+    end
+    perilune.sleep(0.05)
+    child:kill(1)
+    assert.equal(129, child:wait().status)
+    assert.same({ "job.lua" }, fs.list(folder))
+  end)
+end)
