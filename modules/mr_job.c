@@ -18,11 +18,20 @@ static const char task_key = 't';                         /* its address: the ta
 
 /* ---- errors ---- */
 
+/* What the error object says; for a table without a text of its own not its address, which is
+ * another one in every run. */
+static const char *push_message(lua_State *L)
+{
+    if (lua_isstring(L, 1) || luaL_getmetafield(L, 1, "__tostring") != LUA_TNIL)
+        return luaL_tolstring(L, 1, NULL);
+    return lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+}
+
 static int keep_traceback(lua_State *L)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &task_key);
     struct mr_task *task = lua_touserdata(L, -1);
-    const char *message = luaL_tolstring(L, 1, NULL);
+    const char *message = push_message(L);
     luaL_traceback(L, L, NULL, 1);
     size_t size;
     const char *text = lua_tolstring(L, -1, &size);

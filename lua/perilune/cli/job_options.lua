@@ -29,7 +29,27 @@ end
 local HINTS = {
   ENOSPC = "free some space, or put OUT on another disk",
   EMEMORY = "raise --memory, or keep less in Lua variables",
+  EDEADLINE = "is there a loop that does not end? timeout = \"5min\" in the job allows more for one record",
 }
+
+-- What people expect of a job that the sandbox does not have.
+local SANDBOX_HINTS = {
+  { "%(global 'io'%)", "a job reads files through side = { name = \"path\" } and writes with out:to; "
+    .. "--trusted allows io" },
+  { "%(global 'os'%)", "a job has no clock and no environment, but --arg NAME=VALUE; --trusted allows os" },
+  { "module 'perilune%.?[%w_.]*' not found", "jobs have no fibers, files or processes; scripts do: "
+    .. "perilune run SCRIPT.lua" },
+  { "unexpected symbol near '{'", "a job file begins with return: return { map = ... }" },
+}
+
+local function hint_of(message, code)
+  for _, hint in ipairs(SANDBOX_HINTS) do
+    if message:find(hint[1]) then
+      return hint[2]
+    end
+  end
+  return HINTS[code]
+end
 
 -- Bytes that may be anything, as a line.
 local function shown(bytes)
@@ -61,7 +81,7 @@ end
 ---@return integer exit_code
 function M.report(what, message, code, failure)
   failure = failure or {}
-  return output.fail { what = what, why = message, code = code, hint = failure.hint or HINTS[code],
+  return output.fail { what = what, why = message, code = code, hint = failure.hint or hint_of(message, code),
     detail = details(failure.attempt_error or {}) }
 end
 

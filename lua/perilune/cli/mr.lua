@@ -118,6 +118,8 @@ local function incidents(result)
   return told
 end
 
+local SKEW_SHOWN = 1.5
+
 local function show_summary(args, result)
   local rate = result.seconds > 0 and result.bytes_in / result.seconds or 0
   note(args, ("%s and %s in, %s and %s out, in %s (%s/s)"):format(
@@ -135,7 +137,11 @@ local function show_summary(args, result)
     note(args, "  " .. table.concat(told, ", "))
   end
   note(args, ("the output lies in %s (%s%s)"):format(result.out, plural(result.parts, "part"),
-    result.parts > 1 and ("; the largest is %.1f times the mean"):format(result.skew) or ""))
+    result.skew >= SKEW_SHOWN and ("; the largest is %.1f times the mean"):format(result.skew) or ""))
+  if result.records_in > 0 and result.records_out == 0 and not next(result.outputs)
+    and not next(result.counters) then
+    note(args, "hint: nothing was put out; map and reduce do that by out(key, value), not by return")
+  end
 end
 
 -- The larger value first; equal ones in the order of their keys.
@@ -183,7 +189,8 @@ local function progress_of(args)
     local is_map = progress.maps_done < progress.maps
     local text = is_map and ("%d of %d maps"):format(progress.maps_done, progress.maps)
       or ("%d of %d reduces"):format(progress.reduces_done, progress.reduces)
-    bar:update(progress.share, text, ("step %d"):format(stage.number))
+    local label = stage.step_count == 1 and (is_map and "map" or "reduce") or "step " .. stage.number
+    bar:update(progress.share, text, label)
   end or nil
 end
 

@@ -53,7 +53,8 @@ end
 local function run_step(run, step, is_last, counters)
   run.stage_count = run.stage_count + 1
   local maps = step.reads_input and run.input or read_output(run.previous or {})
-  local stage = { step = step, number = run.stage_count, maps = maps, is_last = is_last,
+  local stage = { step = step, number = run.stage_count, step_count = run.plan.steps,
+    maps = maps, is_last = is_last,
     reduces = step.reduce and run.plan.reduces or 0,
     joined = step.join and run.caches[step.join] or nil,
     partitions = run.plan.reduces }

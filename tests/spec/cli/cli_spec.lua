@@ -52,7 +52,8 @@ describe("the command line", function()
     { { "--color", "blue", "version" },
       "perilune: --color: 'blue' is none of auto, always, never\n" },
     { { "test", "--timeout", "5" },
-      "perilune: test: --timeout: the duration '5' needs a unit: 5s, or 5ms\nhint: see 'perilune test --help'\n" },
+      "perilune: test: --timeout: the duration '5' needs a unit: 5s, or 5ms\n"
+        .. "hint: see 'perilune test --help'\n" },
     { { "mr", "job.lua" },
       "perilune: mr: missing argument 'inputs'\nhint: write: perilune mr JOB.lua INPUT... -o OUT\n" },
     { { "mr", "job.lua", "in", "-o", "out", "--workers", "two" }, "perilune: mr: --workers: 'two' is not a "

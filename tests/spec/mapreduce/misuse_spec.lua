@@ -132,7 +132,8 @@ describe("a job that misuses what it is given", function()
 
   it("calls what out and rec do not have", function()
     local _, err = run("return { map = function(rec, out) out:wrods(rec, 1) end }", "x\n")
-    assert.matches("job.lua:1: a function has no field 'wrods'; out has words, sub, to and count", err, 1, true)
+    local misspelt = "job.lua:1: a function has no field 'wrods'; out has words, sub, to and count"
+    assert.matches(misspelt, err, 1, true)
     _, err = run("return { map = function(rec, out) out(rec:gmatch 'x', 1) end }", "x\n")
     assert.matches("job.lua:1: records have no method 'gmatch'", err, 1, true)
     _, err = run("return { map = function(rec, out) out(rec:fields(), 1) end }", "x\n")

@@ -1,0 +1,55 @@
+-- What perilune mr says to somebody whose first job goes wrong.
+package.path = "tests/spec/cli/?.lua;" .. package.path
+local cli = require "perilune_binary"
+local fs = require "perilune.fs"
+
+describe("perilune mr", function()
+  local folder
+
+  before_each(function()
+    folder = assert(fs.tempdir())
+    assert(fs.write(folder .. "/input", "a b\n"))
+  end)
+
+  after_each(function()
+    fs.remove(folder, { recursive = true })
+  end)
+
+  local function run(source)
+    assert(fs.write(folder .. "/job.lua", source))
+    return cli.run { "mr", folder .. "/job.lua", folder .. "/input", "-o", folder .. "/out" }
+  end
+
+  for _, case in ipairs {
+    { "return { map = function() io.open 'x' end }", "a job reads files through side = " },
+    { "return { map = function(_, out) out(os.time()) end }", "a job has no clock" },
+    { "require 'perilune.fs' return {}", "jobs have no fibers, files or processes" },
+    { "{ map = function() end }", "a job file begins with return" },
+    { "return { timeout = '50ms', attempts = 1, map = function() while true do end end }",
+      "is there a loop that does not end?" },
+    { "local t = {} return { memory = '16M', attempts = 1, "
+      .. "map = function() while true do t[#t + 1] = {} end end }",
+      "raise --memory" },
+  } do
+    it("hints: " .. case[2], function()
+      local result = run(case[1])
+      assert.equal(1, result.status)
+      assert.matches("\nhint: " .. case[2], result.stderr, 1, true)
+    end)
+  end
+
+  it("does not show the address of an error that is a table", function()
+    assert.matches("job.lua: (error object is a table value)\n",
+      run("return { map = function() error {} end }").stderr, 1, true)
+    assert.matches("job.lua: told\n", run([[return { map = function()
+      error(setmetatable({}, { __tostring = function() return "told" end })) end }]]).stderr, 1, true)
+  end)
+
+  it("wonders when nothing was put out", function()
+    local result = run "return { map = function(rec) return rec:str(), 1 end, reduce = 'sum' }"
+    assert.equal(0, result.status)
+    assert.matches("hint: nothing was put out", result.stderr, 1, true)
+    result = cli.run { "mr", folder .. "/job.lua", folder .. "/input", "-o", folder .. "/other", "--quiet" }
+    assert.equal("", result.stderr)
+  end)
+end)
