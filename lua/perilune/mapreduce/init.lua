@@ -137,7 +137,7 @@ function Job:test(options)
   end)
   fs.remove(directory, { recursive = true })
   if not ok then
-    error(err, 0)
+    error(err, 2) -- at the line of the spec
   end
   return result
 end

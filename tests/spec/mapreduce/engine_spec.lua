@@ -47,6 +47,10 @@ describe("the engine", function()
       local ok, err = pcall(counts.test, counts, { input = "a b a\n", expect = { "a 2", "c 1" } })
       assert.is_false(ok)
       assert.matches("  + b 1\n  - c 1", err, 1, true)
+      local _, where = pcall(function()
+        counts:test { input = "a b a\n", expect = "c 1" }
+      end)
+      assert.matches("^tests/spec/mapreduce/engine_spec.lua:%d+: the job's output", where)
     end)
 
     it("finds a reduce that depends on how the input was cut", function()
