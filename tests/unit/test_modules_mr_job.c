@@ -121,6 +121,7 @@ static int run(struct fixture *fixture, struct call *call, struct peri_error *fa
                            .damaged_input = -1};
     int rc = mr_job_open(&task);
     if (rc == 0) {
+        assert_int_equal(mr_job_function(&task, "a field that no string is yet"), LUA_NOREF);
         call->function = mr_job_function(&task, "map");
         rc = mr_job_guard(&task, body, call);
     }

@@ -9,7 +9,7 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 
-static atomic_long countdown; /* 0: not armed */
+static atomic_long countdown;  /* 0: not armed */
 static atomic_bool is_lasting; /* the countdown stops at 1 */
 static atomic_bool has_failed;
 
