@@ -77,15 +77,19 @@ local function contains(list, word)
   return false
 end
 
-local function looks_like_file(word)
-  if word == "-" or word:find("/", 1, true) or word:match "%.lua$" then
-    return true
-  end
-  local file = io.open(word)
+local function exists(path)
+  local file = io.open(path)
   return file ~= nil and file:close()
 end
 
+local function looks_like_file(word)
+  return word == "-" or word:find("/", 1, true) or word:match "%.lua$" or exists(word)
+end
+
 local function unknown_verb(word)
+  if exists(word .. ".lua") then
+    return output.usage_error(word, "unknown verb", ("to run the script: perilune %s.lua"):format(word))
+  end
   local near = suggest.nearest(word, verbs.names)
   return output.usage_error(word, "unknown verb",
     near and ("did you mean 'perilune %s'?"):format(near) or "see 'perilune help' for the verbs")

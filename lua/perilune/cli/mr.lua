@@ -197,7 +197,7 @@ end
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
-  local bar, on_progress = progress_of(args)
+  local bar <close>, on_progress = progress_of(args)
   local result, message, code, failure = require("perilune.mapreduce").run {
     job = args.job, inputs = args.inputs, out = args.out, workers = args.workers, reduces = args.reduces,
     memory_bytes = args.memory, split_bytes = args.split, format = args.format,

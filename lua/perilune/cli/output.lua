@@ -155,7 +155,7 @@ local PROGRESS_AFTER_SECONDS = 1
 local PROGRESS_EVERY_SECONDS = 0.1
 
 --- Starts a progress bar on standard error. It shows only on a terminal, after one second, and never
---- with --json.
+--- with --json. Keep it in a <close> variable.
 ---@param label string
 ---@return perilune.cli.Progress
 function M.progress(label)
@@ -206,5 +206,6 @@ function Progress:finish()
   end
   self.is_wanted = false
 end
+Progress.__close = Progress.finish -- a run that is interrupted leaves no half line
 
 return M

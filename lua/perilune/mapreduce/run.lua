@@ -182,7 +182,8 @@ end
 local function summary(run)
   local stats = run.stages.stats
   return {
-    job = run.plan.job, out = run.plan.out, seconds = perilune.now() - run.started,
+    job = run.plan.job, out = run.plan.out,
+    seconds = math.floor((perilune.now() - run.started) * 1e6 + 0.5) / 1e6, -- no digits that mean nothing
     workers = run.workers, maps = run.plan.maps, reduces = run.plan.reduces,
     stages = run.stage_count, rounds = run.rounds, records_in = run.records_in,
     bytes_in = run.plan.bytes, records_out = run.totals.records, bytes_out = run.totals.bytes,

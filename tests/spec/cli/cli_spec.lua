@@ -114,6 +114,18 @@ describe("perilune version", function()
   end)
 end)
 
+describe("a script without its .lua", function()
+  it("is what was meant", function()
+    local folder = assert(fs.tempdir())
+    assert(fs.write(folder .. "/squares.lua", ""))
+    local result = assert(process.run { cli.path, "squares", cwd = folder })
+    assert.equal("perilune: squares: unknown verb\nhint: to run the script: perilune squares.lua\n",
+      result.stderr)
+    assert.equal(2, result.status)
+    assert(fs.remove(folder, { recursive = true }))
+  end)
+end)
+
 describe("perilune completion", function()
   for _, shell in ipairs { "bash", "zsh", "fish" } do
     it("knows verbs and options for " .. shell, function()

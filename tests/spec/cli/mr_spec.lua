@@ -2,6 +2,7 @@
 package.path = "tests/spec/cli/?.lua;" .. package.path
 local cli = require "perilune_binary"
 local fs = require "perilune.fs"
+local process = require "perilune.process"
 
 describe("perilune mr", function()
   local folder
@@ -43,6 +44,19 @@ describe("perilune mr", function()
       run("return { map = function() error {} end }").stderr, 1, true)
     assert.matches("job.lua: told\n", run([[return { map = function()
       error(setmetatable({}, { __tostring = function() return "told" end })) end }]]).stderr, 1, true)
+  end)
+
+  it("removes its progress bar when it is interrupted", function()
+    assert(fs.write(folder .. "/job.lua", [[return { split = "1B", map = function(rec, out)
+      for i = 1, 1e6 do local _ = i * i end
+      out(rec, 1) end }]]))
+    assert(fs.write(folder .. "/input", ("line\n"):rep(10000)))
+    local command = ("stty cols 80; cd %s; timeout --foreground -s INT 2.5 %s mr job.lua input -o out")
+      :format(folder, cli.path)
+    local shown = assert(process.run { "script", "-qec", command, "/dev/null" }).stdout
+    assert.matches("map [", shown, 1, true)
+    assert.equal("\r\27[K", shown:match "[^%]]*$":match "\r\27%[K$")
+    assert.same({ "input", "job.lua" }, fs.list(folder))
   end)
 
   it("wonders when nothing was put out", function()
