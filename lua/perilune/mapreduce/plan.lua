@@ -25,6 +25,14 @@ function M.memory(memory_bytes)
   return { total = total, lua_bytes = total * 3 // 8, emit_bytes = total // 2 }
 end
 
+--- The most that a map task should read when every value is kept: what it emits, with room for keys
+--- and sizes, then fits into memory and goes to disk once, already sorted.
+---@param emit_bytes integer
+---@return integer
+function M.kept_split_max(emit_bytes)
+  return emit_bytes * 2 // 5
+end
+
 --- How many reduce tasks a job has: what was asked for, else at most two for each worker, and no
 --- more than the input is worth.
 ---@param asked integer|nil
@@ -85,8 +93,8 @@ function M.unpack_keys(packed, into)
   end
 end
 
-local SAMPLE_WINDOWS = 32
-local SAMPLE_BYTES = 64 << 10
+local SAMPLE_WINDOWS = 16
+local SAMPLE_BYTES = 32 << 10
 local SAMPLE_KEYS = 2000 -- of each window
 
 --- What a sample of the keys reads: windows spread evenly over the map tasks' ranges.

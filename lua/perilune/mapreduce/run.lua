@@ -122,6 +122,13 @@ local function plan_input(run, job, files, total_bytes, split_bytes)
   return tasks, splits, size
 end
 
+-- Does the job's first step carry every value to reduce?
+local function keeps_values(element)
+  local step = element.loop and element.loop[1] or element
+  local reducer = step.combine or step.reduce
+  return reducer ~= nil and (reducer.name == nil or reducer.name == "identity")
+end
+
 local function make_plan(run, job, options)
   local files, directories, code = inputs.expand(options.inputs, job.input.format, function()
     return spool_stdin(run.directory)
@@ -133,8 +140,12 @@ local function make_plan(run, job, options)
     total = total + file.size
   end
   local memory = check(plan.memory(options.memory_bytes or job.memory_bytes))
-  local maps, splits, split_bytes = plan_input(run, job, files, total,
-    options.split_bytes or job.split_bytes)
+  local asked = options.split_bytes or job.split_bytes
+  local maps, splits, split_bytes = plan_input(run, job, files, total, asked)
+  local limit = plan.kept_split_max(memory.emit_bytes)
+  if not asked and split_bytes > limit and keeps_values(job.elements[1]) then
+    maps, splits, split_bytes = plan_input(run, job, files, total, limit)
+  end
   return {
     job = job.name, workers = run.workers, files = #files, bytes = total, maps = #maps,
     splits = splits, split_bytes = split_bytes, memory_bytes = memory.total,

@@ -18,6 +18,11 @@ describe("a plan", function()
     assert.equal(1, plan.reduces(nil, 2, 0))
   end)
 
+  it("gives a map task no more than its memory holds", function()
+    local shares = assert(plan.memory(64 << 20))
+    assert.is_true(plan.kept_split_max(shares.emit_bytes) < shares.emit_bytes / 2)
+  end)
+
   it("cuts sampled keys into equal parts, none empty by design", function()
     local keys = {}
     for i = 1, 1000 do
@@ -39,7 +44,7 @@ describe("a plan", function()
     local windows, keys = plan.sample_of { { input = "a", offset = 0, length = 64 << 20 }, { input = "b" } }
     assert.is_true(#windows > 2 and #windows <= 32)
     assert.is_true(keys > 0)
-    assert.same({ "a", 0, 65536 }, { windows[1].input, windows[1].offset, windows[1].length })
+    assert.same({ "a", 0, 32768 }, { windows[1].input, windows[1].offset, windows[1].length })
     assert.equal("b", windows[#windows].input)
     assert.same({}, (plan.sample_of {}))
   end)
