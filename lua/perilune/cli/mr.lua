@@ -14,14 +14,27 @@ local function read_size(text)
   return units.parse_size(text, true)
 end
 
-local function count_from(least)
+local WORKERS_MAX = 1024
+local REDUCES_MAX = 65535
+
+local function count_from(least, most)
   return function(text)
     local count = math.tointeger(tonumber(text))
     if not count or count < least then
       return nil, ("'%s' is not a whole number of at least %d"):format(text, least)
+    elseif most and count > most then
+      return nil, ("'%s' is too much, the most is %d"):format(text, most)
     end
     return count
   end
+end
+
+local function read_split(text)
+  local size, err = read_size(text)
+  if size == 0 then
+    return nil, "a split has at least 1 byte"
+  end
+  return size, err
 end
 
 local function read_format(text)
@@ -44,11 +57,12 @@ function M.parser(argparse)
     :args "+"
   parser:option("-o --out", "The directory to make."):argname "OUT":count(1)
   parser:option("-w --workers", "Worker processes (default: one for each core)."):argname "N"
-    :convert(count_from(1))
-  parser:option("-r --reduces", "Reduce tasks, and so output files."):argname "R":convert(count_from(1))
+    :convert(count_from(1, WORKERS_MAX))
+  parser:option("-r --reduces", "Reduce tasks, and so output files."):argname "R"
+    :convert(count_from(1, REDUCES_MAX))
   parser:option("-m --memory", "Memory of a worker (default 512M)."):argname "SIZE":convert(read_size)
   parser:option("--split", "Bytes of input in a split (default: by size)."):argname "SIZE"
-    :convert(read_size)
+    :convert(read_split)
   parser:option("--format", "Format of the input, instead of the job's."):argname "FORMAT"
     :convert(read_format).completes = FORMATS
   parser:option("--arg", "A value for the job: args.NAME in the file."):argname "NAME=VALUE":count "*"

@@ -8,37 +8,49 @@ local function is_hidden(name)
   return name:match("^[._]") ~= nil
 end
 
+local function identity(stat)
+  return ("%d:%d"):format(stat.device, stat.inode)
+end
+
 --- Adds the files below a directory, sorted; hidden ones and those named _ are left out, as Hadoop
 --- does.
-local function add_directory(path, add)
+local function add_directory(path, id, add, above)
+  if above[id] then
+    return nil, ("%s leads back to a directory that it stands in"):format(path), "ELOOP"
+  end
   local names, err, code = fs.list(path)
   if not names then
     return nil, err, code
   end
+  above[id] = true
   table.sort(names)
   for _, name in ipairs(names) do
     if not is_hidden(name) then
-      local ok, why, what = M.add(path .. "/" .. name, add)
+      local ok, why, what = M.add(path .. "/" .. name, add, above)
       if not ok then
         return nil, why, what
       end
     end
   end
+  above[id] = nil
   return true
 end
 
 --- Adds a file, or all files below a directory.
 ---@param path string
 ---@param add fun(path: string, stat: table): boolean|nil, string|nil, string|nil
+---@param above table<string, boolean>|nil  identities of the directories that path stands in
 ---@return true|nil ok
 ---@return string|nil err
 ---@return string|nil code
-function M.add(path, add)
+function M.add(path, add, above)
   local stat, err, code = fs.stat(path)
   if not stat then
     return nil, err, code
   elseif stat.type == "directory" then
-    return add_directory(path:gsub("(.)/+$", "%1"), add)
+    return add_directory(path:gsub("(.)/+$", "%1"), identity(stat), add, above or {})
+  elseif stat.type ~= "file" then -- it could be read once only, or would never end
+    return nil, ("%s is no regular file; pipe it into the job, with - as the input"):format(path), "EINVAL"
   end
   return add(path, stat)
 end

@@ -239,7 +239,9 @@ end
 -- Closing blocks as little as possible: it also happens when the fiber is being cancelled.
 local function closing(run)
   return setmetatable({}, { __close = function()
-    run.executor:stop()
+    if run.executor then
+      run.executor:stop()
+    end
     workspace.remove(run.directory)
     run.lock:close()
   end })
@@ -259,8 +261,8 @@ local function start(options)
     common = { directory = directory }, caches = {}, counters = {}, committed = {}, stage_count = 0,
     records_in = 0, rss_bytes = 0,
   }
-  run.executor = options.executor or require("perilune.mapreduce.supervisor").start(workers)
   local _ <close> = closing(run)
+  run.executor = options.executor or require("perilune.mapreduce.supervisor").start(workers)
   run.stages = stages.new(run.executor, run.common, { timeout_s = TIMEOUT_DESCRIBE_S + 5 },
     options.on_progress)
   return run_in(run, options)
