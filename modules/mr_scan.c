@@ -30,6 +30,8 @@ bool mr_cursor_next(struct mr_cursor *cursor, struct mr_csv_field *field)
         return mr_pieces_next(&cursor->of.pieces, &field->raw);
     case MR_CURSOR_CSV:
         return mr_csv_fields_next(&cursor->of.csv, field);
+    case MR_CURSOR_LINES:
+        return mr_lines_next(&cursor->of.lines, &field->raw);
     }
     return false;
 }

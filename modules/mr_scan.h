@@ -1,4 +1,4 @@
-/* mr_scan.h - walks over words, pieces and CSV fields, and the Lua iterators over them. */
+/* mr_scan.h - walks over words, pieces, CSV fields and lines, and the Lua iterators over them. */
 #ifndef PERI_MODULES_MR_SCAN_H
 #define PERI_MODULES_MR_SCAN_H
 
@@ -9,7 +9,7 @@
 #include "mapreduce/token.h"
 #include "mr_text.h"
 
-enum mr_cursor_kind { MR_CURSOR_WORDS, MR_CURSOR_PIECES, MR_CURSOR_CSV };
+enum mr_cursor_kind { MR_CURSOR_WORDS, MR_CURSOR_PIECES, MR_CURSOR_CSV, MR_CURSOR_LINES };
 
 struct mr_cursor {
     enum mr_cursor_kind kind;
@@ -17,6 +17,7 @@ struct mr_cursor {
         struct mr_words words;
         struct mr_pieces pieces;
         struct mr_csv_fields csv;
+        struct mr_lines lines;
     } of;
 };
 

@@ -147,6 +147,18 @@ static int l_slices(lua_State *L)
     return iterate_words(L, true);
 }
 
+static int l_lines(lua_State *L)
+{
+    struct mr_text text = check_text(L);
+    struct peri_slice needle = peri_slice_of("", 0);
+    if (!lua_isnoneornil(L, 2))
+        needle = check_bytes(L, 2);
+    lua_settop(L, 2); /* the needle is borrowed */
+    struct mr_cursor cursor = {.kind = MR_CURSOR_LINES,
+                               .of.lines = mr_lines_of(text.bytes, needle)};
+    return mr_scan_return(L, &text, cursor, false);
+}
+
 static int l_split(lua_State *L)
 {
     struct mr_text text = check_text(L);
@@ -378,11 +390,11 @@ static int l_offset(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"str", l_str},       {"len", l_len},     {"words", l_words},   {"slices", l_slices},
-    {"split", l_split},   {"field", l_field}, {"fields", l_fields}, {"num", l_num},
-    {"sub", l_sub},       {"bytes", l_bytes}, {"find", l_find},     {"lower", l_lower},
-    {"json", l_json},     {"key", l_key},     {"value", l_value},   {"file", l_file},
-    {"offset", l_offset}, {NULL, NULL},
+    {"str", l_str},     {"len", l_len},       {"words", l_words}, {"slices", l_slices},
+    {"lines", l_lines}, {"split", l_split},   {"field", l_field}, {"fields", l_fields},
+    {"num", l_num},     {"sub", l_sub},       {"bytes", l_bytes}, {"find", l_find},
+    {"lower", l_lower}, {"json", l_json},     {"key", l_key},     {"value", l_value},
+    {"file", l_file},   {"offset", l_offset}, {NULL, NULL},
 };
 
 void mr_text_set_methods(lua_State *L)

@@ -217,6 +217,38 @@ bool mr_pieces_next(struct mr_pieces *pieces, struct peri_slice *piece)
     return true;
 }
 
+/* ---- lines ---- */
+
+/* The line around found: from the line end before it, or from start, to its own end. */
+static struct peri_slice line_around(const char *start, const char *found, const char *end)
+{
+    const char *before = memrchr(start, '\n', (size_t)(found - start));
+    const char *behind = memchr(found, '\n', (size_t)(end - found));
+    start = before == NULL ? start : before + 1;
+    return peri_slice_of(start, (size_t)((behind == NULL ? end : behind) - start));
+}
+
+bool mr_lines_next(struct mr_lines *lines, struct peri_slice *line)
+{
+    while (lines->at < lines->end) {
+        struct peri_slice rest = peri_slice_of(lines->at, (size_t)(lines->end - lines->at));
+        size_t found = mr_find(rest, lines->needle, 0);
+        if (found == SIZE_MAX)
+            break;
+        *line = line_around(rest.data, rest.data + found, lines->end);
+        const char *behind = line->data + line->size;
+        lines->at = behind == lines->end ? behind : behind + 1;
+        if (line->size > 0 && line->data[line->size - 1] == '\r')
+            line->size--;
+        if (mr_find(*line, lines->needle, 0) != SIZE_MAX)
+            return true; /* else needle has found its own line end */
+    }
+    lines->at = lines->end;
+    return false;
+}
+
+/* ---- the n-th ---- */
+
 bool mr_piece_find(struct peri_slice text, struct peri_slice separator, size_t n,
                    struct peri_slice *piece)
 {

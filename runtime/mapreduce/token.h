@@ -84,6 +84,23 @@ static inline struct mr_pieces mr_pieces_of(struct peri_slice text, struct peri_
 /* Moves to the next piece; false at the end. */
 bool mr_pieces_next(struct mr_pieces *pieces, struct peri_slice *piece);
 
+/* Walks the lines that contain needle (all of them when it is empty), without their line ends (LF
+ * or CR LF). Looks for needle in the whole text at once, not line by line. */
+struct mr_lines {
+    const char *at;
+    const char *end;
+    struct peri_slice needle;
+};
+
+static inline struct mr_lines mr_lines_of(struct peri_slice text, struct peri_slice needle)
+{
+    const char *data = text.size == 0 ? "" : text.data;
+    return (struct mr_lines){data, data + text.size, needle};
+}
+
+/* Moves to the next line; false at the end. */
+bool mr_lines_next(struct mr_lines *lines, struct peri_slice *line);
+
 /* The n-th (from 1) piece, or word of a class. False when there are fewer. */
 bool mr_piece_find(struct peri_slice text, struct peri_slice separator, size_t n,
                    struct peri_slice *piece);

@@ -125,6 +125,30 @@ static void test_words_of_any_byte(void **state)
     }
 }
 
+static void assert_lines(const char *text, const char *needle, const char *expected)
+{
+    char joined[200] = "";
+    struct mr_lines lines = mr_lines_of(slice(text), slice(needle));
+    struct peri_slice line;
+    while (mr_lines_next(&lines, &line)) {
+        strncat(joined, line.data, line.size);
+        strncat(joined, "|", 1);
+    }
+    assert_string_equal(joined, expected);
+    assert_false(mr_lines_next(&lines, &line));
+}
+
+static void test_lines(void **state)
+{
+    (void)state;
+    assert_lines("", "", "");
+    assert_lines("a\nbb\r\n\nc", "", "a|bb||c|");
+    assert_lines("ab\nb\nxaby ab\r\nno\nab", "ab", "ab|xaby ab|ab|");
+    assert_lines("ab\nb\n", "zz", "");
+    assert_lines("ab\r\nb\n", "b\r", "");       /* a line has no line end */
+    assert_lines("ab\nba\nabba\n", "b\nb", ""); /* nor two lines in one */
+}
+
 static void test_pieces(void **state)
 {
     (void)state;
@@ -257,6 +281,7 @@ int main(void)
                                        cmocka_unit_test(test_words),
                                        cmocka_unit_test(test_words_of_any_text),
                                        cmocka_unit_test(test_words_of_any_byte),
+                                       cmocka_unit_test(test_lines),
                                        cmocka_unit_test(test_pieces),
                                        cmocka_unit_test(test_numbers_are_those_of_lua),
                                        cmocka_unit_test(test_lower)};

@@ -140,15 +140,19 @@ local function grep(path)
     { name = "grep -c", command = "grep -c Holmes " .. path, size = size, check = check "cat out" },
   }
   for workers = 1, 2 do
-    table.insert(rows, {
-      name = ("perilune grep, %d workers"):format(workers),
-      command = mr("grep", path, "--arg text=Holmes --workers " .. workers),
-      size = size,
-      check = check "cat mr/part-* | cut -d ' ' -f 2",
-    })
+    for _, by in ipairs { "line", "chunk" } do
+      local input = by == "chunk" and "--arg input=chunk" or ""
+      table.insert(rows, {
+        name = ("perilune grep by %s, %d workers"):format(by, workers),
+        command = mr("grep", path, ("--arg text=Holmes --workers %d %s"):format(workers, input)),
+        size = size,
+        check = check "cat mr/part-* | cut -d ' ' -f 2",
+      })
+    end
   end
   bench:section(("Lines that contain 'Holmes', %.0f MB"):format(size / 1e6), rows)
-  bench:ratio("grep / grep -c", "perilune grep, 1 workers", "grep -c", 0.5)
+  bench:ratio("grep by line / grep -c", "perilune grep by line, 1 workers", "grep -c", 0.5)
+  bench:ratio("grep by chunk / grep -c", "perilune grep by chunk, 1 workers", "grep -c", 0.5)
 end
 
 local function sorted(files, expected)

@@ -40,3 +40,12 @@ describe("what is not there", function()
     assert.same({ nil, n = 1 }, table.pack(text.find("a b", "a", 9)))
   end)
 end)
+
+describe("lines of a string", function()
+  it("are all of them, or those that contain a text", function()
+    local subject = "one\ntwo two\r\n\nthree"
+    assert.same({ "one", "two two", "", "three" }, list(text.lines(subject)))
+    assert.same({ "one", "two two" }, list(text.lines(subject, "o")))
+    assert.same({}, list(text.lines(subject, "four")))
+  end)
+end)
