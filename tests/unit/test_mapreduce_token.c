@@ -127,13 +127,16 @@ static void test_words_of_any_byte(void **state)
 
 static void assert_lines(const char *text, const char *needle, const char *expected)
 {
-    char joined[200] = "";
+    char joined[200];
+    size_t size = 0;
     struct mr_lines lines = mr_lines_of(slice(text), slice(needle));
     struct peri_slice line;
     while (mr_lines_next(&lines, &line)) {
-        strncat(joined, line.data, line.size);
-        strncat(joined, "|", 1);
+        memcpy(joined + size, line.data, line.size);
+        size += line.size;
+        joined[size++] = '|';
     }
+    joined[size] = '\0';
     assert_string_equal(joined, expected);
     assert_false(mr_lines_next(&lines, &line));
 }
