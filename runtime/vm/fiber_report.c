@@ -90,6 +90,14 @@ static const char *push_error_text(lua_State *L, lua_State *co)
     return lua_tostring(L, -1);
 }
 
+/* A log line is one line: the lines of the traceback on the stack become a list. */
+static void push_flat(lua_State *L)
+{
+    const char *text =
+        luaL_gsub(L, lua_tostring(L, -1), "\nstack traceback:\n\t", "; stack traceback: ");
+    (void)luaL_gsub(L, text, "\n\t", ", ");
+}
+
 static int record(lua_State *L)
 {
     struct fiber *fiber = lua_touserdata(L, 1);
@@ -99,6 +107,7 @@ static int record(lua_State *L)
     lua_pushvalue(L, -3);
     (void)lua_setiuservalue(L, -2, FIBER_TRACEBACK);
     lua_pop(L, 2);
+    push_flat(L);
     return 1;
 }
 

@@ -146,6 +146,9 @@ local function show_summary(args, result)
   for name, totals in sorted_pairs(result.outputs) do
     note(args, ("  output %s: %s"):format(name, plural(totals.records, "record")))
   end
+  if result.rounds then
+    note(args, "  rounds of the loop: " .. result.rounds)
+  end
   local told = incidents(result)
   if #told > 0 then
     note(args, "  " .. table.concat(told, ", "))

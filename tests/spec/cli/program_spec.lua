@@ -78,7 +78,8 @@ describe("a script", function()
       local perilune = require "perilune"
       perilune.spawn({ name = "lost" }, function() error "forgotten" end)]]
     assert.matches("level=error component=fiber", result.stderr)
-    assert.matches("fiber lost failed: .*script.lua:2: forgotten.*stack traceback", result.stderr)
+    assert.matches("fiber lost failed: [^\"\\]*script.lua:2: forgotten; stack traceback: "
+      .. "[^\"\\]*script.lua:2: in function <[^\"\\]*>\"\n", result.stderr)
   end)
 
   it("that can never go on is ended with a report of every fiber", function()
