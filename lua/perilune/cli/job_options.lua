@@ -28,7 +28,7 @@ end
 
 local HINTS = {
   ENOSPC = "free some space, or put OUT on another disk",
-  EMEMORY = "raise --memory, or keep less in Lua variables",
+  EMEMORY = "raise --memory, of which Lua gets a part, or keep less in Lua variables",
   EDEADLINE = "is there a loop that does not end? timeout = \"5min\" in the job allows more for one record",
 }
 
