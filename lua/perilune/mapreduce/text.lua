@@ -5,6 +5,7 @@
 ---     text.field("a b c", 2)            --> "b", as rec:field(2)
 ---     for word in text.words(line) do ... end
 ---
+--- lines            the lines, or those that contain a text
 --- words, slices    runs of letters, or of a set like "%w_"; a slice is one userdata, used again and again
 --- split            pieces, empty ones too; without a separator CSV fields, TSV columns or non-blanks
 --- field, fields    the n-th piece or a named CSV column; several in one pass, nil where there is none
@@ -16,6 +17,7 @@
 ---@class perilune.mapreduce.text
 ---@field words fun(text: perilune.text, set?: string): fun(): string|nil
 ---@field slices fun(text: perilune.text, set?: string): fun(): userdata|nil
+---@field lines fun(text: perilune.text, containing?: string): fun(): string|nil
 ---@field split fun(text: perilune.text, separator?: string): fun(): string|nil
 ---@field field fun(text: perilune.text, n: integer|string, separator?: string): string|nil
 ---@field fields fun(text: perilune.text, separator: string|nil, ...: integer|string): ...

@@ -6,31 +6,32 @@ local MEBIBYTE = 1024 * 1024
 --- Prints a section's table.
 ---@param section { title: string, rows: { name: string, result: benches.Result|nil, problem: string|nil }[] }
 function M.section(section)
-  print(("\n%s\n  %-40s %9s %8s %8s %11s %8s"):format(section.title, "", "seconds", "cpu s", "MB/s", "memory",
+  print(("\n%s\n  %-44s %9s %8s %8s %11s %8s"):format(section.title, "", "seconds", "cpu s", "MB/s", "memory",
     "spread"))
   for _, row in ipairs(section.rows) do
     local result = row.result
     if result then
       local rate = result.rate and ("%.1f"):format(result.rate) or ""
-      print(("  %-40s %9.3f %8.3f %8s %7.1f MiB %6.0f %%"):format(row.name, result.seconds, result.cpu, rate,
+      print(("  %-44s %9.3f %8.3f %8s %7.1f MiB %6.0f %%"):format(row.name, result.seconds, result.cpu, rate,
         result.memory / MEBIBYTE, result.spread * 100))
     else
-      print(("  %-40s %s"):format(row.name, row.problem or "not run"))
+      print(("  %-44s %s"):format(row.name, row.problem or "not run"))
     end
   end
   io.stdout:flush()
 end
 
 --- Prints what was promised beside what was found.
----@param goals { what: string, value: string, wanted: string|nil, met: boolean|nil }[]
+---@param goals { what: string, value: string, wanted: string|nil, met: boolean|nil, by_cpu: string|nil }[]
 function M.goals(goals)
   if #goals == 0 then
     return
   end
-  print(("\n%-58s %12s %12s"):format("Goals", "found", "goal"))
+  print(("\n%-58s %11s %11s  %-6s %11s"):format("Goals", "found", "goal", "", "by cpu s"))
   for _, goal in ipairs(goals) do
     local verdict = goal.wanted and (goal.met and "met" or "MISSED") or ""
-    print(("  %-56s %12s %12s  %s"):format(goal.what, goal.value, goal.wanted or "", verdict))
+    print(("  %-56s %11s %11s  %-6s %11s"):format(goal.what, goal.value, goal.wanted or "", verdict,
+      goal.by_cpu or ""))
   end
 end
 
