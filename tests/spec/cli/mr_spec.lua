@@ -1,6 +1,5 @@
 -- What perilune mr says to somebody whose first job goes wrong.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local process = require "perilune.process"
 

@@ -1,6 +1,5 @@
 -- What a script sees of its process: how it ends, and what it leaves on the terminal.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local perilune = require "perilune"
 local process = require "perilune.process"

@@ -1,6 +1,5 @@
 -- What a shell, a terminal and a service manager do to a program.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local perilune = require "perilune"
 local process = require "perilune.process"

@@ -1,6 +1,6 @@
 -- Every example job against a reference that is computed here in plain Lua, another way.
-package.path = "tests/spec/cli/?.lua;examples/tools/?.lua;" .. package.path
-local cli = require "perilune_binary"
+package.path = "examples/tools/?.lua;" .. package.path
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local records = require "records"
 

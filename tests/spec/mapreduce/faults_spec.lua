@@ -1,7 +1,6 @@
 -- Jobs among failures: killed workers, killed runs, damaged spills, bad input, full disks. Whatever
 -- happens, the output is the right one, or there is none, and nothing else is left behind.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local inline = require "perilune.mapreduce.inline"
 local json = require "perilune.json"

@@ -1,6 +1,5 @@
 -- Which files the arguments of a job mean.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local inputs = require "perilune.mapreduce.inputs"
 local process = require "perilune.process"

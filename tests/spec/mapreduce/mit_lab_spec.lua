@@ -1,7 +1,6 @@
 -- The seven checks of MIT's MapReduce lab (test-mr.sh, mr_test.go) under their names, against our engine.
 -- The expected digests were computed with the lab's own sequential program over the same seven books.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local perilune = require "perilune"
 local process = require "perilune.process"

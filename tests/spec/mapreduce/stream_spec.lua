@@ -1,6 +1,5 @@
 -- The Hadoop Streaming and Spark pipe() contracts (mapreduce.md 8.1-8.3): the same file, the same bytes.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local process = require "perilune.process"
 

@@ -1,6 +1,5 @@
 -- Worker processes that come and go.
-package.path = "tests/spec/cli/?.lua;" .. package.path
-local cli = require "perilune_binary"
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local perilune = require "perilune"
 local stages = require "perilune.mapreduce.stages"
