@@ -32,6 +32,7 @@ struct map {
     int function;                        /* registry references */
     int partition;
     uint64_t file, length, total, skip_max;
+    size_t emit_bytes;
 };
 
 /* ---- sinks ---- */
@@ -73,7 +74,7 @@ static int open_emit(struct map *map, const char *path, struct peri_error *err)
     struct mr_emit_options options = {
         .partitioner = {.mode = partition_mode(mr_spec_string(task, "partition", "hash")),
                         .partitions = partitions},
-        .memory_bytes = (size_t)mr_spec_integer(task, "emit_bytes", MR_EMIT_MEMORY_MIN),
+        .memory_bytes = map->emit_bytes,
         .path = path,
         .lz4 = mr_spec_boolean(task, "lz4"),
     };
@@ -90,6 +91,19 @@ static int open_emit(struct map *map, const char *path, struct peri_error *err)
     if (rc == 0)
         mr_out_to_emit(map->out, map->emit, map->partition, partitions);
     return rc;
+}
+
+/* While records may be skipped, a quarter of the memory holds back what one of them puts out. */
+static int divide_memory(struct map *map, bool has_records, struct peri_error *err)
+{
+    struct mr_task *task = map->task;
+    map->emit_bytes = (size_t)mr_spec_integer(task, "emit_bytes", MR_EMIT_MEMORY_MIN);
+    map->skip_max = mr_spec_integer(task, "skip_max", 0);
+    if (!has_records || map->skip_max == 0)
+        return 0;
+    size_t held = map->emit_bytes / 4;
+    map->emit_bytes -= held;
+    return mr_out_hold_records(map->out, held, err);
 }
 
 static int open_sink(struct map *map, struct peri_error *err)
@@ -188,21 +202,31 @@ static int next_record(struct map *map, struct mr_record *record)
     }
 }
 
+static int commit_record(struct map *map, lua_State *L, const struct mr_record *record)
+{
+    int rc = mr_out_commit(map->out, L, &map->err);
+    if (rc != 0)
+        map->task->where.offset = record->offset;
+    return rc == 0 ? 0 : mr_task_fail(map->task, &map->err);
+}
+
 static int map_record(struct map *map, lua_State *L, const struct mr_record *record)
 {
     if (map->emit != NULL)
         mr_emit_at(map->emit, map->file, record->offset);
+    mr_out_begin(map->out);
     lua_pushvalue(L, SLOT_MAP);
     mr_records_push(L, SLOT_POOL, record);
     lua_pushvalue(L, SLOT_OUT);
     lua_pushvalue(L, SLOT_CONTEXT);
     int status = lua_pcall(L, 3, 0, SLOT_HANDLER);
+    if (status == LUA_OK && map->task->failure.code == 0)
+        return commit_record(map, L, record);
+    mr_out_abandon(map->out);
     if (map->task->failure.code != 0) {
         map->task->where.offset = record->offset;
         return map->task->failure.code;
     }
-    if (status == LUA_OK)
-        return 0;
     (void)mr_task_caught(map->task, L, status, &map->err);
     return bad_record(map, record, &map->err);
 }
@@ -360,8 +384,9 @@ static int run(struct map *map, struct peri_error *err)
         map->function = mr_job_function(task, "map");
         map->partition = mr_job_function(task, "partition");
     }
-    map->skip_max = mr_spec_integer(task, "skip_max", 0);
-    int rc = open_sink(map, err);
+    int rc = divide_memory(map, source == NULL && !is_typed, err);
+    if (rc == 0)
+        rc = open_sink(map, err);
     if (rc == 0)
         rc = source != NULL ? open_source(map, source, err) : open_input(map, err);
     if (rc != 0)

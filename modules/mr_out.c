@@ -33,6 +33,7 @@ void mr_out_close(struct mr_out *out)
     }
     mr_output_close(out->file);
     mr_spill_writer_close(out->spill);
+    mr_held_deinit(&out->held);
     peri_buffer_deinit(&out->sample);
     peri_buffer_deinit(&out->single);
     peri_buffer_deinit(&out->key);
@@ -200,6 +201,8 @@ int mr_out_quarantine(struct mr_out *out, const struct mr_where *where, struct p
     struct mr_datum bytes = {.type = MR_STRING, .string = record};
     out->key.size = 0;
     out->value.size = 0;
+    if (out->sink == SINK_SAMPLE)
+        return 0; /* the map task will meet the record again */
     int rc = mr_key_encode(parts, 3, &out->key, err);
     if (rc == 0 && mr_value_encode(&bytes, &out->value) != 0)
         rc = peri_fail(err, PERI_ENOMEM, "a bad record");
@@ -208,6 +211,106 @@ int mr_out_quarantine(struct mr_out *out, const struct mr_where *where, struct p
     if (rc == 0)
         rc = mr_output_write(output, peri_buffer_slice(&out->key), peri_buffer_slice(&out->value),
                              err);
+    return rc;
+}
+
+/* ---- records held back ---- */
+
+int mr_out_hold_records(struct mr_out *out, size_t limit_bytes, struct peri_error *err)
+{
+    return mr_held_init(&out->held, limit_bytes, err);
+}
+
+void mr_out_begin(struct mr_out *out)
+{
+    mr_held_begin(&out->held);
+}
+
+void mr_out_abandon(struct mr_out *out)
+{
+    mr_held_end(&out->held);
+}
+
+const char *mr_out_named_format(const struct mr_out *out)
+{
+    return mr_spec_string(out->task, "named_format", mr_spec_string(out->task, "format", "text"));
+}
+
+static int check_format(const char *name, struct peri_slice value, struct peri_error *err)
+{
+    enum mr_output_format format;
+    int rc = mr_output_format_parse(name, &format, err);
+    return rc != 0 ? rc : mr_output_check(format, value, err);
+}
+
+static int check_item(const struct mr_out *out, const struct mr_held_item *item,
+                      struct peri_error *err)
+{
+    if (item->kind == MR_HELD_NAMED)
+        return check_format(mr_out_named_format(out), item->value, err);
+    if (item->kind == MR_HELD_PAIR && out->sink == SINK_EMIT)
+        return mr_emit_check(out->emit, item->key, item->value, err);
+    if (item->kind == MR_HELD_PAIR && out->sink == SINK_FILE)
+        return check_format(mr_spec_string(out->task, "format", "text"), item->value, err);
+    return 0;
+}
+
+int mr_out_hold(struct mr_out *out, const struct mr_held_item *item, struct peri_error *err)
+{
+    int rc = check_item(out, item, err);
+    return rc != 0 ? rc : mr_held_add(&out->held, item, err);
+}
+
+void mr_out_count(lua_State *L, struct mr_out *out, lua_Integer n)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, out->counters);
+    lua_insert(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, -3);
+    lua_Unsigned sum = (lua_Unsigned)lua_tointeger(L, -1) + (lua_Unsigned)n;
+    lua_pop(L, 1);
+    lua_pushinteger(L, (lua_Integer)sum);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+static int commit_named(struct mr_out *out, const struct mr_held_item *item, struct peri_error *err)
+{
+    char name[MR_OUT_NAME_MAX + 1];
+    struct mr_output *output = NULL;
+    memcpy(name, item->name.data, item->name.size);
+    name[item->name.size] = '\0';
+    int rc = mr_out_named(out, name, mr_out_named_format(out), &output, err);
+    return rc != 0 ? rc : mr_output_write(output, item->key, item->value, err);
+}
+
+static int commit_pair(struct mr_out *out, const struct mr_held_item *item, struct peri_error *err)
+{
+    if (item->number < 0)
+        return mr_out_put(out, item->key, item->value, err);
+    out->records++;
+    return mr_emit_add_to(out->emit, (uint32_t)item->number, item->key, item->value, err);
+}
+
+int mr_out_commit(struct mr_out *out, lua_State *L, struct peri_error *err)
+{
+    struct mr_held_item item;
+    int rc = 0;
+    mr_held_end(&out->held);
+    while (rc == 0 && mr_held_next(&out->held, &item)) {
+        switch (item.kind) {
+        case MR_HELD_PAIR:
+            rc = commit_pair(out, &item, err);
+            break;
+        case MR_HELD_NAMED:
+            rc = commit_named(out, &item, err);
+            break;
+        case MR_HELD_COUNT:
+            lua_pushlstring(L, item.name.data, item.name.size);
+            mr_out_count(L, out, item.number);
+            break;
+        }
+    }
     return rc;
 }
 

@@ -9,7 +9,7 @@
 #include "mapreduce/output.h"
 #include "mr_task.h"
 
-enum { MR_OUT_NAMED_MAX = 64 };
+enum { MR_OUT_NAMED_MAX = 64, MR_OUT_NAME_MAX = 64 };
 
 struct mr_out;
 
@@ -46,6 +46,16 @@ bool mr_out_is_full(const struct mr_out *out);
 /* Puts one encoded pair; what identity steps and named reducers call. */
 int mr_out_put(struct mr_out *out, struct peri_slice key, struct peri_slice value,
                struct peri_error *err);
+
+/* From now on what a record puts out and counts is held back, at most limit_bytes of it, from
+ * mr_out_begin to mr_out_commit; without a commit it never happened. Errors: PERI_ENOMEM. */
+int mr_out_hold_records(struct mr_out *out, size_t limit_bytes, struct peri_error *err);
+void mr_out_begin(struct mr_out *out);
+void mr_out_abandon(struct mr_out *out);
+
+/* The record is good: does all that was held back. Errors: not the record's doing, so they end the
+ * attempt. Raises on lack of Lua memory. */
+int mr_out_commit(struct mr_out *out, lua_State *L, struct peri_error *err);
 
 /* Writes one line about a bad record to the quarantine output. */
 int mr_out_quarantine(struct mr_out *out, const struct mr_where *where, struct peri_slice record,

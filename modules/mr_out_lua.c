@@ -92,7 +92,11 @@ static int put(lua_State *L, struct mr_out *out, int64_t part, struct peri_slice
                struct peri_slice value)
 {
     int rc;
-    if (part >= 0) {
+    if (out->held.is_holding) {
+        const struct mr_held_item pair = {
+            .kind = MR_HELD_PAIR, .number = part, .key = key, .value = value};
+        rc = mr_out_hold(out, &pair, fresh_error(out));
+    } else if (part >= 0) {
         rc = mr_emit_add_to(out->emit, (uint32_t)part, key, value, fresh_error(out));
         out->records++;
     } else {
@@ -129,7 +133,7 @@ static bool plain_key(lua_State *L, int index, struct peri_slice *key)
 
 static bool has_fast_path(const struct mr_out *out)
 {
-    return out->sink == SINK_EMIT && out->partition == LUA_NOREF;
+    return out->sink == SINK_EMIT && out->partition == LUA_NOREF && !out->held.is_holding;
 }
 
 /* out(key [, key2], value) */
@@ -230,8 +234,8 @@ static void check_name(lua_State *L, int index)
 {
     size_t size;
     const char *name = luaL_checklstring(L, index, &size);
-    bool is_good =
-        size > 0 && size <= 64 && strcmp(name, "part") != 0 && strcmp(name, "quarantine") != 0;
+    bool is_good = size > 0 && size <= MR_OUT_NAME_MAX && strcmp(name, "part") != 0 &&
+                   strcmp(name, "quarantine") != 0;
     for (size_t i = 0; i < size; i++)
         is_good = is_good && (name[i] == '_' || mr_class_letters.member[(unsigned char)name[i]] ||
                               (i > 0 && name[i] >= '0' && name[i] <= '9'));
@@ -252,9 +256,14 @@ static int l_to(lua_State *L)
     if (out->sink == SINK_SAMPLE)
         return 0;
     struct mr_output *output;
-    const char *format = mr_spec_string(out->task, "format", "text");
-    format = mr_spec_string(out->task, "named_format", format);
-    int rc = mr_out_named(out, lua_tostring(L, 2), format, &output, fresh_error(out));
+    if (out->held.is_holding) {
+        struct mr_held_item pair = {.kind = MR_HELD_NAMED, .key = key, .value = value};
+        pair.name.data = lua_tolstring(L, 2, &pair.name.size);
+        int held = mr_out_hold(out, &pair, fresh_error(out));
+        return held == 0 ? 0 : raise_failure(L, out, held);
+    }
+    int rc =
+        mr_out_named(out, lua_tostring(L, 2), mr_out_named_format(out), &output, fresh_error(out));
     if (rc == 0)
         rc = mr_output_write(output, key, value, &out->err);
     return rc == 0 ? 0 : raise_failure(L, out, rc);
@@ -266,13 +275,14 @@ static int l_count(lua_State *L)
     struct mr_out *out = check_out(L);
     luaL_checktype(L, 2, LUA_TSTRING);
     lua_Integer n = luaL_optinteger(L, 3, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, out->counters);
+    if (out->held.is_holding) {
+        struct mr_held_item count = {.kind = MR_HELD_COUNT, .number = n};
+        count.name.data = lua_tolstring(L, 2, &count.name.size);
+        int rc = mr_out_hold(out, &count, fresh_error(out));
+        return rc == 0 ? 0 : raise_failure(L, out, rc);
+    }
     lua_pushvalue(L, 2);
-    lua_pushvalue(L, 2);
-    lua_rawget(L, -3);
-    lua_pushinteger(L, (lua_Integer)((lua_Unsigned)lua_tointeger(L, -1) + (lua_Unsigned)n));
-    lua_remove(L, -2);
-    lua_rawset(L, -3);
+    mr_out_count(L, out, n);
     return 0;
 }
 

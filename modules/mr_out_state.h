@@ -3,6 +3,7 @@
 #ifndef PERI_MODULES_MR_OUT_STATE_H
 #define PERI_MODULES_MR_OUT_STATE_H
 
+#include "mr_held.h"
 #include "mr_out.h"
 
 enum mr_sink { SINK_NONE, SINK_EMIT, SINK_FILE, SINK_SPILL, SINK_GROUP, SINK_SAMPLE };
@@ -28,9 +29,21 @@ struct mr_out {
     struct peri_buffer key, value, packed; /* scratch */
     struct peri_error err;                 /* scratch: of the call under way */
     int counters;                          /* registry reference of name -> count */
+    struct mr_held held;                   /* of the record under way */
     struct mr_named named[MR_OUT_NAMED_MAX];
     size_t named_count;
 };
+
+/* The format of named outputs. */
+const char *mr_out_named_format(const struct mr_out *out);
+
+/* Whether the sink would take the pair, and holds it back. Errors: those of mr_out_put that are the
+ * user's doing; PERI_EMEMORY when too much is held. */
+int mr_out_hold(struct mr_out *out, const struct mr_held_item *item, struct peri_error *err);
+
+/* Adds n to the counter whose name stands on top of L's stack; pops it. Raises on lack of memory.
+ */
+void mr_out_count(lua_State *L, struct mr_out *out, lua_Integer n);
 
 /* The named output, opened in that format at its first use. Errors: those of opening files;
  * PERI_ETOOBIG for more than MR_OUT_NAMED_MAX. */

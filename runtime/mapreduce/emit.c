@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "mapreduce/collect.h"
 #include "mapreduce/pass.h"
+#include "mapreduce/room.h"
 #include "mapreduce/table.h"
 #include "mapreduce/values.h"
 
@@ -32,7 +33,8 @@ struct mr_emit {
     struct mr_spill_part *parts; /* of the finished file */
     struct mr_position position; /* of the next emission */
     struct mr_emit_stats stats;
-    struct peri_buffer scratch; /* a key, value or state being encoded */
+    struct peri_buffer scratch;   /* a key, value or state being encoded */
+    struct mr_bounded_room trial; /* of mr_emit_check */
     bool has_file, is_finished;
     bool is_writing; /* the memory's content is being walked */
 };
@@ -60,6 +62,7 @@ static int check_options(const struct mr_emit_options *options, struct peri_erro
 static int prepare(struct mr_emit *emit, struct peri_error *err)
 {
     size_t room = emit->options.memory_bytes / 4 * 3;
+    emit->trial = mr_bounded_room(emit->options.memory_bytes / MR_STATE_SHARE);
     emit->path = strdup(emit->options.path);
     emit->parts = calloc(emit->options.partitioner.partitions, sizeof *emit->parts);
     if (emit->path == NULL || emit->parts == NULL)
@@ -286,10 +289,12 @@ void mr_emit_at(struct mr_emit *emit, uint64_t file, uint64_t offset)
     emit->position = (struct mr_position){file, offset, 0};
 }
 
-static int too_big(const struct mr_emit *emit, struct peri_slice key, size_t size,
-                   struct peri_error *err)
+static int check_size(const struct mr_emit *emit, struct peri_slice key, size_t size,
+                      struct peri_error *err)
 {
     size_t memory = emit->options.memory_bytes;
+    if (key.size <= memory / KEY_SHARE && size <= memory / PAIR_SHARE)
+        return 0;
     if (key.size > memory / KEY_SHARE)
         return peri_fail_plain(err, PERI_ETOOBIG,
                                "a key of %zu bytes; with %zu KiB of memory a key has at most %zu",
@@ -343,13 +348,12 @@ static int add(struct mr_emit *emit, const uint32_t *part, struct peri_slice key
                struct peri_slice value, struct peri_error *err)
 {
     size_t size = key.size + value.size;
-    size_t memory = emit->options.memory_bytes;
     PERI_ASSERT(key.size > 0);
     if (emit->is_writing)
         return peri_fail_plain(err, PERI_EINVAL, "map's out cannot be used while combine runs");
-    if (key.size > memory / KEY_SHARE || size > memory / PAIR_SHARE)
-        return too_big(emit, key, size, err);
-    int rc;
+    int rc = check_size(emit, key, size, err);
+    if (rc != 0)
+        return rc;
     if (emit->table != NULL)
         rc = add_state(emit, part, key, value, err);
     else
@@ -361,6 +365,15 @@ static int add(struct mr_emit *emit, const uint32_t *part, struct peri_slice key
     emit->stats.records_in++;
     emit->stats.bytes_in += size;
     return 0;
+}
+
+int mr_emit_check(struct mr_emit *emit, struct peri_slice key, struct peri_slice value,
+                  struct peri_error *err)
+{
+    int rc = check_size(emit, key, key.size + value.size, err);
+    if (rc != 0 || emit->table == NULL)
+        return rc;
+    return mr_room_try(&emit->options.reducer, &emit->trial, value, err);
 }
 
 int mr_emit_add(struct mr_emit *emit, struct peri_slice key, struct peri_slice value,
@@ -518,6 +531,7 @@ void mr_emit_close(struct mr_emit *emit)
         (void)env_path_remove(emit->env, emit->path, NULL);
     free_memory(emit);
     peri_buffer_deinit(&emit->scratch);
+    mr_bounded_room_deinit(&emit->trial);
     free(emit->parts);
     free(emit->path);
     free(emit);

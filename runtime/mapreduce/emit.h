@@ -55,6 +55,12 @@ int mr_emit_add(struct mr_emit *emit, struct peri_slice key, struct peri_slice v
 int mr_emit_add_to(struct mr_emit *emit, uint32_t part, struct peri_slice key,
                    struct peri_slice value, struct peri_error *err);
 
+/* Whether the pair may be added: then adding it fails for no reason of its own, only for those of
+ * its key's other values, of the combiner and of the disk. Errors: PERI_ETOOBIG; PERI_EINVAL from
+ * the reducer; PERI_ENOMEM. */
+int mr_emit_check(struct mr_emit *emit, struct peri_slice key, struct peri_slice value,
+                  struct peri_error *err);
+
 /* Adds the pair (string, integer), neither encoded: the fast path of counting. */
 int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t integer,
                        struct peri_error *err);

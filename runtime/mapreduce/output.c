@@ -177,11 +177,23 @@ static int flush(struct mr_output *output, struct peri_error *err)
     return rc;
 }
 
-static int append_raw(struct mr_output *output, const struct mr_datum *value,
-                      struct peri_error *err)
+static int check_datum(enum mr_output_format format, const struct mr_datum *value,
+                       struct peri_error *err)
 {
-    if (value->type != MR_STRING)
+    if (format == MR_OUTPUT_RAW && value->type != MR_STRING)
         return peri_fail_plain(err, PERI_EINVAL, "raw output takes strings as values");
+    return 0;
+}
+
+int mr_output_check(enum mr_output_format format, struct peri_slice value, struct peri_error *err)
+{
+    struct mr_datum datum;
+    int rc = mr_value_decode(value, &datum);
+    return rc != 0 ? peri_fail(err, rc, "a value") : check_datum(format, &datum, err);
+}
+
+static int append_raw(struct mr_output *output, const struct mr_datum *value)
+{
     return peri_buffer_append(&output->bytes, value->string.data, value->string.size);
 }
 
@@ -190,9 +202,12 @@ static int append_record(struct mr_output *output, struct peri_slice key,
 {
     struct mr_datum parts[MR_KEY_PARTS_MAX];
     size_t count;
+    int rc = check_datum(output->format, value, err);
+    if (rc != 0)
+        return rc;
     if (output->format == MR_OUTPUT_RAW)
-        return append_raw(output, value, err);
-    int rc = mr_key_decode(key, parts, &count, &output->scratch, NULL);
+        return append_raw(output, value);
+    rc = mr_key_decode(key, parts, &count, &output->scratch, NULL);
     if (rc != 0)
         return rc;
     return output->format == MR_OUTPUT_JSONL ? append_json(output, parts, count, value)

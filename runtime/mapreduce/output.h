@@ -45,6 +45,10 @@ int mr_output_open(struct mr_output **out, struct env *env, const char *path,
 int mr_output_write(struct mr_output *output, struct peri_slice key, struct peri_slice value,
                     struct peri_error *err);
 
+/* Whether an output of that format takes the encoded value, so that mr_output_write can only fail
+ * for reasons of the world. Errors: PERI_EINVAL, PERI_EFORMAT. */
+int mr_output_check(enum mr_output_format format, struct peri_slice value, struct peri_error *err);
+
 /* Flushes, syncs and closes the file; *totals may be NULL. mr_output_close is still due. */
 int mr_output_finish(struct mr_output *output, struct mr_output_totals *totals,
                      struct peri_error *err);

@@ -35,6 +35,15 @@ int mr_group_reduce(const struct mr_reducer *reducer, struct mr_values *values,
     return rc;
 }
 
+int mr_room_try(const struct mr_reducer *reducer, struct mr_bounded_room *room,
+                struct peri_slice value, struct peri_error *err)
+{
+    const struct mr_room source = {grow, room};
+    const struct mr_position position = {0};
+    room->state.size = 0;
+    return mr_reducer_add(reducer, &room->state, value, &position, &source, err);
+}
+
 void mr_bounded_room_deinit(struct mr_bounded_room *room)
 {
     free(room->state.data);

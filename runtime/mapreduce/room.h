@@ -21,6 +21,11 @@ struct mr_bounded_room mr_bounded_room(size_t limit);
 int mr_group_reduce(const struct mr_reducer *reducer, struct mr_values *values,
                     struct mr_bounded_room *room, struct peri_error *err);
 
+/* Adds one value to an empty state in room: whether the reducer takes it at all. Errors: those of
+ * mr_reducer_add; PERI_EMEMORY past the limit. */
+int mr_room_try(const struct mr_reducer *reducer, struct mr_bounded_room *room,
+                struct peri_slice value, struct peri_error *err);
+
 void mr_bounded_room_deinit(struct mr_bounded_room *room);
 
 #endif

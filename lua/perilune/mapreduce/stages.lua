@@ -182,7 +182,9 @@ function Stages:run(stage)
     perform(self, stage, coordinator.step(machine, event))
     self.on_progress(stage, coordinator.progress(machine))
   end
-  self.skipped = self.skipped + machine.skipped
+  if not stage.sample then -- what a sample skips is met again by the map tasks
+    self.skipped = self.skipped + machine.skipped
+  end
   add_stats(self.stats, machine.stats)
   if stage.cause then
     return nil, stage.cause
