@@ -21,6 +21,8 @@ static int never_continued(lua_State *L, int status, lua_KContext ctx)
 static int leave(lua_State *L, int status)
 {
     struct vm_state *vm = vm_state_of(L);
+    if (vm->scheduler == NULL) /* a finalizer, while the state is being closed */
+        return luaL_error(L, "the program has ended");
     fiber_scheduler_exit(vm, status);
     if (fiber_current(L) != NULL && vm_can_yield(L))
         return fiber_to_core(L, never_continued);
