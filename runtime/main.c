@@ -14,6 +14,9 @@
 
 enum { SIGNAL_COUNT = 3, EXIT_SIGNAL_BASE = 128, EXIT_USAGE = 2 };
 
+/* How long ending in order may take: the process must be gone in 2 s. */
+enum { SIGNAL_MAX_US = 1600000 };
+
 struct program {
     struct env *env;
     struct vm_state *vm;
@@ -52,7 +55,8 @@ static int watch_signals(struct program *program, struct peri_error *err)
         if (rc != 0)
             return peri_fail(err, rc, "watching signals");
     }
-    return 0;
+    int rc = env_signal_guard(program->env, signals, SIGNAL_COUNT, SIGNAL_MAX_US);
+    return rc == 0 ? 0 : peri_fail(err, rc, "guarding signals");
 }
 
 /* Takes --lua-path DIR from the front of the arguments. Returns how many it took, or negative. */

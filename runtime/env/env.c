@@ -101,6 +101,11 @@ int env_signal_watch(struct env *env, int signum, void (*on_signal)(void *data, 
     return env->ops->signal->watch(env, signum, on_signal, data, out);
 }
 
+int env_signal_guard(struct env *env, const int *signums, size_t count, uint64_t limit_us)
+{
+    return env->ops->signal->guard(env, signums, count, limit_us);
+}
+
 void env_signal_close(struct env_signal *watch)
 {
     if (watch != NULL)

@@ -81,6 +81,12 @@ int env_signal_watch(struct env *env, int signum, void (*on_signal)(void *data, 
                      void *data, struct env_signal **out);
 void env_signal_close(struct env_signal *watch); /* accepts NULL */
 
+/* Ends the process with status 128 + signal when it is still there limit_us after one of the
+ * signals arrived, whatever the loop's thread does then, or when a second one arrives. Lasts until
+ * env_close has done everything else; at most one an environment, at most 4 signals. Errors:
+ * PERI_ENOMEM, errno codes. */
+int env_signal_guard(struct env *env, const int *signums, size_t count, uint64_t limit_us);
+
 /* ---- ticker: interrupts the code that runs on the loop thread ---- */
 
 /* Creates a stopped ticker. While started, tick(data) runs every period_us of real time on the

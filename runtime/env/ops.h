@@ -43,6 +43,7 @@ struct env_signal_ops {
     int (*watch)(struct env *env, int signum, void (*on_signal)(void *data, int signum), void *data,
                  struct env_signal **out);
     void (*close)(struct env_signal *watch);
+    int (*guard)(struct env *env, const int *signums, size_t count, uint64_t limit_us);
 };
 
 struct env_ticker_ops {

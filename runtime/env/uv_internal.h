@@ -29,6 +29,7 @@ struct env_uv {
     struct peri_list owned; /* struct uv_owned */
     struct peri_list work;  /* struct uv_work that waits or runs */
     struct posix_file standard[3];
+    struct uv_guard *guard; /* or NULL */
 
     /* Child processes (uv_process.c). SIGCHLD is watched while some child is not reaped. */
     struct peri_list children;
@@ -66,6 +67,15 @@ enum { ENV_STREAM_QUEUE_MAX = 16 << 20, ENV_STREAM_READ_SIZE = 64 << 10 };
 
 /* Ends the watch for SIGCHLD once every child has been reaped. */
 void env_uv_process_deinit(struct env_uv *uv);
+
+/* True for a SIGHUP that our parent told us to ignore (nohup): we outlive the terminal. */
+bool env_uv_signal_is_ignored(int signum);
+
+/* Is env_signal_guard (env.h). */
+int env_uv_signal_guard(struct env *env, const int *signums, size_t count, uint64_t limit_us);
+
+/* Ends the guard. Accepts NULL. */
+void env_uv_guard_close(struct uv_guard *guard);
 
 extern const struct env_clock_ops env_posix_clock_ops;
 extern const struct env_timer_ops env_uv_timer_ops;

@@ -51,6 +51,7 @@ static void loop_close(struct env *env)
         (void)uv_run(&uv->loop, UV_RUN_DEFAULT);
         env_uv_process_deinit(uv);
     } while (uv_loop_close(&uv->loop) == UV_EBUSY);
+    env_uv_guard_close(uv->guard); /* last: the loop may wait for work that blocks */
     free(uv);
 }
 

@@ -35,11 +35,11 @@ static void watch_close(struct env_signal *base)
     watch_close_owned(&watch->owned);
 }
 
-/* nohup starts programs so; they outlive their terminal. */
-static bool hangup_is_ignored(void)
+bool env_uv_signal_is_ignored(int signum)
 {
     struct sigaction action;
-    return sigaction(SIGHUP, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+    return signum == SIGHUP && sigaction(SIGHUP, NULL, &action) == 0 &&
+           action.sa_handler == SIG_IGN;
 }
 
 static int watch_signal(struct env *env, int signum, void (*on_signal)(void *data, int signum),
@@ -58,7 +58,7 @@ static int watch_signal(struct env *env, int signum, void (*on_signal)(void *dat
         return rc;
     }
     env_uv_owned_add(uv, &watch->owned, watch_close_owned);
-    if (signum != SIGHUP || !hangup_is_ignored())
+    if (!env_uv_signal_is_ignored(signum))
         rc = uv_signal_start(&watch->handle, watch_on_signal, signum);
     if (rc != 0) {
         watch_close(&watch->base);
@@ -69,4 +69,4 @@ static int watch_signal(struct env *env, int signum, void (*on_signal)(void *dat
     return 0;
 }
 
-const struct env_signal_ops env_uv_signal_ops = {watch_signal, watch_close};
+const struct env_signal_ops env_uv_signal_ops = {watch_signal, watch_close, env_uv_signal_guard};

@@ -55,6 +55,44 @@ describe("perilune", function()
     assert.equal(0, status_after(1, "trap '' HUP;"))
   end)
 
+  for _, case in ipairs {
+    { "a hook that never ends", "debug.sethook(function() while true do end end, 'l') local x = 1" },
+    { "a read that nobody answers", "io.read()" },
+    { "a command that goes on", "os.execute 'sleep 5'" },
+    { "a finalizer that never ends", "setmetatable({}, { __gc = function() while true do end end })" },
+  } do
+    it("ends within 2 s of SIGTERM inside " .. case[1], function()
+      assert(fs.write(folder .. "/script.lua", "print 'started' io.stdout:flush() " .. case[2]))
+      local child = assert(process.spawn { cli.path, "run", folder .. "/script.lua", stdin = "pipe",
+        stdout = "pipe" })
+      assert.equal("started", child:read_line())
+      perilune.sleep(0.02)
+      local began = perilune.now()
+      child:kill(15)
+      local exit = child:wait()
+      assert.is_true(perilune.now() - began < 2, perilune.now() - began .. " s")
+      assert.is_true(exit.status == 143 or exit.status == 0, tostring(exit.status)) -- 0: it had ended
+    end)
+  end
+
+  it("ends at once at the second signal", function()
+    assert(fs.write(folder .. "/script.lua", "print 'started' io.stdout:flush() io.read()"))
+    local child = assert(process.spawn { cli.path, "run", folder .. "/script.lua", stdin = "pipe",
+      stdout = "pipe" })
+    assert.equal("started", child:read_line())
+    local began = perilune.now()
+    child:kill(15)
+    perilune.sleep(0.1)
+    child:kill(2)
+    assert.equal(130, child:wait().status)
+    assert.is_true(perilune.now() - began < 1)
+  end)
+
+  it("cannot be left twice: os.exit in a finalizer at the end is an error", function()
+    assert(fs.write(folder .. "/script.lua", "setmetatable({}, { __gc = function() os.exit(7) end })"))
+    assert.equal(0, cli.run({ "run", folder .. "/script.lua" }).status)
+  end)
+
   it("reads standard input once only, and says why it cannot", function()
     assert(fs.write(folder .. "/job.lua", "return { map = function(rec, out) out(rec, 1) end }"))
     local result = shell 'echo a | "$P" mr "$D/job.lua" - - -o "$D/out"'
