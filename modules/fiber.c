@@ -155,6 +155,10 @@ static int l_join(lua_State *L)
 {
     struct fiber *target = fiber_check_handle(L, 1);
     target->is_joined = true;
+    if (target->is_lost) { /* a late one, but somebody */
+        target->is_lost = false;
+        target->scheduler->lost_count--;
+    }
     if (target->state == FIBER_DONE)
         return push_outcome(L, target);
     return wait_for(L, target, "fiber:join", join_continue);
@@ -191,6 +195,13 @@ static int l_expect(lua_State *L)
 {
     fiber_check_handle(L, 1)->is_joined = true;
     return 0;
+}
+
+/* How many fibers have ended in an error that nobody asked for. */
+static int l_lost(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)vm_state_of(L)->scheduler->lost_count);
+    return 1;
 }
 
 /* ---- cancel ---- */
@@ -421,19 +432,13 @@ int luaopen_perilune_fiber(lua_State *L)
         {"status", l_status}, {"traceback", l_traceback}, {"info", l_info}, {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"spawn", l_spawn},
-        {"await", l_await},
-        {"expect", l_expect},
-        {"self", l_self},
-        {"child", l_child},
-        {"fibers", l_fibers},
-        {"preemptions", l_preemptions},
-        {"yield", l_yield},
-        {"sleep", l_sleep},
-        {"now", l_now},
-        {"wall", l_wall},
-        {"random", l_random},
-        {"atomic", l_atomic},
+        {"spawn", l_spawn},   {"await", l_await},
+        {"expect", l_expect}, {"lost", l_lost},
+        {"self", l_self},     {"child", l_child},
+        {"fibers", l_fibers}, {"preemptions", l_preemptions},
+        {"yield", l_yield},   {"sleep", l_sleep},
+        {"now", l_now},       {"wall", l_wall},
+        {"random", l_random}, {"atomic", l_atomic},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

@@ -146,6 +146,10 @@ function M.settle()
   end
 end
 
+--- How many fibers have failed so far without anybody joining them; each was logged when it failed.
+---@type fun(): integer
+M.lost = core.lost
+
 --- Waits for some seconds.
 ---@type fun(seconds: number)
 M.sleep = core.sleep

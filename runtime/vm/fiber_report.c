@@ -117,9 +117,12 @@ void fiber_record_error(struct fiber *fiber)
     lua_pushcfunction(vm->L, record);
     lua_pushlightuserdata(vm->L, fiber);
     (void)lua_pcall(vm->L, 1, 1, 0); /* on lack of memory the text says so */
-    if (!fiber->is_joined)
+    if (!fiber->is_joined) {
+        fiber->is_lost = true;
+        fiber->scheduler->lost_count++;
         env_log(vm->env, ENV_LOG_ERROR, "fiber", "fiber %s failed: %s", fiber->name,
                 lua_tostring(vm->L, -1));
+    }
     lua_pop(vm->L, 1);
 }
 

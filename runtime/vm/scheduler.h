@@ -48,6 +48,7 @@ struct fiber {
     bool preemptible;
     bool detached;
     bool is_joined;   /* somebody asked for the result: an error is theirs to report */
+    bool is_lost;     /* ended in an error that was logged because nobody had asked */
     bool is_settling; /* waits for the rest of the program to end */
     bool was_named;   /* the log has named it for holding the baton, since it last blocked */
     uint64_t atomic_until_us; /* keeps the baton until then although preemptible; 0: no */
@@ -100,6 +101,7 @@ struct fiber_scheduler {
     uint64_t next_id;
     uint64_t now_us; /* when the last switch happened */
     uint64_t preemptions;
+    uint64_t lost_count;        /* fibers that is_lost */
     uint64_t shutdown_until_us; /* past it, no __close handler runs any more; 0: no shutdown */
     int anchors;                /* registry reference of the table that anchors handles */
     int exit_status;

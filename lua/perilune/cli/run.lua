@@ -16,6 +16,7 @@ function M.parser(argparse)
   parser:epilog [[
 SCRIPT is a file, or - for standard input. Arguments reach it as ... and in the table arg.
 The program ends when the script and the fibers that it spawned have ended; detached fibers do not count.
+It exits with 1 when the script raised an error, or one of its fibers did and nobody joined that.
 
 Examples:
   perilune run backup.lua /var/data
@@ -128,8 +129,9 @@ function M.run(args)
   if result ~= true then
     return result
   end
-  require("perilune").settle()
-  return output.EXIT_OK
+  local perilune = require "perilune"
+  perilune.settle()
+  return perilune.lost() == 0 and output.EXIT_OK or output.EXIT_FAILURE
 end
 
 return M

@@ -71,10 +71,16 @@ end
 local function run_limited(busted, timeout, safe, descriptor, run, element)
   local context = busted.context.get()
   local results
+  local lost = perilune.lost()
   local fiber = perilune.spawn(
     { name = "test: " .. tostring(element.name), deadline = timeout, cpu_deadline = timeout },
     function()
-      results = table.pack(safe(descriptor, run, element))
+      results = table.pack(safe(descriptor, function(...)
+        run(...)
+        if perilune.lost() > lost then
+          error("a fiber of this test failed and nobody joined it; the log has its error", 0)
+        end
+      end, element))
     end)
   local _, why = fiber:join()
   if results then

@@ -79,6 +79,16 @@ describe("a script", function()
     assert.matches("level=error component=fiber", result.stderr)
     assert.matches("fiber lost failed: [^\"\\]*script.lua:2: forgotten; stack traceback: "
       .. "[^\"\\]*script.lua:2: in function <[^\"\\]*>\"\n", result.stderr)
+    assert.equal(1, result.status)
+  end)
+
+  it("succeeds when somebody joins a failed fiber, however late", function()
+    local result = run [[
+      local perilune = require "perilune"
+      local fiber = perilune.spawn({ name = "lost" }, function() error "forgotten" end)
+      perilune.sleep(0.02)
+      assert(not fiber:join())]]
+    assert.equal(0, result.status)
   end)
 
   it("that can never go on is ended with a report of every fiber", function()

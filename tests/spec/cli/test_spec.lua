@@ -46,6 +46,19 @@ describe("perilune test", function()
     assert.equal(0, result.status)
   end)
 
+  it("fails a test whose fiber failed when nobody joined it", function()
+    local verdicts = run [[
+      local perilune = require "perilune"
+      it("loses one", function()
+        perilune.spawn(function() error "lost" end)
+        perilune.sleep(0.01)
+      end)
+      it("joins one", function()
+        assert.is_nil((perilune.spawn(function() error "joined" end):join()))
+      end)]]
+    assert.same({ "not ok 1 - loses one", "ok 2 - joins one" }, verdicts)
+  end)
+
   it("names a test that waits or spins too long, and goes on", function()
     local verdicts, result = run([[
       local perilune = require "perilune"
