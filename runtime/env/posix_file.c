@@ -100,12 +100,17 @@ static int64_t file_pread(struct env_file *base, void *out, size_t size, uint64_
     return got >= 0 ? got : peri_fail(err, -errno, "read %s", file->path);
 }
 
+/* Larger writes make Linux take large pieces of page cache, which are more often memory that a
+ * virtual machine has to ask its host for: seen 1 to 7 times the time for 256 KiB at once, never
+ * for these. */
+enum { WRITE_MAX = 32 << 10 };
+
 static int file_write(struct env_file *base, const void *data, size_t size, struct peri_error *err)
 {
     struct posix_file *file = file_of(base);
     const char *at = data;
     while (size > 0) {
-        ssize_t put = write(file->fd, at, size);
+        ssize_t put = write(file->fd, at, size < WRITE_MAX ? size : WRITE_MAX);
         if (put < 0 && !may_retry(file->fd, POLLOUT))
             return peri_fail(err, -errno, "write %s", file->path);
         if (put > 0) {

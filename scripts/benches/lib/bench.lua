@@ -190,6 +190,9 @@ function M:section(title, rows)
       section.rows[#section.rows + 1] = { name = row.name, result = result, problem = state.problem }
     end
   end
+  if #section.rows == 0 then
+    return
+  end
   self.sections[#self.sections + 1] = section
   if not self.options.json then
     report.section(section)
