@@ -243,7 +243,7 @@ static int l_run(lua_State *L)
     if (rc == 0) {
         lua_pushinteger(L, (lua_Integer)task.skipped);
         lua_setfield(L, -2, "skipped");
-        lua_pushinteger(L, (lua_Integer)env_rss_bytes(task.env));
+        lua_pushinteger(L, (lua_Integer)env_max_rss_bytes(task.env));
         lua_setfield(L, -2, "rss_bytes");
     }
     return finish(L, &task, rc);

@@ -237,7 +237,7 @@ uint32_t env_terminal_columns(struct env *env, int fd)
     return env->ops->self->terminal_columns(env, fd);
 }
 
-uint64_t env_rss_bytes(struct env *env)
+uint64_t env_max_rss_bytes(struct env *env)
 {
-    return env->ops->self->rss_bytes(env);
+    return env->ops->self->max_rss_bytes(env);
 }

@@ -252,7 +252,7 @@ int env_executable(struct env *env, char **out, struct peri_error *err);
 uint32_t env_processors(struct env *env);
 /* Columns of the terminal behind fd 0, 1 or 2; 0 when it is not one. */
 uint32_t env_terminal_columns(struct env *env, int fd);
-/* Resident memory of this process now, in bytes. */
-uint64_t env_rss_bytes(struct env *env);
+/* The most memory that this process has had resident so far, in bytes. */
+uint64_t env_max_rss_bytes(struct env *env);
 
 #endif

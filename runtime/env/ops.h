@@ -123,7 +123,7 @@ struct env_self_ops {
     int (*executable)(struct env *env, char **out, struct peri_error *err);
     uint32_t (*processors)(struct env *env);
     uint32_t (*terminal_columns)(struct env *env, int fd);
-    uint64_t (*rss_bytes)(struct env *env);
+    uint64_t (*max_rss_bytes)(struct env *env);
 };
 
 struct env_ops {

@@ -1,12 +1,17 @@
 /* posix_self.c - what the process knows about itself. */
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "env/uv_internal.h"
+
+enum { BYTES_PER_KIB = 1024 };
 
 static int64_t self_pid(struct env *env)
 {
@@ -61,11 +66,30 @@ static uint32_t self_terminal_columns(struct env *env, int fd)
     return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
-static uint64_t self_rss_bytes(struct env *env)
+/* A number of KiB in /proc/self/status, in bytes; 0 when it is not there. */
+static uint64_t status_bytes(const char *format)
+{
+    char line[128];
+    uint64_t kib = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    if (file == NULL)
+        return 0;
+    while (kib == 0 && fgets(line, sizeof line, file) != NULL)
+        (void)sscanf(line, format, &kib); /* other lines do not match */
+    (void)fclose(file);
+    return kib * BYTES_PER_KIB;
+}
+
+/* Between fork and exec a child shares its parent's memory, and ru_maxrss keeps counting that: so
+ * it is only the second choice. */
+static uint64_t self_max_rss_bytes(struct env *env)
 {
     (void)env;
-    size_t bytes = 0;
-    return uv_resident_set_memory(&bytes) == 0 ? bytes : 0;
+    struct rusage usage;
+    uint64_t bytes = status_bytes("VmHWM: %" SCNu64);
+    if (bytes > 0 || getrusage(RUSAGE_SELF, &usage) != 0)
+        return bytes;
+    return (uint64_t)usage.ru_maxrss * BYTES_PER_KIB;
 }
 
 const struct env_self_ops env_posix_self_ops = {
@@ -76,5 +100,5 @@ const struct env_self_ops env_posix_self_ops = {
     .executable = self_executable,
     .processors = self_processors,
     .terminal_columns = self_terminal_columns,
-    .rss_bytes = self_rss_bytes,
+    .max_rss_bytes = self_max_rss_bytes,
 };

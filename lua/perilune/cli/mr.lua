@@ -140,6 +140,8 @@ local function show_summary(args, result)
     plural(result.records_in, "record"), units.format_size(result.bytes_in),
     plural(result.records_out, "record"), units.format_size(result.bytes_out),
     units.format_duration(result.seconds), units.format_size(rate)))
+  note(args, ("  %d worker%s, at most %s of memory in each"):format(result.workers,
+    result.workers == 1 and "" or "s", units.format_size(result.worker_rss_bytes)))
   for name, count in sorted_pairs(result.counters) do
     note(args, ("  %s: %s"):format(name, units.format_count(count)))
   end

@@ -1,6 +1,7 @@
 -- What perilune mr says to somebody whose first job goes wrong.
 local cli = require "support.binary"
 local fs = require "perilune.fs"
+local json = require "perilune.json"
 local process = require "perilune.process"
 
 describe("perilune mr", function()
@@ -56,6 +57,19 @@ describe("perilune mr", function()
     assert.matches("map [", shown, 1, true)
     assert.equal("\r\27[K", shown:match "[^%]]*$":match "\r\27%[K$")
     assert.same({ "input", "job.lua" }, fs.list(folder))
+  end)
+
+  it("tells the most memory that a worker had, not what it has left", function()
+    local result = run [[return { map = function(rec, out)
+      local long = ("x"):rep(60 << 20)
+      out(#long)
+      long = nil
+      collectgarbage()
+    end }]]
+    local mebibytes = tonumber(result.stderr:match "at most ([%d.]+) MiB of memory in each")
+    assert.is_true(mebibytes > 60 and mebibytes < 200, result.stderr)
+    result = cli.run { "mr", folder .. "/job.lua", folder .. "/input", "-o", folder .. "/json", "--json" }
+    assert.is_true(json.decode(result.stdout).worker_rss_bytes > 60 << 20)
   end)
 
   it("wonders when nothing was put out", function()
