@@ -11,6 +11,7 @@ local failure = require "perilune.mapreduce.failure"
 local fs = require "perilune.fs"
 local job_file = require "perilune.mapreduce.job"
 local plan = require "perilune.mapreduce.plan"
+local process = require "perilune.process"
 local task = require "perilune.mr_task"
 local workspace = require "perilune.mr_workspace"
 
@@ -95,49 +96,64 @@ function phases.map(job, step, spec, around)
   }))
 end
 
+-- Waits until its standard input ends, which is when this process has, and removes a directory.
+local CLEANER = [[trap "" INT TERM HUP; read -r _; rm -rf -- "$1"]]
+
+--- A directory for spill files that goes when this process does, however it ends: the other engine
+--- may stop a task by a signal at any moment, also one that cannot be caught.
+---@return table directory  { path }, to be closed
+local function new_directory()
+  local path = check(fs.tempdir())
+  local cleaner = process.spawn { "sh", "-c", CLEANER, "sh", path, stdin = "pipe", stdout = "null",
+    stderr = "null" }
+  return setmetatable({ path = path }, { __close = function()
+    workspace.remove(path)
+    if cleaner then
+      cleaner.stdin:close()
+    end
+  end })
+end
+
 --- Takes in standard input and runs the reducer over it.
-local function reduce_lines(directory, step, spec, fields)
+local function reduce_lines(step, spec, fields)
+  local directory <close> = new_directory()
   local reducer = fields.reduce
-  local spill = directory .. "/in"
+  local spill = directory.path .. "/in"
   local named = reducer.name and reducer.name ~= "identity" and reducer or nil
   local gathered = check(task.run(extend(spec, {
     kind = "map", typed = true, input = "-", spill = spill, combine = named,
   })))
   return task.run(extend(spec, extend({
     kind = "reduce", inputs = { spill }, sums = gathered.sums, partition = 0, combine = named,
-    temp = directory .. "/temp", part = "-",
-    ranked = step.compare ~= "ascending" and directory .. "/ranked" or nil,
+    temp = directory.path .. "/temp", part = "-",
+    ranked = step.compare ~= "ascending" and directory.path .. "/ranked" or nil,
   }, fields)))
 end
 
 --- Combines the values of each key.
-function phases.combine(job, step, spec, around, directory)
+function phases.combine(job, step, spec, around)
   local reducer = step.combine
   if not reducer then
     reducer = step.reduce and REPEATABLE[step.reduce.name] and step.reduce or { name = "identity" }
   end
-  return reduce_lines(directory, step, spec, { reduce = reducer, ["function"] = "combine",
+  return reduce_lines(step, spec, { reduce = reducer, ["function"] = "combine",
     format = "typed", named_format = job.output, out_suffix = ("-c%05d"):format(around.partition) })
 end
 
 --- Reduces the values of each key.
-function phases.reduce(_, step, spec, around, directory)
+function phases.reduce(_, step, spec, around)
   if not step.reduce then
     failure.raise { code = "EINVAL",
       message = "the job has no reduce: run it with no reducers (-reducer NONE)" }
   end
-  return reduce_lines(directory, step, spec, { reduce = step.reduce,
+  return reduce_lines(step, spec, { reduce = step.reduce,
     out_suffix = ("-%05d"):format(around.partition) })
 end
 
 local function run(phase, options)
   local job, step = load_step(options)
   local spec, around = common_spec(options, job)
-  local directory = check(fs.tempdir())
-  local _ <close> = setmetatable({}, { __close = function()
-    workspace.remove(directory)
-  end })
-  local result = check(phases[phase](job, step, spec, around, directory))
+  local result = check(phases[phase](job, step, spec, around))
   report_counters(result)
   return result
 end

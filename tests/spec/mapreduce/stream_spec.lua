@@ -1,22 +1,16 @@
 -- The Hadoop Streaming and Spark pipe() contracts (mapreduce.md 8.1-8.3): the same file, the same bytes.
 local cli = require "support.binary"
 local fs = require "perilune.fs"
+local new_folder = require "support.folder"
+local perilune = require "perilune"
 local process = require "perilune.process"
+local text = require "support.text"
 
 describe("perilune stream", function()
-  local folder
-
-  before_each(function()
-    folder = assert(fs.tempdir())
-  end)
-
-  after_each(function()
-    fs.remove(folder, { recursive = true })
-  end)
+  local folder = new_folder(before_each, after_each)
 
   local function job(source)
-    assert(fs.write(folder .. "/job.lua", source))
-    return folder .. "/job.lua"
+    return folder:job(source)
   end
 
   local function stream(phase, path, input, env)
@@ -28,22 +22,12 @@ describe("perilune stream", function()
     return result.stdout
   end
 
-  local function sorted(text)
-    local lines = {}
-    for line in text:gmatch "[^\n]+" do
-      lines[#lines + 1] = line
-    end
-    table.sort(lines)
-    return lines
-  end
-
   -- The engine's own output of the same job.
   local function native(path, input)
-    assert(fs.write(folder .. "/input", input))
-    local result = cli.run { "mr", path, folder .. "/input", "-o", folder .. "/out", "--force",
+    local result = cli.run { "mr", path, folder:write("input", input), "-o", folder:at "out", "--force",
       "--reduces", "2" }
     assert.equal(0, result.status, result.stderr)
-    return assert(fs.read(folder .. "/out/part-00000")) .. assert(fs.read(folder .. "/out/part-00001"))
+    return folder:read "out/part-00000" .. folder:read "out/part-00001"
   end
 
   -- Hadoop's part: two map tasks, each combined; all lines partitioned by key, sorted, to two reducers.
@@ -53,7 +37,7 @@ describe("perilune stream", function()
     for _, part in ipairs { input:sub(1, half), input:sub(half + 1) } do
       local mapped = ok(stream("map", path, part))
       for _ = 1, combines do
-        mapped = ok(stream("combine", path, table.concat(sorted(mapped), "\n") .. "\n"))
+        mapped = ok(stream("combine", path, table.concat(text.sorted_lines(mapped), "\n") .. "\n"))
       end
       for line in mapped:gmatch "[^\n]*\n" do
         lines[#lines + 1] = line
@@ -111,7 +95,7 @@ describe("perilune stream", function()
     for combines = 0, 2 do
       it(("gives the engine's bytes for %s, combined %d times"):format(name, combines), function()
         local path = job(source)
-        assert.same(sorted(native(path, INPUT)), sorted(hadoop(path, INPUT, combines)))
+        assert.same(text.sorted_lines(native(path, INPUT)), text.sorted_lines(hadoop(path, INPUT, combines)))
       end)
     end
   end
@@ -141,10 +125,10 @@ describe("perilune stream", function()
       out:to("errors", "k", job.task)
     end, reduce = "sum" }]]
     local result = stream("map", path, "x\n",
-      { mapreduce_task_partition = "6", mapreduce_task_output_dir = folder })
+      { mapreduce_task_partition = "6", mapreduce_task_output_dir = folder.path })
     assert.equal(0, result.status, result.stderr)
     assert.matches("reporter:counter:perilune,bad  lines,2\n", result.stderr, 1, true)
-    assert.equal("k 7\n", assert(fs.read(folder .. "/errors-m00006")))
+    assert.equal("k 7\n", folder:read "errors-m00006")
   end)
 
   it("fails with the job's own error and exit 1", function()
@@ -166,12 +150,71 @@ describe("perilune stream", function()
     assert.equal(2, result.status)
   end)
 
+  describe("leaves no directory behind", function()
+    local temp
+
+    before_each(function()
+      temp = folder.path .. "/tmp"
+      assert(fs.mkdir(temp))
+    end)
+
+    local function wait_until_empty()
+      for _ = 1, 200 do
+        if #assert(fs.list(temp)) == 0 then
+          return
+        end
+        perilune.sleep(0.01)
+      end
+      assert.same({}, fs.list(temp))
+    end
+
+    local function start(source, stdout)
+      return assert(process.spawn { cli.path, "stream", "reduce", folder:job(source), stdin = "pipe",
+        stdout = stdout, stderr = "null", env = { TMPDIR = temp } })
+    end
+
+    for _, signal in ipairs { 2, 9, 15 } do
+      it("when signal " .. signal .. " ends it, waiting for input or computing", function()
+        for _, input in ipairs { "x\t1\n", "" } do
+          local child = start("return { map = function() end, reduce = function() while true do end end }",
+            "null")
+          child:write(input)
+          if input ~= "" then
+            child.stdin:close()
+          end
+          perilune.sleep(0.3)
+          assert.equal(1, #assert(fs.list(temp)))
+          child:kill(signal)
+          assert.is_not.equal(0, child:wait().status)
+          wait_until_empty()
+        end
+      end)
+    end
+
+    it("when nobody reads its output", function()
+      local child = start([[return { map = function() end, reduce = function(key, values, out)
+        for i = 1, 1e6 do out(key, i) end end }]], "pipe")
+      child:write "x\t1\n"
+      child.stdin:close()
+      assert(child.stdout:read(1))
+      child.stdout:close()
+      assert.is_not.equal(0, child:wait().status)
+      wait_until_empty()
+    end)
+
+    it("when it is done", function()
+      ok(stream("reduce", folder:job "return { map = function() end, reduce = 'sum' }", "x\t1\n",
+        { TMPDIR = temp }))
+      assert.same({}, fs.list(temp))
+    end)
+  end)
+
   it("ends when it is told to, though it only computes", function()
     local path = job "return { map = function() while true do end end }"
     local child = assert(process.spawn { cli.path, "stream", "map", path, stdin = "pipe", stdout = "null",
       stderr = "null" })
     child:write "x\n"
-    require("perilune").sleep(0.2)
+    perilune.sleep(0.2)
     child:kill(15)
     assert.equal(15, child:wait().signal)
   end)
