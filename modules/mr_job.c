@@ -7,7 +7,7 @@
 
 #include "box.h"
 
-enum { COPY_DEPTH_MAX = 32, TRACEBACK_MAX = 4000, SIDE_MAX = 1 << 30 };
+enum { COPY_DEPTH_MAX = 32, COPY_VALUES_MAX = 1 << 18, TRACEBACK_MAX = 4000, SIDE_MAX = 1 << 30 };
 
 /* Registry fields of the attempt's state. */
 static const char KEY_CHUNK[] = "perilune.job.chunk";     /* the job file, compiled */
@@ -114,9 +114,13 @@ static void copy_function(lua_State *from, int index, lua_State *to)
     lua_setfield(to, -2, "function");
 }
 
-/* Pushes a copy of the value at index (absolute) onto to. */
-static void copy_plain(lua_State *from, int index, lua_State *to, int depth)
+/* Pushes a copy of the value at index (absolute) onto to. Raises in from after *left values: a
+ * table that contains itself has no end before its depth is reached. */
+static void copy_plain(lua_State *from, int index, lua_State *to, int depth, size_t *left)
 {
+    if ((*left)-- == 0)
+        luaL_error(from, "the job's table contains itself, or more than %d values",
+                   COPY_VALUES_MAX);
     if (copy_scalar(from, index, to))
         return;
     if (lua_isfunction(from, index)) {
@@ -135,7 +139,7 @@ static void copy_plain(lua_State *from, int index, lua_State *to, int depth)
         int key = lua_gettop(from) - 1;
         if (!copy_scalar(from, key, to))
             lua_pushfstring(to, "(a %s)", luaL_typename(from, key));
-        copy_plain(from, key + 1, to, depth - 1);
+        copy_plain(from, key + 1, to, depth - 1, left);
         lua_rawset(to, -3);
     }
 }
@@ -145,10 +149,11 @@ static void copy_plain(lua_State *from, int index, lua_State *to, int depth)
 void mr_job_push_spec(lua_State *L, struct mr_task *task, const char *field)
 {
     lua_State *H = task->host;
+    size_t left = SIZE_MAX; /* it came here as a tree */
     if (lua_getfield(H, MR_HOST_SPEC, field) == LUA_TNIL)
         lua_pushnil(L);
     else
-        copy_plain(H, lua_gettop(H), L, COPY_DEPTH_MAX);
+        copy_plain(H, lua_gettop(H), L, COPY_DEPTH_MAX, &left);
     lua_pop(H, 1);
 }
 
@@ -319,11 +324,12 @@ int mr_job_open(struct mr_task *task)
 static int describe(lua_State *L)
 {
     struct mr_task *task = lua_touserdata(L, 1);
+    size_t left = COPY_VALUES_MAX;
     lua_getfield(L, LUA_REGISTRYINDEX, KEY_TABLE);
     if (lua_isnil(L, -1))
         lua_pushnil(task->host);
     else
-        copy_plain(L, lua_gettop(L), task->host, COPY_DEPTH_MAX);
+        copy_plain(L, lua_gettop(L), task->host, COPY_DEPTH_MAX, &left);
     return 0;
 }
 

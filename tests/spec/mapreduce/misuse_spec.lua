@@ -139,4 +139,12 @@ describe("a job that misuses what it is given", function()
     _, err = run("return { map = function(rec, out) out(rec:fields(), 1) end }", "x\n")
     assert.matches("no column given, as in rec:fields(nil, 1, 3)", err, 1, true)
   end)
+
+  it("returns a table that contains itself, many times", function()
+    local lines, err = run([[
+      local t = {} t.a, t.b, t.c = t, t, t
+      return { map = function(rec, out) out(rec, 1) end, args = t }]], "one\n")
+    assert.is_nil(lines)
+    assert.matches("contains itself", err)
+  end)
 end)
