@@ -137,7 +137,8 @@ struct env_mapping {
     size_t size;
 };
 
-/* "-" is not special here; env_file_stdin and env_file_stdout lend the process's own. */
+/* "-" is not special here; env_file_stdin and env_file_stdout lend the process's own. A FIFO is
+ * refused with ESPIPE: it waits for somebody else. */
 int env_file_open(struct env *env, const char *path, int flags, struct env_file **out,
                   struct peri_error *err);
 struct env_file *env_file_stdin(struct env *env);

@@ -33,13 +33,30 @@ static int open_flags(int flags)
     return out;
 }
 
+/* What would wait for another process may wait for ever, and keep a thread of the pool meanwhile:
+ * opening a FIFO does, and reading one. Returns 0 or a negative errno code. */
+static int make_file(int fd, int flags)
+{
+    struct stat stat;
+    if (fstat(fd, &stat) != 0)
+        return -errno;
+    if (S_ISFIFO(stat.st_mode))
+        return -ESPIPE;
+    return S_ISCHR(stat.st_mode) && fcntl(fd, F_SETFL, flags) != 0 ? -errno : 0;
+}
+
 static int open_fd(const char *path, int flags)
 {
     int fd;
     do
-        fd = open(path, flags, CREATE_MODE);
+        fd = open(path, flags | O_NONBLOCK, CREATE_MODE);
     while (fd < 0 && errno == EINTR);
-    return fd >= 0 ? fd : -errno;
+    if (fd < 0)
+        return -errno;
+    int rc = make_file(fd, flags);
+    if (rc != 0)
+        (void)close(fd);
+    return rc == 0 ? fd : rc;
 }
 
 static int file_open(struct env *env, const char *path, int flags, struct env_file **out,
@@ -57,6 +74,8 @@ static int file_open(struct env *env, const char *path, int flags, struct env_fi
         int rc = file->fd;
         free(file);
         free(copy);
+        if (rc == -ESPIPE)
+            return peri_fail_plain(err, rc, "open %s: it is a pipe, which may wait for ever", path);
         return peri_fail(err, rc, "open %s", path);
     }
     *out = &file->base;

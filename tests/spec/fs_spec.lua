@@ -1,5 +1,6 @@
 local fiber = require "perilune.fiber"
 local fs = require "perilune.fs"
+local process = require "perilune.process"
 
 describe("perilune.fs", function()
   local dir
@@ -22,6 +23,17 @@ describe("perilune.fs", function()
       assert.is_true(fs.write(at "file", bytes))
       assert.are.equal(bytes, fs.read(at "file"))
       assert.are.equal(400000, fs.stat(at "file").size)
+    end)
+
+    it("are no pipes, which would keep a thread each", function()
+      assert(process.run { "mkfifo", at "fifo" })
+      for _ = 1, 8 do
+        local ok, err = fs.read(at "fifo")
+        assert.is_nil(ok)
+        assert.matches("fifo: it is a pipe", err, 1, true)
+      end
+      assert.is_nil((fs.write(at "fifo", "x")))
+      assert.equal("", fs.read "/dev/null")
     end)
 
     it("are replaced, appended to, or written atomically", function()
