@@ -11,7 +11,7 @@ local workspace = require "perilune.mr_workspace"
 local Supervisor = {}
 Supervisor.__index = Supervisor
 
-local FRAME_MAX = 1 << 30
+local FRAME_MAX = 256 << 20 -- what one read of a stream may ask for
 local QUEUE = 64            -- events that wait for the coordinator; then workers wait
 local RESPAWN_PAUSE_S = 0.1 -- after a process that ended without having been given a task
 

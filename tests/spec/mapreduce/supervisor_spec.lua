@@ -50,13 +50,15 @@ describe("the supervisor", function()
   end)
 
   it("ends a process that says what is no message", function()
-    assert(fs.write(folder .. "/job.lua", [[return { map = function()
-      io.write('hello, world') io.flush() end }]]))
+    assert(fs.write(folder .. "/job.lua", [[return { map = function(rec, out, job)
+      io.write(job.args.text, 'hello, world') io.flush() end }]]))
     assert(fs.write(folder .. "/input", "a\n"))
-    local result = cli.run { "mr", "--trusted", folder .. "/job.lua", folder .. "/input", "-o",
-      folder .. "/out" }
-    assert.equal(1, result.status)
-    assert.matches("must not write to standard output", result.stderr, 1, true)
+    for _, text in ipairs { "", "!!! " } do -- the latter is the size of a frame below 1 GiB
+      local result = cli.run { "mr", "--trusted", folder .. "/job.lua", folder .. "/input", "-o",
+        folder .. "/out", "--arg", "text=" .. text }
+      assert.equal(1, result.status)
+      assert.matches("must not write to standard output", result.stderr, 1, true)
+    end
   end)
 
   it("asks another worker when the one that was asked is killed", function()
