@@ -9,6 +9,7 @@ local stream = require "perilune.core.stream"
 
 local M = {}
 
+local READ_ALL_MAX = 256 << 20
 local READ_PIECE = 65536
 
 ---@class perilune.process.Options
@@ -32,21 +33,24 @@ local READ_PIECE = 65536
 local Stream = {}
 Stream.__index = Stream
 
---- Reads at most count bytes, at least one; without count everything until the end. At the end it
---- returns nil (the empty string without count).
+--- Reads at most count bytes, at least one; without count everything until the end, at most 256 MiB.
+--- At the end it returns nil (the empty string without count).
 ---@param count? integer
 ---@return string|nil bytes
 ---@return string? err
----@return string? code
+---@return string? code  "ETOOBIG"
 function Stream:read(count)
   if count then
     return self.core:read_some(count)
   end
-  local pieces = {}
+  local pieces, size = {}, 0
   while true do
     local piece, err, code = self.core:read_some(READ_PIECE)
-    if piece then
-      pieces[#pieces + 1] = piece
+    if piece and size + #piece > READ_ALL_MAX then
+      return nil, ("read: there is more than %d MiB, to be read piece by piece"):format(READ_ALL_MAX >> 20),
+        "ETOOBIG"
+    elseif piece then
+      pieces[#pieces + 1], size = piece, size + #piece
     elseif err then
       return nil, err, code
     else
@@ -315,7 +319,11 @@ function M.run(options)
   if not stdout then
     return nil, read_err, read_code
   end
-  local _, stderr = errors:join()
+  local _, stderr, err_code
+  _, stderr, read_err, err_code = errors:join()
+  if not stderr then
+    return nil, read_err, err_code
+  end
   local exit = child:wait()
   return {
     stdout = stdout, stderr = stderr, status = exit.status, signal = exit.signal,

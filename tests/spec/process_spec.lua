@@ -175,4 +175,11 @@ describe("perilune.process", function()
     assert.are.equal("frame\tline\trest\n", result.stdout)
     assert.are.equal("", result.stderr)
   end)
+
+  it("gives no more output than fits", function()
+    local result, err, code = process.run { "head", "-c", "300000000", "/dev/zero" }
+    assert.is_nil(result)
+    assert.matches("more than 256 MiB", err, 1, true)
+    assert.equal("ETOOBIG", code)
+  end)
 end)
