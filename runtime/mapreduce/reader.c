@@ -152,7 +152,8 @@ static int reject_size(struct mr_reader *reader, struct mr_record *record, size_
     else
         reader->is_discarding = true;
     return peri_fail_plain(err, PERI_ETOOBIG,
-                           "%s: the record at byte %" PRIu64 " is longer than %zu bytes",
+                           "%s: the record at byte %" PRIu64
+                           " is longer than %zu bytes (record_max)",
                            reader->path, record->offset, reader->record_max);
 }
 

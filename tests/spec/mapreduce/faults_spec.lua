@@ -386,6 +386,39 @@ error("boom") end end }]]:gsub("\n  if", " if"), path)
       refused(1, "record", job 'return { input = { record_max = "1M" }, map = function() end }', path)
     end)
 
+    it("a line of 1 GB, in bounded time and memory", function()
+      local path = folder .. "/input"
+      assert.equal(0, assert(process.run { "truncate", "-s", "1G", path }).status)
+      local began = perilune.now()
+      local result = refused(1, "input: the record at byte 0 is longer than 67108864 bytes (record_max)",
+        count(), path)
+      assert.matches("record: \\x00\\x00", result.stderr, 1, true)
+      result = run(count(), path, "--json", "--skip-records", "1")
+      assert.equal(0, result.status, result.stdout)
+      local told = json.decode(result.stdout)
+      assert.same({ 1, 0 }, { told.skipped_records, told.records_out })
+      assert.is_true(told.worker_rss_bytes < 512 << 20, told.worker_rss_bytes)
+      assert.is_true(perilune.now() - began < 30)
+    end)
+
+    it("a file that cannot be read", function()
+      refused(1, "read /proc/self/mem: Input/output error", count(), "/proc/self/mem")
+      assert(fs.mkdir(folder .. "/input"))
+      for name, error in pairs { none = "No such file or directory", dangling = "Too many levels" } do
+        assert.equal(0, assert(process.run { "ln", "-sfn", name, folder .. "/input/dangling" }).status)
+        refused(1, ("%s/input/dangling: %s"):format(folder, error), count(), folder .. "/input")
+      end
+    end)
+
+    it("a file that its owner has locked away", function()
+      local path = input "a\n"
+      assert(process.run { "chmod", "0", path })
+      if fs.read(path) then
+        pending "this user may read everything"
+      end
+      refused(1, path .. ": Permission denied", count(), path)
+    end)
+
     it("a gz file that is none, or ends too early", function()
       assert(fs.write(folder .. "/input", "not compressed"))
       assert(fs.rename(folder .. "/input", folder .. "/input.gz"))
