@@ -140,22 +140,36 @@ local function forget(run)
   run.records_in, run.rounds = 0, nil
 end
 
+--- Whether a step met damage in what an earlier one has handed on. An input that shrinks is none of
+--- ours; of what such a step joins, the damage is fatal to the stage (stages.lua).
+local function is_damaged_handover(err)
+  local stage = type(err) == "table" and err.code == "ECORRUPT" and err.step
+  return stage and (not stage.step.reads_input or err.attempt_error.fatal == true)
+end
+
 --- Runs all steps. A damaged spill is made again by its map task; what an earlier step has handed on
---- cannot be, its own input is gone by then: so the steps start over, once.
+--- cannot be, its own input is gone by then: so the steps start over. Once: a disk that does it again
+--- is beyond help.
 ---@param run table       see run.lua
 ---@param elements table  of the job: steps and loops
 ---@param note fun(text: string)
 function M.run(run, elements, note)
   local ok, err = pcall(run_elements, run, elements)
-  if ok then
-    return
-  elseif type(err) ~= "table" or err.code ~= "ECORRUPT" or run.stage_count == 1 then
+  if not ok and is_damaged_handover(err) then
+    note(("starting over: %s"):format(err.message))
+    forget(run)
+    run.restarts = 1
+    ok, err = pcall(run_elements, run, elements)
+    if not ok and is_damaged_handover(err) then
+      failure.raise { code = err.code, attempt_error = err.attempt_error, step = err.step,
+        message = "what one step hands to the next was damaged, and again after starting over: "
+          .. err.message,
+        hint = "the disk or the memory of this machine may be failing" }
+    end
+  end
+  if not ok then
     error(err, 0)
   end
-  note(("starting over: %s"):format(err.message))
-  forget(run)
-  run.restarts = 1
-  run_elements(run, elements)
 end
 
 return M

@@ -32,6 +32,11 @@ describe("faults", function()
     return folder .. "/job.lua"
   end
 
+  local function input(bytes)
+    assert(fs.write(folder .. "/input", bytes))
+    return folder .. "/input"
+  end
+
   local function count(work, reduce, more)
     return job(COUNT:format(reduce or '"sum"', more and more .. "," or "", work or ""))
   end
@@ -249,16 +254,24 @@ describe("faults", function()
     end
   end)
 
-  it("a changed byte in what one step hands to the next makes the steps start over", function()
-    assert(fs.write(folder .. "/input", ("a b c d e\n"):rep(50)))
-    for _, field in ipairs { "source", "joined" } do
-      local executor, is_done = inline.start(), false
-      local assign, notes = executor.assign, {}
+  describe("a changed byte in what one step hands to the next", function()
+    local PIPELINE = [[return { pipeline = {
+      { cache = "words", map = function(rec, out) out:count("parsed") out:words(rec, 1) end,
+        reduce = function(key, values, out) out(key, values:count()) end },
+      { join = "words", reduce = function(key, values, out)
+          local sum = 0
+          for v in values do sum = sum + v end
+          out(key, sum)
+        end } } }]]
+
+    -- Changes the file at a path that is_chosen picks, before it is read; so often at most.
+    local function damaging_handover(is_chosen, most)
+      local executor, damaged = inline.start(), {}
+      local assign = executor.assign
       function executor.assign(self, worker, spec)
-        local path = field == "source" and spec.source
-          or spec.origins and spec.origins[1] == 0 and spec.inputs[1]
-        if path and not is_done then
-          is_done = true
+        local path = is_chosen(spec)
+        if path and #damaged < most and path ~= damaged[#damaged] then
+          damaged[#damaged + 1] = path
           local bytes = assert(fs.read(path))
           local middle = #bytes // 2
           assert(fs.write(path, bytes:sub(1, middle - 1) .. string.char(bytes:byte(middle) ~ 1)
@@ -266,24 +279,74 @@ describe("faults", function()
         end
         assign(self, worker, spec)
       end
-      local result = assert(mr.run { job = job [[return { pipeline = {
-          { cache = "words", map = function(rec, out) out:count("parsed") out:words(rec, 1) end,
-            reduce = function(key, values, out) out(key, values:count()) end },
-          { join = "words", reduce = function(key, values, out)
-              local sum = 0
-              for v in values do sum = sum + v end
-              out(key, sum)
-            end } } }]], inputs = { folder .. "/input" }, out = out, workers = 1, reduces = 1, force = true,
-        executor = executor, on_note = function(text)
-          notes[#notes + 1] = text
-        end })
-      assert.is_true(is_done, field)
-      assert.equal(1, result.restarts, field)
-      assert.matches("starting over: ", notes[1], 1, true)
-      assert.same({ parsed = 50 }, result.counters)
-      assert.equal("a 100\nb 100\nc 100\nd 100\ne 100\n", assert(fs.read(out .. "/part-00000")))
-      assert.same({}, left())
+      return executor, damaged
     end
+
+    local chosen = {
+      source = function(spec)
+        return spec.source
+      end,
+      joined = function(spec)
+        return spec.origins and spec.origins[1] == 0 and spec.inputs[1]
+      end,
+    }
+
+    local function run_pipeline(executor, notes)
+      return mr.run { job = job(PIPELINE), inputs = { input(("a b c d e\n"):rep(50)) }, out = out,
+        workers = 1, reduces = 1, executor = executor, on_note = function(text)
+          notes[#notes + 1] = text
+        end }
+    end
+
+    for field, is_chosen in pairs(chosen) do
+      it("makes the steps start over: " .. field, function()
+        local notes = {}
+        local executor, damaged = damaging_handover(is_chosen, 1)
+        local result = assert(run_pipeline(executor, notes))
+        assert.equal(1, #damaged)
+        assert.equal(1, result.restarts)
+        assert.matches("starting over: ", notes[1], 1, true)
+        assert.same({ parsed = 50 }, result.counters)
+        assert.equal("a 100\nb 100\nc 100\nd 100\ne 100\n", assert(fs.read(out .. "/part-00000")))
+        assert.same({}, left())
+      end)
+
+      it("ends the job when it happens again: " .. field, function()
+        local notes = {}
+        local executor, damaged = damaging_handover(is_chosen, math.huge)
+        local result, err, code = run_pipeline(executor, notes)
+        assert.is_nil(result)
+        assert.equal("ECORRUPT", code)
+        assert.matches("was damaged, and again after starting over: ", err, 1, true)
+        assert.equal(2, #damaged)
+        assert.equal(1, #notes)
+        assert.same({}, left())
+        assert.is_false(fs.exists(out))
+      end)
+    end
+
+    it("is not what an input that shrinks is", function()
+      local notes, executor, maps = {}, inline.start(), 0
+      local assign = executor.assign
+      function executor.assign(self, worker, spec)
+        maps = maps + (spec.kind == "map" and 1 or 0)
+        if maps == 2 then
+          assert(fs.write(folder .. "/input", "a"))
+        end
+        assign(self, worker, spec)
+      end
+      local result, err = mr.run { job = job [[
+        local function map(rec, out) out:words(rec, 1) end
+        return { pipeline = { { cache = "words", map = map },
+          { map = map, join = "words", reduce = function(key, vs, out) out(key, vs:count()) end } } }]],
+        inputs = { input(("a b\n"):rep(50)) }, out = out, workers = 1, reduces = 1, executor = executor,
+        on_note = function(text)
+          notes[#notes + 1] = text
+        end }
+      assert.is_nil(result)
+      assert.matches("the file shrank to 1 bytes since the job was planned", err, 1, true)
+      assert.same({}, notes)
+    end)
   end)
 
   describe("bad input:", function()
@@ -294,11 +357,6 @@ describe("faults", function()
       assert.same({}, left())
       assert.is_false(fs.exists(out))
       return result
-    end
-
-    local function input(bytes)
-      assert(fs.write(folder .. "/input", bytes))
-      return folder .. "/input"
     end
 
     it("a file that is not there", function()
