@@ -2,6 +2,7 @@
 --
 -- The file itself runs in a sandboxed state of its own; what arrives here is a plain copy in which a
 -- function is { ["function"] = "wordcount.lua:3" }. Pure: no state, no world.
+local checks = require "perilune.mapreduce.checks"
 local suggest = require "perilune.suggest"
 local units = require "perilune.units"
 
@@ -32,106 +33,7 @@ local M = {}
 ---@field backup_after_s number|false  how old a task must be for a backup attempt
 ---@field elements (perilune.mapreduce.Step|{loop: perilune.mapreduce.Loop})[]
 
--- Every check raises a table { message }, caught in M.check: one way out of nested checks.
-local function refuse(format, ...)
-  error({ message = format:format(...) }, 0)
-end
-
-local function kind_of(value)
-  if type(value) == "table" and value["function"] then
-    return "function"
-  elseif type(value) == "table" and value["unknown"] then
-    return value["unknown"]
-  end
-  return type(value)
-end
-
-local function shown(value)
-  local kind = kind_of(value)
-  if kind == "string" then
-    return ("%q"):format(value)
-  elseif kind == "number" or kind == "boolean" then
-    return tostring(value)
-  end
-  return "a " .. kind
-end
-
-local function sorted_keys(list)
-  local keys = {}
-  for key in pairs(list) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys, function(a, b)
-    return tostring(a) < tostring(b)
-  end)
-  return keys
-end
-
-local function check_known(list, known, where)
-  local names = sorted_keys(known)
-  for _, key in ipairs(sorted_keys(list)) do
-    if not known[key] then
-      local near = type(key) == "string" and suggest.nearest(key, names)
-      refuse("%sunknown field %s%s", where, shown(key),
-        near and ("; did you mean %q?"):format(near)
-        or "; known are " .. table.concat(names, ", "))
-    end
-  end
-end
-
-local function check_function(list, field, where)
-  local kind = kind_of(list[field])
-  if kind ~= "nil" and kind ~= "function" then
-    refuse("%s%s must be a function, not %s", where, field, shown(list[field]))
-  end
-  return kind == "function"
-end
-
-local function check_word(list, field, where, words, also_function)
-  local value = list[field]
-  if value == nil then
-    return words[1]
-  elseif also_function and kind_of(value) == "function" then
-    return "lua"
-  end
-  for _, word in ipairs(words) do
-    if value == word then
-      return word
-    end
-  end
-  local near = type(value) == "string" and suggest.nearest(value, words)
-  refuse("%s%s must be %s%s, not %s%s", where, field, '"' .. table.concat(words, '", "') .. '"',
-    also_function and " or a function" or "", shown(value),
-    near and ("; did you mean %q?"):format(near) or "")
-end
-
-local function check_count(list, field, where, least, most)
-  local value = list[field]
-  if value == nil then
-    return nil
-  end
-  local whole = type(value) == "number" and math.tointeger(value)
-  if not whole or whole < least or whole > most then
-    refuse("%s%s must be a whole number from %d to %d, not %s", where, field, least, most,
-      shown(value))
-  end
-  return whole
-end
-
-local function check_parsed(list, field, where, parse)
-  if list[field] == nil then
-    return nil
-  end
-  local kind = kind_of(list[field])
-  if kind ~= "string" and kind ~= "number" then
-    refuse("%s%s must be a string like \"64M\" or \"30s\", not %s", where, field, shown(list[field]))
-  end
-  local value, err = parse(list[field])
-  if not value then
-    refuse("%s%s: %s", where, field, err)
-  end
-  return value
-end
+local refuse, kind_of, shown, sorted_keys = checks.refuse, checks.kind_of, checks.shown, checks.sorted_keys
 
 local function parse_size(value)
   return units.parse_size(value, true)
@@ -145,6 +47,38 @@ local REDUCERS = {
   concat = { { "separator", "string" }, { "limit", "integer" } },
   topk = { { "count", "integer", true } },
 }
+
+local ARGUMENT_EXAMPLES = {
+  concat = '{ "concat", ", ", 100000 }', set = '{ "set", 1000 }', topk = '{ "topk", 10 }',
+}
+
+local function fits(argument, kind, is_needed)
+  if argument == nil then
+    return not is_needed
+  elseif kind == "string" then
+    return type(argument) == "string"
+  end
+  return type(argument) == "number" and math.tointeger(argument) and argument >= 1
+end
+
+--- Fills the reducer with the arguments behind its name.
+local function read_arguments(reducer, given, parameters, where)
+  local name = reducer.name
+  for i, parameter in ipairs(parameters) do
+    local field, kind, is_needed = table.unpack(parameter)
+    if not fits(given[i + 1], kind, is_needed) then
+      refuse("%s: %q needs %s %s, as in %s", where, name,
+        kind == "string" and "a string as" or "a whole number above 0 as", field, ARGUMENT_EXAMPLES[name])
+    end
+    reducer[field] = given[i + 1]
+  end
+  for key in pairs(given) do
+    if key ~= 1 and not (math.type(key) == "integer" and key - 1 <= #parameters) then
+      refuse("%s: %q takes %d argument%s", where, name, #parameters, #parameters == 1 and "" or "s")
+    end
+  end
+  return reducer
+end
 
 local function check_reducer(list, field, where)
   local value = list[field]
@@ -167,28 +101,7 @@ local function check_reducer(list, field, where)
       near and ("; did you mean %q?"):format(near)
       or "; known are " .. table.concat(sorted_keys(REDUCERS), ", "))
   end
-  local reducer = { name = name }
-  for i, parameter in ipairs(parameters) do
-    local argument = given[i + 1]
-    local fits = argument == nil and not parameter[3]
-      or parameter[2] == "string" and type(argument) == "string"
-      or parameter[2] == "integer" and type(argument) == "number" and math.tointeger(argument)
-        and argument >= 1
-    if not fits then
-      refuse("%s%s: %q needs %s %s, as in %s", where, field, name,
-        parameter[2] == "string" and "a string as" or "a whole number above 0 as", parameter[1],
-        name == "topk" and '{ "topk", 10 }' or name == "set" and '{ "set", 1000 }'
-        or '{ "concat", ", ", 100000 }')
-    end
-    reducer[parameter[1]] = argument
-  end
-  for key in pairs(given) do
-    if key ~= 1 and not (math.type(key) == "integer" and key - 1 <= #parameters) then
-      refuse("%s%s: %q takes %d argument%s", where, field, name, #parameters,
-        #parameters == 1 and "" or "s")
-    end
-  end
-  return reducer
+  return read_arguments({ name = name }, given, parameters, where .. field)
 end
 
 local FORMATS = { "lines", "files", "tsv", "csv", "jsonl", "chunk", "fixed:N" }
@@ -199,7 +112,7 @@ local function check_input(list, where)
   if kind_of(given) ~= "table" then
     refuse("%sinput must be a format's name or a table, not %s", where, shown(value))
   end
-  check_known(given, { format = true, header = true, separator = true, record_max = true },
+  checks.known(given, { format = true, header = true, separator = true, record_max = true },
     where .. "input: ")
   local format = given.format or "lines"
   local known = type(format) == "string" and format:match("^fixed:[1-9]%d*$")
@@ -218,7 +131,7 @@ local function check_input(list, where)
     refuse("%sinput: separator must be one character, not %s", where, shown(given.separator))
   end
   return { format = format, header = given.header, separator = given.separator,
-    record_max_bytes = check_parsed(given, "record_max", where .. "input: ", parse_size) }
+    record_max_bytes = checks.parsed(given, "record_max", where .. "input: ", parse_size) }
 end
 
 local STEP_FIELDS = {
@@ -239,7 +152,7 @@ end
 local COMBINERS = { all = true, any = true, max = true, min = true, sum = true }
 
 local function check_step(list, path, where, needs_map)
-  local has_map = check_function(list, "map", where)
+  local has_map = checks.is_function(list, "map", where)
   if needs_map and not has_map then
     refuse("%sthere is no map: the table that the file returns needs map = function(rec, out) ... end",
       where)
@@ -247,12 +160,12 @@ local function check_step(list, path, where, needs_map)
   local step = {
     path = path, has_map = has_map, name = check_name(list, "name", where),
     reduce = check_reducer(list, "reduce", where), combine = check_reducer(list, "combine", where),
-    partition = check_word(list, "partition", where, { "hash", "range", "fnv1a" }, true),
-    compare = check_word(list, "compare", where, { "ascending", "descending" }, true),
+    partition = checks.word(list, "partition", where, { "hash", "range", "fnv1a" }, true),
+    compare = checks.word(list, "compare", where, { "ascending", "descending" }, true),
     cache = check_name(list, "cache", where), join = check_name(list, "join", where),
   }
-  check_function(list, "setup", where)
-  check_function(list, "teardown", where)
+  checks.is_function(list, "setup", where)
+  checks.is_function(list, "teardown", where)
   if not step.reduce then
     for _, field in ipairs { "combine", "partition", "compare", "join" } do
       if list[field] ~= nil and not (step.cache and field ~= "join") then
@@ -274,10 +187,36 @@ local function check_step(list, path, where, needs_map)
   return step
 end
 
+--- A loop of the pipeline; add checks one of its steps.
+local function check_loop(element, i, where, has_previous, add)
+  checks.known(element, { loop = true, max = true, until_ = true }, where)
+  local loop = { steps = {}, path = { "pipeline", i },
+    max = checks.count(element, "max", where, 1, 10000),
+    has_until = checks.is_function(element, "until_", where) }
+  if kind_of(element.loop) ~= "table" or #element.loop == 0 then
+    refuse("%sloop must be a list of steps, not %s", where, shown(element.loop))
+  elseif not has_previous then
+    refuse("%sa loop needs a step before it, whose output its first round reads", where)
+  elseif not loop.max then
+    refuse("%sa loop needs max, the number of rounds at most", where)
+  end
+  for j, list in ipairs(element.loop) do
+    local inner = ("pipeline[%d].loop[%d]: "):format(i, j)
+    if kind_of(list) ~= "table" then
+      refuse("%sa step must be a table, not %s", inner, shown(list))
+    end
+    loop.steps[j] = add(list, { "pipeline", i, "loop", j }, inner)
+    if loop.steps[j].cache then
+      refuse("%scache cannot stand in a loop", inner)
+    end
+  end
+  return loop
+end
+
 local function check_pipeline(pipeline)
   local elements, number, caches, previous = {}, 0, {}, false
   local function add(list, path, where)
-    check_known(list, STEP_FIELDS, where)
+    checks.known(list, STEP_FIELDS, where)
     local step = check_step(list, path, where, not previous)
     number = number + 1
     step.number = number
@@ -304,28 +243,7 @@ local function check_pipeline(pipeline)
     elseif element.loop == nil then
       elements[i] = add(element, { "pipeline", i }, where)
     else
-      check_known(element, { loop = true, max = true, until_ = true }, where)
-      local loop = { steps = {}, path = { "pipeline", i },
-        max = check_count(element, "max", where, 1, 10000),
-        has_until = check_function(element, "until_", where) }
-      if kind_of(element.loop) ~= "table" or #element.loop == 0 then
-        refuse("%sloop must be a list of steps, not %s", where, shown(element.loop))
-      elseif not previous then
-        refuse("%sa loop needs a step before it, whose output its first round reads", where)
-      elseif not loop.max then
-        refuse("%sa loop needs max, the number of rounds at most", where)
-      end
-      for j, list in ipairs(element.loop) do
-        local inner = ("pipeline[%d].loop[%d]: "):format(i, j)
-        if kind_of(list) ~= "table" then
-          refuse("%sa step must be a table, not %s", inner, shown(list))
-        end
-        loop.steps[j] = add(list, { "pipeline", i, "loop", j }, inner)
-        if loop.steps[j].cache then
-          refuse("%scache cannot stand in a loop", inner)
-        end
-      end
-      elements[i] = { loop = loop }
+      elements[i] = { loop = check_loop(element, i, where, previous ~= false, add) }
     end
   end
   if #elements == 0 or #elements ~= #sorted_keys(pipeline) then
@@ -358,6 +276,22 @@ local function check_side(list)
   return list.side
 end
 
+local function check_elements(list)
+  if list.pipeline == nil then
+    local step = check_step(list, {}, "", true)
+    step.number, step.reads_input = 1, true
+    return { step }
+  elseif kind_of(list.pipeline) ~= "table" then
+    refuse("pipeline must be a list of steps, not %s", shown(list.pipeline))
+  end
+  for _, field in ipairs(sorted_keys(STEP_FIELDS)) do
+    if list[field] ~= nil and field ~= "name" then
+      refuse("%s stands beside pipeline; move it into a step", field)
+    end
+  end
+  return check_pipeline(list.pipeline)
+end
+
 local function check_job(list, name)
   if kind_of(list) ~= "table" then
     refuse("the file must return the job's table, not %s", list == nil and "nothing" or shown(list))
@@ -369,36 +303,21 @@ local function check_job(list, name)
   for field in pairs(STEP_FIELDS) do
     known[field] = field ~= "cache" and field ~= "join" or nil
   end
-  check_known(list, known, "")
-  local elements
-  if list.pipeline ~= nil then
-    if kind_of(list.pipeline) ~= "table" then
-      refuse("pipeline must be a list of steps, not %s", shown(list.pipeline))
-    end
-    for _, field in ipairs(sorted_keys(STEP_FIELDS)) do
-      if list[field] ~= nil and field ~= "name" then
-        refuse("%s stands beside pipeline; move it into a step", field)
-      end
-    end
-    elements = check_pipeline(list.pipeline)
-  else
-    elements = { check_step(list, {}, "", true) }
-    elements[1].number, elements[1].reads_input = 1, true
-  end
+  checks.known(list, known, "")
   local backup = list.backup
   if type(backup) ~= "boolean" then
-    backup = check_parsed(list, "backup", "", units.parse_duration) or true
+    backup = checks.parsed(list, "backup", "", units.parse_duration) or true
   end
   return {
-    name = check_name(list, "name", "") or name, elements = elements,
+    name = check_name(list, "name", "") or name, elements = check_elements(list),
     input = check_input(list, ""), side = check_side(list),
-    output = check_word(list, "output", "", { "text", "tsv", "jsonl", "raw" }),
-    reduces = check_count(list, "reduces", "", 1, 65535),
-    attempts = check_count(list, "attempts", "", 1, 100) or 4,
-    skip_records = check_count(list, "skip_records", "", 0, 1 << 40) or 0,
-    memory_bytes = check_parsed(list, "memory", "", parse_size),
-    split_bytes = check_parsed(list, "split", "", parse_size),
-    timeout_s = check_parsed(list, "timeout", "", units.parse_duration) or 60,
+    output = checks.word(list, "output", "", { "text", "tsv", "jsonl", "raw" }),
+    reduces = checks.count(list, "reduces", "", 1, 65535),
+    attempts = checks.count(list, "attempts", "", 1, 100) or 4,
+    skip_records = checks.count(list, "skip_records", "", 0, 1 << 40) or 0,
+    memory_bytes = checks.parsed(list, "memory", "", parse_size),
+    split_bytes = checks.parsed(list, "split", "", parse_size),
+    timeout_s = checks.parsed(list, "timeout", "", units.parse_duration) or 60,
     backup_after_s = backup == true and 5 or backup,
   }
 end
@@ -423,13 +342,7 @@ end
 ---@return string|nil err   what is wrong, and where
 ---@return string|nil code
 function M.check(list, name)
-  local ok, result = pcall(check_job, list, name)
-  if ok then
-    return result
-  elseif type(result) == "table" and result.message then
-    return nil, result.message, "EINVAL"
-  end
-  error(result, 0)
+  return checks.catch(check_job, list, name)
 end
 
 return M
