@@ -222,14 +222,13 @@ static void reading_survives_signals_and_nonblocking_pipes(void **state)
 {
     struct place *place = *state;
     int fds[2];
-    char path[64];
     char bytes[8];
-    struct env_file *file = NULL;
+    int saved = dup(STDIN_FILENO);
     struct sigaction action = {.sa_handler = on_alarm};
     struct sigaction before;
     assert_int_equal(pipe(fds), 0);
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fds[0]);
-    assert_int_equal(env_file_open(place->env, path, ENV_FILE_READ, &file, NULL), 0);
+    assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(dup2(fds[0], STDIN_FILENO), STDIN_FILENO);
     assert_int_equal(sigaction(SIGUSR1, &action, &before), 0); /* no SA_RESTART */
     pid_t parent = getpid();
     pid_t helper = fork();
@@ -241,10 +240,28 @@ static void reading_survives_signals_and_nonblocking_pipes(void **state)
         (void)!write(fds[1], "bytes", 5);
         _exit(0);
     }
-    assert_int_equal(env_file_read(file, bytes, sizeof bytes, NULL), 5);
+    int64_t got = env_file_read(env_file_stdin(place->env), bytes, sizeof bytes, NULL);
+    assert_int_equal(dup2(saved, STDIN_FILENO), STDIN_FILENO);
+    (void)close(saved);
+    assert_int_equal(got, 5);
     assert_int_equal(waitpid(helper, NULL, 0), helper);
     assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
-    assert_int_equal(env_file_close(file, NULL), 0);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+/* Nobody writes: to open it, or to read it, would take for ever. */
+static void pipes_are_no_files(void **state)
+{
+    struct place *place = *state;
+    struct env_file *file = NULL;
+    struct peri_error err = PERI_ERROR_INIT;
+    int fds[2];
+    char path[64];
+    assert_int_equal(pipe(fds), 0);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fds[0]);
+    assert_int_equal(env_file_open(place->env, path, ENV_FILE_READ, &file, &err), -ESPIPE);
+    assert_non_null(strstr(err.text, "it is a pipe"));
     (void)close(fds[0]);
     (void)close(fds[1]);
 }
@@ -493,6 +510,7 @@ int main(void)
         TEST(mapping_outlives_the_file),
         TEST(lock_of_another_process_holds_until_it_dies),
         TEST(reading_survives_signals_and_nonblocking_pipes),
+        TEST(pipes_are_no_files),
         TEST(standard_files_are_lent),
         TEST(directories_list_their_entries),
         TEST(paths_are_resolved),
