@@ -8,18 +8,14 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "mapreduce/collect.h"
+#include "mapreduce/kept.h"
 #include "mapreduce/pass.h"
 #include "mapreduce/room.h"
-#include "mapreduce/table.h"
-#include "mapreduce/values.h"
 
 enum {
-    PAIR_SHARE = 8,         /* a pair may take this part of the memory */
-    KEY_SHARE = 32,         /* and its key this part */
-    FOOTER_BYTES = 160,     /* a partition's cost in writer, footer and reader */
-    PREFETCH_DISTANCE = 16, /* records ahead of the one that is written */
-    CACHE_LINE = 64,
+    PAIR_SHARE = 8,     /* a pair may take this part of the memory */
+    KEY_SHARE = 32,     /* and its key this part */
+    FOOTER_BYTES = 160, /* a partition's cost in writer, footer and reader */
 };
 static const size_t memory_max = (size_t)16 << 30; /* sort items address 32 GiB */
 
@@ -27,13 +23,12 @@ struct mr_emit {
     struct env *env;
     struct mr_emit_options options;
     char *path;
-    struct mr_table *table;    /* with a named reducer */
-    struct mr_collect collect; /* without one */
+    struct mr_kept kept;
     struct mr_runs runs;
     struct mr_spill_part *parts; /* of the finished file */
     struct mr_position position; /* of the next emission */
     struct mr_emit_stats stats;
-    struct peri_buffer scratch;   /* a key, value or state being encoded */
+    struct peri_buffer scratch;   /* a key being encoded */
     struct mr_bounded_room trial; /* of mr_emit_check */
     bool has_file, is_finished;
     bool is_writing; /* the memory's content is being walked */
@@ -78,10 +73,7 @@ static int prepare(struct mr_emit *emit, struct peri_error *err)
         .memory_bytes = emit->options.memory_bytes,
         .temp_path = emit->path,
     };
-    if (mr_reducer_has_state(&emit->options.reducer))
-        return mr_table_create(&emit->table, &emit->options.reducer, room, err);
-    int rc = mr_collect_init(&emit->collect, room);
-    return rc != 0 ? peri_fail(err, rc, "emit") : 0;
+    return mr_kept_init(&emit->kept, &emit->options.reducer, room, err);
 }
 
 int mr_emit_create(struct mr_emit **out, struct env *env, const struct mr_emit_options *options,
@@ -106,110 +98,11 @@ int mr_emit_create(struct mr_emit **out, struct env *env, const struct mr_emit_o
 
 /* ---- writing what is in memory ---- */
 
-static void prefetch(const struct mr_sort_records *records, const struct mr_sort_item *items,
-                     size_t at, size_t count)
-{
-    if (at + PREFETCH_DISTANCE >= count)
-        return;
-    const char *record = mr_sort_record(records, &items[at + PREFETCH_DISTANCE]);
-    __builtin_prefetch(record);
-    __builtin_prefetch(record + CACHE_LINE);
-    __builtin_prefetch(record + 2 * CACHE_LINE);
-}
-
-static uint32_t part_of(const struct mr_sort_item *item)
-{
-    return item->order >> 8;
-}
-
-static int write_states(struct mr_emit *emit, struct mr_spill_writer *writer,
-                        struct peri_error *err)
-{
-    struct mr_sort_records records;
-    size_t count;
-    const struct mr_sort_item *items = mr_table_sort(emit->table, &records, &count);
-    for (size_t i = 0; i < count; i++) {
-        prefetch(&records, items, i, count);
-        emit->scratch.size = 0;
-        int rc = mr_table_encode(emit->table, &items[i], &emit->scratch, err);
-        if (rc == 0)
-            rc = mr_spill_writer_add(writer, part_of(&items[i]), mr_sort_key(&records, &items[i]),
-                                     peri_buffer_slice(&emit->scratch), err);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
-static int write_pairs(struct mr_emit *emit, struct mr_spill_writer *writer, struct peri_error *err)
-{
-    struct mr_sort_records records;
-    const struct mr_sort_item *items = mr_collect_sort(&emit->collect, &records);
-    for (size_t i = 0; i < emit->collect.count; i++) {
-        prefetch(&records, items, i, emit->collect.count);
-        int rc = mr_spill_writer_add(writer, part_of(&items[i]), mr_sort_key(&records, &items[i]),
-                                     mr_collect_value(&records, &items[i]), err);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
-/* The values of equal keys in a sorted index. */
-struct index_values {
-    struct mr_values values;
-    const struct mr_sort_records *records;
-    const struct mr_sort_item *at, *end;
-};
-
-static int next_index_value(struct mr_values *values, struct peri_slice *value,
-                            struct peri_error *err)
-{
-    struct index_values *group = container_of(values, struct index_values, values);
-    (void)err;
-    if (group->at == group->end)
-        return 0;
-    *value = mr_collect_value(group->records, group->at++);
-    return 1;
-}
-
-static size_t group_size(const struct mr_sort_records *records, const struct mr_sort_item *items,
-                         size_t count)
-{
-    struct peri_slice key = mr_sort_key(records, &items[0]);
-    size_t size = 1;
-    while (size < count && items[size].order == items[0].order &&
-           peri_slice_compare(mr_sort_key(records, &items[size]), key) == 0)
-        size++;
-    return size;
-}
-
-static int write_combined(struct mr_emit *emit, struct mr_spill_writer *writer,
-                          struct peri_error *err)
-{
-    struct mr_sort_records records;
-    const struct mr_sort_item *items = mr_collect_sort(&emit->collect, &records);
-    size_t size;
-    for (size_t i = 0; i < emit->collect.count; i += size) {
-        struct peri_slice key = mr_sort_key(&records, &items[i]);
-        size = group_size(&records, &items[i], emit->collect.count - i);
-        struct index_values group = {
-            {next_index_value, key}, &records, &items[i], &items[i + size]};
-        struct mr_combine_out out = {.writer = writer, .part = part_of(&items[i]), .key = key};
-        int rc = emit->options.combine(emit->options.combine_data, key, &group.values, &out, err);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
 static int write_memory(struct mr_emit *emit, struct mr_spill_writer *writer,
                         struct peri_error *err)
 {
-    if (emit->table != NULL)
-        return write_states(emit, writer, err);
-    return emit->options.combine != NULL ? write_combined(emit, writer, err)
-                                         : write_pairs(emit, writer, err);
+    return mr_kept_write(&emit->kept, writer, emit->options.combine, emit->options.combine_data,
+                         err);
 }
 
 static int write_runs(struct mr_emit *emit, struct mr_spill_writer *writer, struct peri_error *err)
@@ -243,26 +136,11 @@ static int make_file(struct mr_emit *emit, const char *path,
 
 /* ---- spilling ---- */
 
-static bool is_empty(const struct mr_emit *emit)
-{
-    return emit->table != NULL ? mr_table_count(emit->table) == 0 : emit->collect.count == 0;
-}
-
 static void note_memory(struct mr_emit *emit)
 {
-    size_t used = emit->table != NULL ? mr_table_used_bytes(emit->table)
-                                      : emit->collect.used_bytes +
-                                            emit->collect.count * sizeof(struct mr_sort_item);
+    size_t used = mr_kept_used_bytes(&emit->kept);
     if (used > emit->stats.memory_peak_bytes)
         emit->stats.memory_peak_bytes = used;
-}
-
-static void clear_memory(struct mr_emit *emit)
-{
-    if (emit->table != NULL)
-        mr_table_clear(emit->table);
-    else
-        mr_collect_clear(&emit->collect);
 }
 
 static int spill(struct mr_emit *emit, struct peri_error *err)
@@ -278,7 +156,7 @@ static int spill(struct mr_emit *emit, struct peri_error *err)
     if (rc != 0)
         return rc;
     emit->stats.runs++;
-    clear_memory(emit);
+    mr_kept_clear(&emit->kept);
     return 0;
 }
 
@@ -307,7 +185,7 @@ static int check_size(const struct mr_emit *emit, struct peri_slice key, size_t 
 /* Spills because an addition found no room; an empty memory cannot give any. */
 static int make_room(struct mr_emit *emit, struct peri_slice key, struct peri_error *err)
 {
-    if (!is_empty(emit)) {
+    if (!mr_kept_is_empty(&emit->kept)) {
         emit->is_writing = true;
         int rc = spill(emit, err);
         emit->is_writing = false;
@@ -324,7 +202,8 @@ static int add_state(struct mr_emit *emit, const uint32_t *part, struct peri_sli
 {
     const struct mr_partitioner *partitioner = &emit->options.partitioner;
     for (;;) {
-        int rc = mr_table_add(emit->table, partitioner, part, key, value, &emit->position, err);
+        int rc =
+            mr_table_add(emit->kept.table, partitioner, part, key, value, &emit->position, err);
         if (rc != PERI_EMEMORY)
             return rc;
         rc = make_room(emit, key, err);
@@ -336,7 +215,7 @@ static int add_state(struct mr_emit *emit, const uint32_t *part, struct peri_sli
 static int add_pair(struct mr_emit *emit, uint32_t part, struct peri_slice key,
                     struct peri_slice value, struct peri_error *err)
 {
-    while (!mr_collect_add(&emit->collect, part, key, value)) {
+    while (!mr_collect_add(&emit->kept.collect, part, key, value)) {
         int rc = make_room(emit, key, err);
         if (rc != 0)
             return rc;
@@ -354,7 +233,7 @@ static int add(struct mr_emit *emit, const uint32_t *part, struct peri_slice key
     int rc = check_size(emit, key, size, err);
     if (rc != 0)
         return rc;
-    if (emit->table != NULL)
+    if (emit->kept.table != NULL)
         rc = add_state(emit, part, key, value, err);
     else
         rc = add_pair(emit, part != NULL ? *part : mr_partition_of(&emit->options.partitioner, key),
@@ -371,7 +250,7 @@ int mr_emit_check(struct mr_emit *emit, struct peri_slice key, struct peri_slice
                   struct peri_error *err)
 {
     int rc = check_size(emit, key, key.size + value.size, err);
-    if (rc != 0 || emit->table == NULL)
+    if (rc != 0 || emit->kept.table == NULL)
         return rc;
     return mr_room_try(&emit->options.reducer, &emit->trial, value, err);
 }
@@ -400,7 +279,7 @@ static int add_encoded(struct mr_emit *emit, struct peri_slice string, int64_t i
     if (rc != 0)
         return rc;
     size_t size = mr_value_write_integer(integer, value);
-    struct peri_buffer key = emit->scratch; /* a spill uses scratch for itself */
+    struct peri_buffer key = emit->scratch; /* a combiner that misuses out comes here as well */
     emit->scratch = (struct peri_buffer){0};
     rc = mr_emit_add(emit, peri_buffer_slice(&key), peri_slice_of(value, size), err);
     peri_buffer_deinit(&emit->scratch);
@@ -432,7 +311,7 @@ static int add_fitting(struct mr_emit *emit, const struct peri_slice *strings, s
 {
     uint64_t bytes = 0;
     size_t fitting = count_short(emit, strings, count, &bytes);
-    int rc = mr_table_add_strings(emit->table, &emit->options.partitioner, strings, fitting,
+    int rc = mr_table_add_strings(emit->kept.table, &emit->options.partitioner, strings, fitting,
                                   integer, done, err);
     for (size_t i = *done; i < fitting; i++)
         bytes -= strings[i].size + 2;
@@ -464,7 +343,8 @@ int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t i
 {
     if (!is_counting(emit) || string.size >= emit->options.memory_bytes / KEY_SHARE)
         return add_encoded(emit, string, integer, err);
-    int rc = mr_table_add_string(emit->table, &emit->options.partitioner, string, integer, err);
+    int rc =
+        mr_table_add_string(emit->kept.table, &emit->options.partitioner, string, integer, err);
     if (rc == PERI_EMEMORY)
         return add_encoded(emit, string, integer, err);
     if (rc != 0)
@@ -476,22 +356,15 @@ int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t i
 
 /* ---- finishing ---- */
 
-static void free_memory(struct mr_emit *emit)
-{
-    mr_table_close(emit->table);
-    emit->table = NULL;
-    mr_collect_deinit(&emit->collect);
-}
-
 /* Everything fitted into memory, or nothing did: one file, or one merge of the runs. */
 static int write_all(struct mr_emit *emit, struct peri_error *err)
 {
     if (emit->runs.count == 0)
         return make_file(emit, emit->path, write_memory, err);
-    int rc = is_empty(emit) ? 0 : spill(emit, err);
+    int rc = mr_kept_is_empty(&emit->kept) ? 0 : spill(emit, err);
     if (rc != 0)
         return rc;
-    free_memory(emit);
+    mr_kept_deinit(&emit->kept);
     rc = mr_runs_shrink(&emit->runs, err);
     return rc != 0 ? rc : make_file(emit, emit->path, write_runs, err);
 }
@@ -507,7 +380,7 @@ int mr_emit_finish(struct mr_emit *emit, struct peri_error *err)
         emit->stats.records_out += emit->parts[i].sum.records;
     emit->stats.spilled_bytes += emit->runs.temp_bytes;
     emit->is_finished = true;
-    free_memory(emit);
+    mr_kept_deinit(&emit->kept);
     mr_runs_deinit(&emit->runs);
     return 0;
 }
@@ -529,7 +402,7 @@ void mr_emit_close(struct mr_emit *emit)
     mr_runs_deinit(&emit->runs);
     if (emit->has_file && !emit->is_finished)
         (void)env_path_remove(emit->env, emit->path, NULL);
-    free_memory(emit);
+    mr_kept_deinit(&emit->kept);
     peri_buffer_deinit(&emit->scratch);
     mr_bounded_room_deinit(&emit->trial);
     free(emit->parts);

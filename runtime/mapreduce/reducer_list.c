@@ -230,6 +230,8 @@ static int list_merge(const struct mr_fold *fold, struct peri_slice encoded)
 static int list_encode(const struct mr_fold *fold, struct peri_buffer *out)
 {
     int rc = tidy(fold);
+    if (rc != 0)
+        return rc;
     const char *at = list_of(fold)->items;
     for (uint64_t i = 0; rc == 0 && i < list_of(fold)->count; i++) {
         char size[BITS_VARINT_MAX];
@@ -239,7 +241,7 @@ static int list_encode(const struct mr_fold *fold, struct peri_buffer *out)
             rc = peri_buffer_append(out, item.data, item.size);
         at = item.data + item.size;
     }
-    return rc;
+    return rc != 0 ? peri_fail(fold->err, rc, "%s", mr_reducer_name(fold->reducer->kind)) : 0;
 }
 
 static int append_array(const struct mr_fold *fold, struct peri_buffer *out)
