@@ -163,12 +163,18 @@ static double share(uint64_t done, uint64_t total)
     return total == 0 || total == MR_SPLIT_TO_END ? 0.0 : (double)done / (double)total;
 }
 
+static void stand_at(struct mr_task *task, uint64_t offset)
+{
+    task->where.offset = offset;
+    task->where.has_offset = true;
+}
+
 /* Skips the record into the quarantine when that is allowed, else fails the attempt. */
 static int bad_record(struct map *map, const struct mr_record *record, const struct peri_error *err)
 {
     struct mr_task *task = map->task;
     struct mr_where *where = &task->where;
-    where->offset = record->offset;
+    stand_at(task, record->offset);
     if (task->skipped < map->skip_max && mr_task_is_user_error(err->code)) {
         struct peri_error failed = PERI_ERROR_INIT;
         task->skipped++;
@@ -193,7 +199,7 @@ static int next_record(struct map *map, struct mr_record *record)
         if (rc >= 0)
             return rc;
         if (!mr_reader_can_skip(map->reader)) {
-            map->task->where.offset = record->offset;
+            stand_at(map->task, record->offset);
             return mr_task_fail(map->task, &map->err);
         }
         rc = bad_record(map, record, &map->err);
@@ -206,7 +212,7 @@ static int commit_record(struct map *map, lua_State *L, const struct mr_record *
 {
     int rc = mr_out_commit(map->out, L, &map->err);
     if (rc != 0)
-        map->task->where.offset = record->offset;
+        stand_at(map->task, record->offset);
     return rc == 0 ? 0 : mr_task_fail(map->task, &map->err);
 }
 
@@ -224,7 +230,7 @@ static int map_record(struct map *map, lua_State *L, const struct mr_record *rec
         return commit_record(map, L, record);
     mr_out_abandon(map->out);
     if (map->task->failure.code != 0) {
-        map->task->where.offset = record->offset;
+        stand_at(map->task, record->offset);
         return map->task->failure.code;
     }
     (void)mr_task_caught(map->task, L, status, &map->err);

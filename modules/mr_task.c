@@ -187,7 +187,7 @@ static void push_error(lua_State *L, struct mr_task *task)
     lua_setfield(L, -2, "code");
     if (task->traceback.size > 0 && mr_task_is_user_error(task->failure.code))
         set_string(L, "traceback", task->traceback.data, task->traceback.size);
-    if (task->where.file != NULL) {
+    if (task->where.file != NULL && task->where.has_offset) {
         lua_pushstring(L, task->where.file);
         lua_setfield(L, -2, "file");
         lua_pushinteger(L, (lua_Integer)task->where.offset);

@@ -27,8 +27,9 @@ enum { MR_HOST_SPEC = 1, MR_HOST_PROGRESS = 2 };
 
 /* Where an attempt stood when it failed, for the person who wrote the job. */
 struct mr_where {
-    const char *file; /* lent by the host; NULL when no record was being read */
-    uint64_t offset;
+    const char *file; /* lent by the host; NULL when the task reads no file */
+    uint64_t offset;  /* of the record that the failure concerns, when has_offset */
+    bool has_offset;
     char record[MR_TASK_RECORD_SHOWN];
     size_t record_size; /* shown bytes */
     size_t record_full; /* all bytes */

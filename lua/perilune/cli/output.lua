@@ -82,6 +82,13 @@ function M.json(value)
   io.stdout:write(require("perilune.json").encode(value), "\n")
 end
 
+-- Text that may hold anything a user's code raised, without what would move the cursor.
+local function harmless(text)
+  return (text:gsub("[%z\1-\8\11-\31\127]", function(byte)
+    return ("\\x%02x"):format(byte:byte())
+  end))
+end
+
 ---@class perilune.cli.Failure
 ---@field what string    what could not be done, or what was looked at: "run job.lua"
 ---@field why string     the reason
@@ -101,9 +108,10 @@ function M.fail(failure)
     return failure.exit or M.EXIT_FAILURE
   end
   local lines = {
-    ("%s %s: %s"):format(M.paint("stderr", "red", "perilune:"), failure.what, failure.why),
+    ("%s %s: %s"):format(M.paint("stderr", "red", "perilune:"), harmless(failure.what),
+      harmless(failure.why)),
   }
-  lines[#lines + 1] = failure.detail
+  lines[#lines + 1] = failure.detail and harmless(failure.detail)
   lines[#lines + 1] = failure.hint and M.paint("stderr", "cyan", "hint:") .. " " .. failure.hint
   M.note(table.concat(lines, "\n"))
   return failure.exit or M.EXIT_FAILURE

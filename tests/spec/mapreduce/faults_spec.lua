@@ -431,6 +431,20 @@ error("boom") end end }]]:gsub("\n  if", " if"), path)
       assert.matches("... (600 bytes)", result.stderr, 1, true)
     end)
 
+    it("a setup or teardown that raises, without a place in the input", function()
+      for _, hook in ipairs { "setup", "teardown" } do
+        local source = ("return { map = function() end, %s = function() error 'boom' end }"):format(hook)
+        local result = refused(1, "boom", job(source), input "a\n")
+        assert.is_nil(result.stderr:find("offset", 1, true))
+      end
+    end)
+
+    it("an error text with control bytes, which do not reach the terminal", function()
+      local source = "return { map = function() error '\\27[2J' end }"
+      local result = refused(1, "\\x1b[2J", job(source), input "a\n")
+      assert.is_nil(result.stderr:find("\27[2J", 1, true))
+    end)
+
     it("garbage is only bytes", function()
       local bytes = {}
       for i = 1, 5000 do
