@@ -7,6 +7,8 @@ local json = require "perilune.json"
 local mr = require "perilune.mapreduce"
 local perilune = require "perilune"
 local process = require "perilune.process"
+local jobs = require "support.jobs"
+local support_text = require "support.text"
 
 local BOOKS = os.getenv "PERILUNE_BOOKS" or "../shared/data/gutenberg"
 local EXPECTED = "62e82bfba04609a770b1c7ee461bd486"
@@ -48,15 +50,7 @@ describe("faults", function()
   end
 
   local function digest()
-    local lines = {}
-    for _, name in ipairs(assert(fs.list(out))) do
-      for line in assert(fs.read(out .. "/" .. name)):gmatch "[^\n]+" do
-        lines[#lines + 1] = line
-      end
-    end
-    table.sort(lines)
-    local text = table.concat(lines, "\n") .. "\n"
-    return (assert(process.run { "md5sum", input = text }).stdout:match "^%x+")
+    return support_text.digest(jobs.output(out))
   end
 
   -- What stands beside the job and its input: nothing of ours may.

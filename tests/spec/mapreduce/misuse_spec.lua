@@ -1,37 +1,18 @@
 -- Jobs that misuse what they are given: an error in words, never damage.
-local fs = require "perilune.fs"
-local inline = require "perilune.mapreduce.inline"
-local mr = require "perilune.mapreduce"
+local jobs = require "support.jobs"
+local new_folder = require "support.folder"
+local text = require "support.text"
 
 describe("a job that misuses what it is given", function()
-  local folder
+  local folder = new_folder(before_each, after_each)
 
-  before_each(function()
-    folder = assert(fs.tempdir())
-  end)
-
-  after_each(function()
-    fs.remove(folder, { recursive = true })
-  end)
-
-  -- Runs a job in this process; the lines of its output, or nil, err.
+  -- The lines of the job's output, or nil, err.
   local function run(source, input, options)
-    assert(fs.write(folder .. "/job.lua", source))
-    assert(fs.write(folder .. "/input", input))
-    local settings = { job = folder .. "/job.lua", inputs = { folder .. "/input" }, out = folder .. "/out",
-      workers = 1, executor = inline.start() }
-    for name, value in pairs(options or {}) do
-      settings[name] = value
-    end
-    local result, err = mr.run(settings)
+    local result, err = jobs.run(folder, source, input, options)
     if not result then
       return nil, err
     end
-    local lines = {}
-    for line in assert(fs.read(folder .. "/out/part-00000")):gmatch("[^\n]+") do
-      lines[#lines + 1] = line
-    end
-    return lines
+    return text.lines(folder:read "out/part-00000")
   end
 
   local function many_lines(count)

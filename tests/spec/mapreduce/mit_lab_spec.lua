@@ -3,7 +3,8 @@
 local cli = require "support.binary"
 local fs = require "perilune.fs"
 local perilune = require "perilune"
-local process = require "perilune.process"
+local jobs = require "support.jobs"
+local support_text = require "support.text"
 
 local BOOKS = os.getenv "PERILUNE_BOOKS" or "../shared/data/gutenberg"
 local JOB = "tests/spec/mapreduce/jobs/lab.lua"
@@ -42,17 +43,11 @@ describe("the MIT MapReduce lab", function()
   end
 
   local function sorted_lines()
-    local lines = {}
-    for line in table.concat(parts()):gmatch "[^\n]+" do
-      lines[#lines + 1] = line
-    end
-    table.sort(lines)
-    return lines
+    return support_text.sorted_lines(jobs.output(out))
   end
 
   local function digest()
-    local text = table.concat(sorted_lines(), "\n") .. "\n"
-    return (assert(process.run { "md5sum", input = text }).stdout:match "^%x+")
+    return support_text.digest(jobs.output(out))
   end
 
   it("wc", function()
