@@ -22,8 +22,11 @@ int mr_kept_init(struct mr_kept *kept, const struct mr_reducer *reducer, size_t 
                  struct peri_error *err);
 void mr_kept_deinit(struct mr_kept *kept); /* accepts what was never or only half made, and twice */
 
+/* True when nothing has been added since init or clear. */
 bool mr_kept_is_empty(const struct mr_kept *kept);
+/* What table or arena hold now, in bytes, as limit_bytes counts it. */
 size_t mr_kept_used_bytes(const struct mr_kept *kept);
+/* Forgets what was added and keeps the memory for what comes. */
 void mr_kept_clear(struct mr_kept *kept);
 
 /* Sorts everything and writes it; combine (or NULL) sees the groups of what is not in a table.

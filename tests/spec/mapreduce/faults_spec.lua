@@ -463,7 +463,8 @@ error("boom") end end }]]:gsub("\n  if", " if"), path)
       assert.equal(0, result.status, result.stdout)
       local told = json.decode(result.stdout)
       assert.same({ 1, 0 }, { told.skipped_records, told.records_out })
-      assert.is_true(told.worker_rss_bytes < 512 << 20, told.worker_rss_bytes)
+      -- record_max and its copies; far more than in a release, as ASan keeps freed memory for a while.
+      assert.is_true(told.worker_rss_bytes < 1 << 30, told.worker_rss_bytes)
       assert.is_true(perilune.now() - began < 30)
     end)
 
