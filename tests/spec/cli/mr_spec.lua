@@ -47,6 +47,9 @@ describe("perilune mr", function()
   end)
 
   it("removes its progress bar when it is interrupted", function()
+    if assert(process.run { "script", "-qec", "true", "/dev/null" }).status ~= 0 then
+      pending "this machine gives no pseudo-terminals (is /dev/pts mounted?)"
+    end
     assert(fs.write(folder .. "/job.lua", [[return { split = "1B", map = function(rec, out)
       for i = 1, 1e6 do local _ = i * i end
       out(rec, 1) end }]]))
