@@ -8,6 +8,8 @@ local MEMORY_MIN = 8 << 20
 local REDUCE_BYTES = 32 << 20 -- of input for each reduce task, so that small jobs get few parts
 local TASK_BYTES = 64 << 10    -- of input for each map task, however small its splits are
 local TASKS_MAX = 10000
+local CACHED_SPLIT_BYTES = 20 << 20 -- measured: 1 GB sorts 1.25 times as fast as in splits of 50 MB
+local MERGED_AT_ONCE = 60           -- map tasks; below MR_MERGE_FAN_IN of mapreduce/merge.h
 local SUM_BYTES = 24          -- of one partition's count and 128-bit sum, as the tasks write them
 
 --- Divides a worker's memory: Lua's heap, the emit table or merge, and the rest for windows and
@@ -26,11 +28,13 @@ function M.memory(memory_bytes)
 end
 
 --- The most that a map task should read when every value is kept: what it emits, with room for keys
---- and sizes, then fits into memory and goes to disk once, already sorted.
+--- and sizes, then fits into memory and goes to disk once, already sorted. No more than what sorts
+--- well in the processor's caches, unless the reduce tasks would then have to merge in passes.
 ---@param emit_bytes integer
+---@param total_bytes integer
 ---@return integer
-function M.kept_split_max(emit_bytes)
-  return emit_bytes * 2 // 5
+function M.kept_split_max(emit_bytes, total_bytes)
+  return math.min(emit_bytes * 2 // 5, math.max(CACHED_SPLIT_BYTES, total_bytes // MERGED_AT_ONCE + 1))
 end
 
 --- How many reduce tasks a job has: what was asked for, else at most two for each worker, and no

@@ -142,7 +142,7 @@ local function make_plan(run, job, options)
   local memory = check(plan.memory(options.memory_bytes or job.memory_bytes))
   local asked = options.split_bytes or job.split_bytes
   local maps, splits, split_bytes = plan_input(run, job, files, total, asked)
-  local limit = plan.kept_split_max(memory.emit_bytes)
+  local limit = plan.kept_split_max(memory.emit_bytes, total)
   if not asked and split_bytes > limit and keeps_values(job.elements[1]) then
     maps, splits, split_bytes = plan_input(run, job, files, total, limit)
   end

@@ -20,7 +20,17 @@ describe("a plan", function()
 
   it("gives a map task no more than its memory holds", function()
     local shares = assert(plan.memory(64 << 20))
-    assert.is_true(plan.kept_split_max(shares.emit_bytes) < shares.emit_bytes / 2)
+    for _, total in ipairs { 0, 1 << 30, 1 << 40 } do
+      assert.is_true(plan.kept_split_max(shares.emit_bytes, total) < shares.emit_bytes / 2)
+    end
+  end)
+
+  it("keeps map tasks small while one merge can take them all", function()
+    local emit_bytes = assert(plan.memory(1 << 30)).emit_bytes
+    assert.equal(20 << 20, plan.kept_split_max(emit_bytes, 1 << 30))
+    local total = 6 << 30
+    local split = plan.kept_split_max(emit_bytes, total)
+    assert.is_true(split > 20 << 20 and total / split < 64)
   end)
 
   it("cuts sampled keys into equal parts, none empty by design", function()
