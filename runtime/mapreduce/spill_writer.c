@@ -10,7 +10,7 @@ struct mr_spill_writer {
     struct mr_spill_part *parts; /* [options.partitions] */
     struct mr_block block;
     struct mr_spill_options options;
-    uint32_t part;      /* that records come for now */
+    uint32_t part;      /* that records are being added to */
     uint32_t block_max; /* largest block so far: header and raw bytes */
     uint32_t key_max;   /* longest key so far */
     uint64_t offset;    /* bytes written */
