@@ -5,7 +5,8 @@
 
 enum { PARTS = 3, RECORDS = 60 };
 
-static void write_spill(struct fixture *fixture, bool lz4)
+/* Returns where the blocks end and the footer begins. */
+static uint64_t write_keys(struct fixture *fixture, const char *prefix, bool lz4)
 {
     struct mr_spill_options options = {.partitions = PARTS, .block_bytes = 200, .lz4 = lz4};
     struct mr_spill_writer *writer = NULL;
@@ -14,13 +15,21 @@ static void write_spill(struct fixture *fixture, bool lz4)
     assert_int_equal(mr_spill_writer_open(&writer, fixture->env, fixture->path[0], &options, NULL),
                      0);
     for (uint32_t i = 0; i < RECORDS; i++) {
-        (void)snprintf(text, sizeof text, "key-number-%03u", (unsigned)i);
+        (void)snprintf(text, sizeof text, "%s-%03u", prefix, (unsigned)i);
         struct peri_slice bytes = key_of(&key, string_of(text));
         assert_int_equal(mr_spill_writer_add(writer, i * PARTS / RECORDS, bytes, bytes, NULL), 0);
     }
     assert_int_equal(mr_spill_writer_finish(writer, NULL), 0);
+    const struct mr_spill_part *last = &mr_spill_writer_parts(writer)[PARTS - 1];
+    uint64_t end = last->offset + last->length;
     mr_spill_writer_close(writer);
     peri_buffer_deinit(&key);
+    return end;
+}
+
+static void write_spill(struct fixture *fixture, bool lz4)
+{
+    (void)write_keys(fixture, "key-number", lz4);
 }
 
 /* Reads all partitions: the number of records, or a code. */
@@ -88,6 +97,25 @@ static void test_flips(void **state)
 }
 
 /* An input that is not what the map task reported is refused, and named. */
+/* Blocks that are whole, but of another file: only the footer's sum of the records tells. */
+static void test_foreign_blocks(void **state)
+{
+    struct fixture *fixture = *state;
+    static char own[1 << 16];
+    static char foreign[1 << 16];
+    struct peri_error err = PERI_ERROR_INIT;
+    (void)write_keys(fixture, "kez-number", false);
+    (void)load(fixture->path[0], foreign, sizeof foreign);
+    assert_int_equal(env_path_remove(fixture->env, fixture->path[0], NULL), 0);
+    uint64_t end = write_keys(fixture, "key-number", false);
+    size_t size = load(fixture->path[0], own, sizeof own);
+    memcpy(own, foreign, (size_t)end);
+    store(fixture->path[0], own, size);
+    assert_int_equal(read_spill(fixture, &err), PERI_ECORRUPT);
+    assert_non_null(strstr(err.text, "differ from the footer's sum"));
+    assert_int_equal(env_path_remove(fixture->env, fixture->path[0], NULL), 0);
+}
+
 static void test_unexpected_input(void **state)
 {
     struct fixture *fixture = *state;
@@ -111,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_flips, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_foreign_blocks, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_unexpected_input, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
