@@ -25,7 +25,14 @@
     X(EUSAGE, -10009, FINAL, "the command line is wrong")                                          \
     X(ETOOBIG, -10010, FINAL, "a stated limit was exceeded")                                       \
     X(EBOUND, -10011, FINAL, "the work took more steps than allowed")                              \
-    X(EWORKER, -10012, RETRY, "a worker process ended")
+    X(EWORKER, -10012, RETRY, "a worker process ended")                                            \
+    X(ENOFUNCTION, -10013, FINAL, "the peer serves no function of that name")                      \
+    X(EAUTH, -10014, FINAL, "the peer did not prove that it knows the secret")                     \
+    X(EVERSION, -10015, FINAL, "the peer speaks another version of the protocol")                  \
+    X(ECLUSTER, -10016, FINAL, "the peer belongs to another cluster")                              \
+    X(EPROTOCOL, -10017, FINAL, "the peer broke the protocol")                                     \
+    X(EUNREACHABLE, -10018, RETRY, "no connection to the peer")                                    \
+    X(ENONDETERMINISTIC, -10019, FINAL, "it cannot be made deterministic")
 
 /* The codes that operating system and runtime share are the errno values under our prefix. */
 #define PERI_ENOMEM (-12)
