@@ -1,6 +1,8 @@
 /* env.c - the door itself: hands each call to the environment behind it. */
 #include "env/env.h"
 
+#include <errno.h>
+
 #include "base/assert.h"
 #include "env/log.h"
 #include "env/ops.h"
@@ -200,6 +202,14 @@ void env_process_close(struct env_process *process)
 {
     if (process != NULL)
         process->env->ops->process->close(process);
+}
+
+int env_copy_run(struct env *env, const struct env_copy *copy, struct peri_buffer *output,
+                 struct env_process_exit *exit, struct peri_error *err)
+{
+    if (env->ops->copy == NULL)
+        return peri_fail(err, -ENOSYS, "a copy of a simulated process");
+    return env->ops->copy(env, copy, output, exit, err);
 }
 
 int64_t env_pid(struct env *env)

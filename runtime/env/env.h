@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 
 struct env;
@@ -237,6 +238,24 @@ int env_process_spawn(struct env *env, const struct env_process_options *options
 int64_t env_process_pid(const struct env_process *process);
 int env_process_kill(struct env_process *process, int signum);
 void env_process_close(struct env_process *process); /* kills a running child first; accepts NULL */
+
+/* ---- copies of this process ---- */
+
+struct env_copy {
+    /* Runs in the copy; what it writes to out is the result, what it returns the exit status. */
+    int (*body)(void *data, struct env_file *out);
+    void *data;
+    uint64_t limit_us; /* of real time; then the copy is killed (signal 9) */
+};
+
+/* Blocking. Forks, runs body in the copy, and returns when the copy has ended, which it does
+ * without anything that this process would do at its end. The copy has no loop and one thread: body
+ * may use the functions above that are called blocking, the clocks, and tickers that it creates
+ * itself. What it wrote is appended to output, also on errors; *exit says how it ended. For
+ * processes without other threads. Errors: PERI_EDEADLINE after limit_us, PERI_ETOOBIG past 256 MiB
+ * of output, PERI_ENOMEM, errno codes (-ENOSYS in simulation). */
+int env_copy_run(struct env *env, const struct env_copy *copy, struct peri_buffer *output,
+                 struct env_process_exit *exit, struct peri_error *err);
 
 /* ---- the process itself ---- */
 

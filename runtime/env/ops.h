@@ -139,6 +139,8 @@ struct env_ops {
     int (*stream_standard)(struct env *env, int fd, struct env_stream **out,
                            struct peri_error *err);
     const struct env_process_ops *process;
+    int (*copy)(struct env *env, const struct env_copy *copy, struct peri_buffer *output,
+                struct env_process_exit *exit, struct peri_error *err); /* NULL: not here */
     const struct env_self_ops *self;
 };
 

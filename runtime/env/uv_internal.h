@@ -62,6 +62,10 @@ int env_uv_stream_standard(struct env *env, int fd, struct env_stream **out,
 /* The stream of a descriptor that cannot be polled: a file, /dev/null (uv_file_stream.c). */
 int env_uv_file_stream_create(struct env_uv *uv, struct env_file *file, struct env_stream **out);
 
+/* Is env_copy_run (env.h). */
+int env_posix_copy(struct env *env, const struct env_copy *request, struct peri_buffer *output,
+                   struct env_process_exit *exit, struct peri_error *err);
+
 /* How many bytes may wait in one stream before it answers PERI_EBUSY. */
 enum { ENV_STREAM_QUEUE_MAX = 16 << 20, ENV_STREAM_READ_SIZE = 64 << 10 };
 

@@ -69,6 +69,7 @@ static const struct env_ops uv_ops = {
     .path = &env_posix_path_ops,
     .stream_standard = env_uv_stream_standard,
     .process = &env_uv_process_ops,
+    .copy = env_posix_copy,
     .self = &env_posix_self_ops,
 };
 
