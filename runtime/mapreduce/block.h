@@ -10,9 +10,9 @@
 
 #include <stdbool.h>
 
+#include "base/bits.h"
 #include "base/buffer.h"
 #include "base/error.h"
-#include "mapreduce/bits.h"
 
 enum { MR_BLOCK_HEADER_SIZE = 32 };
 

@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
+#include "base/bits.h"
 #include "base/buffer.h"
-#include "mapreduce/bits.h"
 
 enum {
     MR_EXACT_LIMBS = 70,

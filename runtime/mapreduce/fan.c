@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 
 struct source {
     struct mr_spill_reader *reader;

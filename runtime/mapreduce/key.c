@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 
 static const double two_53 = 9007199254740992.0;
 static const double two_63 = 9223372036854775808.0;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 #include "mapreduce/state.h"
 
 static const char *const type_names[] = {"nil",     "a boolean", "a boolean", "an integer",

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 #include "mapreduce/state.h"
 
 #define XXH_INLINE_ALL

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 #include "mapreduce/state.h"
 #include "mapreduce/text.h"
 

@@ -2,7 +2,7 @@
  * integers' wrapped sum, the floats' exact sum. Encoded avg: count varint, exact sum of all. */
 #include <math.h>
 
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 #include "mapreduce/exact.h"
 #include "mapreduce/state.h"
 

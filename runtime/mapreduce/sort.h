@@ -6,7 +6,7 @@
 #ifndef PERI_MAPREDUCE_SORT_H
 #define PERI_MAPREDUCE_SORT_H
 
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 
 /* One record of an arena; 16 bytes. */
 struct mr_sort_item {

@@ -1,6 +1,6 @@
 #include "mapreduce/spill_format.h"
 
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "mapreduce/bits.h"
+#include "base/bits.h"
 
 enum {
     TAG_NIL = 0,

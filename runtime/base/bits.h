@@ -1,6 +1,6 @@
 /* bits.h - integers as bytes: fixed little- and big-endian, and varints (LEB128). Pure. */
-#ifndef PERI_MAPREDUCE_BITS_H
-#define PERI_MAPREDUCE_BITS_H
+#ifndef PERI_BASE_BITS_H
+#define PERI_BASE_BITS_H
 
 #include <stddef.h>
 #include <stdint.h>
