@@ -1,0 +1,410 @@
+/* Messages and their frames: every kind there and back, and bytes that no sender of ours made. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "wire/frame.h"
+#include "wire/message.h"
+
+static struct peri_slice text(const char *string)
+{
+    return peri_slice_of(string, strlen(string));
+}
+
+/* ---- samples: two values of each type ---- */
+
+static const char LONG[300] = "a string that needs two bytes of length";
+
+static void sample_UINT(uint64_t *field, bool is_large)
+{
+    *field = is_large ? UINT64_MAX - 1 : 100;
+}
+
+static void sample_BOOL(bool *field, bool is_large)
+{
+    *field = is_large;
+}
+
+static void sample_TEXT(struct peri_slice *field, bool is_large)
+{
+    *field = is_large ? peri_slice_of(LONG, sizeof LONG) : text("echo");
+}
+
+static void sample_BYTES(struct peri_slice *field, bool is_large)
+{
+    *field = is_large ? peri_slice_of(LONG, sizeof LONG) : peri_slice_of("\xff\0", 2);
+}
+
+static void sample_VALUE(struct peri_slice *field, bool is_large)
+{
+    *field = is_large ? text("\x93\x01\x82\xa1\x61\xc0\x02\xc3\xcb........") : text("\x91\x07");
+}
+
+static bool same_UINT(uint64_t a, uint64_t b)
+{
+    return a == b;
+}
+
+static bool same_BOOL(bool a, bool b)
+{
+    return a == b;
+}
+
+static bool same_TEXT(struct peri_slice a, struct peri_slice b)
+{
+    return peri_slice_compare(a, b) == 0;
+}
+#define same_BYTES same_TEXT
+#define same_VALUE same_TEXT
+
+static struct wire_message sample(unsigned kind, bool is_large)
+{
+    struct wire_message message = {.kind = (uint8_t)kind};
+    if (is_large) {
+        message.flags = 0x8001;
+        message.budget_ms = UINT32_MAX;
+        message.id = UINT64_MAX;
+    }
+    switch (kind) {
+#define MESSAGE(name, number, member, what) case number:
+#define FIELD(type, member, field) sample_##type(&message.member.field, is_large);
+#define MESSAGE_END(member) break;
+#include "wire/messages.def"
+    }
+    return message;
+}
+
+static bool have_same_fields(const struct wire_message *a, const struct wire_message *b)
+{
+    bool is_same = a->kind == b->kind && a->flags == b->flags && a->budget_ms == b->budget_ms &&
+                   a->id == b->id;
+    switch (a->kind) {
+#define MESSAGE(name, number, member, what) case number:
+#define FIELD(type, member, field)                                                                 \
+    is_same = is_same && same_##type(a->member.field, b->member.field);
+#define MESSAGE_END(member) break;
+#include "wire/messages.def"
+    }
+    return is_same;
+}
+
+static struct peri_buffer encode(const struct wire_message *message)
+{
+    struct peri_buffer out = {NULL, 0, 0};
+    struct peri_slice tail;
+    assert_int_equal(wire_message_encode(message, &out, &tail), 0);
+    assert_int_equal(peri_buffer_append(&out, tail.data, tail.size), 0);
+    return out;
+}
+
+/* ---- tests ---- */
+
+static void every_kind_comes_back(void **state)
+{
+    (void)state;
+    size_t kinds = 0;
+    for (unsigned kind = 0; kind < 256; kind++) {
+        if (wire_kind_name(kind) == NULL)
+            continue;
+        kinds++;
+        for (int is_large = 0; is_large <= 1; is_large++) {
+            struct wire_message message = sample(kind, is_large);
+            struct wire_message back;
+            struct peri_error err = PERI_ERROR_INIT;
+            struct peri_buffer bytes = encode(&message);
+            assert_int_equal(wire_message_decode(peri_buffer_slice(&bytes), &back, &err), 0);
+            assert_true(have_same_fields(&message, &back));
+            peri_buffer_deinit(&bytes);
+        }
+    }
+    assert_int_equal(kinds, 17);
+}
+
+/* Every message cut short, lengthened, or with one byte changed to any other is refused or means
+ * something; the sanitizers watch that nothing outside of it is read. */
+static void no_prefix_is_a_message(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 256; kind++) {
+        if (wire_kind_name(kind) == NULL)
+            continue;
+        struct wire_message message = sample(kind, kind % 2 == 0);
+        struct peri_buffer bytes = encode(&message);
+        for (size_t size = 0; size < bytes.size; size++) {
+            char *copy = malloc(size + 1); /* ends where the bytes end */
+            memcpy(copy, bytes.data, size);
+            assert_int_not_equal(wire_message_decode(peri_slice_of(copy, size), &message, NULL), 0);
+            free(copy);
+        }
+        assert_int_equal(peri_buffer_append(&bytes, "\0", 1), 0);
+        assert_int_equal(wire_message_decode(peri_buffer_slice(&bytes), &message, NULL),
+                         PERI_EFORMAT);
+        peri_buffer_deinit(&bytes);
+    }
+}
+
+static void changed_bytes_do_no_harm(void **state)
+{
+    (void)state;
+    char line[256];
+    for (unsigned kind = 0; kind < 256; kind++) {
+        if (wire_kind_name(kind) == NULL)
+            continue;
+        struct wire_message message = sample(kind, false);
+        struct peri_buffer bytes = encode(&message);
+        char *copy = malloc(bytes.size);
+        for (size_t at = 0; at < bytes.size * 256; at++) {
+            memcpy(copy, bytes.data, bytes.size);
+            copy[at / 256] = (char)at;
+            if (wire_message_decode(peri_slice_of(copy, bytes.size), &message, NULL) == 0)
+                wire_message_print(&message, line, sizeof line);
+        }
+        free(copy);
+        peri_buffer_deinit(&bytes);
+    }
+}
+
+static void wrong_messages_are_named(void **state)
+{
+    (void)state;
+#define HEAD(kind) "\1" kind "\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define BYTES(string)                                                                              \
+    {                                                                                              \
+        string, sizeof(string) - 1                                                                 \
+    }
+    static const struct {
+        struct peri_slice bytes;
+        int code;
+        const char *text;
+    } cases[] = {
+        {BYTES("\1\1"), PERI_EFORMAT, "a message of only 2 bytes"},
+        {BYTES("\2\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), PERI_EVERSION,
+         "the peer speaks version 2 of the protocol, we speak 1"},
+        {BYTES(HEAD("\0")), PERI_EFORMAT, "no kind of message has number 0"},
+        {BYTES(HEAD("\xff")), PERI_EFORMAT, "no kind of message has number 255"},
+        {BYTES(HEAD("\17")), PERI_EFORMAT, "the body of a PING is no array of 1 fields"},
+        {BYTES(HEAD("\17") "\x92\1\2"), PERI_EFORMAT, "the body of a PING is no array of 1 fields"},
+        {BYTES(HEAD("\17") "\x91\xff"), PERI_EFORMAT, "field sent_us of a PING is malformed"},
+        {BYTES(HEAD("\17") "\x91\1\1"), PERI_EFORMAT, "1 bytes behind the fields of a PING"},
+        {BYTES(HEAD("\6") "\x92\xa4"
+                          "ech"),
+         PERI_EFORMAT, "field name of a CALL is malformed"},
+        {BYTES(HEAD("\6") "\x92\xdb\xff\xff\xff\xff"), PERI_EFORMAT,
+         "field name of a CALL is malformed"},
+        {BYTES(HEAD("\6") "\x92\xa0\xdd\xff\xff\xff\xff\1"), PERI_EFORMAT,
+         "field args of a CALL is malformed"},
+        {BYTES(HEAD("\6") "\x92\xa0\xdf\xff\xff\xff\xff\1\1"), PERI_EFORMAT,
+         "field args of a CALL is malformed"},
+        {BYTES(HEAD("\6") "\x92\xa0\xc1"), PERI_EFORMAT, "field args of a CALL is malformed"},
+        {BYTES(HEAD("\6") "\x92\xa0\xd4\1\1"), PERI_EFORMAT, "field args of a CALL is malformed"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct wire_message message;
+        struct peri_error err = PERI_ERROR_INIT;
+        assert_int_equal(wire_message_decode(cases[i].bytes, &message, &err), cases[i].code);
+        assert_string_equal(err.text, cases[i].text);
+    }
+}
+
+static void values_end_where_they_end(void **state)
+{
+    (void)state;
+    static const struct {
+        struct peri_slice bytes;
+        size_t size;
+    } cases[] = {
+        {BYTES(""), 0},
+        {BYTES("\xc0"), 1},
+        {BYTES("\xe0tail"), 1},
+        {BYTES("\xd3........tail"), 9},
+        {BYTES("\xd3......."), 0},
+        {BYTES("\x92\x93\1\2\3\xc4\2..tail"), 9},
+        {BYTES("\x92\x93\1\2\3"), 0},
+        {BYTES("\x81\xa1k\x81\xa1l\x90tail"), 7},
+        {BYTES("\xdc\0\2\1\2tail"), 5},
+        {BYTES("\x9f"), 0},
+        {BYTES("\xc7\1\1."), 0},
+        {BYTES("\xc1"), 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(wire_value_size(cases[i].bytes), cases[i].size);
+}
+#undef BYTES
+#undef HEAD
+
+/* A hostile value of a megabyte of "[[[[..." costs a walk over it, not a stack. */
+static void nesting_costs_no_stack(void **state)
+{
+    (void)state;
+    enum { DEPTH = 1 << 20 };
+    char *bytes = malloc(DEPTH);
+    memset(bytes, 0x91, DEPTH);
+    assert_int_equal(wire_value_size(peri_slice_of(bytes, DEPTH)), 0);
+    bytes[DEPTH - 1] = 1;
+    assert_int_equal(wire_value_size(peri_slice_of(bytes, DEPTH)), DEPTH);
+    free(bytes);
+}
+
+static void an_absent_value_is_nil(void **state)
+{
+    (void)state;
+    struct wire_message message = {.kind = WIRE_REPLY, .id = 3};
+    struct wire_message back;
+    struct peri_buffer bytes = encode(&message);
+    assert_int_equal(wire_message_decode(peri_buffer_slice(&bytes), &back, NULL), 0);
+    assert_true(same_VALUE(back.reply.values, text("\xc0")));
+    peri_buffer_deinit(&bytes);
+}
+
+static void lines_are_for_people(void **state)
+{
+    (void)state;
+    char line[128];
+    struct wire_message call = {.kind = WIRE_CALL, .id = 7, .budget_ms = 1000};
+    call.call.name = text("echo");
+    call.call.args = text("\x91\xa9"
+                          "twelve by");
+    wire_message_print(&call, line, sizeof line);
+    assert_string_equal(line, "CALL id=7 budget=1000 name=echo args=11B");
+
+    struct wire_message error = {.kind = WIRE_ERROR, .id = 9, .flags = 2};
+    error.error.code = text("E\033[2J x");
+    error.error.retryable = true;
+    wire_message_print(&error, line, sizeof line);
+    assert_string_equal(line, "ERROR id=9 flags=0x2 code=E\\x1b[2J\\x20x message= retryable=true"
+                              " traceback=");
+
+    struct wire_message ping = {.kind = WIRE_PING};
+    ping.ping.sent_us = UINT64_MAX;
+    wire_message_print(&ping, line, sizeof line);
+    assert_string_equal(line, "PING sent_us=18446744073709551615");
+    wire_message_print(&ping, line, 8);
+    assert_string_equal(line, "PING se");
+    wire_message_print(&ping, line, 1);
+    assert_string_equal(line, "");
+}
+
+static void encoding_without_memory_changes_nothing(void **state)
+{
+    (void)state;
+    struct wire_message message = sample(WIRE_CALL, true);
+    for (long n = 1;; n++) {
+        struct peri_buffer out = {NULL, 0, 0};
+        struct peri_slice tail;
+        test_alloc_fail(n);
+        int rc = wire_message_encode(&message, &out, &tail);
+        bool has_failed = test_alloc_end();
+        assert_int_equal(rc, has_failed ? PERI_ENOMEM : 0);
+        assert_true(!has_failed || out.size == 0);
+        peri_buffer_deinit(&out);
+        if (!has_failed)
+            return;
+    }
+}
+
+/* ---- frames ---- */
+
+static void frames_come_back_one_by_one(void **state)
+{
+    (void)state;
+    struct peri_buffer out = {NULL, 0, 0};
+    struct peri_slice parts[] = {text("one "), text(""), text("message")};
+    assert_int_equal(wire_frame_encode(&out, parts, 3), 0);
+    assert_int_equal(wire_frame_encode(&out, &parts[0], 1), 0);
+    struct peri_slice message;
+    struct peri_slice rest = peri_buffer_slice(&out);
+    size_t size;
+    assert_int_equal(wire_frame_decode(rest, 11, &message, &size, NULL), 1);
+    assert_true(same_TEXT(message, text("one message")));
+    rest = peri_slice_of(rest.data + size, rest.size - size);
+    assert_int_equal(wire_frame_decode(rest, 11, &message, &size, NULL), 1);
+    assert_true(same_TEXT(message, text("one ")));
+    assert_int_equal(rest.size, size);
+    peri_buffer_deinit(&out);
+}
+
+static void unfinished_frames_say_what_is_missing(void **state)
+{
+    (void)state;
+    struct peri_buffer out = {NULL, 0, 0};
+    struct peri_slice part = text("0123456789");
+    struct peri_slice message;
+    size_t size;
+    assert_int_equal(wire_frame_encode(&out, &part, 1), 0);
+    for (size_t have = 0; have < out.size; have++) {
+        struct peri_slice bytes = peri_slice_of(out.data, have);
+        assert_int_equal(wire_frame_decode(bytes, 10, &message, &size, NULL), 0);
+        assert_int_equal(size, have < 4 ? 0 : 18);
+    }
+    peri_buffer_deinit(&out);
+}
+
+static void damaged_frames_are_refused(void **state)
+{
+    (void)state;
+    struct peri_buffer out = {NULL, 0, 0};
+    struct peri_slice part = text("0123456789");
+    struct peri_slice message;
+    struct peri_error err = PERI_ERROR_INIT;
+    size_t size;
+    assert_int_equal(wire_frame_encode(&out, &part, 1), 0);
+    for (size_t bit = 32; bit < out.size * 8; bit++) { /* behind the size */
+        out.data[bit / 8] = (char)(out.data[bit / 8] ^ 1 << bit % 8);
+        assert_int_equal(wire_frame_decode(peri_buffer_slice(&out), 10, &message, &size, &err),
+                         PERI_EFORMAT);
+        assert_string_equal(err.text, "a message of 10 bytes with a wrong checksum");
+        out.data[bit / 8] = (char)(out.data[bit / 8] ^ 1 << bit % 8);
+    }
+    assert_int_equal(wire_frame_decode(peri_buffer_slice(&out), 9, &message, &size, &err),
+                     PERI_ETOOBIG);
+    assert_string_equal(err.text, "a message of 10 bytes, more than the limit 9");
+    memset(out.data, 0, 4);
+    assert_int_equal(wire_frame_decode(peri_buffer_slice(&out), 9, &message, &size, &err),
+                     PERI_EFORMAT);
+    assert_string_equal(err.text, "a frame without a message");
+    peri_buffer_deinit(&out);
+}
+
+static void impossible_frames_are_not_made(void **state)
+{
+    (void)state;
+    struct peri_buffer out = {NULL, 0, 0};
+    struct peri_slice part = text("");
+    assert_int_equal(wire_frame_encode(&out, &part, 1), PERI_EINVAL);
+    assert_int_equal(wire_frame_encode(&out, &part, 0), PERI_EINVAL);
+    struct peri_slice large[] = {{"", SIZE_MAX}, {"", SIZE_MAX}};
+    assert_int_equal(wire_frame_encode(&out, large, 2), PERI_ETOOBIG);
+    part = text("x");
+    test_alloc_fail(1);
+    assert_int_equal(wire_frame_encode(&out, &part, 1), PERI_ENOMEM);
+    assert_true(test_alloc_end());
+    assert_int_equal(out.size, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_comes_back),
+        cmocka_unit_test(no_prefix_is_a_message),
+        cmocka_unit_test(changed_bytes_do_no_harm),
+        cmocka_unit_test(wrong_messages_are_named),
+        cmocka_unit_test(values_end_where_they_end),
+        cmocka_unit_test(nesting_costs_no_stack),
+        cmocka_unit_test(an_absent_value_is_nil),
+        cmocka_unit_test(lines_are_for_people),
+        cmocka_unit_test(encoding_without_memory_changes_nothing),
+        cmocka_unit_test(frames_come_back_one_by_one),
+        cmocka_unit_test(unfinished_frames_say_what_is_missing),
+        cmocka_unit_test(damaged_frames_are_refused),
+        cmocka_unit_test(impossible_frames_are_not_made),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
