@@ -106,6 +106,30 @@ struct env_stream_ops {
     void (*close)(struct env_stream *stream);
 };
 
+struct env_conn_ops {
+    int (*connect)(struct env *env, const char *address, const struct env_conn_events *events,
+                   void *data, struct env_conn **out, struct peri_error *err);
+    void (*accept)(struct env_conn *conn, const struct env_conn_events *events, void *data);
+    int (*send)(struct env_conn *conn, const struct peri_slice *parts, size_t count);
+    size_t (*queued_bytes)(const struct env_conn *conn);
+    void (*set_message_max)(struct env_conn *conn, size_t size_max);
+    void (*set_idle_limit)(struct env_conn *conn, uint64_t limit_us);
+    void (*pause)(struct env_conn *conn);
+    void (*resume)(struct env_conn *conn);
+    bool (*is_local)(const struct env_conn *conn);
+    const char *(*peer)(const struct env_conn *conn);
+    const char *(*failure)(const struct env_conn *conn);
+    void (*close)(struct env_conn *conn);
+};
+
+struct env_listener_ops {
+    int (*open)(struct env *env, const char *address,
+                void (*on_connection)(void *data, struct env_conn *conn), void *data,
+                struct env_listener **out, struct peri_error *err);
+    const char *(*address)(const struct env_listener *listener);
+    void (*close)(struct env_listener *listener);
+};
+
 struct env_process_ops {
     int (*spawn)(struct env *env, const struct env_process_options *options,
                  void (*on_exit)(void *data, const struct env_process_exit *exit), void *data,
@@ -138,6 +162,8 @@ struct env_ops {
     const struct env_path_ops *path;
     int (*stream_standard)(struct env *env, int fd, struct env_stream **out,
                            struct peri_error *err);
+    const struct env_conn_ops *conn;
+    const struct env_listener_ops *listener;
     const struct env_process_ops *process;
     int (*copy)(struct env *env, const struct env_copy *copy, struct peri_buffer *output,
                 struct env_process_exit *exit, struct peri_error *err); /* NULL: not here */
@@ -171,6 +197,12 @@ struct env_dir {
 };
 struct env_stream {
     const struct env_stream_ops *ops; /* an environment may have several kinds of stream */
+};
+struct env_conn {
+    struct env *env;
+};
+struct env_listener {
+    struct env *env;
 };
 struct env_process {
     struct env *env;
