@@ -51,7 +51,8 @@ int fiber_scheduler_create(struct vm_state *vm, struct peri_error *err);
 void fiber_scheduler_close(struct vm_state *vm);
 
 /* Asks the state's program to end with the exit status: nothing is resumed any more, the loop
- * stops. The first status wins. Callable from fibers (which then yield) and from callbacks. */
+ * stops (or on_end is called, soon). The first status wins. Callable from fibers (which then yield)
+ * and from callbacks. */
 void fiber_scheduler_exit(struct vm_state *vm, int status);
 
 struct fiber_result {
@@ -63,6 +64,19 @@ struct fiber_result {
  * program with it: env_run is called inside. When nothing can wake the main fiber any more, logs
  * what every fiber waits for. Reports an error with its traceback on the log's stream. */
 struct fiber_result fiber_scheduler_main(struct vm_state *vm, int argument_count);
+
+/* The same for a loop that is not this state's alone, as in a simulation: starts the main fiber and
+ * returns. on_end(data) runs once, last in a callback of the loop, when the program has ended, and
+ * may close the state. Whoever wants the result, from on_end or when nothing can wake the main
+ * fiber any more, calls fiber_scheduler_finish. Errors: PERI_ELUA (lack of memory), with nothing
+ * started.
+ */
+int fiber_scheduler_start(struct vm_state *vm, int argument_count, void (*on_end)(void *data),
+                          void *data, struct peri_error *err);
+
+/* Ends the program of fiber_scheduler_start: reports a deadlock when the main fiber has not ended,
+ * or the error that it raised, and closes every fiber. */
+struct fiber_result fiber_scheduler_finish(struct vm_state *vm);
 
 /* Cancels the main fiber with the reason, so that the program ends with the status. */
 void fiber_scheduler_interrupt(struct vm_state *vm, const char *reason, int status);

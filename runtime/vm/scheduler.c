@@ -42,7 +42,7 @@ static struct fiber *dequeue(struct fiber_queue *queue)
 
 static void start_turning(struct fiber_scheduler *s)
 {
-    if (s->is_turning || s->is_exiting)
+    if (s->is_turning)
         return;
     s->is_turning = true;
     env_turn_start(s->turn);
@@ -53,7 +53,8 @@ void fiber_make_ready(struct fiber *fiber)
     struct fiber_scheduler *s = fiber->scheduler;
     fiber->state = FIBER_READY;
     enqueue(fiber->preemptible ? &s->background : &s->ready, fiber);
-    start_turning(s);
+    if (!s->is_exiting)
+        start_turning(s);
 }
 
 /* An interrupted default fiber goes on first. Default fibers come before preemptible ones, but when
@@ -167,6 +168,16 @@ static bool is_idle(const struct fiber_scheduler *s)
     return s->baton == NULL && s->ready.first == NULL && s->background.first == NULL;
 }
 
+static void end_program(struct fiber_scheduler *s)
+{
+    if (s->on_end == NULL) {
+        env_stop(s->vm->env);
+    } else if (!s->end_was_told) {
+        s->end_was_told = true;
+        s->on_end(s->on_end_data);
+    }
+}
+
 static void on_turn(void *data)
 {
     struct fiber_scheduler *s = data;
@@ -188,7 +199,7 @@ static void on_turn(void *data)
         env_ticker_stop(vm->ticker);
     }
     if (s->is_exiting || (s->main != NULL && s->main->state == FIBER_DONE))
-        env_stop(vm->env);
+        end_program(s); /* last: on_end may close the state */
 }
 
 /* ---- life ---- */
@@ -291,19 +302,25 @@ static int exit_status_of(struct fiber_scheduler *s)
     return lua_isinteger(L, 1) ? (int)lua_tointeger(L, 1) : EXIT_SUCCESS;
 }
 
-struct fiber_result fiber_scheduler_main(struct vm_state *vm, int argument_count)
+int fiber_scheduler_start(struct vm_state *vm, int argument_count, void (*on_end)(void *data),
+                          void *data, struct peri_error *err)
 {
     struct fiber_scheduler *s = vm->scheduler;
     lua_State *L = vm->L;
     lua_pushcfunction(L, spawn_main);
     lua_insert(L, -(argument_count + 2));
-    if (lua_pcall(L, argument_count + 1, 1, 0) != LUA_OK) {
-        struct peri_error err = PERI_ERROR_INIT;
-        (void)fail_lua(vm, &err);
-        env_log(vm->env, ENV_LOG_ERROR, "fiber", "%s", err.text);
-        return (struct fiber_result){PERI_ELUA, EXIT_FAILURE};
-    }
-    env_run(vm->env);
+    if (lua_pcall(L, argument_count + 1, 1, 0) != LUA_OK)
+        return fail_lua(vm, err);
+    s->on_end = on_end;
+    s->on_end_data = data;
+    s->end_was_told = false;
+    return 0;
+}
+
+struct fiber_result fiber_scheduler_finish(struct vm_state *vm)
+{
+    struct fiber_scheduler *s = vm->scheduler;
+    s->end_was_told = true;
     if (s->main->state != FIBER_DONE && !s->is_exiting) {
         if (!s->main->is_settling) /* else what is left serves nobody any more: no error */
             fiber_report_deadlock(s);
@@ -316,8 +333,19 @@ struct fiber_result fiber_scheduler_main(struct vm_state *vm, int argument_count
         vm_program_report_error(vm);
     struct fiber_result result = {s->main->status, exit_status_of(s)};
     s->main = NULL;
-    lua_pop(L, 1);
+    lua_pop(vm->L, 1);
     return result;
+}
+
+struct fiber_result fiber_scheduler_main(struct vm_state *vm, int argument_count)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    if (fiber_scheduler_start(vm, argument_count, NULL, NULL, &err) != 0) {
+        env_log(vm->env, ENV_LOG_ERROR, "fiber", "%s", err.text);
+        return (struct fiber_result){PERI_ELUA, EXIT_FAILURE};
+    }
+    env_run(vm->env);
+    return fiber_scheduler_finish(vm);
 }
 
 void fiber_scheduler_exit(struct vm_state *vm, int status)
@@ -328,7 +356,10 @@ void fiber_scheduler_exit(struct vm_state *vm, int status)
         s->exit_status = status;
     }
     s->is_exiting = true;
-    env_stop(vm->env);
+    if (s->on_end == NULL)
+        env_stop(vm->env);
+    else if (!s->end_was_told)
+        start_turning(s);
 }
 
 void fiber_scheduler_interrupt(struct vm_state *vm, const char *reason, int status)

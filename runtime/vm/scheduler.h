@@ -87,6 +87,9 @@ enum { RANDOM_POOL_SIZE = 256 };
 struct fiber_scheduler {
     struct vm_state *vm;
     struct env_turn *turn;
+    void (*on_end)(void *data); /* fiber_scheduler_start's; NULL: env_run is to return instead */
+    void *on_end_data;
+    bool end_was_told;
     bool is_turning; /* the turn is started */
     bool is_exiting; /* nothing is resumed any more */
     bool has_exit_status;

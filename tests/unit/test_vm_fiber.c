@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,6 +252,73 @@ static void waits_outside_fibers_are_refused(void **state)
     close_state(&fixture);
 }
 
+/* ---- programs that share a loop ---- */
+
+struct shared {
+    struct vm_options options;
+    struct vm_state *vm;
+    struct fiber_result result;
+    int ends;
+    int *running;
+};
+
+static void on_shared_end(void *data)
+{
+    struct shared *shared = data;
+    struct env *env = shared->options.env;
+    shared->ends++;
+    shared->result = fiber_scheduler_finish(shared->vm);
+    vm_state_close(shared->vm);
+    if (--*shared->running == 0)
+        env_stop(env);
+}
+
+static void start_shared(struct shared *shared, struct env *env, int *running, const char *text)
+{
+    *shared = (struct shared){.running = running};
+    shared->options = (struct vm_options){.env = env, .modules = modules, .module_count = 2};
+    assert_int_equal(vm_state_create(&shared->vm, &shared->options, NULL), 0);
+    assert_int_equal(fiber_scheduler_create(shared->vm, NULL), 0);
+    assert_int_equal(luaL_loadstring(shared->vm->L, text), LUA_OK);
+    assert_int_equal(fiber_scheduler_start(shared->vm, 0, on_shared_end, shared, NULL), 0);
+    ++*running;
+}
+
+static void on_exit_timer(void *data)
+{
+    struct shared *shared = data;
+    fiber_scheduler_exit(shared->vm, 9);
+    fiber_scheduler_exit(shared->vm, 10); /* the first one counts */
+}
+
+static void programs_on_one_loop_end_one_by_one(void **state)
+{
+    (void)state;
+    static const char sleeps[] = "require 'perilune.core.fiber'.sleep(%s) return %d";
+    struct env *env = NULL;
+    struct shared shared[3];
+    struct env_timer *timer = NULL;
+    char text[100];
+    int running = 0;
+    assert_int_equal(env_uv_create(&env, NULL), 0);
+    env_log_set_level(env, ENV_LOG_ERROR + 1);
+    (void)snprintf(text, sizeof text, sleeps, "0.03", 7);
+    start_shared(&shared[0], env, &running, text);
+    (void)snprintf(text, sizeof text, sleeps, "100", 8);
+    start_shared(&shared[1], env, &running, text);
+    start_shared(&shared[2], env, &running, "error 'expected'");
+    assert_int_equal(env_timer_create(env, on_exit_timer, &shared[1], &timer), 0);
+    env_timer_start(timer, 10000);
+    env_run(env);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(shared[i].ends, 1);
+    assert_int_equal(shared[0].result.exit_status, 7);
+    assert_int_equal(shared[1].result.exit_status, 9);
+    assert_int_equal(shared[2].result.status, PERI_ELUA);
+    env_timer_close(timer);
+    env_close(env);
+}
+
 /* ---- states without fibers ---- */
 
 static void tasks_are_stopped_at_their_deadline(void **state)
@@ -287,6 +355,7 @@ int main(void)
         cmocka_unit_test(operations_wake_their_fiber),
         cmocka_unit_test(cancelled_operations_are_abandoned_once),
         cmocka_unit_test(waits_outside_fibers_are_refused),
+        cmocka_unit_test(programs_on_one_loop_end_one_by_one),
         cmocka_unit_test(tasks_are_stopped_at_their_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
