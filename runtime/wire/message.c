@@ -16,7 +16,7 @@ struct field {
     size_t offset; /* in struct wire_message */
 };
 
-enum { FIELDS_MAX = 4 };
+enum { FIELDS_MAX = 8 };
 
 /* The tables are indexed by kind; numbers that are not used have no name. */
 static const struct field fields[][FIELDS_MAX] = {

@@ -16,7 +16,10 @@
 enum { WIRE_VERSION = 1, WIRE_MESSAGE_HEADER_SIZE = 16 };
 
 /* Bits of flags. Unknown ones are kept and mean nothing. */
-enum { WIRE_FLAG_LAST = 1 };
+enum {
+    WIRE_FLAG_LAST = 1,   /* CHUNK: nothing of the message follows */
+    WIRE_FLAG_STREAM = 2, /* CALL: the answer is a stream of items */
+};
 
 enum wire_kind {
 #define MESSAGE(name, number, member, what) WIRE_##name = (number),
