@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "vm/arena.h"
+
 #ifdef PERILUNE_MIMALLOC
 #include <mimalloc.h>
 #define RESIZE mi_realloc
@@ -11,12 +13,20 @@
 #define RELEASE free
 #endif
 
+static void release(struct vm_alloc *alloc, void *block, size_t held)
+{
+    if (alloc->arena != NULL)
+        (void)vm_arena_resize(alloc->arena, block, held, 0);
+    else
+        RELEASE(block);
+}
+
 void *vm_alloc_function(void *data, void *block, size_t old_size, size_t new_size)
 {
     struct vm_alloc *alloc = data;
     size_t held = block != NULL ? old_size : 0; /* for a new block old_size is its type */
     if (new_size == 0) {
-        RELEASE(block);
+        release(alloc, block, held);
         alloc->used_bytes -= held;
         return NULL;
     }
@@ -24,7 +34,8 @@ void *vm_alloc_function(void *data, void *block, size_t old_size, size_t new_siz
     if (new_size > held && alloc->limit_bytes != 0 &&
         (others > alloc->limit_bytes || new_size > alloc->limit_bytes - others))
         return NULL;
-    void *moved = RESIZE(block, new_size);
+    void *moved = alloc->arena != NULL ? vm_arena_resize(alloc->arena, block, held, new_size)
+                                       : RESIZE(block, new_size);
     if (moved == NULL)
         return NULL;
     alloc->used_bytes = others + new_size;

@@ -8,6 +8,7 @@
 #include "vm/coroutine.h"
 #include "vm/fiber.h"
 #include "vm/finalizer.h"
+#include "vm/hash_seed.h"
 #include "vm/library.h"
 #include "vm/preempt.h"
 #include "vm/xpcall.h"
@@ -118,6 +119,24 @@ static int open_libraries(lua_State *L)
     return 0;
 }
 
+/* Makes vm->L. */
+static int open_lua(struct vm_state *vm, struct peri_error *err)
+{
+    const struct vm_simulated *simulated = vm->options->simulated;
+    if (simulated == NULL) {
+        vm->L = lua_newstate(vm_alloc_function, &vm->alloc);
+    } else {
+        if (!env_is_pinned())
+            return peri_fail(err, PERI_EINVAL, "a simulated Lua state outside a pinned call");
+        int rc = vm_arena_init(&vm->arena, simulated->slot);
+        if (rc != 0)
+            return peri_fail(err, rc, "memory of a simulated Lua state (slot %u)", simulated->slot);
+        vm->alloc.arena = &vm->arena;
+        vm->L = vm_newstate_seeded(vm_alloc_function, &vm->alloc, simulated->hash_seed);
+    }
+    return vm->L != NULL ? 0 : peri_fail(err, PERI_ENOMEM, "a Lua state");
+}
+
 int vm_state_create(struct vm_state **out, const struct vm_options *options, struct peri_error *err)
 {
     struct vm_state *vm = calloc(1, sizeof *vm);
@@ -127,13 +146,10 @@ int vm_state_create(struct vm_state **out, const struct vm_options *options, str
     vm->options = options;
     vm->alloc.limit_bytes = options->memory_limit_bytes;
     int rc = vm_preempt_create(vm);
-    if (rc == 0) {
-        vm->L = lua_newstate(vm_alloc_function, &vm->alloc);
-        rc = vm->L != NULL ? 0 : PERI_ENOMEM;
-    }
+    rc = rc == 0 ? open_lua(vm, err) : peri_fail(err, rc, "a Lua state");
     if (rc != 0) {
         vm_state_close(vm);
-        return peri_fail(err, rc, "a Lua state");
+        return rc;
     }
     *(struct vm_state **)lua_getextraspace(vm->L) = vm;
     if (!options->bare) {
@@ -157,6 +173,7 @@ void vm_state_close(struct vm_state *vm)
         vm_finalizers_close(vm->L, VM_FINALIZERS_CLOSE_MAX);
         lua_close(vm->L);
     }
+    vm_arena_deinit(&vm->arena);
     env_ticker_close(vm->ticker);
     free(vm);
 }

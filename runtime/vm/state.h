@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "env/env.h"
 #include "vm/alloc.h"
+#include "vm/arena.h"
 #include "vm/embedded.h"
 
 struct fiber_scheduler;
@@ -25,6 +26,7 @@ struct vm_state {
     struct env *env;
     lua_State *L;                      /* the main thread: scratch of the scheduler */
     struct vm_alloc alloc;             /* every byte of Lua's memory is counted here */
+    struct vm_arena arena;             /* of a simulated state: where that memory lies */
     struct fiber_scheduler *scheduler; /* NULL in a task's state, which runs no fibers */
     struct env_ticker *ticker;         /* see vm/preempt.h */
     lua_State *volatile running;       /* innermost coroutine that runs now; NULL between runs */
@@ -46,6 +48,12 @@ struct vm_state {
     const struct vm_options *options; /* lent by the creator for the life of the state */
 };
 
+/* What makes a state's behaviour the same in every run: set by the simulator for its nodes. */
+struct vm_simulated {
+    uint32_t slot; /* whose addresses its memory has, 1 to ENV_REGION_SLOTS_MAX; see env/pin.h */
+    uint64_t hash_seed; /* decides the order of pairs over strings; see vm/hash_seed.h */
+};
+
 struct vm_options {
     struct env *env;
     size_t memory_limit_bytes;          /* 0: none */
@@ -54,12 +62,14 @@ struct vm_options {
     size_t embedded_count;
     const struct vm_module *modules; /* C modules inside the binary */
     size_t module_count;
-    const char *lua_path; /* a directory that wins over embedded modules, or NULL */
+    const char *lua_path;                 /* a directory that wins over embedded modules, or NULL */
+    const struct vm_simulated *simulated; /* NULL: an ordinary state */
 };
 
 /* Creates a Lua state with the standard libraries, the runtime's replacements and the searchers for
  * embedded modules; no fibers yet (fiber_scheduler_create adds them). options stays lent until
- * vm_state_close. On success the caller owns *out. Errors: PERI_ENOMEM, PERI_ELUA. */
+ * vm_state_close. On success the caller owns *out. Errors: PERI_ENOMEM, PERI_ELUA; of a simulated
+ * state also PERI_EINVAL outside env_pinned_call, PERI_EBUSY when its slot is in use. */
 int vm_state_create(struct vm_state **out, const struct vm_options *options,
                     struct peri_error *err);
 
