@@ -11,6 +11,7 @@
 #include "vm/hash_seed.h"
 #include "vm/library.h"
 #include "vm/preempt.h"
+#include "vm/world.h"
 #include "vm/xpcall.h"
 
 #define MODULE_PREFIX "perilune."
@@ -111,7 +112,9 @@ void vm_state_open_modules(lua_State *L)
 
 static int open_libraries(lua_State *L)
 {
+    vm_world_prepare(L);
     luaL_openlibs(L);
+    vm_world_open(L);
     vm_coroutine_open(L);
     vm_library_open(L);
     vm_xpcall_open(L);
