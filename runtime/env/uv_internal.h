@@ -30,6 +30,7 @@ struct env_uv {
     struct peri_list work;  /* struct uv_work that waits or runs */
     struct posix_file standard[3];
     struct uv_guard *guard; /* or NULL */
+    struct uv_net *net;     /* what connections share (uv_conn.h); NULL before the first */
 
     /* Child processes (uv_process.c). SIGCHLD is watched while some child is not reaped. */
     struct peri_list children;
@@ -69,6 +70,9 @@ int env_posix_copy(struct env *env, const struct env_copy *request, struct peri_
 /* How many bytes may wait in one stream before it answers PERI_EBUSY. */
 enum { ENV_STREAM_QUEUE_MAX = 16 << 20, ENV_STREAM_READ_SIZE = 64 << 10 };
 
+/* Ends what connections share; the last of them is gone (uv_write.c). */
+void env_uv_net_close(struct env_uv *uv);
+
 /* Ends the watch for SIGCHLD once every child has been reaped. */
 void env_uv_process_deinit(struct env_uv *uv);
 
@@ -89,6 +93,8 @@ extern const struct env_ticker_ops env_posix_ticker_ops;
 extern const struct env_work_ops env_uv_work_ops;
 extern const struct env_file_ops env_posix_file_ops;
 extern const struct env_path_ops env_posix_path_ops;
+extern const struct env_conn_ops env_uv_conn_ops;
+extern const struct env_listener_ops env_uv_listener_ops;
 extern const struct env_process_ops env_uv_process_ops;
 extern const struct env_self_ops env_posix_self_ops;
 

@@ -50,6 +50,7 @@ static void loop_close(struct env *env)
         close_owned(uv);
         (void)uv_run(&uv->loop, UV_RUN_DEFAULT);
         env_uv_process_deinit(uv);
+        env_uv_net_close(uv);
     } while (uv_loop_close(&uv->loop) == UV_EBUSY);
     env_uv_guard_close(uv->guard); /* last: the loop may wait for work that blocks */
     free(uv);
@@ -68,6 +69,8 @@ static const struct env_ops uv_ops = {
     .file = &env_posix_file_ops,
     .path = &env_posix_path_ops,
     .stream_standard = env_uv_stream_standard,
+    .conn = &env_uv_conn_ops,
+    .listener = &env_uv_listener_ops,
     .process = &env_uv_process_ops,
     .copy = env_posix_copy,
     .self = &env_posix_self_ops,
