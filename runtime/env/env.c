@@ -13,6 +13,7 @@ void env_init(struct env *env, const struct env_ops *ops)
     atomic_init(&env->log_level, ENV_LOG_INFO);
     atomic_init(&env->log_format, ENV_LOG_LOGFMT);
     atomic_init(&env->log_colour, false);
+    atomic_init(&env->region, NULL);
 }
 
 void env_run(struct env *env)
@@ -27,8 +28,10 @@ void env_stop(struct env *env)
 
 void env_close(struct env *env)
 {
-    if (env != NULL)
-        env->ops->loop->close(env);
+    if (env == NULL)
+        return;
+    env_region_trim(env);
+    env->ops->loop->close(env);
 }
 
 uint64_t env_now_us(struct env *env)

@@ -110,6 +110,20 @@ void env_ticker_close(struct env_ticker *ticker); /* accepts NULL */
 int env_work(struct env *env, void (*run)(void *data), void (*done)(void *data, int status),
              void *data);
 
+/* ---- regions: large memory that is walked at random; safe on any thread ---- */
+
+/* Lends size bytes, whose contents are whatever they are, in huge pages where the system has them
+ * (the walk then misses the address cache less). Ended by env_region_give. NULL without memory. */
+void *env_region_take(struct env *env, size_t size);
+
+/* Takes a region back and keeps it for the next who asks for as much, without the cost of fresh
+ * pages; one region at a time, which stays part of the process's memory until env_region_trim or
+ * env_close. Accepts NULL. */
+void env_region_give(struct env *env, void *memory);
+
+/* Lets go of the region that is kept. */
+void env_region_trim(struct env *env);
+
 /* ---- files: blocking, for background work and for worker processes ----
  *
  * All return 0 (or a count) or a negative errno code; err says which path and why. */

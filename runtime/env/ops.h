@@ -172,9 +172,10 @@ struct env_ops {
 
 struct env {
     const struct env_ops *ops;
-    atomic_int log_level;   /* enum env_log_level; log.h */
-    atomic_int log_format;  /* enum env_log_format */
-    atomic_bool log_colour; /* log lines carry terminal colours */
+    atomic_int log_level;              /* enum env_log_level; log.h */
+    atomic_int log_format;             /* enum env_log_format */
+    atomic_bool log_colour;            /* log lines carry terminal colours */
+    struct env_region *_Atomic region; /* given back last, or NULL; region.c */
 };
 
 struct env_timer {

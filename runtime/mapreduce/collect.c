@@ -1,16 +1,15 @@
 #include "mapreduce/collect.h"
 
-#include <stdlib.h>
-
 #include "base/error.h"
 
 /* A pair in the arena: sizes, then key and value. */
 enum { KEY_SIZE_AT = 0, VALUE_SIZE_AT = 4, KEY_AT = 8 };
 
-int mr_collect_init(struct mr_collect *collect, size_t limit_bytes)
+int mr_collect_init(struct mr_collect *collect, struct env *env, size_t limit_bytes)
 {
     size_t rounded = limit_bytes / sizeof(struct mr_sort_item) * sizeof(struct mr_sort_item);
-    *collect = (struct mr_collect){.base = malloc(rounded), .limit_bytes = rounded};
+    *collect = (struct mr_collect){
+        .env = env, .base = env_region_take(env, rounded), .limit_bytes = rounded};
     return collect->base == NULL ? PERI_ENOMEM : 0;
 }
 
@@ -70,6 +69,7 @@ void mr_collect_clear(struct mr_collect *collect)
 
 void mr_collect_deinit(struct mr_collect *collect)
 {
-    free(collect->base);
+    if (collect->base != NULL)
+        env_region_give(collect->env, collect->base);
     *collect = (struct mr_collect){0};
 }

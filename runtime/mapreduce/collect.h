@@ -8,17 +8,19 @@
 
 #include <stdbool.h>
 
+#include "env/env.h"
 #include "mapreduce/sort.h"
 
 /* Embedded; starts by mr_collect_init, ended by mr_collect_deinit. */
 struct mr_collect {
+    struct env *env;
     char *base;
     size_t limit_bytes, used_bytes;
     size_t count;
 };
 
 /* Errors: PERI_ENOMEM. */
-int mr_collect_init(struct mr_collect *collect, size_t limit_bytes);
+int mr_collect_init(struct mr_collect *collect, struct env *env, size_t limit_bytes);
 
 /* Copies a pair; false when the region is full. */
 bool mr_collect_add(struct mr_collect *collect, uint32_t part, struct peri_slice key,
@@ -34,6 +36,6 @@ struct peri_slice mr_collect_value(const struct mr_sort_records *records,
                                    const struct mr_sort_item *item);
 
 void mr_collect_clear(struct mr_collect *collect);
-void mr_collect_deinit(struct mr_collect *collect);
+void mr_collect_deinit(struct mr_collect *collect); /* accepts what was never initialized */
 
 #endif

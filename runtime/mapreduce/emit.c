@@ -73,7 +73,7 @@ static int prepare(struct mr_emit *emit, struct peri_error *err)
         .memory_bytes = emit->options.memory_bytes,
         .temp_path = emit->path,
     };
-    return mr_kept_init(&emit->kept, &emit->options.reducer, room, err);
+    return mr_kept_init(&emit->kept, emit->env, &emit->options.reducer, room, err);
 }
 
 int mr_emit_create(struct mr_emit **out, struct env *env, const struct mr_emit_options *options,

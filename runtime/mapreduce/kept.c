@@ -8,12 +8,12 @@ enum {
     CACHE_LINE = 64,
 };
 
-int mr_kept_init(struct mr_kept *kept, const struct mr_reducer *reducer, size_t limit_bytes,
-                 struct peri_error *err)
+int mr_kept_init(struct mr_kept *kept, struct env *env, const struct mr_reducer *reducer,
+                 size_t limit_bytes, struct peri_error *err)
 {
     if (mr_reducer_has_state(reducer))
         return mr_table_create(&kept->table, reducer, limit_bytes, err);
-    int rc = mr_collect_init(&kept->collect, limit_bytes);
+    int rc = mr_collect_init(&kept->collect, env, limit_bytes);
     return rc != 0 ? peri_fail(err, rc, "emit") : 0;
 }
 

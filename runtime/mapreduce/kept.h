@@ -18,8 +18,8 @@ struct mr_kept {
 };
 
 /* limit_bytes is for table or arena. reducer is borrowed. Errors: PERI_ENOMEM. */
-int mr_kept_init(struct mr_kept *kept, const struct mr_reducer *reducer, size_t limit_bytes,
-                 struct peri_error *err);
+int mr_kept_init(struct mr_kept *kept, struct env *env, const struct mr_reducer *reducer,
+                 size_t limit_bytes, struct peri_error *err);
 void mr_kept_deinit(struct mr_kept *kept); /* accepts what was never or only half made, and twice */
 
 /* True when nothing has been added since init or clear. */

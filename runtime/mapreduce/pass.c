@@ -288,6 +288,7 @@ static int shrink_once(struct mr_runs *runs, struct peri_error *err)
 int mr_runs_shrink(struct mr_runs *runs, struct peri_error *err)
 {
     size_t opened;
+    env_region_trim(runs->pass.env); /* merging takes the room that emissions had */
     for (;;) {
         int rc = open_some(runs, 0, readers_memory(runs), &opened, err);
         if (rc != 0 || opened == runs->count)

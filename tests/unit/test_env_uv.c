@@ -399,6 +399,36 @@ static void two_environments_live_side_by_side(void **state)
     env_close(first);
 }
 
+static void region_given_back_comes_again(void **state)
+{
+    enum { SIZE = 5 << 20 };
+    (void)state;
+    struct env *env = create_env();
+    char *first = env_region_take(env, SIZE);
+    char *second = env_region_take(env, SIZE);
+    assert_non_null(first);
+    assert_non_null(second);
+    assert_ptr_not_equal(first, second);
+    memset(first, 1, SIZE);
+    memset(second, 2, SIZE);
+    assert_int_equal(first[SIZE - 1], 1);
+    env_region_give(env, first);
+    env_region_give(env, second); /* instead of the first */
+    assert_ptr_equal(env_region_take(env, SIZE), second);
+    env_region_give(env, second);
+    char *larger = env_region_take(env, 2 * SIZE);
+    assert_non_null(larger);
+    memset(larger, 3, 2 * SIZE);
+    env_region_give(env, larger);
+    env_region_trim(env);
+    env_region_trim(env);
+    char *last = env_region_take(env, 1);
+    assert_non_null(last);
+    env_region_give(env, last);
+    env_region_give(env, NULL);
+    env_close(env); /* frees the one that is kept */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -416,6 +446,7 @@ int main(void)
         cmocka_unit_test(closing_cancels_work_that_has_not_started),
         cmocka_unit_test(closing_ends_what_is_left),
         cmocka_unit_test(two_environments_live_side_by_side),
+        cmocka_unit_test(region_given_back_comes_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
