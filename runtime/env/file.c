@@ -55,6 +55,12 @@ int env_file_sync(struct env_file *file, struct peri_error *err)
     return file->env->ops->file->sync(file, err);
 }
 
+void env_file_sync_start(struct env_file *file, uint64_t offset, uint64_t size)
+{
+    if (file->env->ops->file->sync_start != NULL)
+        file->env->ops->file->sync_start(file, offset, size);
+}
+
 int env_file_stat(struct env_file *file, struct env_stat *out, struct peri_error *err)
 {
     return file->env->ops->file->stat(file, out, err);

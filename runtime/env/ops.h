@@ -72,6 +72,7 @@ struct env_file_ops {
     int64_t (*seek)(struct env_file *file, enum env_seek from, int64_t offset,
                     struct peri_error *err);
     int (*sync)(struct env_file *file, struct peri_error *err);
+    void (*sync_start)(struct env_file *file, uint64_t offset, uint64_t size); /* or NULL */
     int (*stat)(struct env_file *file, struct env_stat *out, struct peri_error *err);
     int (*map)(struct env_file *file, struct env_mapping *out, struct peri_error *err);
     void (*unmap)(struct env *env, struct env_mapping *mapping);

@@ -179,6 +179,12 @@ static int file_sync(struct env_file *base, struct peri_error *err)
     return rc == 0 ? 0 : peri_fail(err, -errno, "sync %s", file->path);
 }
 
+static void file_sync_start(struct env_file *base, uint64_t offset, uint64_t size)
+{
+    int fd = file_of(base)->fd;
+    (void)sync_file_range(fd, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
+}
+
 enum env_file_type env_posix_type(unsigned int mode)
 {
     if (S_ISREG(mode))
@@ -282,6 +288,7 @@ const struct env_file_ops env_posix_file_ops = {
     .pwrite = file_pwrite,
     .seek = file_seek,
     .sync = file_sync,
+    .sync_start = file_sync_start,
     .stat = file_stat,
     .map = file_map,
     .unmap = file_unmap,

@@ -8,7 +8,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { BUFFER_BYTES = 256 << 10 };
+enum {
+    BUFFER_BYTES = 256 << 10,
+    SYNC_BYTES = 8 << 20, /* that are worth a start of their own */
+};
 
 struct mr_output {
     struct env_file *file;
@@ -19,6 +22,7 @@ struct mr_output {
     struct peri_buffer bytes;   /* not yet written */
     struct peri_buffer scratch; /* of keys being decoded */
     struct mr_output_totals totals;
+    uint64_t syncing_bytes; /* that the disk has been told to take */
     XXH3_state_t *hash;
 };
 
@@ -165,6 +169,16 @@ static int append_json(struct mr_output *output, const struct mr_datum *parts, s
 
 /* ---- writing ---- */
 
+/* The disk works while we do; the sync at the end then waits for little. */
+static void start_sync(struct mr_output *output)
+{
+    uint64_t size = output->totals.bytes - output->syncing_bytes;
+    if (output->is_lent || size < SYNC_BYTES)
+        return;
+    env_file_sync_start(output->file, output->syncing_bytes, size);
+    output->syncing_bytes += size;
+}
+
 static int flush(struct mr_output *output, struct peri_error *err)
 {
     struct peri_buffer *bytes = &output->bytes;
@@ -174,6 +188,7 @@ static int flush(struct mr_output *output, struct peri_error *err)
     int rc = env_file_write(output->file, bytes->data, bytes->size, err);
     output->totals.bytes += bytes->size;
     bytes->size = 0;
+    start_sync(output);
     return rc;
 }
 

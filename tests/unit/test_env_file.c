@@ -72,6 +72,7 @@ static void bytes_come_back(void **state)
         open_file(place, ENV_FILE_READ | ENV_FILE_WRITE | ENV_FILE_CREATE | ENV_FILE_EXCLUSIVE);
     assert_int_equal(env_file_write(file, "hello world", 11, NULL), 0);
     assert_int_equal(env_file_pwrite(file, "W", 1, 6, NULL), 0);
+    env_file_sync_start(file, 0, 11);
     assert_int_equal(env_file_sync(file, NULL), 0);
     assert_int_equal(env_file_read(file, bytes, sizeof bytes, NULL), 0); /* at the end */
     assert_int_equal(env_file_seek(file, ENV_SEEK_START, 4, NULL), 4);

@@ -1,6 +1,7 @@
 /* Output formats, byte for byte. */
 #include "mr_fixture.h"
 
+#include "env/ops.h"
 #include "mapreduce/output.h"
 
 struct row {
@@ -96,11 +97,57 @@ static void test_refusals(void **state)
     peri_buffer_deinit(&value);
 }
 
+/* The bytes whose sync has been started, from the first on and without gaps. */
+static struct {
+    uint64_t bytes;
+    bool has_gap;
+} started;
+
+static void note_start(struct env_file *file, uint64_t offset, uint64_t size)
+{
+    (void)file;
+    started.has_gap |= offset != started.bytes;
+    started.bytes = offset + size;
+}
+
+static void test_sync_starts_early(void **state)
+{
+    enum { VALUE_SIZE = 1 << 20, VALUES = 20 };
+    struct fixture *fixture = *state;
+    const struct env_ops *real = fixture->env->ops;
+    struct env_file_ops files = *real->file;
+    struct env_ops ops = *real;
+    struct mr_output *output = NULL;
+    struct mr_output_totals totals;
+    struct peri_buffer value = {0};
+    char *bytes = calloc(1, VALUE_SIZE);
+    struct mr_datum datum = {.type = MR_STRING, .string = {bytes, VALUE_SIZE}};
+    files.sync_start = note_start;
+    ops.file = &files;
+    fixture->env->ops = &ops;
+    assert_int_equal(
+        mr_output_open(&output, fixture->env, fixture->path[0], MR_OUTPUT_RAW, false, NULL), 0);
+    (void)value_of(&value, datum);
+    for (int i = 0; i < VALUES; i++)
+        assert_int_equal(
+            mr_output_write(output, peri_slice_of("\1", 1), peri_buffer_slice(&value), NULL), 0);
+    assert_int_equal(mr_output_finish(output, &totals, NULL), 0);
+    mr_output_close(output);
+    fixture->env->ops = real;
+    assert_int_equal(totals.bytes, VALUES * VALUE_SIZE);
+    assert_false(started.has_gap);
+    assert_in_range(started.bytes, totals.bytes / 2, totals.bytes);
+    assert_int_equal(unlink(fixture->path[0]), 0);
+    peri_buffer_deinit(&value);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_formats, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_sync_starts_early, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
