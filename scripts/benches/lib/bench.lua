@@ -1,7 +1,8 @@
 --- Runs programs side by side and keeps what they took.
 ---
 --- Rows of a section are measured in rounds, every program once a round, so that a slow minute of the
---- machine hits all of them. Works with plain lua5.4 and a C compiler.
+--- machine hits all of them. No run pays for another: before each one outputs are removed, dirty pages go
+--- to the disk, and the input is read into memory. Works with plain lua5.4 and a C compiler.
 local report = require "lib.report"
 
 local M = {}
@@ -15,12 +16,13 @@ local MEBIBYTE = 1024 * 1024
 ---@field runs integer     how often each row is measured
 ---@field only string|nil  only rows whose names contain this
 ---@field json boolean     print one JSON object instead of tables
+---@field outputs string    what rows leave behind, for rm -rf in the build folder
 ---@field has_goals boolean  false when inputs are too small for the goals to mean anything
 
 ---@class benches.Row
 ---@field name string
 ---@field command string                        run by sh in the build folder
----@field size integer|nil                      input bytes, for MB/s
+---@field input string|nil                      a file; its size makes MB/s
 ---@field check (fun(): string|nil)|nil         looks at the output of one run; says what is wrong with it
 ---@field skip string|nil                       why the row cannot run here
 ---@field needs string|nil                      a program; the row is skipped where it is not installed
@@ -108,6 +110,8 @@ end
 
 -- Runs a row once. nil and why when the program failed.
 local function measure(self, row)
+  self:capture(("rm -rf %s; sync; cat %s >/dev/null"):format(self.options.outputs,
+    row.input and M.quote(row.input) or "/dev/null"))
   local command = ("cd %s && LC_ALL=C ./measure took %s >out 2>errors")
     :format(M.quote(self.options.build), M.quote(row.command))
   if not os.execute(command) then
@@ -140,7 +144,7 @@ local function summarize(row, runs)
     cpu = median(runs, "cpu"),
     memory = memory[#memory],
     spread = (sorted[#sorted] - sorted[1]) / seconds,
-    rate = row.size and row.size / 1e6 / seconds,
+    rate = row.input and M.size_of(row.input) / 1e6 / seconds,
   }
 end
 

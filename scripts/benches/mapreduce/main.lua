@@ -20,6 +20,7 @@ local bench = Bench.new {
   runs = options.runs,
   only = options.only,
   json = options.json,
+  outputs = "mr sorted",
   has_goals = not options.quick,
 }
 bench:compile("wordcount", "scripts/benches/mapreduce/peers/wordcount.c")
@@ -74,7 +75,7 @@ local function word_count(name, path)
     return name .. ": " .. what
   end
   local function add(what, needs, command, more)
-    local row = { name = named(what), needs = needs, command = command, size = size }
+    local row = { name = named(what), needs = needs, command = command, input = path }
     row.check = check "out"
     for field, value in pairs(more or {}) do
       row[field] = value
@@ -137,7 +138,7 @@ local function grep(path)
     end
   end
   local rows = {
-    { name = "grep -c", command = "grep -c Holmes " .. path, size = size, check = check "cat out" },
+    { name = "grep -c", command = "grep -c Holmes " .. path, input = path, check = check "cat out" },
   }
   for workers = 1, 2 do
     for _, by in ipairs { "line", "chunk" } do
@@ -145,7 +146,7 @@ local function grep(path)
       table.insert(rows, {
         name = ("perilune grep by %s, %d workers"):format(by, workers),
         command = mr("grep", path, ("--arg text=Holmes --workers %d %s"):format(workers, input)),
-        size = size,
+        input = path,
         check = check "cat mr/part-* | cut -d ' ' -f 2",
       })
     end
@@ -172,7 +173,7 @@ local function sort(name, count, mebibytes)
     table.insert(rows, {
       name = ("%s: GNU sort, %d threads"):format(name, threads),
       command = ("sort -S %dM --parallel=%d -T . -o sorted %s"):format(mebibytes, threads, path),
-      size = size,
+      input = path,
       check = sorted("sorted", expected),
     })
   end
@@ -180,7 +181,7 @@ local function sort(name, count, mebibytes)
     table.insert(rows, {
       name = ("%s: perilune sort, %d workers"):format(name, workers),
       command = mr("sort", path, ("--workers %d --memory %dM"):format(workers, mebibytes // workers)),
-      size = size,
+      input = path,
       check = sorted("mr/part-*", expected),
     })
   end
@@ -199,7 +200,7 @@ local function bounded(count, mebibytes)
     {
       name = name,
       command = mr("sort", path, ("--workers 2 --memory %dM"):format(mebibytes)),
-      size = size,
+      input = path,
       check = sorted("mr/part-*", expected),
     },
   })
