@@ -14,6 +14,7 @@ void env_init(struct env *env, const struct env_ops *ops)
     atomic_init(&env->log_format, ENV_LOG_LOGFMT);
     atomic_init(&env->log_colour, false);
     atomic_init(&env->region, NULL);
+    env->log_node = NULL;
 }
 
 void env_run(struct env *env)

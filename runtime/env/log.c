@@ -162,6 +162,8 @@ void env_log_fields(struct env *env, enum env_log_level level, const char *compo
         put(&line, "{", 1);
     put_time(&line, env, format);
     put_level(&line, env, format, level);
+    if (env->log_node != NULL)
+        put_pair(&line, format, "node", slice_of_text(env->log_node));
     if (component != NULL)
         put_pair(&line, format, "component", slice_of_text(component));
     put_pair(&line, format, "msg", message);

@@ -177,6 +177,7 @@ struct env {
     atomic_int log_format;             /* enum env_log_format */
     atomic_bool log_colour;            /* log lines carry terminal colours */
     struct env_region *_Atomic region; /* given back last, or NULL; region.c */
+    const char *log_node;              /* which simulated node speaks, for log lines; or NULL */
 };
 
 struct env_timer {

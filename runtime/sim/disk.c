@@ -1,0 +1,484 @@
+#include "sim/disk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/disk_internal.h"
+
+/* ---- images ---- */
+
+int sim_image_write(struct peri_buffer *image, uint64_t offset, const void *bytes, size_t size)
+{
+    size_t end = (size_t)offset + size;
+    if (end > image->size) {
+        size_t more = end - image->size;
+        if (peri_buffer_reserve(image, more) != 0)
+            return PERI_ENOMEM;
+        memset(image->data + image->size, 0, more);
+        image->size = end;
+    }
+    if (size > 0 && image->data != NULL) /* else size is 0 as well */
+        memcpy(image->data + offset, bytes, size);
+    return 0;
+}
+
+static int resize(struct peri_buffer *image, uint64_t size)
+{
+    if (size > image->size)
+        return sim_image_write(image, size, NULL, 0);
+    image->size = (size_t)size;
+    return 0;
+}
+
+static int apply(struct peri_buffer *image, const struct sim_change *change)
+{
+    return change->is_truncation
+               ? resize(image, change->offset)
+               : sim_image_write(image, change->offset, change->bytes, change->size);
+}
+
+static int copy_image(struct peri_buffer *to, const struct peri_buffer *from)
+{
+    to->size = 0;
+    return from->size == 0 ? 0 : peri_buffer_append(to, from->data, from->size);
+}
+
+/* ---- inodes ---- */
+
+int sim_inode_create(struct sim_disk *disk, bool is_directory, struct sim_inode **out)
+{
+    struct sim_inode *inode = calloc(1, sizeof *inode);
+    if (inode == NULL)
+        return PERI_ENOMEM;
+    inode->id = ++disk->last_id;
+    inode->is_directory = is_directory;
+    peri_list_init(&inode->changes);
+    peri_list_append(&disk->inodes, &inode->link);
+    *out = inode;
+    return 0;
+}
+
+static struct sim_change *first_change(const struct sim_inode *inode)
+{
+    return container_of(inode->changes.next, struct sim_change, link);
+}
+
+static void forget(struct sim_change *change)
+{
+    peri_list_remove(&change->link);
+    free(change);
+}
+
+static void inode_free(struct sim_disk *disk, struct sim_inode *inode)
+{
+    while (!peri_list_is_empty(&inode->changes))
+        forget(first_change(inode));
+    disk->bytes -= inode->live.size;
+    peri_buffer_deinit(&inode->live);
+    peri_buffer_deinit(&inode->durable);
+    peri_list_remove(&inode->link);
+    free(inode);
+}
+
+void sim_inode_release(struct sim_disk *disk, struct sim_inode *inode)
+{
+    if (inode->names != 0 || inode->opens != 0)
+        return;
+    sim_names_deinit(disk, &inode->live_names);
+    sim_names_deinit(disk, &inode->durable_names);
+    inode_free(disk, inode);
+}
+
+static int remember(struct sim_inode *inode, uint64_t offset, const void *bytes, size_t size,
+                    bool is_truncation)
+{
+    struct sim_change *change = malloc(sizeof *change + size);
+    if (change == NULL)
+        return PERI_ENOMEM;
+    *change = (struct sim_change){
+        .durable_us = SIM_NEVER, .offset = offset, .size = size, .is_truncation = is_truncation};
+    if (size > 0)
+        memcpy(change->bytes, bytes, size);
+    peri_list_append(&inode->changes, &change->link);
+    return 0;
+}
+
+static void forget_last(struct sim_inode *inode)
+{
+    forget(container_of(inode->changes.prev, struct sim_change, link));
+}
+
+int sim_inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t offset,
+                    const void *bytes, size_t size)
+{
+    size_t before = inode->live.size;
+    if (remember(inode, offset, bytes, size, false) != 0)
+        return PERI_ENOMEM;
+    if (sim_image_write(&inode->live, offset, bytes, size) != 0) {
+        forget_last(inode);
+        return PERI_ENOMEM;
+    }
+    disk->bytes += inode->live.size - before;
+    return 0;
+}
+
+int sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size)
+{
+    size_t before = inode->live.size;
+    if (remember(inode, size, NULL, 0, true) != 0)
+        return PERI_ENOMEM;
+    if (resize(&inode->live, size) != 0) {
+        forget_last(inode);
+        return PERI_ENOMEM;
+    }
+    disk->bytes += inode->live.size - before;
+    return 0;
+}
+
+void sim_inode_sync(struct sim_inode *inode, uint64_t durable_us)
+{
+    for (struct peri_list *at = inode->changes.next; at != &inode->changes; at = at->next) {
+        struct sim_change *change = container_of(at, struct sim_change, link);
+        if (change->durable_us > durable_us)
+            change->durable_us = durable_us;
+    }
+}
+
+int sim_inode_settle(struct sim_inode *inode, uint64_t now_us)
+{
+    while (!peri_list_is_empty(&inode->changes)) {
+        struct sim_change *change = first_change(inode);
+        if (change->durable_us > now_us)
+            break;
+        if (apply(&inode->durable, change) != 0)
+            return PERI_ENOMEM;
+        forget(change);
+    }
+    return 0;
+}
+
+int sim_inode_drop(struct sim_disk *disk, struct sim_inode *inode)
+{
+    struct peri_buffer image = {0};
+    int rc = copy_image(&image, &inode->durable);
+    struct peri_list *at;
+    for (at = inode->changes.next; rc == 0 && at != &inode->changes; at = at->next) {
+        struct sim_change *change = container_of(at, struct sim_change, link);
+        if (change->durable_us != SIM_NEVER)
+            rc = apply(&image, change);
+    }
+    if (rc != 0) {
+        peri_buffer_deinit(&image);
+        return rc;
+    }
+    for (at = inode->changes.next; at != &inode->changes;) {
+        struct sim_change *change = container_of(at, struct sim_change, link);
+        at = at->next;
+        if (change->durable_us == SIM_NEVER)
+            forget(change);
+    }
+    disk->bytes += image.size - inode->live.size;
+    peri_buffer_deinit(&inode->live);
+    inode->live = image;
+    return 0;
+}
+
+/* ---- a crash ---- */
+
+/* The first bytes of a write, up to a sector of the file, and perhaps a sector of garbage. */
+static int apply_torn(struct peri_buffer *image, const struct sim_change *change,
+                      struct sim_stream *stream, uint32_t garble_ppm)
+{
+    uint64_t first = change->offset / SIM_SECTOR_BYTES;
+    uint64_t last = (change->offset + change->size - 1) / SIM_SECTOR_BYTES;
+    uint64_t sector = first + sim_stream_below(stream, last - first + 1);
+    uint64_t cut = sector * SIM_SECTOR_BYTES; /* what is before it survives */
+    uint64_t end = change->offset + change->size;
+    size_t kept = cut > change->offset ? (size_t)(cut - change->offset) : 0;
+    char garbage[SIM_SECTOR_BYTES];
+    if (kept > 0 && sim_image_write(image, change->offset, change->bytes, kept) != 0)
+        return PERI_ENOMEM;
+    if (!sim_stream_chance(stream, garble_ppm))
+        return 0;
+    uint64_t from = change->offset + kept;
+    uint64_t until = cut + SIM_SECTOR_BYTES < end ? cut + SIM_SECTOR_BYTES : end;
+    sim_stream_fill(stream, garbage, (size_t)(until - from));
+    return sim_image_write(image, from, garbage, (size_t)(until - from));
+}
+
+static int apply_unsynced(struct peri_buffer *image, const struct sim_change *change,
+                          struct sim_stream *stream, const struct sim_node_settings *settings)
+{
+    if (sim_stream_chance(stream, settings->disk_keep_ppm))
+        return apply(image, change);
+    if (change->is_truncation || change->size == 0 ||
+        !sim_stream_chance(stream, settings->disk_tear_ppm))
+        return 0;
+    return apply_torn(image, change, stream, settings->disk_garble_ppm);
+}
+
+static int crash_file(struct sim_inode *inode, struct sim_node *node)
+{
+    struct sim_stream *stream = &node->streams[SIM_DISK];
+    int rc = 0;
+    while (rc == 0 && !peri_list_is_empty(&inode->changes)) {
+        struct sim_change *change = first_change(inode);
+        rc = change->durable_us <= node->world->now_us
+                 ? apply(&inode->durable, change)
+                 : apply_unsynced(&inode->durable, change, stream, &node->settings);
+        forget(change);
+    }
+    node->disk->bytes -= inode->live.size;
+    if (rc == 0)
+        rc = copy_image(&inode->live, &inode->durable);
+    node->disk->bytes += inode->live.size;
+    return rc;
+}
+
+static void reach(struct sim_inode *inode)
+{
+    inode->is_reached = true;
+    for (size_t i = 0; i < inode->durable_names.count; i++)
+        reach(inode->durable_names.entries[i].inode); /* a tree: each has one name */
+}
+
+static int crash_inode(struct sim_inode *inode, struct sim_node *node)
+{
+    inode->lock = NULL;
+    inode->is_blocked = false;
+    int rc = sim_names_revert(node->disk, inode);
+    return rc == 0 && inode->is_reached && !inode->is_directory ? crash_file(inode, node) : rc;
+}
+
+/* What no name leads to, but names that are lost themselves. */
+static void sweep(struct sim_disk *disk)
+{
+    for (struct peri_list *at = disk->inodes.next; at != &disk->inodes; at = at->next) {
+        struct sim_inode *inode = container_of(at, struct sim_inode, link);
+        if (!inode->is_reached) {
+            sim_names_deinit(disk, &inode->live_names);
+            sim_names_deinit(disk, &inode->durable_names);
+        }
+    }
+    for (struct peri_list *at = disk->inodes.next; at != &disk->inodes;) {
+        struct sim_inode *inode = container_of(at, struct sim_inode, link);
+        at = at->next;
+        inode->is_reached = false;
+        sim_inode_release(disk, inode);
+    }
+}
+
+void sim_disk_crash(struct sim_node *node)
+{
+    struct sim_disk *disk = node->disk;
+    int rc = sim_naming_crash(disk, node->world->now_us, &node->streams[SIM_DISK],
+                              node->settings.disk_keep_ppm);
+    reach(disk->root);
+    for (struct peri_list *at = disk->inodes.next; rc == 0 && at != &disk->inodes; at = at->next)
+        rc = crash_inode(container_of(at, struct sim_inode, link), node);
+    sweep(disk);
+    if (rc != 0)
+        sim_world_fail(node->world);
+}
+
+/* ---- life ---- */
+
+int sim_disk_create(struct sim_disk **out)
+{
+    struct sim_disk *disk = calloc(1, sizeof *disk);
+    if (disk == NULL)
+        return PERI_ENOMEM;
+    peri_list_init(&disk->inodes);
+    peri_list_init(&disk->journal);
+    if (sim_inode_create(disk, true, &disk->root) != 0) {
+        free(disk);
+        return PERI_ENOMEM;
+    }
+    disk->root->names = 1; /* itself: nothing removes it */
+    *out = disk;
+    return 0;
+}
+
+void sim_disk_close(struct sim_disk *disk)
+{
+    if (disk == NULL)
+        return;
+    sim_journal_deinit(disk);
+    disk->root->names--;
+    sweep(disk); /* nothing is reached */
+    PERI_ASSERT(peri_list_is_empty(&disk->inodes));
+    free(disk);
+}
+
+/* ---- time and failures of the calls ---- */
+
+static void wait_for_disk(struct sim_node *node, const struct env_delay *delay)
+{
+    uint64_t now_us = sim_node_now_us(node);
+    if (node->disk_stalled_until_us > now_us)
+        node->blocked_us += node->disk_stalled_until_us - now_us;
+    node->blocked_us += sim_stream_delay(&node->streams[SIM_DISK], delay);
+}
+
+int sim_disk_access(struct sim_node *node)
+{
+    if (!sim_node_is_up(node))
+        return PERI_ECANCELLED;
+    wait_for_disk(node, &node->settings.disk_delay);
+    return 0;
+}
+
+int sim_disk_begin_sync(struct sim_node *node, uint64_t *durable_us)
+{
+    if (!sim_node_is_up(node))
+        return PERI_ECANCELLED;
+    wait_for_disk(node, &node->settings.disk_sync_delay);
+    *durable_us = sim_node_now_us(node);
+    return 0;
+}
+
+/* ---- for scenarios and tests ---- */
+
+struct sim_disk_usage sim_disk_usage(const struct sim_node *node)
+{
+    struct sim_disk_usage usage = {.bytes = node->disk->bytes};
+    const struct peri_list *inodes = &node->disk->inodes;
+    for (const struct peri_list *at = inodes->next; at != inodes; at = at->next) {
+        const struct sim_inode *inode = container_of(at, struct sim_inode, link);
+        usage.files += inode != node->disk->root;
+        for (struct peri_list *to = inode->changes.next; to != &inode->changes; to = to->next) {
+            const struct sim_change *change = container_of(to, struct sim_change, link);
+            if (change->durable_us > node->world->now_us)
+                usage.unsynced_bytes += change->size;
+        }
+    }
+    return usage;
+}
+
+static bool is_file_with_bytes(const struct sim_inode *inode)
+{
+    return !inode->is_directory && inode->live.size > 0;
+}
+
+static void flip(struct peri_buffer *image, uint64_t at, unsigned bit)
+{
+    if (at < image->size)
+        image->data[at] = (char)(image->data[at] ^ (1 << bit));
+}
+
+/* One bit of all that the live files hold, in both images: the medium itself is damaged. */
+static void flip_one(struct sim_node *node)
+{
+    enum { BITS = 8 };
+    struct sim_disk *disk = node->disk;
+    uint64_t at = sim_stream_below(&node->streams[SIM_DISK], disk->bytes * BITS);
+    unsigned bit = (unsigned)(at % BITS);
+    at /= BITS;
+    for (struct peri_list *link = disk->inodes.next; link != &disk->inodes; link = link->next) {
+        struct sim_inode *inode = container_of(link, struct sim_inode, link);
+        if (!is_file_with_bytes(inode))
+            continue;
+        if (at < inode->live.size) {
+            (void)sim_inode_settle(inode, node->world->now_us); /* else the flip is written over */
+            flip(&inode->live, at, bit);
+            flip(&inode->durable, at, bit);
+            return;
+        }
+        at -= inode->live.size;
+    }
+}
+
+void sim_disk_flip(struct sim_node *node, uint64_t count)
+{
+    for (uint64_t i = 0; i < count && node->disk->bytes > 0; i++)
+        flip_one(node);
+}
+
+int sim_disk_wipe(struct sim_node *node)
+{
+    struct sim_disk *empty = NULL;
+    int rc = sim_disk_create(&empty);
+    if (rc != 0)
+        return rc;
+    sim_disk_close(node->disk);
+    node->disk = empty;
+    return 0;
+}
+
+int sim_disk_get(const struct sim_node *node, const char *path, struct peri_buffer *out)
+{
+    char name[SIM_NAME_MAX + 1];
+    struct sim_inode *parent = NULL;
+    struct sim_inode *inode = NULL;
+    int rc = sim_path_find(node->disk, path, &parent, name, &inode);
+    if (rc != 0)
+        return rc;
+    if (inode == NULL)
+        return -ENOENT;
+    return inode->is_directory ? -EISDIR
+                               : peri_buffer_append(out, inode->live.data, inode->live.size);
+}
+
+/* Everything that waits is durable now. */
+static int settle_all(struct sim_disk *disk, uint64_t now_us)
+{
+    for (struct peri_list *at = disk->journal.next; at != &disk->journal; at = at->next)
+        container_of(at, struct sim_naming, link)->durable_us = now_us;
+    return sim_naming_settle(disk, now_us);
+}
+
+static int put_file(struct sim_disk *disk, const char *path, struct peri_slice content,
+                    uint64_t now_us)
+{
+    char name[SIM_NAME_MAX + 1];
+    struct sim_inode *parent = NULL;
+    struct sim_inode *inode = NULL;
+    int rc = sim_path_find(disk, path, &parent, name, &inode);
+    if (rc == 0 && inode == NULL) {
+        rc = sim_inode_create(disk, false, &inode);
+        if (rc == 0)
+            rc = sim_naming_do(disk, NULL, NULL, parent, name, inode);
+    }
+    if (rc == 0 && inode->is_directory)
+        rc = -EISDIR;
+    if (rc == 0)
+        rc = sim_inode_truncate(disk, inode, 0);
+    if (rc == 0)
+        rc = sim_inode_write(disk, inode, 0, content.data, content.size);
+    if (rc != 0)
+        return rc;
+    sim_inode_sync(inode, now_us);
+    return sim_inode_settle(inode, now_us);
+}
+
+static int make_directory(struct sim_disk *disk, const char *path)
+{
+    char name[SIM_NAME_MAX + 1];
+    struct sim_inode *parent = NULL;
+    struct sim_inode *inode = NULL;
+    int rc = sim_path_find(disk, path, &parent, name, &inode);
+    if (rc != 0 || inode != NULL)
+        return rc;
+    rc = sim_inode_create(disk, true, &inode);
+    return rc == 0 ? sim_naming_do(disk, NULL, NULL, parent, name, inode) : rc;
+}
+
+int sim_disk_put(struct sim_node *node, const char *path, struct peri_slice content,
+                 struct peri_error *err)
+{
+    struct sim_disk *disk = node->disk;
+    char part[SIM_PATH_MAX + 1];
+    int rc = strlen(path) <= SIM_PATH_MAX ? 0 : -ENAMETOOLONG;
+    for (size_t i = 1; rc == 0 && path[i - 1] != '\0'; i++) {
+        part[i - 1] = path[i - 1];
+        part[i] = '\0';
+        if (path[i] == '/')
+            rc = make_directory(disk, part);
+    }
+    if (rc == 0)
+        rc = put_file(disk, path, content, node->world->now_us);
+    if (rc == 0)
+        rc = settle_all(disk, node->world->now_us);
+    return rc == 0 ? 0 : peri_fail(err, rc, "put %s on the disk of node %s", path, node->name);
+}

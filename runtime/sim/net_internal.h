@@ -1,0 +1,131 @@
+/* net_internal.h - the insides of the simulated network.
+ *
+ * net.c       settings of links, shapes, fates: what becomes of a packet, and when it arrives
+ * conn.c      connections: sending, delivering, ending
+ * listener.c  addresses, listeners, how connections begin */
+#ifndef PERI_SIM_NET_INTERNAL_H
+#define PERI_SIM_NET_INTERNAL_H
+
+#include "sim/internal.h"
+#include "sim/net.h"
+
+enum sim_packet_kind {
+    SIM_PACKET_CONNECT,  /* to a listener; conn is the one that connects */
+    SIM_PACKET_ACCEPTED, /* to the one that connects */
+    SIM_PACKET_REFUSED,
+    SIM_PACKET_MESSAGE,
+    SIM_PACKET_END, /* the other side is gone, with status */
+};
+
+/* What travels. It belongs to the connection in whose list it is, and goes with it. */
+struct sim_packet {
+    struct sim_event event; /* its arrival; its node is where it arrives */
+    struct peri_list link;  /* in sim_conn.packets, .outbox or .inbox */
+    struct peri_list held;  /* in sim_net.held while its link holds */
+    struct sim_conn *conn;  /* for which it is; of SIM_PACKET_CONNECT, the one that connects */
+    struct sim_node *from;
+    enum sim_packet_kind kind;
+    int status;
+    bool is_damaged;
+    bool is_late; /* the network of the labs has decided that it does not wait for its turn */
+    size_t size;
+    char bytes[];
+};
+
+enum sim_conn_state { SIM_CONN_CONNECTING, SIM_CONN_OPEN, SIM_CONN_ENDED };
+
+enum { SIM_ADDRESS_SIZE = 128, SIM_FAILURE_SIZE = 192 };
+
+struct sim_conn {
+    struct env_conn base;
+    struct sim_handle handle;
+    uint64_t id;
+    struct sim_node *node;
+    struct sim_node *peer_node;
+    struct sim_conn *peer; /* NULL before it is accepted, and once the other side is gone */
+    enum sim_conn_state state;
+    bool is_initiator;
+    bool is_accepted; /* has events */
+    bool is_paused;
+    bool wants_writable; /* has been above the mark */
+    bool is_reset;       /* its end is on the way */
+    const struct env_conn_events *events;
+    void *data;
+    size_t message_max;
+    uint64_t idle_limit_us;
+    uint64_t heard_us;   /* when the last message came */
+    uint64_t arrives_us; /* when what was sent here last arrives: what is sent later, not before */
+    size_t inbox_bytes;
+    struct sim_event idle;     /* the idle limit */
+    struct sim_event drain;    /* the next of the inbox */
+    struct sim_event writable; /* the queue may be short again */
+    struct peri_list packets;  /* on their way here */
+    struct peri_list outbox;   /* sent while connecting */
+    struct peri_list inbox;    /* arrived while paused, or not open yet */
+    uint16_t port;             /* where a connecting one connects to */
+    char peer_text[SIM_ADDRESS_SIZE];
+    char failure[SIM_FAILURE_SIZE];
+};
+
+/* ---- net.c ---- */
+
+/* What becomes of a packet sent now. */
+struct sim_fate {
+    bool is_lost;
+    bool is_duplicated;
+    bool is_reset; /* ends the connection */
+    bool is_cut;   /* lost because the link is cut */
+    uint64_t at_us;
+};
+
+/* Decides about the packet on the way to conn's node, and draws for it. Of packets that are not
+ * messages, only cuts, holds and delays concern it. Errors: PERI_ENOMEM. */
+int sim_net_decide(struct sim_world *world, struct sim_packet *packet, struct sim_node *to,
+                   bool is_request, struct sim_fate *fate);
+
+/* Puts the packet on its way: it arrives at at_us, or after that when the link holds. */
+void sim_net_travel(struct sim_world *world, struct sim_packet *packet, struct sim_node *to,
+                    uint64_t at_us);
+
+/* True when nothing passes from one node to the other. */
+bool sim_net_is_cut(const struct sim_world *world, const struct sim_node *from,
+                    const struct sim_node *to);
+
+/* How long until somebody hears that the link is cut: in the network of the labs; 0: never. */
+uint64_t sim_net_cut_delay_us(struct sim_world *world, struct sim_node *from);
+
+/* When the link has taken what waits for its bandwidth; bytes that wait now. */
+uint64_t sim_net_backlog_bytes(const struct sim_world *world, const struct sim_node *from,
+                               const struct sim_node *to);
+
+/* ---- conn.c ---- */
+
+/* Errors: PERI_ENOMEM. */
+int sim_conn_create(struct sim_node *node, struct sim_node *peer_node, struct sim_conn **out);
+int sim_packet_create(struct sim_conn *conn, struct sim_node *from, struct sim_node *to,
+                      enum sim_packet_kind kind, size_t size, struct sim_packet **out);
+void sim_packet_free(struct sim_world *world, struct sim_packet *packet);
+
+/* Sends a packet without bytes to conn, behind what was sent there before. */
+void sim_conn_tell(struct sim_conn *conn, struct sim_node *from, enum sim_packet_kind kind,
+                   int status);
+
+/* What conn sends is cut off: in the network of the labs it hears of that, after a while. */
+void sim_conn_hear_of_cut(struct sim_conn *conn);
+
+/* The connection has ended: on_open or on_close hears of it. Last: it may close conn. */
+void sim_conn_fail(struct sim_conn *conn, int status, const char *text);
+
+/* Frees without a word. */
+void sim_conn_free(struct sim_conn *conn);
+
+/* ---- listener.c ---- */
+
+/* A packet of kind SIM_PACKET_CONNECT has arrived. */
+void sim_listener_on_connect(struct sim_world *world, struct sim_packet *packet);
+
+/* Starts to connect. */
+int sim_conn_connect(struct env *env, const char *address, const struct env_conn_events *events,
+                     void *data, struct env_conn **out, struct peri_error *err);
+
+#endif
