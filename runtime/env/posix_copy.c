@@ -29,7 +29,7 @@ struct copy {
 _Noreturn static void run_body(const struct copy *copy)
 {
     char name[] = "the result of a copy of this process";
-    struct posix_file out = {{copy->env}, copy->out, name, false};
+    struct posix_file out = {{copy->env}, copy->out, name, false, 0};
     (void)close(copy->in);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != copy->parent) /* it died before prctl: nobody reads any more */

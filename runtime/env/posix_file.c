@@ -69,7 +69,7 @@ static int file_open(struct env *env, const char *path, int flags, struct env_fi
         free(copy);
         return peri_fail(err, PERI_ENOMEM, "open %s", path);
     }
-    *file = (struct posix_file){{env}, open_fd(path, open_flags(flags)), copy, false};
+    *file = (struct posix_file){{env}, open_fd(path, open_flags(flags)), copy, false, 0};
     if (file->fd < 0) {
         int rc = file->fd;
         free(file);
@@ -121,20 +121,28 @@ static int64_t file_pread(struct env_file *base, void *out, size_t size, uint64_
 
 /* Larger writes make Linux take large pieces of page cache, which are more often memory that a
  * virtual machine has to ask its host for: seen 1 to 7 times the time for 256 KiB at once, never
- * for these. */
+ * for these. Cut at multiples of that size, as a new file is, they share no page: seen a quarter
+ * less time. */
 enum { WRITE_MAX = 32 << 10 };
+
+static size_t piece_size(const struct posix_file *file, size_t size)
+{
+    size_t piece = WRITE_MAX - file->written % WRITE_MAX;
+    return size < piece ? size : piece;
+}
 
 static int file_write(struct env_file *base, const void *data, size_t size, struct peri_error *err)
 {
     struct posix_file *file = file_of(base);
     const char *at = data;
     while (size > 0) {
-        ssize_t put = write(file->fd, at, size < WRITE_MAX ? size : WRITE_MAX);
+        ssize_t put = write(file->fd, at, piece_size(file, size));
         if (put < 0 && !may_retry(file->fd, POLLOUT))
             return peri_fail(err, -errno, "write %s", file->path);
         if (put > 0) {
             at += put;
             size -= (size_t)put;
+            file->written += (uint64_t)put;
         }
     }
     return 0;

@@ -20,6 +20,7 @@ struct posix_file {
     int fd;
     char *path;       /* for messages; owned, or lent for the standard files */
     bool is_standard; /* lent to everybody: closing leaves it open */
+    uint64_t written; /* bytes so far, for cutting writes where pages end */
 };
 
 struct env_uv {

@@ -89,7 +89,7 @@ static void init_standard_files(struct env_uv *uv)
 {
     static char *const names[3] = {"standard input", "standard output", "standard error"};
     for (int fd = 0; fd < 3; fd++)
-        uv->standard[fd] = (struct posix_file){{&uv->base}, fd, names[fd], true};
+        uv->standard[fd] = (struct posix_file){{&uv->base}, fd, names[fd], true, 0};
 }
 
 /* A standard descriptor that our parent closed would be the next one that is opened: the loop's, or
