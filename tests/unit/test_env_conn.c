@@ -24,6 +24,7 @@
 #include "env/log.h"
 #include "env/uv.h"
 #include "wire/frame.h"
+#include "write.h"
 
 /* One end of a connection, and what happened there. */
 struct end {
@@ -37,7 +38,7 @@ struct end {
     size_t stop_at;              /* stops the loop when so many messages have come; 0: never */
     bool echoes;
     bool closes_on_message;
-    bool stays; /* does not stop the loop when it ends */
+    bool has_broken_writes; /* echoes may be refused */
     bool stops_on_writable;
     uint64_t idle_limit_us;
     size_t message_max;
@@ -68,8 +69,8 @@ static void on_message(void *data, struct peri_slice message)
     struct end *end = data;
     end->messages++;
     assert_int_equal(peri_buffer_append(&end->received, message.data, message.size), 0);
-    if (end->echoes)
-        assert_int_equal(env_conn_send(end->conn, &message, 1), 0);
+    int rc = end->echoes ? env_conn_send(end->conn, &message, 1) : 0;
+    assert_int_equal(rc, end->has_broken_writes && rc != 0 ? PERI_ECLOSED : 0);
     if (end->messages == end->pause_at)
         env_conn_pause(end->conn);
     if (end->closes_on_message) {
@@ -94,8 +95,7 @@ static void on_close(void *data, int status)
     end->closes++;
     end->close_status = status;
     (void)snprintf(end->failure, sizeof end->failure, "%s", env_conn_failure(end->conn));
-    if (!end->stays)
-        env_stop(end->env);
+    env_stop(end->env);
 }
 
 static const struct env_conn_events events = {on_open, on_message, on_writable, on_close};
@@ -787,6 +787,48 @@ static void every_allocation_may_fail(void **state)
         echo_with_faults(n, &has_failed);
 }
 
+/* The kernel takes a few bytes at a time: the order stays, and the rest follows. */
+static void short_writes_lose_nothing(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 7, 100, 70000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        test_write_short(sizes[i]);
+        check_echo("127.0.0.1:0");
+        large_messages_arrive_whole(NULL);
+        what_is_queued_leaves_after_a_close(NULL);
+        test_write_short(0);
+    }
+}
+
+/* The n-th write fails: that connection ends, once, with the status of the write. */
+static void every_write_may_fail(void **state)
+{
+    (void)state;
+    bool has_failed = true;
+    for (long n = 1; has_failed; n++) {
+        struct net net;
+        net_open(&net, "127.0.0.1:0");
+        net_connect(&net);
+        test_write_short(20);
+        test_write_fail(n, -ECONNRESET);
+        net.server.echoes = true;
+        net.server.has_broken_writes = true;
+        net.client.stop_at = 3;
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(send_text(net.client.conn, "a message of some bytes"), 0);
+        env_run(net.env);
+        has_failed = test_write_end();
+        test_write_short(0);
+        assert_true(net.client.closes <= 1 && net.server.closes <= 1);
+        assert_int_equal(net.client.close_status == -ECONNRESET ||
+                             net.server.close_status == -ECONNRESET,
+                         has_failed);
+        assert_int_equal(net.client.messages, has_failed ? net.client.messages : 3);
+        net_close(&net);
+    }
+}
+
 struct crowd {
     struct env *env;
     struct end ends[64];
@@ -865,6 +907,8 @@ int main(void)
         cmocka_unit_test(unix_sockets_are_private),
         cmocka_unit_test(stale_sockets_are_replaced),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(short_writes_lose_nothing),
+        cmocka_unit_test(every_write_may_fail),
         cmocka_unit_test(connections_leave_descriptors_to_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
