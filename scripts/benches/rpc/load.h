@@ -1,0 +1,38 @@
+/* load.h - what a protocol tells the load generator: how a request looks, and where an answer ends.
+ */
+#ifndef PERI_BENCH_LOAD_H
+#define PERI_BENCH_LOAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { LOAD_PAYLOAD_SIZE = 64, LOAD_REQUEST_MAX = 512 };
+
+struct load_protocol {
+    const char *name;
+    /* Whatever must be said before the first request; blocks. Exits when it fails. */
+    void (*greet)(int fd);
+    /* Writes the request with that id to out (LOAD_REQUEST_MAX bytes) and returns its size. */
+    size_t (*request)(char *out, uint64_t id);
+    /* Looks for an answer at the front of bytes: returns its size, or 0 when more must come. *id is
+     * the request's, or stays as it is when answers come in the order of requests. Exits when the
+     * answer is wrong. */
+    size_t (*answer)(const char *bytes, size_t size, uint64_t *id);
+};
+
+/* The payload of every request: 64 letters. */
+extern const char load_payload[LOAD_PAYLOAD_SIZE + 1];
+
+/* Ends the program: "load: <what>". */
+_Noreturn void load_fail(const char *what);
+
+/* Writes or reads all size bytes; exits when that fails. */
+void load_write(int fd, const char *bytes, size_t size);
+void load_read(int fd, char *bytes, size_t size);
+
+extern const struct load_protocol load_raw;    /* 64 bytes, echoed */
+extern const struct load_protocol load_frame;  /* a frame of 64 bytes, echoed (wire/frame.h) */
+extern const struct load_protocol load_rpc;    /* Perilune: CALL echo, REPLY */
+extern const struct load_protocol load_iproto; /* Tarantool: CALL echo */
+
+#endif

@@ -1,0 +1,252 @@
+/* load_protocols.c - what the load generator says to bare echoes, to Perilune and to Tarantool. */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "load.h"
+#include "wire/frame.h"
+#include "wire/message.h"
+
+static struct peri_slice payload(void)
+{
+    return peri_slice_of(load_payload, LOAD_PAYLOAD_SIZE);
+}
+
+static size_t put_frame(char *out, struct peri_slice message)
+{
+    static struct peri_buffer frame;
+    frame.size = 0;
+    if (wire_frame_encode(&frame, &message, 1) != 0)
+        load_fail("no memory");
+    memcpy(out, frame.data, frame.size);
+    return frame.size;
+}
+
+/* The message of a frame at the front of bytes; returns the frame's size, or 0. */
+static size_t get_frame(const char *bytes, size_t size, struct peri_slice *message)
+{
+    enum { MESSAGE_MAX = 64 << 10 };
+    size_t frame_size;
+    struct peri_error err = PERI_ERROR_INIT;
+    int rc = wire_frame_decode(peri_slice_of(bytes, size), MESSAGE_MAX, message, &frame_size, &err);
+    if (rc < 0)
+        load_fail(err.text);
+    return rc == 1 ? frame_size : 0;
+}
+
+/* ---- bare echoes ---- */
+
+static size_t raw_request(char *out, uint64_t id)
+{
+    (void)id;
+    memcpy(out, load_payload, LOAD_PAYLOAD_SIZE);
+    return LOAD_PAYLOAD_SIZE;
+}
+
+static size_t raw_answer(const char *bytes, size_t size, uint64_t *id)
+{
+    (void)id;
+    if (size < LOAD_PAYLOAD_SIZE)
+        return 0;
+    if (memcmp(bytes, load_payload, LOAD_PAYLOAD_SIZE) != 0)
+        load_fail("the echo differs");
+    return LOAD_PAYLOAD_SIZE;
+}
+
+static size_t frame_request(char *out, uint64_t id)
+{
+    (void)id;
+    return put_frame(out, payload());
+}
+
+static size_t frame_answer(const char *bytes, size_t size, uint64_t *id)
+{
+    struct peri_slice message;
+    size_t frame_size = get_frame(bytes, size, &message);
+    (void)id;
+    if (frame_size > 0 && peri_slice_compare(message, payload()) != 0)
+        load_fail("the echo differs");
+    return frame_size;
+}
+
+const struct load_protocol load_raw = {"raw", NULL, raw_request, raw_answer};
+const struct load_protocol load_frame = {"frame", NULL, frame_request, frame_answer};
+
+/* ---- Perilune ---- */
+
+static struct peri_slice encode(const struct wire_message *message)
+{
+    static struct peri_buffer bytes;
+    struct peri_slice tail;
+    bytes.size = 0;
+    if (wire_message_encode(message, &bytes, &tail) != 0 ||
+        peri_buffer_append(&bytes, tail.data, tail.size) != 0)
+        load_fail("no memory");
+    return peri_buffer_slice(&bytes);
+}
+
+static size_t decode(const char *bytes, size_t size, struct wire_message *message)
+{
+    struct peri_slice encoded;
+    struct peri_error err = PERI_ERROR_INIT;
+    size_t frame_size = get_frame(bytes, size, &encoded);
+    if (frame_size > 0 && wire_message_decode(encoded, message, &err) != 0)
+        load_fail(err.text);
+    return frame_size;
+}
+
+static void say(int fd, const struct wire_message *message)
+{
+    char frame[LOAD_REQUEST_MAX];
+    load_write(fd, frame, put_frame(frame, encode(message)));
+}
+
+static void expect(int fd, enum wire_kind kind)
+{
+    char bytes[1024];
+    char line[512];
+    size_t have = 0;
+    struct wire_message message;
+    while (decode(bytes, have, &message) == 0) {
+        if (have == sizeof bytes)
+            load_fail("the handshake is too long");
+        load_read(fd, bytes + have, 1);
+        have++;
+    }
+    wire_message_print(&message, line, sizeof line);
+    if (message.kind != kind)
+        load_fail(line);
+}
+
+/* Without a secret: both ends are on one machine. */
+static void rpc_greet(int fd)
+{
+    static const char nonce[32] = "not a secret, and never used twi";
+    struct wire_message hello = {.kind = WIRE_HELLO, .flags = 1};
+    struct wire_message proof = {.kind = WIRE_PROOF};
+    hello.hello.cluster = peri_slice_of("bench", 5);
+    hello.hello.node = peri_slice_of("load", 4);
+    hello.hello.incarnation = 1;
+    hello.hello.body_max = 1 << 20;
+    hello.hello.ping_ms = 60000;
+    hello.hello.nonce = peri_slice_of(nonce, sizeof nonce);
+    say(fd, &hello);
+    expect(fd, WIRE_CHALLENGE);
+    say(fd, &proof);
+    expect(fd, WIRE_WELCOME);
+}
+
+static const char ARGS_HEAD[] = {'\x91', '\xd9', LOAD_PAYLOAD_SIZE};
+enum { ARGS_SIZE = sizeof ARGS_HEAD + LOAD_PAYLOAD_SIZE };
+
+/* All requests are the same but for the id, and the frame around it. */
+static size_t rpc_request(char *out, uint64_t id)
+{
+    static struct peri_buffer call;
+    if (call.size == 0) {
+        char args[ARGS_SIZE];
+        struct wire_message message = {.kind = WIRE_CALL, .budget_ms = 5000};
+        memcpy(args, ARGS_HEAD, sizeof ARGS_HEAD);
+        memcpy(args + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE);
+        message.call.name = peri_slice_of("echo", 4);
+        message.call.args = peri_slice_of(args, sizeof args);
+        struct peri_slice bytes = encode(&message);
+        if (peri_buffer_append(&call, bytes.data, bytes.size) != 0)
+            load_fail("no memory");
+    }
+    bits_put_le64(call.data + 8, id + 1);
+    return put_frame(out, peri_buffer_slice(&call));
+}
+
+/* What differs from the one good answer is looked at more closely, and ends the run. */
+static size_t rpc_answer(const char *bytes, size_t size, uint64_t *id)
+{
+    enum { VALUES_AT = WIRE_FRAME_HEADER_SIZE + WIRE_MESSAGE_HEADER_SIZE + 1 };
+    enum { ANSWER_SIZE = VALUES_AT + ARGS_SIZE };
+    char line[512];
+    struct wire_message reply = {.kind = 0};
+    if (size >= ANSWER_SIZE && bytes[0] == ANSWER_SIZE - WIRE_FRAME_HEADER_SIZE &&
+        bytes[WIRE_FRAME_HEADER_SIZE + 1] == WIRE_REPLY &&
+        memcmp(bytes + VALUES_AT, ARGS_HEAD, sizeof ARGS_HEAD) == 0 &&
+        memcmp(bytes + VALUES_AT + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE) == 0) {
+        *id = bits_get_le64(bytes + WIRE_FRAME_HEADER_SIZE + 8) - 1;
+        return ANSWER_SIZE;
+    }
+    if (decode(bytes, size, &reply) == 0)
+        return 0;
+    wire_message_print(&reply, line, sizeof line);
+    load_fail(line);
+}
+
+const struct load_protocol load_rpc = {"rpc", rpc_greet, rpc_request, rpc_answer};
+
+/* ---- Tarantool's iproto (doc: Box protocol): size, header map, body map ---- */
+
+enum {
+    IPROTO_GREETING_SIZE = 128,
+    IPROTO_SIZE_BYTE = 0xce,
+    IPROTO_TYPE = 0x00,
+    IPROTO_SYNC = 0x01,
+    IPROTO_CALL = 0x0a,
+    IPROTO_ARGS = 0x21,
+    IPROTO_NAME = 0x22,
+};
+
+static void iproto_greet(int fd)
+{
+    char greeting[IPROTO_GREETING_SIZE];
+    load_read(fd, greeting, sizeof greeting);
+}
+
+static void put_be32(char *out, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = (char)(value >> (24 - 8 * i));
+}
+
+static uint32_t get_be32(const char *in)
+{
+    uint32_t value = 0;
+    for (int i = 0; i < 4; i++)
+        value = value << 8 | (unsigned char)in[i];
+    return value;
+}
+
+static size_t iproto_request(char *out, uint64_t id)
+{
+    static const char head[] = {'\x82', IPROTO_TYPE, IPROTO_CALL, IPROTO_SYNC, '\xce'};
+    static const char body[] = {'\x82', IPROTO_NAME, '\xa4', 'e', 'c', 'h', 'o', IPROTO_ARGS};
+    char *at = out + 5;
+    memcpy(at, head, sizeof head);
+    put_be32(at + sizeof head, (uint32_t)id);
+    at += sizeof head + 4;
+    memcpy(at, body, sizeof body);
+    at += sizeof body;
+    memcpy(at, ARGS_HEAD, sizeof ARGS_HEAD);
+    at += sizeof ARGS_HEAD;
+    memcpy(at, load_payload, LOAD_PAYLOAD_SIZE);
+    at += LOAD_PAYLOAD_SIZE;
+    out[0] = (char)IPROTO_SIZE_BYTE;
+    put_be32(out + 1, (uint32_t)(at - out - 5));
+    return (size_t)(at - out);
+}
+
+/* Answers carry ids as Tarantool writes them: 83 00 ce TYPE 01 cf ID 05 ce SCHEMA. */
+static size_t iproto_answer(const char *bytes, size_t size, uint64_t *id)
+{
+    enum { TYPE_AT = 8, SYNC_AT = 14, HEADER_SIZE = 22 };
+    if (size < 5)
+        return 0;
+    if ((unsigned char)bytes[0] != IPROTO_SIZE_BYTE)
+        load_fail("no answer of Tarantool's");
+    size_t whole = 5 + (size_t)get_be32(bytes + 1);
+    if (size < whole)
+        return 0;
+    if (whole < HEADER_SIZE || get_be32(bytes + TYPE_AT) != 0)
+        load_fail("Tarantool answers with an error");
+    *id = (uint64_t)get_be32(bytes + SYNC_AT) << 32 | get_be32(bytes + SYNC_AT + 4);
+    return whole;
+}
+
+const struct load_protocol load_iproto = {"iproto", iproto_greet, iproto_request, iproto_answer};
