@@ -148,21 +148,15 @@ static int put_pairs(struct reduce *reduce, struct peri_error *err)
 {
     struct peri_slice key;
     struct peri_slice value;
-    struct mr_values *values;
     int rc;
-    while ((rc = mr_merge_next(reduce->merge, &key, &values, err)) == 1) {
-        while ((rc = mr_values_next(values, &value, err)) == 1) {
-            key = mr_values_key(values);
-            rc = unwrap_key(reduce, &key, err);
-            if (rc == 0)
-                rc = mr_out_put(reduce->out, key, value, err);
-            if (rc != 0)
-                return rc;
-            if (mr_task_breathe(reduce->task))
-                report(reduce);
-        }
-        if (rc < 0)
+    while ((rc = mr_merge_pair(reduce->merge, &key, &value, err)) == 1) {
+        rc = unwrap_key(reduce, &key, err);
+        if (rc == 0)
+            rc = mr_out_put(reduce->out, key, value, err);
+        if (rc != 0)
             return rc;
+        if (mr_task_breathe(reduce->task))
+            report(reduce);
     }
     return rc;
 }

@@ -148,6 +148,12 @@ int mr_merge_reduce(struct mr_merge *merge, struct peri_slice *key, struct peri_
     return 1;
 }
 
+int mr_merge_pair(struct mr_merge *merge, struct peri_slice *key, struct peri_slice *value,
+                  struct peri_error *err)
+{
+    return noted(merge, mr_fan_next(merge->fan, key, value, err));
+}
+
 int64_t mr_merge_failed_input(const struct mr_merge *merge)
 {
     return merge->failed_input;

@@ -53,6 +53,11 @@ int mr_merge_next(struct mr_merge *merge, struct peri_slice *key, struct mr_valu
 int mr_merge_reduce(struct mr_merge *merge, struct peri_slice *key, struct peri_slice *value,
                     struct peri_error *err);
 
+/* Moves to the next pair, groups aside: 1 with key and value, both lent until the next call; 0 at
+ * the end, when all sums have been checked; or a code. Not to be mixed with the two above. */
+int mr_merge_pair(struct mr_merge *merge, struct peri_slice *key, struct peri_slice *value,
+                  struct peri_error *err);
+
 /* The index of the input whose damage or read error the last call reported, or -1: the map task to
  * run again. */
 int64_t mr_merge_failed_input(const struct mr_merge *merge);

@@ -51,6 +51,34 @@ static void check_values(struct mr_values *values)
     assert_int_equal(count, INPUTS);
 }
 
+/* The same pairs one by one: all of them, by key, then by input. */
+static void check_pairs(struct fixture *fixture, const struct mr_merge_options *options)
+{
+    struct mr_merge *merge = NULL;
+    struct peri_buffer before = {0};
+    struct peri_slice key;
+    struct peri_slice value;
+    int64_t input_before = -1;
+    int64_t failed;
+    int pairs = 0;
+    int rc;
+    assert_int_equal(mr_merge_open(&merge, fixture->env, options, &failed, NULL), 0);
+    while ((rc = mr_merge_pair(merge, &key, &value, NULL)) == 1) {
+        int order = peri_slice_compare(peri_buffer_slice(&before), key);
+        int64_t input;
+        assert_true(mr_value_read_integer(value, &input));
+        assert_true(order < 0 || (order == 0 && input_before < input));
+        before.size = 0;
+        assert_int_equal(peri_buffer_append(&before, key.data, key.size), 0);
+        input_before = input;
+        pairs++;
+    }
+    assert_int_equal(rc, 0);
+    assert_int_equal(pairs, INPUTS * GROUPS);
+    mr_merge_close(merge);
+    peri_buffer_deinit(&before);
+}
+
 static void test_secondary_sort(void **state)
 {
     struct fixture *fixture = *state;
@@ -82,6 +110,7 @@ static void test_secondary_sort(void **state)
     assert_int_equal(groups, GROUPS);
     assert_int_equal(mr_merge_sum(merge).records, INPUTS * GROUPS);
     mr_merge_close(merge);
+    check_pairs(fixture, &options);
     for (int i = 0; i < INPUTS; i++)
         assert_int_equal(unlink(paths[i]), 0);
 }
