@@ -1,0 +1,119 @@
+#include "check/part.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check/sequence.h"
+
+void check_part_close(struct check_part *part)
+{
+    if (part == NULL)
+        return;
+    if (part->instance != NULL)
+        part->model->close(part->instance);
+    free(part->items);
+    free(part->effects);
+    free(part);
+}
+
+static int make_room(struct check_part *part, size_t count)
+{
+    /* One more than needed: malloc(0) may be NULL. */
+    part->items = malloc((count + 1) * sizeof *part->items);
+    part->effects = malloc((count + 1) * sizeof *part->effects);
+    return part->items == NULL || part->effects == NULL ? PERI_ENOMEM : 0;
+}
+
+/* Adds the effect unless an equal one is there. */
+static int add_effect(struct check_part *part, struct check_sequences *known,
+                      const struct check_effect *effect, uint32_t *index)
+{
+    uint32_t words[sizeof *effect / sizeof(uint32_t)];
+    memcpy(words, effect, sizeof words);
+    int rc = check_sequences_add(known, words, sizeof words / sizeof *words, index);
+    if (rc == 0 && *index == part->effect_count)
+        part->effects[part->effect_count++] = *effect;
+    return rc;
+}
+
+static int compile(struct check_part *part, const struct check_history *history, uint32_t index,
+                   struct check_sequences *known, struct peri_error *err)
+{
+    const struct check_operation *operation = &history->operations[index];
+    struct check_item *item = &part->items[part->count];
+    struct check_effect effect;
+    int rc = part->model->compile(part->instance, operation, &effect, err);
+    if (rc != CHECK_ACCEPT)
+        return rc;
+    if (operation->outcome == CHECK_INFO && effect.is_pure)
+        return 0;
+    *item = (struct check_item){index, 0, operation->call, operation->end};
+    rc = add_effect(part, known, &effect, &item->effect);
+    part->count += rc == 0;
+    return rc;
+}
+
+static int compile_all(struct check_part *part, const struct check_history *history,
+                       const uint32_t *operations, size_t count, struct peri_error *err)
+{
+    struct check_sequences *known;
+    int rc = check_sequences_create(&known);
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = compile(part, history, operations[i], known, err);
+    check_sequences_close(known);
+    return rc;
+}
+
+int check_part_create(struct check_part **out, const struct check_history *history,
+                      const struct check_model *model, const struct check_external *external,
+                      const uint32_t *operations, size_t count, struct peri_error *err)
+{
+    struct check_part *part = calloc(1, sizeof *part);
+    if (part == NULL)
+        return peri_fail(err, PERI_ENOMEM, "compile %zu operations", count);
+    part->model = model;
+    struct peri_error why;
+    peri_error_clear(&why);
+    int rc = make_room(part, count);
+    if (rc == 0)
+        rc = model->create(history->values, external, &part->instance);
+    if (rc == 0)
+        rc = compile_all(part, history, operations, count, &why);
+    if (rc == 0) {
+        *out = part;
+        return 0;
+    }
+    check_part_close(part);
+    return why.code != 0 ? peri_fail_plain(err, rc, "%s", why.text)
+                         : peri_fail(err, rc, "compile %zu operations", count);
+}
+
+static int compare_ends(const void *left, const void *right)
+{
+    uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    return a < b ? -1 : a > b;
+}
+
+int check_part_widest(const struct check_part *part, size_t *most, size_t *item)
+{
+    uint32_t *ends = malloc((part->count + 1) * sizeof *ends);
+    if (ends == NULL)
+        return PERI_ENOMEM;
+    for (size_t i = 0; i < part->count; i++)
+        ends[i] = part->items[i].end;
+    qsort(ends, part->count, sizeof *ends, compare_ends);
+    *most = *item = 0;
+    size_t ended = 0;
+    for (size_t i = 0; i < part->count; i++) {
+        while (ends[ended] < part->items[i].call)
+            ended++;
+        if (i + 1 - ended > *most) {
+            *most = i + 1 - ended;
+            *item = i;
+        }
+    }
+    free(ends);
+    return 0;
+}
