@@ -1,0 +1,278 @@
+/* check_search.c - parts of histories and searches over them, seen from Lua. */
+#include <string.h>
+
+#include "check/transitions.h"
+#include "check_box.h"
+
+#define SEARCH_TYPE "perilune.check.Search"
+
+/* User values keep what it borrows: the history; the operations' names of an external model. */
+struct part_box {
+    struct check_part *part;
+    struct check_history *history;
+    struct check_external external;
+};
+
+struct search_box {
+    struct check_search *search;
+    struct part_box *part; /* kept by the user value */
+};
+
+enum { PART_HISTORY = 1, PART_NAMES, PART_VALUES = PART_NAMES };
+
+static struct part_box *check_part_box(lua_State *L, int index)
+{
+    struct part_box *box = luaL_checkudata(L, index, CHECK_PART_TYPE);
+    luaL_argcheck(L, box->part != NULL, index, "the part is closed");
+    return box;
+}
+
+/* Reads { by_process =, pure = { name, ... } } at index into the part at the top. */
+static void read_external(lua_State *L, struct part_box *box, int index)
+{
+    (void)lua_getfield(L, index, "by_process");
+    box->external.by_process = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    (void)lua_getfield(L, index, "pure");
+    size_t count = lua_istable(L, -1) ? (size_t)lua_rawlen(L, -1) : 0;
+    check_value *names = lua_newuserdatauv(L, (count + 1) * sizeof *names, 0);
+    for (size_t i = 0; i < count; i++) {
+        (void)lua_rawgeti(L, -2, (lua_Integer)i + 1);
+        names[i] = check_read_value(L, box->history->values, -1);
+        lua_pop(L, 1);
+    }
+    box->external.pure = names;
+    box->external.pure_count = count;
+    lua_setiuservalue(L, -3, PART_NAMES);
+    lua_pop(L, 1);
+}
+
+/* The list of operations at index as indices from 0, in a userdata at the top. */
+static uint32_t *read_operations(lua_State *L, const struct check_history *history, int index,
+                                 size_t *count)
+{
+    luaL_checktype(L, index, LUA_TTABLE);
+    *count = (size_t)lua_rawlen(L, index);
+    uint32_t *operations = lua_newuserdatauv(L, (*count + 1) * sizeof *operations, 0);
+    for (size_t i = 0; i < *count; i++) {
+        (void)lua_rawgeti(L, index, (lua_Integer)i + 1);
+        lua_Integer operation = lua_tointeger(L, -1);
+        luaL_argcheck(L, operation >= 1 && (size_t)operation <= history->count, index,
+                      "no such operation");
+        operations[i] = (uint32_t)operation - 1;
+        lua_pop(L, 1);
+    }
+    return operations;
+}
+
+int check_new_part(lua_State *L)
+{
+    struct check_history *history = check_history_at(L, 1);
+    const struct check_model *model = &check_model_external;
+    if (!lua_istable(L, 4)) {
+        const char *name = luaL_checkstring(L, 2);
+        model = check_model_find(name);
+        if (model == NULL)
+            return luaL_argerror(L, 2, "no such model");
+    }
+    size_t count;
+    lua_settop(L, 4);
+    const uint32_t *operations = read_operations(L, history, 3, &count);
+    struct part_box *box = lua_newuserdatauv(L, sizeof *box, PART_VALUES);
+    *box = (struct part_box){.history = history};
+    luaL_setmetatable(L, CHECK_PART_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, PART_HISTORY);
+    if (lua_istable(L, 4))
+        read_external(L, box, 4);
+    struct peri_error err = PERI_ERROR_INIT;
+    if (check_part_create(&box->part, history, model, &box->external, operations, count, &err) != 0)
+        return box_error(L, &err);
+    return 1;
+}
+
+static int part_close(lua_State *L)
+{
+    struct part_box *box = luaL_checkudata(L, 1, CHECK_PART_TYPE);
+    check_part_close(box->part);
+    box->part = NULL;
+    return 0;
+}
+
+/* part:items(): { { operation = index, effect = number }, ... } in the order of calls; what has the
+ * same effect has the same number */
+static int part_items(lua_State *L)
+{
+    const struct check_part *part = check_part_box(L, 1)->part;
+    lua_createtable(L, (int)part->count, 0);
+    for (size_t i = 0; i < part->count; i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushinteger(L, (lua_Integer)part->items[i].operation + 1);
+        lua_setfield(L, -2, "operation");
+        lua_pushinteger(L, part->items[i].effect);
+        lua_setfield(L, -2, "effect");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+/* part:widest(): the most operations open at a time, and the index of the one that makes it so */
+static int part_widest(lua_State *L)
+{
+    const struct check_part *part = check_part_box(L, 1)->part;
+    size_t most, item;
+    int rc = check_part_widest(part, &most, &item);
+    if (rc != 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    lua_pushinteger(L, (lua_Integer)most);
+    if (part->count == 0)
+        return 1;
+    lua_pushinteger(L, (lua_Integer)part->items[item].operation + 1);
+    return 2;
+}
+
+/* part:effect(number): what an external model has to step: { f, input, output, is unknown, process
+ * } */
+static int part_effect(lua_State *L)
+{
+    const struct part_box *box = check_part_box(L, 1);
+    lua_Integer number = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, number >= 0 && (size_t)number < box->part->effect_count, 2, "no such effect");
+    check_push_value(L, box->history->values, box->part->effects[number].a);
+    return 1;
+}
+
+static struct search_box *check_search_box(lua_State *L)
+{
+    struct search_box *box = luaL_checkudata(L, 1, SEARCH_TYPE);
+    luaL_argcheck(L, box->search != NULL && box->part->part != NULL, 1, "the search is closed");
+    return box;
+}
+
+/* part:search(memory, events, roles): roles has a byte an item: 0 recorded, 1 left out, 2 any time
+ */
+static int part_search(lua_State *L)
+{
+    struct part_box *part = check_part_box(L, 1);
+    lua_Integer memory = luaL_checkinteger(L, 2);
+    lua_Integer events = luaL_optinteger(L, 3, CHECK_NEVER);
+    size_t size = 0;
+    const char *roles = luaL_optlstring(L, 4, NULL, &size);
+    luaL_argcheck(L, memory > 0, 2, "must be positive");
+    luaL_argcheck(L, events >= 0 && events <= CHECK_NEVER, 3, "no number of events");
+    luaL_argcheck(L, roles == NULL || size == part->part->count, 4, "must have a byte an item");
+    struct check_limits limits = {
+        .roles = (const uint8_t *)roles, .events = (uint32_t)events, .memory_max = (size_t)memory};
+    struct search_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct search_box){NULL, part};
+    luaL_setmetatable(L, SEARCH_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    int rc = check_search_create(&box->search, part->part, &limits);
+    return rc == 0 ? 1 : box_fail(L, rc, peri_strerror(rc));
+}
+
+static int search_close(lua_State *L)
+{
+    struct search_box *box = luaL_checkudata(L, 1, SEARCH_TYPE);
+    check_search_close(box->search);
+    box->search = NULL;
+    return 0;
+}
+
+/* search:run(steps): "more", "legal", "illegal", "memory"; or "ask", state, effect */
+static int search_run(lua_State *L)
+{
+    static const char *const results[] = {"more", "legal", "illegal", "memory", "ask"};
+    const struct search_box *box = check_search_box(L);
+    lua_Integer steps = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, steps > 0, 2, "must be positive");
+    int rc = check_search_run(box->search, (uint64_t)steps);
+    if (rc < 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    lua_pushstring(L, results[rc]);
+    if (rc != CHECK_ASKS)
+        return 1;
+    uint32_t state, effect;
+    check_search_question(box->search, &state, &effect);
+    lua_pushinteger(L, state);
+    lua_pushinteger(L, effect);
+    return 3;
+}
+
+/* search:answer(next): the state after, or nil when the model refuses */
+static int search_answer(lua_State *L)
+{
+    const struct search_box *box = check_search_box(L);
+    lua_Integer next = luaL_optinteger(L, 2, CHECK_REFUSED);
+    luaL_argcheck(L, next >= 0 && next <= CHECK_REFUSED, 2, "no number of a state");
+    int rc = check_search_answer(box->search, (uint32_t)next);
+    if (rc != 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* search:steps(), in bytes and steps: what it has taken */
+static int search_effort(lua_State *L)
+{
+    const struct search_box *box = check_search_box(L);
+    lua_pushinteger(L, (lua_Integer)check_search_steps(box->search));
+    lua_pushinteger(L, (lua_Integer)check_search_memory(box->search));
+    return 2;
+}
+
+/* search:order(): after "legal", { { item = index or nil, number = of the state, state = value } }
+ */
+static int search_order(lua_State *L)
+{
+    const struct search_box *box = check_search_box(L);
+    const struct check_part *part = box->part->part;
+    size_t count = check_search_order_size(box->search);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t item, state;
+        check_value shown;
+        check_search_order(box->search, i, &item, &state);
+        int rc = part->model->show(part->instance, state, &shown);
+        if (rc != 0)
+            return box_fail(L, rc, peri_strerror(rc));
+        lua_createtable(L, 0, 3);
+        if (item != CHECK_NEVER) {
+            lua_pushinteger(L, (lua_Integer)item + 1);
+            lua_setfield(L, -2, "item");
+        }
+        lua_pushinteger(L, state);
+        lua_setfield(L, -2, "number");
+        check_push_value(L, box->part->history->values, shown);
+        lua_setfield(L, -2, "state");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+static void define(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction close)
+{
+    if (luaL_newmetatable(L, type) != 0) {
+        lua_pushcfunction(L, close);
+        lua_setfield(L, -2, "__gc");
+        lua_pushcfunction(L, close);
+        lua_setfield(L, -2, "__close");
+        lua_newtable(L);
+        luaL_setfuncs(L, methods, 0);
+        lua_setfield(L, -2, "__index");
+    }
+    lua_pop(L, 1);
+}
+
+void check_define_search(lua_State *L)
+{
+    static const luaL_Reg parts[] = {{"items", part_items},   {"widest", part_widest},
+                                     {"effect", part_effect}, {"search", part_search},
+                                     {"close", part_close},   {NULL, NULL}};
+    static const luaL_Reg searches[] = {{"run", search_run},       {"answer", search_answer},
+                                        {"effort", search_effort}, {"order", search_order},
+                                        {"close", search_close},   {NULL, NULL}};
+    define(L, CHECK_PART_TYPE, parts, part_close);
+    define(L, SEARCH_TYPE, searches, search_close);
+}
