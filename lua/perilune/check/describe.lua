@@ -1,0 +1,171 @@
+--- Operations in words.
+local json = require "perilune.json"
+
+local M = {}
+
+local SHOWN_MAX = 40
+
+--- A value as short text.
+---@param value any
+---@param size_max? integer
+---@return string
+function M.value(value, size_max)
+  local text
+  if value == nil or value == json.null then
+    return "nil"
+  elseif type(value) == "string" then
+    text = value:match "^[%w_%-./:+ ]+$" and not value:match "^%s" and value or ("%q"):format(value)
+  else
+    text = json.encode(value) or tostring(value)
+  end
+  text = text:gsub("[%c]", " ")
+  size_max = size_max or SHOWN_MAX
+  if #text > size_max then
+    local ending = utf8.offset(text, 0, size_max - 2) or size_max - 2
+    text = text:sub(1, ending - 1) .. ".."
+  end
+  return text
+end
+
+--- A client's name: clients with numbers are c1, c2.
+---@param process any
+---@return string
+function M.process(process)
+  return type(process) == "number" and "c" .. M.value(process) or M.value(process)
+end
+
+local function pair(op)
+  local value = type(op.value) == "table" and op.value or {}
+  return M.value(value[1]), M.value(value[2])
+end
+
+local function result_or(op, none)
+  if op.outcome ~= "ok" then
+    return "?"
+  elseif op.result == nil then
+    return none
+  end
+  return M.value(op.result)
+end
+
+-- What stands in a bar, what a client did (as a clause, the client in front), and what it is called.
+local WORDS = {
+  read = {
+    label = function(op) return "read " .. result_or(op, "nil") end,
+    did = function(op)
+      return op.result == nil and "read nothing" or "read " .. M.value(op.result)
+    end,
+    noun = function(op) return "read of " .. result_or(op, "nothing") end,
+  },
+  write = {
+    label = function(op) return "write " .. M.value(op.value) end,
+    did = function(op) return "wrote " .. M.value(op.value) end,
+    noun = function(op) return "write of " .. M.value(op.value) end,
+  },
+  cas = {
+    label = function(op)
+      return ("cas %s>%s"):format(pair(op)) .. (op.outcome == "fail" and " no" or "")
+    end,
+    did = function(op)
+      local old, new = pair(op)
+      return op.outcome == "fail" and ("was told that the value is not %s"):format(old)
+        or ("changed %s to %s"):format(old, new)
+    end,
+    noun = function(op)
+      return (op.outcome == "fail" and "failed change of %s to %s" or "change of %s to %s"):format(pair(op))
+    end,
+  },
+  append = {
+    label = function(op) return "append " .. M.value(op.value) end,
+    did = function(op) return "appended " .. M.value(op.value) end,
+    noun = function(op) return "append of " .. M.value(op.value) end,
+  },
+  dequeue = {
+    label = function(op) return "dequeue " .. result_or(op, "nil") end,
+    did = function(op)
+      return op.result == nil and "found the queue empty" or "dequeued " .. M.value(op.result)
+    end,
+    noun = function(op) return "dequeue of " .. result_or(op, "nothing") end,
+  },
+  contains = {
+    label = function(op) return ("has %s: %s"):format(M.value(op.value), result_or(op, "nil")) end,
+    did = function(op)
+      return (op.result and "found " or "did not find ") .. M.value(op.value)
+    end,
+    noun = function(op) return ("look for %s"):format(M.value(op.value)) end,
+  },
+  acquire = {
+    label = function(op) return "acquire" .. (op.result and " " .. M.value(op.result) or "") end,
+    did = function(op)
+      return "acquired the lock" .. (op.result and " with token " .. M.value(op.result) or "")
+    end,
+    noun = function() return "acquire" end,
+  },
+  release = {
+    label = function() return "release" end,
+    did = function() return "released the lock" end,
+    noun = function() return "release" end,
+  },
+}
+for name, past in pairs { put = "put", add = "added", remove = "removed", enqueue = "enqueued" } do
+  WORDS[name] = {
+    label = function(op) return name .. " " .. M.value(op.value) end,
+    did = function(op) return past .. " " .. M.value(op.value) end,
+    noun = function(op) return name .. " of " .. M.value(op.value) end,
+  }
+end
+WORDS.get = {
+  label = function(op) return "get " .. result_or(op, "nil") end,
+  did = function(op) return op.result == nil and "got nothing" or "got " .. M.value(op.result) end,
+  noun = function(op) return "get of " .. result_or(op, "nothing") end,
+}
+WORDS.delete = {
+  label = function() return "delete" end,
+  did = function() return "deleted it" end,
+  noun = function() return "delete" end,
+}
+
+local function words(op)
+  return WORDS[op.f] or {
+    label = function()
+      return M.value(op.f) .. (op.value ~= nil and " " .. M.value(op.value) or "")
+        .. (op.result ~= nil and op.result ~= op.value and ": " .. M.value(op.result) or "")
+    end,
+    did = function()
+      return ("did %s %s"):format(M.value(op.f), M.value(op.value))
+        .. (op.result ~= nil and " and got " .. M.value(op.result) or "")
+    end,
+    noun = function() return M.value(op.f) .. (op.value ~= nil and " of " .. M.value(op.value) or "") end,
+  }
+end
+
+--- "write 5": for the bar of an operation.
+---@param op table
+---@return string
+function M.label(op)
+  return words(op).label(op)
+end
+
+--- "wrote 5": behind the client's name.
+---@param op table
+---@return string
+function M.did(op)
+  return words(op).did(op)
+end
+
+--- "write of 5".
+---@param op table
+---@return string
+function M.noun(op)
+  return words(op).noun(op)
+end
+
+--- When something happened: "12.031 s", or the line of the file.
+---@param us? integer
+---@param line? integer
+---@return string
+function M.time(us, line)
+  return us and ("%.3f s"):format(us / 1e6) or ("line %d"):format(line or 0)
+end
+
+return M

@@ -1,0 +1,148 @@
+--- Says why a history is not linearizable, or why nobody knows.
+local describe = require "perilune.check.describe"
+local fiber = require "perilune.fiber"
+local shrink = require "perilune.check.shrink"
+
+local M = {}
+
+local EXPLAINED_MAX = 3    -- keys
+local SECONDS = 3          -- that shrinking may take for each, also when the budget is used up
+local STEPS = 30 * 1000 * 1000
+
+---@class perilune.check.Counterexample
+---@field operations table[]  the smallest part found that is wrong, by their calls
+---@field blocked table       the operation among them whose completion nothing explains
+---@field other? table        the one that it contradicts
+---@field others integer      how many operations before it do not matter
+---@field order? table[]      what could be put in order before the blocked one completed
+---@field sentence string
+
+local function items_of(history, key)
+  local items = key.part:items()
+  for _, item in ipairs(items) do
+    local op = history:operation(item.operation)
+    item.op, item.call, item.finish = op, op.call, op.finish
+  end
+  return items
+end
+
+-- The last operation that ended before the blocked one began and does not go together with it: the two
+-- alone are wrong.
+local function contradicted(trial, items, found)
+  local blocked, earlier = items[found.blocked], {}
+  for _, index in ipairs(found.kept) do
+    if items[index].finish and items[index].finish < blocked.call then
+      earlier[#earlier + 1] = index
+    end
+  end
+  table.sort(earlier, function(a, b)
+    return items[a].finish > items[b].finish
+  end)
+  for _, index in ipairs(earlier) do
+    local roles = {}
+    for other in ipairs(items) do
+      roles[other] = (other == index or other == found.blocked) and shrink.RECORDED or shrink.LEFT_OUT
+    end
+    if shrink.try(trial, found.events, roles) == "illegal" then
+      return items[index].op
+    end
+  end
+end
+
+local function when(op)
+  return op.finish_us and "at " .. describe.time(op.finish_us) or "on " .. describe.time(nil, op.finish_line)
+end
+
+local function sentence(blocked, other, count, is_only)
+  local subject = ("%s %s%s %s"):format(describe.process(blocked.process), describe.did(blocked),
+    blocked.key ~= nil and (" (key %s)"):format(describe.value(blocked.key)) or "", when(blocked))
+  if other then
+    local has_acted = other.f ~= "read" and other.f ~= "get"
+    return ("%s although %s %s %s"):format(subject, has_acted
+      and ("%s's %s"):format(describe.process(other.process), describe.noun(other))
+      or ("%s had already %s"):format(describe.process(other.process), describe.did(other)),
+      has_acted and "had been acknowledged" or "", when(other)):gsub("  ", " ")
+  elseif is_only then
+    return subject .. " although nothing that was asked for until then leads to that"
+  end
+  return ("%s, which no order of these %d operations explains"):format(subject, count)
+end
+
+local function counterexample(history, key, budget)
+  local trial = {
+    key = key,
+    budget = {
+      deadline = fiber.now() + SECONDS, steps = STEPS, memory = budget.memory,
+    },
+  }
+  local items = items_of(history, key)
+  local found = shrink.shrink(trial, items, budget.shrink)
+  local result = { operations = {}, others = 0, blocked = items[found.blocked].op }
+  for _, index in ipairs(found.kept) do
+    table.insert(result.operations, items[index].op)
+  end
+  for index, item in ipairs(items) do
+    if item.call < found.events and (found.roles[index] or shrink.RECORDED) ~= shrink.RECORDED then
+      result.others = result.others + 1
+    end
+  end
+  result.other = contradicted(trial, items, found)
+  local _, order = shrink.try(trial, found.events - 1)
+  result.order = order and M.order(key, items, order)
+  result.sentence = sentence(result.blocked, result.other, #found.kept, #found.kept == 1)
+  return result
+end
+
+--- Turns the order of a search into operations and the states after them.
+---@param key table
+---@param items table[]
+---@param order table[]
+---@return table[]
+function M.order(key, items, order)
+  local steps = {}
+  for index, step in ipairs(order) do
+    local state = step.state
+    if key.states then
+      state = key.states:get(step.number)
+    end
+    steps[index] = { operation = items[step.item].operation, state = state }
+  end
+  return steps
+end
+
+local REASONS = {
+  time = "the time (--budget) was used up", memory = "the memory (--memory) was used up",
+  steps = "the number of steps was used up",
+}
+
+local function undecided(history, key)
+  local open, index = key.part:widest()
+  key.window = { open = open, operation = index }
+  local op = index and history:operation(index)
+  return ("%s after %d steps%s; at most %d operations are open at a time%s"):format(REASONS[key.reason],
+    key.steps, key.key ~= nil and (" on key " .. describe.value(key.key)) or "", open,
+    op and (", first at line %d%s"):format(op.call_line,
+      op.call_us and " (" .. describe.time(op.call_us) .. ")" or "") or "")
+end
+
+--- Adds to a verdict what explains it: counterexamples, the orders found, the sentence.
+---@param verdict perilune.check.Verdict
+---@param budget perilune.check.Budget
+function M.all(verdict, budget)
+  local explained = 0
+  for _, key in ipairs(verdict.keys) do
+    if key.ok == false and explained < EXPLAINED_MAX then
+      explained = explained + 1
+      key.counterexample = counterexample(verdict.history, key, budget)
+      key.why = key.counterexample.sentence
+      verdict.why = explained == 1 and key.why or verdict.why
+    elseif key.ok == nil then
+      key.why = undecided(verdict.history, key)
+      if verdict.ok == nil then
+        verdict.why = verdict.why or key.why
+      end
+    end
+  end
+end
+
+return M

@@ -1,0 +1,138 @@
+--- Drives searches within a budget, and gives each key its verdict.
+local fiber = require "perilune.fiber"
+local models = require "perilune.check.model"
+
+local M = {}
+
+local SLICE_STEPS = 20000
+local PASSES = { 100 * 1000, 4 * 1000 * 1000, math.maxinteger }
+
+---@class perilune.check.Budget
+---@field deadline number   on the monotonic clock
+---@field steps number      that are left
+---@field memory integer    bytes that a search may take
+
+--- Runs one search until it is decided or something is used up.
+---@param search userdata
+---@param states perilune.check.States|nil  of a model in Lua
+---@param budget perilune.check.Budget
+---@param steps_max? number  of this search alone
+---@return string result  "legal", "illegal", "memory", "time", "steps"
+function M.run(search, states, budget, steps_max)
+  local before = search:effort()
+  local limit = math.min(steps_max or math.huge, budget.steps)
+  while true do
+    local used = search:effort() - before
+    if used >= limit then
+      budget.steps = budget.steps - used
+      return "steps"
+    end
+    local result, state, effect = search:run(math.min(SLICE_STEPS, math.max(1, limit - used) // 1 | 0))
+    if not result then
+      error(("check: %s"):format(state), 0)
+    elseif result == "ask" then
+      assert(search:answer(states:step(state, effect)))
+    elseif result ~= "more" then
+      budget.steps = budget.steps - (search:effort() - before)
+      return result
+    else
+      fiber.yield()
+    end
+    if fiber.now() >= budget.deadline then
+      budget.steps = budget.steps - (search:effort() - before)
+      return "time"
+    end
+  end
+end
+
+-- The parts that a model in Lua wants: groups of groups, by what its partition gives.
+local function partition(history, model, groups)
+  local parts, by_key = {}, {}
+  for _, group in ipairs(groups) do
+    for _, index in ipairs(group.operations) do
+      local key = model.partition(history:operation(index))
+      local found = by_key[key == nil and M or key]
+      if not found then
+        found = { key = key, operations = {} }
+        by_key[key == nil and M or key] = found
+        parts[#parts + 1] = found
+      end
+      table.insert(found.operations, index)
+    end
+  end
+  for _, part in ipairs(parts) do
+    table.sort(part.operations)
+  end
+  return parts
+end
+
+--- Cuts a history into parts that are searched alone.
+---@param history userdata
+---@param model string|table
+---@return table[]|nil keys  { key =, operations = count, part =, states = }
+---@return string|nil err
+---@return string|nil code
+function M.parts(history, model)
+  local groups, external = history:groups(), nil
+  if type(model) == "table" then
+    external = { by_process = model.by_process, pure = model.pure }
+    groups = model.partition and partition(history, model, groups) or groups
+  end
+  local keys = {}
+  for index, group in ipairs(groups) do
+    local part, err, code = history:part(external and "external" or model, group.operations, external)
+    if not part then
+      return nil, err, code
+    end
+    keys[index] = {
+      key = group.key, operations = #group.operations, part = part, steps = 0, memory = 0,
+      states = external and models.states(model, part) or nil,
+    }
+  end
+  return keys
+end
+
+-- Searches one key; its verdict is ok = true, false, or nil and a reason.
+local function search_key(key, budget, steps_max)
+  local search <close> = assert(key.part:search(budget.memory))
+  key.reason = M.run(search, key.states, budget, steps_max)
+  local steps, memory = search:effort()
+  key.steps, key.memory = key.steps + steps, math.max(key.memory, memory)
+  if key.reason == "legal" or key.reason == "illegal" then
+    key.ok, key.reason = key.reason == "legal", nil
+    key.order = key.ok and search:order() or nil
+  end
+end
+
+local function undecided(keys)
+  local open = {}
+  for _, key in ipairs(keys) do
+    if key.ok == nil and key.reason ~= "memory" then
+      open[#open + 1] = key
+    end
+  end
+  return open
+end
+
+--- Searches all keys: first a little each, so that one that is hard does not hide the others' verdicts, then
+--- with what is left, in equal shares.
+---@param keys table[]
+---@param budget perilune.check.Budget
+function M.search(keys, budget)
+  for _, pass in ipairs(PASSES) do
+    local open = undecided(keys)
+    for index, key in ipairs(open) do
+      local shares = #open - index + 1
+      local now = fiber.now()
+      local share = {
+        memory = budget.memory, deadline = now + (budget.deadline - now) / shares,
+        steps = budget.steps / shares,
+      }
+      local given = share.steps
+      search_key(key, share, pass)
+      budget.steps = budget.steps - (given - share.steps)
+    end
+  end
+end
+
+return M
