@@ -1,0 +1,195 @@
+--- perilune check: judges recorded histories.
+local output = require "perilune.cli.output"
+local units = require "perilune.units"
+
+local M = {
+  summary = "judge a history: is it linearizable?",
+  usage = "perilune check --model MODEL HISTORY...",
+}
+
+local EXIT_UNDECIDED = 3
+local MODELS = { "register", "cas-register", "kv", "append", "counter", "set", "queue", "lock" }
+local FORMATS = { "auto", "jsonl", "jepsen", "edn" }
+local BUDGET_DEFAULT, MEMORY_DEFAULT = "60s", "512MiB"
+
+local function read_size(text)
+  local size, err = units.parse_size(text, true)
+  if size == 0 then
+    return nil, "a search needs some memory"
+  end
+  return size, err
+end
+
+local function read_budget(text)
+  local seconds, err = units.parse_duration(text)
+  if seconds == 0 then
+    return nil, "a search needs some time"
+  end
+  return seconds, err
+end
+
+local function read_model(text)
+  for _, model in ipairs(MODELS) do
+    if model == text then
+      return text
+    end
+  end
+  if text:match "%.lua$" then
+    return text
+  end
+  local near = require("perilune.suggest").nearest(text, MODELS)
+  return nil, ("'%s' is no model; %s"):format(text, near and ("did you mean %s?"):format(near)
+    or "there are " .. table.concat(MODELS, ", ") .. ", or a file that ends in .lua")
+end
+
+local function read_format(text)
+  for _, format in ipairs(FORMATS) do
+    if format == text then
+      return text
+    end
+  end
+  return nil, ("'%s' is none of %s"):format(text, table.concat(FORMATS, ", "))
+end
+
+---@param argparse table
+---@return table parser
+function M.parser(argparse)
+  local parser = argparse("perilune check", "Says whether a history is linearizable: whether one object, "
+    .. "used by one client at a time, could have given the same answers. Exit code 0: it is; 1: it is not; "
+    .. "3: not decided within the budget.")
+  parser:argument("histories", "Files of events in their order, or - for standard input."):argname "HISTORY"
+    :args "+"
+  parser:option("-m --model", "What the object is: " .. table.concat(MODELS, ", ")
+    .. ", or a Lua file that returns { init =, step = }."):argname "MODEL":convert(read_model):count(1)
+    .completes = MODELS
+  parser:option("--budget", ("Time for each history (default %s)."):format(BUDGET_DEFAULT)):argname "TIME"
+    :convert(read_budget)
+  parser:option("--memory", ("Memory of a search (default %s)."):format(MEMORY_DEFAULT)):argname "SIZE"
+    :convert(read_size)
+  parser:option("--format", "jsonl (our own), jepsen (its log), edn (jepsen, porcupine); default: look.")
+    :argname "FORMAT":convert(read_format).completes = FORMATS
+  parser:flag("--json", "Print the verdicts as one JSON object.")
+  parser:epilog [[
+A history has one event a line, in the order in which one observer saw them:
+  {"process":1,"type":"invoke","f":"write","value":5}
+  {"process":1,"type":"ok","f":"write"}            or "fail" (it did not happen), "info" (unknown)
+
+Examples:
+  perilune check --model register history.jsonl
+  perilune check --model cas-register --budget 5s --json etcd_*.log
+  perilune check --model bank.lua - < history.jsonl]]
+  return parser
+end
+
+local function read_all(path)
+  if path ~= "-" then
+    return require("perilune.fs").read(path)
+  end
+  local stdin, err, code = require("perilune.process").standard "stdin"
+  if not stdin then
+    return nil, err, code
+  end
+  return stdin:read()
+end
+
+-- A failure for output.fail, made of what a history or a model has wrong.
+local function trouble(path, err, code)
+  return nil, {
+    what = "check " .. path, why = err, code = code, exit = output.EXIT_USAGE,
+    hint = code == "EFORMAT" and "see 'perilune check --help' for what a line looks like" or nil,
+  }
+end
+
+local function load_model(name)
+  if not name:match "%.lua$" then
+    return name
+  end
+  local text, err, code = require("perilune.fs").read(name)
+  if not text then
+    return trouble(name, err, code)
+  end
+  local chunk, why = load(text, "@" .. name, "t")
+  if not chunk then
+    return trouble(name, why, "ELUA")
+  end
+  local ok, model = pcall(chunk)
+  if ok and type(model) == "table" then
+    model.name = model.name or name
+    ok, why = pcall(require("perilune.check.model").check, model, name)
+  else
+    why = ok and "the file returns no table { init =, step = }" or tostring(model)
+    ok = false
+  end
+  if not ok then
+    return trouble(name, tostring(why), "EUSAGE")
+  end
+  return model
+end
+
+local function judge(check, path, model, args)
+  local text, err, code = read_all(path)
+  if not text then
+    return trouble(path, err, code)
+  end
+  local history
+  history, err, code = check.parse(text, args.format)
+  if not history then
+    return trouble(path, err, code)
+  elseif history:counts() == 0 then
+    return trouble(path, "there are no operations in it", "EFORMAT")
+  end
+  local ok, verdict, why, kind = pcall(check.linearizable, history, model,
+    { budget = args.budget, memory = args.memory })
+  if not ok then
+    return trouble(type(model) == "table" and model.name or path, tostring(verdict), "ELUA")
+  elseif not verdict then
+    return trouble(path, why, kind)
+  end
+  return verdict
+end
+
+local function paint(style, text)
+  return output.paint("stdout", style, text)
+end
+
+local function show(verdict, path, is_one)
+  local columns = require("perilune.terminal").columns(1)
+  local text = require("perilune.check.draw").verdict(verdict, {
+    columns = columns > 0 and columns or nil, paint = paint,
+  })
+  io.stdout:write(is_one and "" or path .. ": ", text, "\n")
+end
+
+---@param args table
+---@return integer exit_code
+function M.run(args)
+  local check = require "perilune.check"
+  local model, failure = load_model(args.model)
+  if not model then
+    return output.fail(failure)
+  end
+  local results, exit = {}, output.EXIT_OK
+  for index, path in ipairs(args.histories) do
+    local verdict
+    verdict, failure = judge(check, path, model, args)
+    if not verdict then
+      return output.fail(failure)
+    end
+    if args.json then
+      results[index] = require("perilune.check.data").verdict(verdict, path)
+    else
+      show(verdict, path, #args.histories == 1)
+    end
+    if verdict.ok == false then
+      exit = output.EXIT_FAILURE
+    elseif verdict.ok == nil and exit == output.EXIT_OK then
+      exit = EXIT_UNDECIDED
+    end
+  end
+  if args.json then
+    output.json { histories = results }
+  end
+  return exit
+end
+
+return M
