@@ -91,13 +91,13 @@ void sim_inode_release(struct sim_disk *disk, struct sim_inode *inode)
 }
 
 static int remember(struct sim_inode *inode, uint64_t offset, const void *bytes, size_t size,
-                    bool is_truncation)
+                    uint64_t durable_us, bool is_truncation)
 {
     struct sim_change *change = malloc(sizeof *change + size);
     if (change == NULL)
         return PERI_ENOMEM;
     *change = (struct sim_change){
-        .durable_us = SIM_NEVER, .offset = offset, .size = size, .is_truncation = is_truncation};
+        .durable_us = durable_us, .offset = offset, .size = size, .is_truncation = is_truncation};
     if (size > 0)
         memcpy(change->bytes, bytes, size);
     peri_list_append(&inode->changes, &change->link);
@@ -110,10 +110,10 @@ static void forget_last(struct sim_inode *inode)
 }
 
 int sim_inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t offset,
-                    const void *bytes, size_t size)
+                    const void *bytes, size_t size, uint64_t durable_us)
 {
     size_t before = inode->live.size;
-    if (remember(inode, offset, bytes, size, false) != 0)
+    if (remember(inode, offset, bytes, size, durable_us, false) != 0)
         return PERI_ENOMEM;
     if (sim_image_write(&inode->live, offset, bytes, size) != 0) {
         forget_last(inode);
@@ -123,10 +123,11 @@ int sim_inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t off
     return 0;
 }
 
-int sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size)
+int sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size,
+                       uint64_t durable_us)
 {
     size_t before = inode->live.size;
-    if (remember(inode, size, NULL, 0, true) != 0)
+    if (remember(inode, size, NULL, 0, durable_us, true) != 0)
         return PERI_ENOMEM;
     if (resize(&inode->live, size) != 0) {
         forget_last(inode);
@@ -142,6 +143,7 @@ void sim_inode_sync(struct sim_inode *inode, uint64_t durable_us)
         struct sim_change *change = container_of(at, struct sim_change, link);
         if (change->durable_us > durable_us)
             change->durable_us = durable_us;
+        change->is_synced = true;
     }
 }
 
@@ -165,7 +167,7 @@ int sim_inode_drop(struct sim_disk *disk, struct sim_inode *inode)
     struct peri_list *at;
     for (at = inode->changes.next; rc == 0 && at != &inode->changes; at = at->next) {
         struct sim_change *change = container_of(at, struct sim_change, link);
-        if (change->durable_us != SIM_NEVER)
+        if (change->is_synced)
             rc = apply(&image, change);
     }
     if (rc != 0) {
@@ -175,7 +177,7 @@ int sim_inode_drop(struct sim_disk *disk, struct sim_inode *inode)
     for (at = inode->changes.next; at != &inode->changes;) {
         struct sim_change *change = container_of(at, struct sim_change, link);
         at = at->next;
-        if (change->durable_us == SIM_NEVER)
+        if (!change->is_synced)
             forget(change);
     }
     disk->bytes += image.size - inode->live.size;
@@ -329,6 +331,12 @@ int sim_disk_access(struct sim_node *node)
     return 0;
 }
 
+uint64_t sim_disk_writeback_us(struct sim_node *node)
+{
+    return sim_node_now_us(node) +
+           sim_stream_delay(&node->streams[SIM_DISK], &node->settings.disk_writeback);
+}
+
 int sim_disk_begin_sync(struct sim_node *node, uint64_t *durable_us)
 {
     if (!sim_node_is_up(node))
@@ -438,21 +446,21 @@ static int put_file(struct sim_disk *disk, const char *path, struct peri_slice c
     if (rc == 0 && inode == NULL) {
         rc = sim_inode_create(disk, false, &inode);
         if (rc == 0)
-            rc = sim_naming_do(disk, NULL, NULL, parent, name, inode);
+            rc = sim_naming_do(disk, NULL, NULL, parent, name, inode, now_us);
     }
     if (rc == 0 && inode->is_directory)
         rc = -EISDIR;
     if (rc == 0)
-        rc = sim_inode_truncate(disk, inode, 0);
+        rc = sim_inode_truncate(disk, inode, 0, now_us);
     if (rc == 0)
-        rc = sim_inode_write(disk, inode, 0, content.data, content.size);
+        rc = sim_inode_write(disk, inode, 0, content.data, content.size, now_us);
     if (rc != 0)
         return rc;
     sim_inode_sync(inode, now_us);
     return sim_inode_settle(inode, now_us);
 }
 
-static int make_directory(struct sim_disk *disk, const char *path)
+static int make_directory(struct sim_disk *disk, const char *path, uint64_t now_us)
 {
     char name[SIM_NAME_MAX + 1];
     struct sim_inode *parent = NULL;
@@ -461,24 +469,25 @@ static int make_directory(struct sim_disk *disk, const char *path)
     if (rc != 0 || inode != NULL)
         return rc;
     rc = sim_inode_create(disk, true, &inode);
-    return rc == 0 ? sim_naming_do(disk, NULL, NULL, parent, name, inode) : rc;
+    return rc == 0 ? sim_naming_do(disk, NULL, NULL, parent, name, inode, now_us) : rc;
 }
 
 int sim_disk_put(struct sim_node *node, const char *path, struct peri_slice content,
                  struct peri_error *err)
 {
     struct sim_disk *disk = node->disk;
+    uint64_t now_us = node->world->now_us;
     char part[SIM_PATH_MAX + 1];
     int rc = strlen(path) <= SIM_PATH_MAX ? 0 : -ENAMETOOLONG;
     for (size_t i = 1; rc == 0 && path[i - 1] != '\0'; i++) {
         part[i - 1] = path[i - 1];
         part[i] = '\0';
         if (path[i] == '/')
-            rc = make_directory(disk, part);
+            rc = make_directory(disk, part, now_us);
     }
     if (rc == 0)
-        rc = put_file(disk, path, content, node->world->now_us);
+        rc = put_file(disk, path, content, now_us);
     if (rc == 0)
-        rc = settle_all(disk, node->world->now_us);
+        rc = settle_all(disk, now_us);
     return rc == 0 ? 0 : peri_fail(err, rc, "put %s on the disk of node %s", path, node->name);
 }

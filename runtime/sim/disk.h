@@ -1,9 +1,10 @@
 /* disk.h - the simulated disk of a node: it forgets what was not synced.
  *
  * Every file has two images: what the process sees, and what would survive a power failure. Writes
- * and truncations wait in a list until a sync makes them durable, at the end of its latency. Names
- * (create, rename, remove) are writes of their directory and wait for env_path_sync of it, or for
- * the sync of a file that was created there (as ext4 does with the entry of a new file).
+ * and truncations wait in a list until a sync makes them durable, at the end of its latency, or the
+ * kernel does, after 30 s (setting disk_writeback). Names (create, rename, remove) are changes of
+ * their directory, and wait for env_path_sync of it: the sync of a file says nothing about its
+ * name.
  *
  * At a crash each waiting write is kept, torn at a sector of 512 bytes, or lost, by the node's
  * settings disk_keep, disk_tear, disk_garble; writes of one file are independent of each other, as
@@ -24,7 +25,7 @@ enum { SIM_SECTOR_BYTES = 512 };
 /* What is on the disk, for scenarios and tests. */
 struct sim_disk_usage {
     uint64_t files;          /* and directories */
-    uint64_t bytes;          /* that the process sees */
+    uint64_t bytes;          /* of files, removed ones too until that is durable */
     uint64_t unsynced_bytes; /* of writes that wait */
 };
 struct sim_disk_usage sim_disk_usage(const struct sim_node *node);

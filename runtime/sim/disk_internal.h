@@ -11,15 +11,14 @@
 
 enum { SIM_NAME_MAX = 255, SIM_PATH_MAX = 4095 };
 
-#define SIM_NEVER UINT64_MAX
-
 /* A change of contents that may not be durable yet. */
 struct sim_change {
     struct peri_list link; /* in sim_inode.changes */
-    uint64_t durable_us;   /* true time at which it becomes durable; SIM_NEVER: not synced */
+    uint64_t durable_us;   /* true time at which it becomes durable */
     uint64_t offset;       /* of a truncation: the new size */
     size_t size;
     bool is_truncation;
+    bool is_synced; /* a sync decided about durable_us, not the kernel's writeback */
     char bytes[];
 };
 
@@ -79,11 +78,12 @@ int sim_inode_create(struct sim_disk *disk, bool is_directory, struct sim_inode 
 /* Frees the inode when nothing leads to it any more. */
 void sim_inode_release(struct sim_disk *disk, struct sim_inode *inode);
 
-/* Changes the live image, and remembers that the durable one has to follow. Errors: PERI_ENOMEM,
- * nothing changed. */
+/* Changes the live image, and remembers that the durable one follows at durable_us, or when a sync
+ * says so. Errors: PERI_ENOMEM, nothing changed. */
 int sim_inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t offset,
-                    const void *bytes, size_t size);
-int sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size);
+                    const void *bytes, size_t size, uint64_t durable_us);
+int sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size,
+                       uint64_t durable_us);
 
 /* What has been changed so far is durable from durable_us on. */
 void sim_inode_sync(struct sim_inode *inode, uint64_t durable_us);
@@ -109,7 +109,12 @@ size_t sim_names_after(const struct sim_names *names, const char *name);
 /* A change of live names, entered in the journal; from and to may be NULL. Errors: PERI_ENOMEM,
  * nothing changed. */
 int sim_naming_do(struct sim_disk *disk, struct sim_inode *from, const char *from_name,
-                  struct sim_inode *to, const char *to_name, struct sim_inode *inode);
+                  struct sim_inode *to, const char *to_name, struct sim_inode *inode,
+                  uint64_t durable_us);
+
+/* The same by a process on the node: the kernel writes it back some time. */
+int sim_disk_change_names(struct sim_node *node, struct sim_inode *from, const char *from_name,
+                          struct sim_inode *to, const char *to_name, struct sim_inode *inode);
 
 /* The changes of the directory so far, with what they depend on, are durable from durable_us on. */
 void sim_naming_sync(struct sim_disk *disk, struct sim_inode *directory, uint64_t durable_us);
@@ -139,6 +144,9 @@ int sim_path_find(const struct sim_disk *disk, const char *path, struct sim_inod
 /* A read, write or other access begins: it takes its time. Errors: PERI_ECANCELLED once the node's
  * process has ended. */
 int sim_disk_access(struct sim_node *node);
+
+/* When what is changed now becomes durable without a sync: the kernel writes it back. */
+uint64_t sim_disk_writeback_us(struct sim_node *node);
 
 /* The same for a sync, and sets when it ends. */
 int sim_disk_begin_sync(struct sim_node *node, uint64_t *durable_us);

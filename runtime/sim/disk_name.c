@@ -168,7 +168,7 @@ static int naming_create(struct sim_naming **out, struct sim_inode *from, const 
     struct sim_naming *naming = calloc(1, sizeof *naming);
     if (naming == NULL)
         return PERI_ENOMEM;
-    *naming = (struct sim_naming){.durable_us = SIM_NEVER, .from = from, .to = to, .inode = inode};
+    *naming = (struct sim_naming){.from = from, .to = to, .inode = inode};
     peri_list_init(&naming->link);
     naming->from_name = from != NULL ? strdup(from_name) : NULL;
     naming->to_name = to != NULL ? strdup(to_name) : NULL;
@@ -204,12 +204,14 @@ static int apply_durable(struct sim_disk *disk, const struct sim_naming *naming)
 }
 
 int sim_naming_do(struct sim_disk *disk, struct sim_inode *from, const char *from_name,
-                  struct sim_inode *to, const char *to_name, struct sim_inode *inode)
+                  struct sim_inode *to, const char *to_name, struct sim_inode *inode,
+                  uint64_t durable_us)
 {
     struct sim_naming *naming = NULL;
     int rc = naming_create(&naming, from, from_name, to, to_name, inode);
     if (rc != 0)
         return rc;
+    naming->durable_us = durable_us;
     hold(naming, 1);
     rc = apply_live(disk, naming);
     if (rc != 0) {
@@ -219,6 +221,18 @@ int sim_naming_do(struct sim_disk *disk, struct sim_inode *from, const char *fro
     }
     peri_list_append(&disk->journal, &naming->link);
     return 0;
+}
+
+int sim_disk_change_names(struct sim_node *node, struct sim_inode *from, const char *from_name,
+                          struct sim_inode *to, const char *to_name, struct sim_inode *inode)
+{
+    const struct peri_list *journal = &node->disk->journal;
+    uint64_t now_us = node->world->now_us;
+    if (!peri_list_is_empty(journal) && naming_at(journal->next)->durable_us <= now_us &&
+        sim_naming_settle(node->disk, now_us) != 0)
+        return PERI_ENOMEM;
+    return sim_naming_do(node->disk, from, from_name, to, to_name, inode,
+                         sim_disk_writeback_us(node));
 }
 
 static void set_syncing(const struct sim_naming *naming, bool is_syncing)

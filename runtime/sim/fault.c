@@ -19,6 +19,8 @@ static void set_delays(struct sim_node_settings *settings, enum env_fault fault,
         settings->disk_delay = value->delay;
     else if (fault == ENV_FAULT_DISK_SYNC_DELAY)
         settings->disk_sync_delay = value->delay;
+    else if (fault == ENV_FAULT_DISK_WRITEBACK)
+        settings->disk_writeback = value->delay;
 }
 
 /* Where a setting of parts of a million is kept, or NULL. */

@@ -62,7 +62,7 @@ static int create_inode(struct sim_node *node, struct sim_inode *parent, const c
     int rc = sim_inode_create(node->disk, false, out);
     if (rc != 0)
         return rc;
-    rc = sim_naming_do(node->disk, NULL, NULL, parent, name, *out);
+    rc = sim_disk_change_names(node, NULL, NULL, parent, name, *out);
     if (rc != 0)
         sim_inode_release(node->disk, *out);
     else
@@ -84,7 +84,7 @@ static int find_inode(struct sim_node *node, const char *path, int flags, struct
     if ((*inode)->is_directory && is_writing(flags))
         return -EISDIR;
     if ((flags & ENV_FILE_TRUNCATE) != 0 && (*inode)->live.size > 0)
-        return sim_inode_truncate(node->disk, *inode, 0);
+        return sim_inode_truncate(node->disk, *inode, 0, sim_disk_writeback_us(node));
     return 0;
 }
 
@@ -203,7 +203,7 @@ static int write_inode(struct sim_node *node, struct sim_file *file, const void 
     if (rc == 0)
         rc = sim_inode_settle(inode, node->world->now_us);
     if (rc == 0)
-        rc = sim_inode_write(node->disk, inode, offset, data, size);
+        rc = sim_inode_write(node->disk, inode, offset, data, size, sim_disk_writeback_us(node));
     if (rc != 0)
         return rc;
     inode->modified_us = env_wall_us(&node->base);

@@ -72,7 +72,7 @@ struct sim_net {
 
 /* Settings of a node. */
 struct sim_node_settings {
-    struct env_delay turn_delay, work_delay, disk_delay, disk_sync_delay;
+    struct env_delay turn_delay, work_delay, disk_delay, disk_sync_delay, disk_writeback;
     uint32_t disk_read_error_ppm, disk_write_error_ppm, disk_sync_error_ppm, disk_sync_lie_ppm;
     uint32_t disk_keep_ppm, disk_tear_ppm, disk_garble_ppm;
     uint64_t disk_capacity;
@@ -203,6 +203,7 @@ void sim_event_describe_number(const struct sim_event *event, char *out, size_t 
 
 /* ---- net ---- */
 
+/* A network without links of their own; its end, once no packet is left. */
 void sim_net_init(struct sim_world *world);
 void sim_net_deinit(struct sim_world *world);
 
@@ -230,9 +231,11 @@ void sim_disk_flip(struct sim_node *node, uint64_t count);
 /* Replaces the disk of a node that is not up. Errors: PERI_ENOMEM. */
 int sim_disk_wipe(struct sim_node *node);
 
+/* What env_path_stat says. */
 void sim_inode_stat(const struct sim_node *node, const struct sim_inode *inode,
                     struct env_stat *out);
 
+/* Is env_stream_standard: refuses. */
 int sim_stream_standard(struct env *env, int fd, struct env_stream **out, struct peri_error *err);
 
 /* Frees a node that is not up. */

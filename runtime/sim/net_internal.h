@@ -1,7 +1,8 @@
 /* net_internal.h - the insides of the simulated network.
  *
  * net.c       settings of links, shapes, fates: what becomes of a packet, and when it arrives
- * conn.c      connections: sending, delivering, ending
+ * conn.c      connections: delivering, ending
+ * conn_send.c packets, and what becomes of what a connection sends
  * listener.c  addresses, listeners, how connections begin */
 #ifndef PERI_SIM_NET_INTERNAL_H
 #define PERI_SIM_NET_INTERNAL_H
@@ -67,6 +68,16 @@ struct sim_conn {
     char failure[SIM_FAILURE_SIZE];
 };
 
+static inline struct sim_conn *sim_conn_of(const struct env_conn *conn)
+{
+    return container_of((struct env_conn *)(uintptr_t)conn, struct sim_conn, base);
+}
+
+static inline struct sim_packet *sim_packet_at(const struct peri_list *link)
+{
+    return container_of((struct peri_list *)(uintptr_t)link, struct sim_packet, link);
+}
+
 /* ---- net.c ---- */
 
 /* What becomes of a packet sent now. */
@@ -98,13 +109,13 @@ uint64_t sim_net_cut_delay_us(struct sim_world *world, struct sim_node *from);
 uint64_t sim_net_backlog_bytes(const struct sim_world *world, const struct sim_node *from,
                                const struct sim_node *to);
 
-/* ---- conn.c ---- */
+/* ---- conn_send.c ---- */
 
-/* Errors: PERI_ENOMEM. */
-int sim_conn_create(struct sim_node *node, struct sim_node *peer_node, struct sim_conn **out);
+/* A packet that is for conn once it arrives at to. Errors: PERI_ENOMEM. */
 int sim_packet_create(struct sim_conn *conn, struct sim_node *from, struct sim_node *to,
                       enum sim_packet_kind kind, size_t size, struct sim_packet **out);
 void sim_packet_free(struct sim_world *world, struct sim_packet *packet);
+void sim_conn_free_packets(struct sim_world *world, struct peri_list *packets);
 
 /* Sends a packet without bytes to conn, behind what was sent there before. */
 void sim_conn_tell(struct sim_conn *conn, struct sim_node *from, enum sim_packet_kind kind,
@@ -113,11 +124,28 @@ void sim_conn_tell(struct sim_conn *conn, struct sim_node *from, enum sim_packet
 /* What conn sends is cut off: in the network of the labs it hears of that, after a while. */
 void sim_conn_hear_of_cut(struct sim_conn *conn);
 
+/* Sends a message of an open connection; takes the packet, also on errors: PERI_ENOMEM. */
+int sim_conn_transmit(struct sim_conn *conn, struct sim_packet *packet);
+
+/* Are env_conn_send and env_conn_queued_bytes. */
+int sim_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t count);
+size_t sim_conn_queued_bytes(const struct env_conn *base);
+
+/* Of sim_conn.writable: on_writable when the queue has become short, else another look later. */
+void sim_conn_on_writable_due(struct sim_world *world, struct sim_event *event);
+
+/* ---- conn.c ---- */
+
+/* A connection of node to peer_node that is connecting. Errors: PERI_ENOMEM. */
+int sim_conn_create(struct sim_node *node, struct sim_node *peer_node, struct sim_conn **out);
+
 /* The connection has ended: on_open or on_close hears of it. Last: it may close conn. */
 void sim_conn_fail(struct sim_conn *conn, int status, const char *text);
 
 /* Frees without a word. */
 void sim_conn_free(struct sim_conn *conn);
+
+extern const struct sim_event_kind sim_packet_kind;
 
 /* ---- listener.c ---- */
 

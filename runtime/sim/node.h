@@ -70,6 +70,7 @@ struct env *sim_node_env(struct sim_node *node);
 /* The node that an environment belongs to, or NULL when it is not a simulated one. */
 struct sim_node *sim_node_of(struct env *env);
 
+/* What a node is, and how it is. Names are lent for the world's life. */
 const char *sim_node_name(const struct sim_node *node);
 enum sim_node_state sim_node_state(const struct sim_node *node);
 uint64_t

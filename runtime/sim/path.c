@@ -74,8 +74,8 @@ static int rename_place(struct sim_node *node, const char *from, const char *to)
     rc = may_replace(source.inode, target.inode);
     if (rc != 0 || source.inode == target.inode)
         return rc;
-    return sim_naming_do(node->disk, source.parent, source.name, target.parent, target.name,
-                         source.inode);
+    return sim_disk_change_names(node, source.parent, source.name, target.parent, target.name,
+                                 source.inode);
 }
 
 static void note_name(struct sim_node *node, const char *what, const char *path)
@@ -103,7 +103,7 @@ static int path_remove(struct env *env, const char *path, struct peri_error *err
     if (rc == 0 && place.inode->live_names.count > 0)
         rc = -ENOTEMPTY;
     if (rc == 0)
-        rc = sim_naming_do(node->disk, place.parent, place.name, NULL, NULL, NULL);
+        rc = sim_disk_change_names(node, place.parent, place.name, NULL, NULL, NULL);
     if (rc != 0)
         return peri_fail(err, rc, "remove %s", path);
     note_name(node, "remove", path);
@@ -121,7 +121,7 @@ static int make_directory(struct sim_node *node, const char *path)
     rc = sim_inode_create(node->disk, true, &place.inode);
     if (rc != 0)
         return rc;
-    rc = sim_naming_do(node->disk, NULL, NULL, place.parent, place.name, place.inode);
+    rc = sim_disk_change_names(node, NULL, NULL, place.parent, place.name, place.inode);
     if (rc != 0)
         sim_inode_release(node->disk, place.inode);
     else

@@ -272,6 +272,7 @@ static const struct sim_node_settings default_settings = {
     .work_delay = {ENV_DELAY_UNIFORM, 10, 100, 0},
     .disk_delay = {ENV_DELAY_UNIFORM, 1, 20, 0},
     .disk_sync_delay = {ENV_DELAY_UNIFORM, 500, 5000, 0},
+    .disk_writeback = {ENV_DELAY_CONSTANT, 30000000, 0, 0},
     .disk_keep_ppm = 333333,
     .disk_tear_ppm = 333333,
     .disk_garble_ppm = 250000,
