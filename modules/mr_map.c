@@ -29,6 +29,8 @@ struct map {
     struct peri_slice *bounds;
     struct peri_buffer text, key, value; /* scratch: an unescaped key part; a pair of a line */
     struct peri_error err;               /* scratch: of the record under way */
+    struct mr_record *record;            /* under way, lent by the pool */
+    bool is_calling;                     /* map, for that record */
     int function;                        /* registry references */
     int partition;
     uint64_t file, length, total, skip_max;
@@ -208,45 +210,83 @@ static int next_record(struct map *map, struct mr_record *record)
     }
 }
 
-static int commit_record(struct map *map, lua_State *L, const struct mr_record *record)
+static int commit_record(struct map *map, lua_State *L)
 {
     int rc = mr_out_commit(map->out, L, &map->err);
     if (rc != 0)
-        stand_at(map->task, record->offset);
+        stand_at(map->task, map->record->offset);
     return rc == 0 ? 0 : mr_task_fail(map->task, &map->err);
 }
 
-static int map_record(struct map *map, lua_State *L, const struct mr_record *record)
+static int map_record(struct map *map, lua_State *L, struct mr_records *pool)
 {
+    bool is_holding = map->skip_max > 0;
     if (map->emit != NULL)
-        mr_emit_at(map->emit, map->file, record->offset);
-    mr_out_begin(map->out);
+        mr_emit_at(map->emit, map->file, map->record->offset);
+    if (is_holding)
+        mr_out_begin(map->out);
     lua_pushvalue(L, SLOT_MAP);
-    mr_records_push(L, SLOT_POOL, record);
+    mr_records_push(L, pool, SLOT_POOL);
     lua_pushvalue(L, SLOT_OUT);
     lua_pushvalue(L, SLOT_CONTEXT);
-    int status = lua_pcall(L, 3, 0, SLOT_HANDLER);
-    if (status == LUA_OK && map->task->failure.code == 0)
-        return commit_record(map, L, record);
+    map->is_calling = true;
+    lua_call(L, 3, 0);
+    map->is_calling = false;
+    if (map->task->failure.code != 0) { /* which map has caught */
+        stand_at(map->task, map->record->offset);
+        return map->task->failure.code;
+    }
+    return is_holding ? commit_record(map, L) : 0;
+}
+
+static void breathe(struct map *map)
+{
+    if (mr_task_breathe(map->task))
+        mr_task_report(map->task, share(mr_reader_consumed(map->reader), map->length));
+}
+
+/* Calls map for record after record, until it raises. */
+static int map_until_raised(lua_State *L)
+{
+    struct map *map = lua_touserdata(L, 1);
+    struct mr_records *pool = mr_records_at(L, SLOT_POOL);
+    while (!mr_out_is_full(map->out)) {
+        map->record = mr_records_next(pool);
+        if (next_record(map, map->record) != 1 || map_record(map, L, pool) != 0)
+            break;
+        breathe(map);
+    }
+    return 0;
+}
+
+/* Map has raised for the record under way. */
+static int raised(struct map *map, lua_State *L, int status)
+{
+    map->is_calling = false;
     mr_out_abandon(map->out);
     if (map->task->failure.code != 0) {
-        stand_at(map->task, record->offset);
+        stand_at(map->task, map->record->offset);
         return map->task->failure.code;
     }
     (void)mr_task_caught(map->task, L, status, &map->err);
-    return bad_record(map, record, &map->err);
+    return bad_record(map, map->record, &map->err);
 }
 
+/* Good records share one lua_pcall: entering one for each would cost as much as an empty map. */
 static void map_records(struct map *map, lua_State *L)
 {
-    struct mr_record record = {.offset = 0};
     mr_records_create(L);
     PERI_ASSERT(lua_gettop(L) == SLOT_POOL);
-    while (!mr_out_is_full(map->out) && next_record(map, &record) == 1) {
-        if (map_record(map, L, &record) != 0)
+    for (;;) {
+        lua_pushcfunction(L, map_until_raised);
+        for (int slot = 1; slot <= SLOT_POOL; slot++)
+            lua_pushvalue(L, slot);
+        int status = lua_pcall(L, SLOT_POOL, 0, SLOT_HANDLER);
+        if (status != LUA_OK && !map->is_calling)
+            (void)lua_error(L); /* no record's doing */
+        if (status == LUA_OK || raised(map, L, status) != 0)
             break;
-        if (mr_task_breathe(map->task))
-            mr_task_report(map->task, share(mr_reader_consumed(map->reader), map->length));
+        breathe(map);
     }
     mr_records_retire(mr_records_at(L, SLOT_POOL));
 }

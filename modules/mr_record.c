@@ -108,14 +108,16 @@ void mr_records_retire(struct mr_records *pool)
     box->generation++;
 }
 
-void mr_records_push(lua_State *L, int pool_index, const struct mr_record *record)
+struct mr_record *mr_records_next(struct mr_records *pool)
 {
-    struct mr_records *pool = mr_records_at(L, pool_index);
     mr_records_retire(pool);
     pool->current = pool->current + 1 == BOX_COUNT ? 0 : pool->current + 1;
-    struct mr_record_box *box = pool->boxes[pool->current];
-    box->record = *record;
-    box->is_live = true;
+    return &pool->boxes[pool->current]->record;
+}
+
+void mr_records_push(lua_State *L, struct mr_records *pool, int pool_index)
+{
+    pool->boxes[pool->current]->is_live = true;
     lua_getiuservalue(L, pool_index, pool->current + 1);
 }
 

@@ -2,11 +2,11 @@
  *
  *   mr_records_create(L);                         pushes the pool; keep it on the stack
  *   struct mr_records *pool = mr_records_at(L, pool_index);
- *   while (mr_reader_next(reader, &record, &err) == 1) {
+ *   while (mr_reader_next(reader, mr_records_next(pool), &err) == 1) {
  *       lua_pushvalue(L, map_index);
- *       mr_records_push(L, pool_index, &record);  the one pushed before is now stale
+ *       mr_records_push(L, pool, pool_index);     the record that was read
  *       lua_pushvalue(L, out_index);
- *       lua_pcall(L, 2, 0, handler_index);
+ *       lua_call(L, 2, 0);
  *   }
  *   mr_records_retire(pool);                      before the last record's bytes go away
  *
@@ -29,9 +29,12 @@ void mr_records_create(lua_State *L);
 /* The pool at index. Lent while Lua keeps it. */
 struct mr_records *mr_records_at(lua_State *L, int index);
 
-/* Makes the record pushed before stale, and pushes a userdata that shows *record (copied; its bytes
- * are lent until the next push or retire). Allocates nothing, so it never raises. */
-void mr_records_push(lua_State *L, int pool_index, const struct mr_record *record);
+/* Makes the record pushed before stale, and lends the next userdata's record to be filled. */
+struct mr_record *mr_records_next(struct mr_records *pool);
+
+/* Pushes the userdata that mr_records_next has chosen of the pool at pool_index; the bytes of its
+ * record are lent until it is stale. Allocates nothing, so it never raises. */
+void mr_records_push(lua_State *L, struct mr_records *pool, int pool_index);
 
 /* Makes the record pushed last stale. */
 void mr_records_retire(struct mr_records *pool);

@@ -40,13 +40,21 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Pushes the next userdata of the pool at index 1, showing record. */
+static void push_record(lua_State *L, const struct mr_record *record)
+{
+    struct mr_records *pool = mr_records_at(L, 1);
+    *mr_records_next(pool) = *record;
+    mr_records_push(L, pool, 1);
+}
+
 /* Calls the chunk with a record of text as its argument. */
 static void with_record(lua_State *L, const struct mr_record *record, const char *chunk)
 {
     lua_getglobal(L, "pool");
     if (luaL_loadstring(L, chunk) != LUA_OK)
         fail_msg("%s", lua_tostring(L, -1));
-    mr_records_push(L, 1, record);
+    push_record(L, record);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK)
         fail_msg("%s", lua_tostring(L, -1));
     lua_settop(L, 0);
@@ -241,7 +249,7 @@ static void test_loops_over_records_do_not_allocate(void **state)
     struct mr_record record = record_of("a b c", &lines);
     for (int i = 0; i < 1000; i++) {
         lua_pushvalue(L, 2);
-        mr_records_push(L, 1, &record);
+        push_record(L, &record);
         lua_call(L, 1, 0);
     }
     int after = lua_gc(L, LUA_GCCOUNT) * 1024 + lua_gc(L, LUA_GCCOUNTB);
