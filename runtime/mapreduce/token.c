@@ -190,6 +190,46 @@ void mr_words_load(struct mr_words *words)
 
 /* ---- pieces ---- */
 
+#ifdef __SSE2__
+enum { NEEDLE_SHORT = 32 }; /* bounds what false places cost; memmem's worst case is linear */
+
+/* Looks at 16 places at a time, of which text has as many or more: only where both the first and
+ * the last byte of needle stand is the rest compared. */
+static const char *find_short(struct peri_slice text, struct peri_slice needle)
+{
+    const __m128i first = _mm_set1_epi8(needle.data[0]);
+    const __m128i last = _mm_set1_epi8(needle.data[needle.size - 1]);
+    const char *place = text.data;
+    const char *final = text.data + text.size - needle.size + 1 - VECTOR_SIZE;
+    for (;;) {
+        __m128i begins = _mm_loadu_si128((const __m128i *)(const void *)place);
+        __m128i ends = _mm_loadu_si128((const __m128i *)(const void *)(place + needle.size - 1));
+        __m128i both = _mm_and_si128(_mm_cmpeq_epi8(begins, first), _mm_cmpeq_epi8(ends, last));
+        unsigned mask = (unsigned)_mm_movemask_epi8(both);
+        for (; mask != 0; mask &= mask - 1) {
+            const char *found = place + __builtin_ctz(mask);
+            if (memcmp(found + 1, needle.data + 1, needle.size - 2) == 0)
+                return found;
+        }
+        if (place == final)
+            return NULL;
+        place = final - place > VECTOR_SIZE ? place + VECTOR_SIZE : final;
+    }
+}
+
+static const char *find_bytes(struct peri_slice text, struct peri_slice needle)
+{
+    bool is_short = needle.size <= NEEDLE_SHORT && needle.size + VECTOR_SIZE - 1 <= text.size;
+    return is_short ? find_short(text, needle)
+                    : memmem(text.data, text.size, needle.data, needle.size);
+}
+#else
+static const char *find_bytes(struct peri_slice text, struct peri_slice needle)
+{
+    return memmem(text.data, text.size, needle.data, needle.size);
+}
+#endif
+
 size_t mr_find(struct peri_slice text, struct peri_slice needle, size_t from)
 {
     if (from > text.size)
@@ -201,7 +241,7 @@ size_t mr_find(struct peri_slice text, struct peri_slice needle, size_t from)
     const char *start = text.data + from;
     size_t size = text.size - from;
     const char *found = needle.size == 1 ? memchr(start, needle.data[0], size)
-                                         : memmem(start, size, needle.data, needle.size);
+                                         : find_bytes(peri_slice_of(start, size), needle);
     return found == NULL ? SIZE_MAX : (size_t)(found - text.data);
 }
 

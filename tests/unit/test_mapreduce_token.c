@@ -169,6 +169,43 @@ static void test_pieces(void **state)
     assert_int_equal(mr_find(slice("abc"), slice("c"), 3), SIZE_MAX);
 }
 
+/* The first place that the definition allows. */
+static size_t find_slowly(struct peri_slice text, struct peri_slice needle, size_t from)
+{
+    for (size_t at = from; at + needle.size <= text.size; at++)
+        if (memcmp(text.data + at, needle.data, needle.size) == 0)
+            return at;
+    return SIZE_MAX;
+}
+
+/* Texts of two letters, so that needles nearly match often; each in a block of its very size, so
+ * that a read beyond it is seen. */
+static void test_find_in_any_text(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+    for (int round = 0; round < 20000; round++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        size_t size = 1 + (seed >> 33) % 90;
+        size_t needle_size = 1 + (seed >> 40) % (round % 2 == 0 ? 4 : 40);
+        char *bytes = malloc(size + needle_size);
+        char *text = malloc(size);
+        for (size_t i = 0; i < size + needle_size; i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            bytes[i] = seed >> 61 == 0 ? 'b' : 'a';
+        }
+        memcpy(text, bytes, size);
+        struct peri_slice needle = peri_slice_of(bytes + (seed >> 50) % size, needle_size);
+        size_t from = (seed >> 40) % (size + 1);
+        size_t found = mr_find(peri_slice_of(text, size), needle, from);
+        if (found != find_slowly(peri_slice_of(text, size), needle, from))
+            fail_msg("round %d: '%.*s' in '%.*s' from %zu: %zu", round, (int)needle.size,
+                     needle.data, (int)size, text, from, found);
+        free(text);
+        free(bytes);
+    }
+}
+
 /* Compares with Lua's tonumber, and the type too. */
 static void check_number(lua_State *L, const char *text)
 {
@@ -286,6 +323,7 @@ int main(void)
                                        cmocka_unit_test(test_words_of_any_byte),
                                        cmocka_unit_test(test_lines),
                                        cmocka_unit_test(test_pieces),
+                                       cmocka_unit_test(test_find_in_any_text),
                                        cmocka_unit_test(test_numbers_are_those_of_lua),
                                        cmocka_unit_test(test_lower)};
     return cmocka_run_group_tests(tests, NULL, NULL);
