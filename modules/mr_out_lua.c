@@ -116,8 +116,20 @@ static int put_strings(lua_State *L, struct mr_out *out, const struct peri_slice
 static int put_string(lua_State *L, struct mr_out *out, struct peri_slice key, int64_t value)
 {
     int rc = mr_emit_add_string(out->emit, key, value, fresh_error(out));
-    out->records++;
     return rc == 0 ? 0 : raise_failure(L, out, rc);
+}
+
+/* Has the sum of the string at index kept in hot; the string whose place it takes goes on. */
+static int put_hot(lua_State *L, struct mr_out *out, int index, int64_t value)
+{
+    int64_t sum;
+    if (mr_hot_take(L, &out->hot, mr_hot_index(lua_topointer(L, index)), &sum)) {
+        struct peri_slice old;
+        old.data = lua_tolstring(L, -1, &old.size);
+        (void)put_string(L, out, old, sum);
+    }
+    mr_hot_put(L, &out->hot, index, value);
+    return 0;
 }
 
 /* A string key for the emit table's fast path. */
@@ -136,19 +148,51 @@ static bool has_fast_path(const struct mr_out *out)
     return out->sink == SINK_EMIT && out->partition == LUA_NOREF && !out->held.is_holding;
 }
 
+/* A key that may be a string and an integer, neither to be encoded; false when they are others. */
+static bool put_plainly(lua_State *L, struct mr_out *out)
+{
+    struct peri_slice key;
+    if (!lua_isinteger(L, 2))
+        return false;
+    int64_t value = lua_tointeger(L, 2);
+    if (!mr_hot_add(&out->hot, lua_topointer(L, 1), value)) {
+        if (!plain_key(L, 1, &key))
+            return false;
+        bool is_hot = out->hot.slots != NULL && key.size <= MR_HOT_STRING_MAX &&
+                      lua_type(L, 1) == LUA_TSTRING;
+        (void)(is_hot ? put_hot(L, out, 1, value) : put_string(L, out, key, value));
+    }
+    out->records++;
+    return true;
+}
+
 /* out(key [, key2], value) */
 static int l_call(lua_State *L)
 {
     struct mr_out *out = lua_touserdata(L, lua_upvalueindex(1));
     int top = lua_gettop(L);
-    struct peri_slice key;
-    if (top == 2 && has_fast_path(out) && lua_isinteger(L, 2) && plain_key(L, 1, &key))
-        return put_string(L, out, key, lua_tointeger(L, 2));
+    if (top == 2 && has_fast_path(out) && put_plainly(L, out))
+        return 0;
     if (top > 3)
         return luaL_error(L, "out takes key, value or key, key2, value, not %d arguments", top);
     int64_t part = ask_partition(L, out, 1);
-    key = encode_key(L, out, 1, top == 3 ? 2 : 0);
+    struct peri_slice key = encode_key(L, out, 1, top == 3 ? 2 : 0);
     return put(L, out, part, key, encode_value(L, out, top == 3 ? 3 : 2));
+}
+
+int mr_out_flush(struct mr_out *out, lua_State *L, struct peri_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; out->hot.slots != NULL && i < MR_HOT_SLOTS && rc == 0; i++) {
+        int64_t sum;
+        struct peri_slice key;
+        if (!mr_hot_take(L, &out->hot, i, &sum))
+            continue;
+        key.data = lua_tolstring(L, -1, &key.size);
+        rc = mr_emit_add_string(out->emit, key, sum, err);
+        lua_pop(L, 1);
+    }
+    return rc;
 }
 
 static struct peri_slice check_text(lua_State *L, int index)
@@ -320,6 +364,8 @@ void mr_out_push(lua_State *L, struct mr_out *out)
     lua_pushlightuserdata(L, out);
     lua_pushcclosure(L, l_call, 1);
     add_methods(L, lua_gettop(L));
+    if (out->hot.slots == NULL && out->sink == SINK_EMIT && mr_emit_is_sum(out->emit))
+        mr_hot_open(L, &out->hot);
     if (out->counters == LUA_NOREF) {
         lua_newtable(L);
         out->counters = luaL_ref(L, LUA_REGISTRYINDEX);

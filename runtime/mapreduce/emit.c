@@ -287,6 +287,11 @@ static int add_encoded(struct mr_emit *emit, struct peri_slice string, int64_t i
     return rc;
 }
 
+bool mr_emit_is_sum(const struct mr_emit *emit)
+{
+    return emit->options.reducer.kind == MR_REDUCE_SUM;
+}
+
 static bool is_counting(const struct mr_emit *emit)
 {
     enum mr_reducer_kind kind = emit->options.reducer.kind;

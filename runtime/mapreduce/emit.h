@@ -61,6 +61,9 @@ int mr_emit_add_to(struct mr_emit *emit, uint32_t part, struct peri_slice key,
 int mr_emit_check(struct mr_emit *emit, struct peri_slice key, struct peri_slice value,
                   struct peri_error *err);
 
+/* True when pairs are summed up by key, so that integers of one key may be added beforehand. */
+bool mr_emit_is_sum(const struct mr_emit *emit);
+
 /* Adds the pair (string, integer), neither encoded: the fast path of counting. */
 int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t integer,
                        struct peri_error *err);

@@ -123,6 +123,31 @@ describe("the engine", function()
     end
   end)
 
+  it("sums strings that come again, more of them than are summed up beforehand", function()
+    local count, sums, lines = 20000, {}, {}
+    local function key(i)
+      return i % 7 == 0 and ("k"):rep(50) .. i or "k" .. i
+    end
+    for i = 1, count do
+      local integers = 2 * i + (i % 11 == 0 and math.maxinteger or 0)
+      sums[key(i)] = i % 5 == 0 and integers + 0.5 or integers
+    end
+    assert(run(([[return { reduce = "sum", output = "tsv", map = function(rec, out)
+      for _ = 1, 2 do
+        for i = 1, %d do
+          out(i %% 7 == 0 and ("k"):rep(50) .. i or "k" .. i, i)
+        end
+      end
+      for i = 5, %d, 5 do out("k" .. (i %% 7 == 0 and ("k"):rep(49) or "") .. i, 0.5) end
+      for i = 11, %d, 11 do out("k" .. (i %% 7 == 0 and ("k"):rep(49) or "") .. i, math.maxinteger) end
+    end }]]):format(count, count, count), "x\n"))
+    for name, sum in pairs(sums) do
+      table.insert(lines, ("%s\t%s\n"):format(name, sum))
+    end
+    table.sort(lines)
+    assert.equal(table.concat(lines), read "part-00000")
+  end)
+
   it("orders the values of a group by the second key", function()
     job [[
       return { map = function(rec, out) out(rec:field(1), rec:num(2), rec:field(3)) end,
