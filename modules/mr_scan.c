@@ -56,8 +56,11 @@ static int scan_next(lua_State *L)
     struct mr_scan *scan = lua_touserdata(L, lua_upvalueindex(1));
     if (scan->box != NULL && scan->box->generation != scan->generation)
         return mr_stale_error(L, "iterator");
-    struct mr_csv_field field;
-    if (!mr_cursor_next(&scan->cursor, &field)) {
+    struct mr_csv_field field = {.has_quotes = false};
+    bool has_field = scan->cursor.kind == MR_CURSOR_WORDS /* what most loops are over */
+                         ? mr_words_next(&scan->cursor.of.words, &field.raw)
+                         : mr_cursor_next(&scan->cursor, &field);
+    if (!has_field) {
         scan->is_busy = false;
         return 0;
     }

@@ -4,15 +4,15 @@
 #include <string.h>
 
 enum {
-    SLOT_BITS = 12,
+    SLOT_BITS = 14,
     SLOTS = 1 << SLOT_BITS,
-    CACHED_MAX = 16, /* bytes of a cached string: longer ones do not come often */
+    CACHED_MAX = 15, /* bytes of a cached string: longer ones do not come often */
+    SIZE_SHIFT = 56,
 };
 
-/* The string at index i of the keeper, plus one: its bytes are those of low and high (image_of). */
+/* The string at index i of the keeper, plus one: its bytes and size (image_of). All zeros: none. */
 struct slot {
     uint64_t low, high;
-    uint64_t size; /* 0: empty */
 };
 
 struct vm_recent {
@@ -46,18 +46,17 @@ static inline uint64_t load(const char *at)
     return word;
 }
 
-/* The first bytes in low, padded with zeros, and the last eight of more than eight in high;
- * together with the size they say all. Reads beyond the bytes, which saves branches, where end
- * allows it. */
+/* The first eight bytes in low and the others in high, padded with zeros; the last byte of high is
+ * the size. Reads beyond the bytes, which saves branches, where end allows it. */
 static inline struct slot image_of(struct peri_slice bytes, const char *end)
 {
-    struct slot image = {.size = bytes.size};
+    struct slot image = {.high = (uint64_t)bytes.size << SIZE_SHIFT};
     if (end - bytes.data < (ptrdiff_t)sizeof image.low)
         memcpy(&image.low, bytes.data, bytes.size);
     else
         image.low = load(bytes.data);
     if (bytes.size > sizeof image.low)
-        image.high = load(bytes.data + bytes.size - sizeof image.high);
+        image.high |= load(bytes.data + bytes.size - sizeof image.high) >> 8 * (16 - bytes.size);
     else if (bytes.size < sizeof image.low)
         image.low &= ((uint64_t)1 << (8 * bytes.size)) - 1;
     return image;
@@ -79,7 +78,7 @@ void vm_recent_push(lua_State *L, struct vm_recent *recent, int keeper, struct p
     struct slot image = image_of(bytes, end);
     size_t index = index_of(&image);
     struct slot *slot = &recent->slots[index];
-    if (slot->low == image.low && slot->size == image.size && slot->high == image.high) {
+    if (slot->low == image.low && slot->high == image.high) {
         (void)lua_rawgeti(L, keeper, (lua_Integer)index + 1);
         return;
     }
