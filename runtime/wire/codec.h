@@ -28,6 +28,15 @@
 int wire_encode(lua_State *L, int index, const char *name, size_t size_max, struct peri_buffer *out,
                 struct peri_error *err);
 
+/* Appends an array of the count values from index first on, which messages call "<what> 1" and so
+ * on. Errors as of wire_encode. */
+int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,
+                     struct peri_buffer *out, struct peri_error *err);
+
+/* Pushes the items of the one array that bytes hold and sets *count. Raises on lack of memory, and
+ * only then. On error some items may have been pushed. Errors: PERI_EFORMAT, PERI_ETOOBIG. */
+int wire_push_list(lua_State *L, struct peri_slice bytes, int *count, struct peri_error *err);
+
 /* Pushes the first value encoded in bytes and sets *used to its length. Never raises. On error
  * nothing is pushed. Errors: PERI_EFORMAT, also for an unfinished value; PERI_ETOOBIG beyond
  * WIRE_DEPTH_MAX; PERI_ENOMEM. */

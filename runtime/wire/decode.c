@@ -167,3 +167,26 @@ int wire_decode(lua_State *L, struct peri_slice bytes, size_t *used, struct peri
     *used = bytes.size - decoder.left;
     return 0;
 }
+
+int wire_push_list(lua_State *L, struct peri_slice bytes, int *count, struct peri_error *err)
+{
+    struct decoder decoder = {.tokens = MPACK_TOKBUF_INITIAL_VALUE,
+                              .at = bytes.data,
+                              .left = bytes.size,
+                              .size = bytes.size,
+                              .err = err};
+    mpack_token_t token = {.length = 0};
+    if (read_token(&decoder, &token) != 0)
+        return decoder.rc;
+    if (token.type != MPACK_TOKEN_ARRAY)
+        return fail(&decoder, PERI_EFORMAT, "not an array");
+    if (token.length > decoder.left)
+        return fail(&decoder, PERI_EFORMAT, "array longer than the message");
+    for (uint32_t i = 0; i < token.length; i++)
+        if (push_value(L, &decoder, 1) != 0)
+            return decoder.rc;
+    if (decoder.left > 0)
+        return fail(&decoder, PERI_EFORMAT, "something behind the array");
+    *count = (int)token.length;
+    return 0;
+}

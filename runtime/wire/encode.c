@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -107,6 +108,37 @@ int wire_encode(lua_State *L, int index, const char *name, size_t size_max, stru
                              .end = put_end,
                              .data = &encoder};
     int rc = wire_walk(L, index, name, &sink, err);
+    if (rc != 0)
+        out->size = before;
+    return rc;
+}
+
+static int encode_item(lua_State *L, int index, const char *what, int number,
+                       struct encoder *encoder, struct peri_error *err)
+{
+    enum { NAME_SIZE = 32 };
+    struct wire_scalar scalar;
+    const char *why = NULL;
+    char name[NAME_SIZE];
+    if (wire_read_scalar(L, index, &scalar)) { /* most items are: no walk */
+        int rc = put_scalar(encoder, &scalar, &why);
+        return rc == 0 ? 0 : peri_fail(err, rc, "%s %d", what, number);
+    }
+    (void)snprintf(name, sizeof name, "%s %d", what, number);
+    size_t left = encoder->size_max - encoder->out->size;
+    return wire_encode(L, index, name, left, encoder->out, err);
+}
+
+int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,
+                     struct peri_buffer *out, struct peri_error *err)
+{
+    size_t before = out->size;
+    struct encoder encoder = {out, size_max < SIZE_MAX - before ? before + size_max : SIZE_MAX};
+    int rc = put_token(&encoder, mpack_pack_array((uint32_t)count));
+    if (rc != 0)
+        (void)peri_fail(err, rc, "%ss", what);
+    for (int i = 0; rc == 0 && i < count; i++)
+        rc = encode_item(L, first + i, what, i + 1, &encoder, err);
     if (rc != 0)
         out->size = before;
     return rc;

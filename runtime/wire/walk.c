@@ -82,7 +82,7 @@ static int fail_sink(struct walk *walk, int code, const char *why)
 
 /* ---- keys ---- */
 
-static bool read_scalar(lua_State *L, int index, struct wire_scalar *out)
+bool wire_read_scalar(lua_State *L, int index, struct wire_scalar *out)
 {
     *out = (struct wire_scalar){.type = lua_type(L, index)};
     switch (out->type) {
@@ -152,7 +152,7 @@ static int collect_keys(lua_State *L, struct walk *walk, int table)
     while (lua_next(L, table) != 0) {
         struct wire_scalar *key = &walk->frames[walk->depth - 1].key;
         lua_pop(L, 1);
-        if (!read_scalar(L, -1, key) || key->type == LUA_TNIL) {
+        if (!wire_read_scalar(L, -1, key) || key->type == LUA_TNIL) {
             walk->depth--;
             return fail(walk, PERI_EFORMAT, "has a key that is no data");
         }
@@ -292,7 +292,7 @@ static int walk_value(lua_State *L, struct walk *walk, int index)
         return fail(walk, PERI_ENOMEM, "is too large for memory");
     if (lua_type(L, index) == LUA_TTABLE)
         return walk_table(L, walk, index);
-    if (!read_scalar(L, index, &scalar)) {
+    if (!wire_read_scalar(L, index, &scalar)) {
         char text[64];
         (void)snprintf(text, sizeof text, "is a %s", lua_typename(L, lua_type(L, index)));
         return fail(walk, PERI_EFORMAT, text);

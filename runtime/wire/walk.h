@@ -40,6 +40,9 @@ struct wire_sink {
     const char *array_mark; /* name of a registry metatable that makes a table an array, or NULL */
 };
 
+/* Reads the value at index when it is a scalar; false when it is none. Never raises. */
+bool wire_read_scalar(lua_State *L, int index, struct wire_scalar *out);
+
 /* Walks the value at index; L's stack is unchanged afterwards. name is what messages call the value
  * ("t" when NULL). Never raises. Errors: PERI_EFORMAT for what is no data, PERI_ETOOBIG beyond
  * WIRE_DEPTH_MAX or 2^32 - 1 items, PERI_ENOMEM, the sink's. */
