@@ -18,6 +18,36 @@ struct fiber *fiber_current(lua_State *L)
     return s != NULL ? s->current : NULL;
 }
 
+void fiber_set_owner(struct fiber *fiber, void *owner, uint64_t due_us)
+{
+    fiber->owner = owner;
+    fiber->due_us = due_us;
+}
+
+void *fiber_owner(lua_State *L)
+{
+    const struct fiber *fiber = fiber_current(L);
+    while (fiber != NULL && fiber->owner == NULL)
+        fiber = fiber->parent;
+    return fiber != NULL ? fiber->owner : NULL;
+}
+
+static uint64_t earlier(uint64_t a_us, uint64_t b_us)
+{
+    return a_us == 0 || (b_us != 0 && b_us < a_us) ? b_us : a_us;
+}
+
+uint64_t fiber_due_us(lua_State *L)
+{
+    uint64_t due_us = 0;
+    for (const struct fiber *f = fiber_current(L); f != NULL; f = f->parent) {
+        due_us = earlier(due_us, f->due_us);
+        if (f->deadline.slot != 0)
+            due_us = earlier(due_us, f->deadline.due_us);
+    }
+    return due_us;
+}
+
 bool fiber_is_base(lua_State *L)
 {
     const struct fiber *fiber = fiber_current(L);

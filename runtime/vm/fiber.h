@@ -101,6 +101,18 @@ struct fiber *fiber_check_handle(lua_State *L, int index);
 /* The fiber that runs now, or NULL. Lent until it ends. */
 struct fiber *fiber_current(lua_State *L);
 
+/* Whom a fiber works for: owner is of whoever spawned it; due_us is when nobody waits for it any
+ * more, on env_now_us's clock, or 0. Those that it spawns work for the same owner, unless they are
+ * detached. */
+void fiber_set_owner(struct fiber *fiber, void *owner, uint64_t due_us);
+
+/* The owner of the fiber that runs now, or NULL. */
+void *fiber_owner(lua_State *L);
+
+/* When the fiber that runs now has to be done: the earliest deadline of its own and of those that
+ * it works for; 0: never. */
+uint64_t fiber_due_us(lua_State *L);
+
 /* Cancels a fiber and its children that are not detached. code is what joiners get:
  * PERI_ECANCELLED, PERI_EDEADLINE or PERI_ECPU. reason is copied (cut at 200 bytes). A fiber that
  * runs is closed when it next gives up the baton. No effect on one that has ended. */

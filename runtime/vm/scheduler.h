@@ -67,6 +67,8 @@ struct fiber {
     uint64_t cpu_deadline_us;
     uint64_t deadline_us; /* as asked for, for the message */
     uint64_t started_us;
+    void *owner;     /* fiber_set_owner */
+    uint64_t due_us; /* of the owner's; 0: none */
     uint64_t switches;
     uint64_t id;
     int anchor;
