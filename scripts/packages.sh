@@ -3,7 +3,8 @@
 
 # What building the release needs.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config git liblua5.4-dev libuv1-dev libmpack-dev
-    libjansson-dev liblz4-dev libzstd-dev zlib1g-dev libxxhash-dev libmimalloc-dev musl-dev lua-argparse)
+    libjansson-dev liblz4-dev libzstd-dev zlib1g-dev libxxhash-dev libssl-dev libmimalloc-dev musl-dev
+    lua-argparse)
 
 # What scripts/test needs on top.
 TEST_PACKAGES=(lua5.4 lua-busted libcmocka-dev lua-check clang clang-tidy clang-format libclang-rt-14-dev

@@ -1,0 +1,206 @@
+--- Calls between nodes.
+---
+--- rpc.serve{ echo = function(x) return x end } on one node, rpc.connect("host:7100"):call("echo", 1)
+--- on another. Every call has a deadline and ends by it; it runs once at most; what the world does wrong
+--- is nil, message, code, details. The same code runs over TCP and Unix sockets and in the simulator.
+local core = require "perilune.core.rpc"
+local fiber = require "perilune.fiber"
+local options_of = require "perilune.options"
+
+local M = {}
+
+local KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+---@class perilune.rpc.Common
+---@field secret? string  both sides know it, at least 16 bytes; without: only peers of this machine
+---@field cluster? string  both sides are of it; default "default"
+---@field node? string  our name for people; default PERILUNE_NODE
+---@field inflight_max? integer  calls of a connection at a time; default 1024
+---@field body_max? integer  bytes of the longest message taken; default 16 MiB, at most 1 GiB
+
+---@class perilune.rpc.ServeOptions: perilune.rpc.Common
+---@field listen? string  "host:port", ":port", "unix:/path"; default ":7100"
+---@field detached? boolean  the server does not end with the fiber that serves
+
+---@class perilune.rpc.PeerOptions: perilune.rpc.Common
+---@field deadline? number  seconds until a call ends; default 5
+---@field wait? boolean  calls wait for a connection (default), or fail with EUNREACHABLE
+---@field ping? number  seconds of silence after which the server is asked whether it lives; default 2
+
+---@class perilune.rpc.CallOptions
+---@field deadline? number
+---@field wait? boolean
+
+---@class perilune.rpc.Server
+---@field address fun(self: perilune.rpc.Server): string  where it listens, with the real port
+---@field stats fun(self: perilune.rpc.Server): table<string, integer>
+---@field close fun(self: perilune.rpc.Server)  ends the calls under way with ECLOSED
+
+---@class perilune.rpc.Peer
+---@field call fun(self: perilune.rpc.Peer, name: string, ...: any): any  or nil, err, code, details
+---@field cast fun(self: perilune.rpc.Peer, name: string, ...: any): true|nil, string?, string?
+---@field is_up fun(self: perilune.rpc.Peer): boolean
+---@field info fun(self: perilune.rpc.Peer): table  address, up, since, heard, node, why, ...
+---@field close fun(self: perilune.rpc.Peer)
+
+local COMMON = {
+  secret = "string", cluster = "string", node = "string", inflight_max = "number", body_max = "number",
+}
+local SERVE = { listen = "string", detached = "boolean" }
+local CONNECT = { deadline = "number", wait = "boolean", ping = "number" }
+local WITH = { deadline = "number", wait = "boolean" }
+for name, kind in pairs(COMMON) do
+  SERVE[name], CONNECT[name] = kind, kind
+end
+
+local SECRET_MIN, NAME_MAX, INFLIGHT_MAX = 16, 255, 65535
+local DEADLINE_MAX = 86400 * 365
+
+local function check_range(caller, name, value, low, high)
+  if not (value >= low and value <= high) then
+    error(("%s: option %s must be from %s to %s, not %s"):format(caller, name, low, high, value), 4)
+  end
+  return value
+end
+
+local function check_integer(caller, name, value, low, high)
+  local integer = math.tointeger(value)
+  if not integer then
+    error(("%s: option %s must be an integer, not %s"):format(caller, name, value), 4)
+  end
+  return check_range(caller, name, integer, low, high)
+end
+
+local function check_text(caller, name, value)
+  if #value > NAME_MAX or value:find("\0", 1, true) then
+    error(("%s: option %s is longer than %d bytes"):format(caller, name, NAME_MAX), 4)
+  end
+  return value
+end
+
+-- What the core reads: every option, with its default where none was given.
+local function identity(caller, options)
+  local secret = options.secret or ""
+  if #secret > 0 and #secret < SECRET_MIN then
+    error(("%s: option secret needs at least %d bytes; make one with: openssl rand -hex 32")
+      :format(caller, SECRET_MIN), 3)
+  end
+  return {
+    secret = secret,
+    cluster = check_text(caller, "cluster", options.cluster or "default"),
+    node = check_text(caller, "node", options.node or core.node()),
+    inflight_max = check_integer(caller, "inflight_max", options.inflight_max or 1024, 1, INFLIGHT_MAX),
+    body_max = check_integer(caller, "body_max", options.body_max or 16 * MIB, 4 * KIB, GIB),
+    ping_ms = math.ceil(check_range(caller, "ping", options.ping or 2, 0.05, 60) * 1000),
+  }
+end
+
+-- The server's fiber: whoever cancels it, or the fiber that it belongs to, closes the server.
+local function keep(server)
+  local _ <close> = server
+  core.await(server)
+end
+
+--- Serves functions to whoever connects: serve({ name = fn, ... }, options). Each call runs fn(...) in a
+--- fiber of its own; what it returns is the answer, what it raises is the caller's nil, message, code.
+--- The server belongs to the fiber that called, unless options.detached.
+---@param functions table<string, function>
+---@param options? perilune.rpc.ServeOptions
+---@return perilune.rpc.Server|nil server
+---@return string? err
+---@return string? code
+function M.serve(functions, options)
+  if type(functions) ~= "table" then
+    error(("serve: a table of functions, as in serve{ echo = fn }, not a %s"):format(type(functions)), 2)
+  end
+  for name, fn in pairs(functions) do
+    if type(name) ~= "string" or type(fn) ~= "function" then
+      error(("serve: %s is a %s; names are strings and values functions"):format(tostring(name), type(fn)), 2)
+    end
+  end
+  options = options_of.check(options, SERVE, "serve")
+  local address = options.listen or ":7100"
+  local server, err, code = core.serve(address, functions, identity("serve", options))
+  if not server then
+    return nil, err, code
+  end
+  fiber.spawn({ name = "rpc server " .. server:address(), detached = options.detached }, keep, server)
+  return server
+end
+
+--- Makes a peer that connects to an address in the background, and again when the connection breaks.
+---@param address string  "host:port", ":port", "unix:/path", or a node's name in the simulator
+---@param options? perilune.rpc.PeerOptions
+---@return perilune.rpc.Peer
+function M.connect(address, options)
+  if type(address) ~= "string" then
+    error(("connect: an address, as in connect(\"host:7100\"), not a %s"):format(type(address)), 2)
+  end
+  options = options_of.check(options, CONNECT, "connect")
+  local read = identity("connect", options)
+  read.deadline = check_range("connect", "deadline", options.deadline or 5, 0, DEADLINE_MAX)
+  read.wait = options.wait ~= false
+  local peer, err, code = core.connect(address, read)
+  if not peer and code == "EINVAL" then
+    error("connect: " .. err, 2)
+  end
+  return peer, err, code
+end
+
+--- The same peer and connection with other options for its calls: peer:with{ deadline = 0.1 }:call("echo").
+---@param self perilune.rpc.Peer
+---@param options perilune.rpc.CallOptions
+---@return perilune.rpc.Peer
+function core.peer.with(self, options)
+  options = options_of.check(options, WITH, "with")
+  if options.deadline then
+    check_range("with", "deadline", options.deadline, 0, DEADLINE_MAX)
+  end
+  return core.with(self, options.deadline, options.wait)
+end
+
+-- A function's own nil, err, code counts as a failure like the library's.
+local function outcome(...)
+  local first, err, code, details = ...
+  if first == nil and type(err) == "string" and type(code) == "string" then
+    return { ok = false, err = err, code = code, details = details }
+  end
+  local values = table.pack(...)
+  values.ok = true
+  return values
+end
+
+--- Calls a function of several peers at the same time. The outcomes stand in the order of the peers:
+--- { ok = true, n = count, values... } or { ok = false, err =, code =, details = }.
+---@param peers perilune.rpc.Peer[]
+---@param name string
+---@param ... any
+---@return table[] outcomes
+function M.multicall(peers, name, ...)
+  local arguments = table.pack(...)
+  local fibers, outcomes = {}, {}
+  for index, peer in ipairs(peers) do
+    fibers[index] = fiber.spawn({ name = "multicall " .. name }, function()
+      outcomes[index] = outcome(peer:call(name, table.unpack(arguments, 1, arguments.n)))
+    end)
+  end
+  for _, each in ipairs(fibers) do
+    each:join()
+  end
+  return outcomes
+end
+
+--- Inside a function that is served: who calls, { address, node, cluster, incarnation, name, deadline };
+--- nil elsewhere.
+---@type fun(): table?
+M.caller = core.caller
+
+--- Inside a function that was called with peer:stream: sends an item, and waits while the caller is behind.
+---@type fun(value: any, ...: any): true|nil, string?, string?
+M.yield = core.yield
+
+--- Prints each call, ours and those that we serve, on standard error when it ends; trace(false) stops that.
+---@type fun(on: boolean)
+M.trace = core.trace
+
+return M

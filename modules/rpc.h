@@ -1,0 +1,79 @@
+/* rpc.h - what the files of perilune.core.rpc share.
+ *
+ * rpc.c         the module: identities from options, the trace, addresses
+ * rpc_peer.c    calling: peers, calls, casts
+ * rpc_stream.c  calling: streams
+ * rpc_serve.c   serving: a fiber for each call */
+#ifndef PERI_MODULES_RPC_H
+#define PERI_MODULES_RPC_H
+
+#include <lua.h>
+
+#include "base/buffer.h"
+#include "env/env.h"
+#include "rpc/client.h"
+#include "vm/state.h"
+
+#define RPC_PEER_METATABLE "perilune.rpc.peer"
+#define RPC_LINK_METATABLE "perilune.rpc.link"
+#define RPC_STREAM_METATABLE "perilune.rpc.stream"
+#define RPC_SERVER_METATABLE "perilune.rpc.server"
+#define RPC_WORKER_METATABLE "perilune.rpc.worker"
+
+/* One a Lua state, in its registry. */
+struct rpc_context {
+    struct vm_state *vm;
+    struct env *env;
+    struct rpc_tracer tracer;
+    uint64_t incarnation;
+    struct peri_buffer scratch; /* arguments or results on their way out; empty between calls */
+};
+
+/* The context of the state. */
+struct rpc_context *rpc_context_of(lua_State *L);
+
+/* The connection behind peers; lives in a userdata whose user value 1 is the table of options,
+ * which keeps the identity's strings. */
+struct rpc_link {
+    struct rpc_context *context;
+    struct rpc_client *client; /* NULL once closed */
+    struct rpc_identity self;
+    struct peri_list free_ops; /* rpc_peer.c */
+};
+
+/* What Lua calls a peer: a link and how to use it; user value 1 is the link. */
+struct rpc_peer_box {
+    struct rpc_link *link;
+    uint64_t deadline_us; /* of each call */
+    bool may_wait;
+};
+
+/* Reads the table of options at the index into an identity that is lent from it. All options are
+ * there: lua/perilune/rpc.lua has checked them. Raises. */
+void rpc_read_identity(lua_State *L, int index, struct rpc_context *context,
+                       struct rpc_identity *out);
+
+/* The peer at index 1; raises when it is something else. */
+struct rpc_peer_box *rpc_check_peer(lua_State *L);
+
+/* Until when a call of the current fiber may take: the peer's deadline, or what is left of the
+ * fiber's own. */
+uint64_t rpc_due_us(lua_State *L, const struct rpc_peer_box *peer);
+
+/* Appends the values from index first on to the context's scratch, as an array; the caller empties
+ * that. Raises "NAME: argument 1.x is a function" for what is no data. Other errors are returned.
+ */
+int rpc_encode(lua_State *L, struct rpc_context *context, const char *name, int first,
+               const char *what, size_t size_max, struct peri_error *err);
+
+/* Pushes nil, message, code, details, as a call that has failed looks in Lua. Raises. */
+void rpc_push_failure(lua_State *L, const struct rpc_client *client,
+                      const struct rpc_result *result);
+
+/* The parts of the module: each pushes its functions into the table on top and makes its
+ * metatables. Raise. */
+void rpc_open_peer(lua_State *L);
+void rpc_open_stream(lua_State *L);
+void rpc_open_serve(lua_State *L);
+
+#endif

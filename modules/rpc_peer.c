@@ -1,0 +1,383 @@
+/* The calling half of perilune.core.rpc: peers, calls and casts. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "box.h"
+#include "rpc.h"
+#include "vm/fiber.h"
+#include "vm/state.h"
+#include "wire/codec.h"
+
+/* ---- what is under way ---- */
+
+/* One call that a fiber waits for. Links keep those that have ended for the next calls. */
+struct call_op {
+    struct rpc_request request;
+    struct fiber_wait wait;
+    struct rpc_link *link;
+    struct peri_list free_link;
+    lua_State *L; /* the coroutine that called */
+    int base;     /* its arguments; what the call gave stands above */
+    bool is_lost; /* there was no memory for what the call gave */
+};
+
+static struct call_op *take_op(struct rpc_link *link)
+{
+    struct call_op *op;
+    if (peri_list_is_empty(&link->free_ops)) {
+        op = malloc(sizeof *op);
+    } else {
+        op = container_of(link->free_ops.prev, struct call_op, free_link);
+        peri_list_remove(&op->free_link);
+    }
+    if (op != NULL)
+        *op = (struct call_op){.link = link};
+    return op;
+}
+
+static void give_op(struct call_op *op)
+{
+    peri_list_append(&op->link->free_ops, &op->free_link);
+}
+
+static void free_ops(struct rpc_link *link)
+{
+    while (!peri_list_is_empty(&link->free_ops)) {
+        struct call_op *op = container_of(link->free_ops.next, struct call_op, free_link);
+        peri_list_remove(&op->free_link);
+        free(op);
+    }
+}
+
+/* ---- answers ---- */
+
+static void set_slice(lua_State *L, const char *name, struct peri_slice value)
+{
+    lua_pushlstring(L, value.data != NULL ? value.data : "", value.size);
+    lua_setfield(L, -2, name);
+}
+
+void rpc_push_failure(lua_State *L, const struct rpc_client *client,
+                      const struct rpc_result *result)
+{
+    struct rpc_client_info info;
+    rpc_client_look(client, &info);
+    lua_pushnil(L);
+    lua_pushlstring(L, result->message.data, result->message.size);
+    lua_pushlstring(L, result->code_name.data, result->code_name.size);
+    lua_createtable(L, 0, 4);
+    lua_pushboolean(L, result->is_retryable);
+    lua_setfield(L, -2, "retryable");
+    lua_pushboolean(L, result->is_remote);
+    lua_setfield(L, -2, "remote");
+    lua_pushstring(L, info.address);
+    lua_setfield(L, -2, "address");
+    if (info.peer != NULL && info.peer->node[0] != '\0') {
+        lua_pushstring(L, info.peer->node);
+        lua_setfield(L, -2, "node");
+    }
+    if (result->traceback.size > 0)
+        set_slice(L, "traceback", result->traceback);
+}
+
+struct answer {
+    struct call_op *op;
+    const struct rpc_result *result;
+    int count;
+};
+
+/* Pushes what the call gives; runs protected, on the scheduler's stack. */
+static int push_answer(lua_State *L)
+{
+    struct answer *answer = lua_touserdata(L, 1);
+    struct peri_error err = PERI_ERROR_INIT;
+    struct rpc_result broken = {.code = PERI_EFORMAT};
+    lua_settop(L, 0);
+    if (answer->result->code == 0) {
+        if (wire_push_list(L, answer->result->values, &answer->count, &err) == 0)
+            return answer->count;
+        broken.code_name = peri_slice_of("EFORMAT", strlen("EFORMAT"));
+        broken.message = peri_slice_of(err.text, strlen(err.text));
+        answer->result = &broken;
+        lua_settop(L, 0);
+    }
+    rpc_push_failure(L, answer->op->link->client, answer->result);
+    return answer->count = lua_gettop(L);
+}
+
+static void on_done(struct rpc_request *request, const struct rpc_result *result)
+{
+    struct call_op *op = container_of(request, struct call_op, request);
+    lua_State *L = vm_state_of(op->L)->L;
+    struct answer answer = {.op = op, .result = result};
+    int top = lua_gettop(L);
+    lua_pushcfunction(L, push_answer);
+    lua_pushlightuserdata(L, &answer);
+    if (lua_pcall(L, 1, LUA_MULTRET, 0) == LUA_OK && lua_checkstack(op->L, answer.count))
+        lua_xmove(L, op->L, answer.count);
+    else
+        op->is_lost = true;
+    lua_settop(L, top);
+    fiber_wake(&op->wait);
+}
+
+static void on_cancel(struct fiber_wait *wait)
+{
+    struct call_op *op = container_of(wait, struct call_op, wait);
+    rpc_request_cancel(&op->request, "its fiber was cancelled");
+    give_op(op);
+}
+
+static int call_finish(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    struct call_op *op = container_of((struct fiber_wait *)ctx, struct call_op, wait);
+    int base = op->base;
+    bool is_lost = op->is_lost;
+    give_op(op);
+    if (is_lost)
+        return box_fail(L, PERI_ENOMEM, "no memory for what the call gave");
+    return lua_gettop(L) - base;
+}
+
+/* ---- calls ---- */
+
+struct rpc_peer_box *rpc_check_peer(lua_State *L)
+{
+    return luaL_checkudata(L, 1, RPC_PEER_METATABLE);
+}
+
+uint64_t rpc_due_us(lua_State *L, const struct rpc_peer_box *peer)
+{
+    uint64_t due_us = env_now_us(peer->link->context->env) + peer->deadline_us;
+    uint64_t limit_us = fiber_due_us(L);
+    return limit_us != 0 && limit_us < due_us ? limit_us : due_us;
+}
+
+static int fail_closed(lua_State *L)
+{
+    return box_fail(L, PERI_ECLOSED, "the peer was closed");
+}
+
+/* A call that did not even start; err may say so of the arguments alone. */
+static int fail_start(lua_State *L, const struct rpc_link *link, const struct peri_error *err)
+{
+    const char *code_name = peri_error_name(err->code);
+    struct rpc_result result = {
+        .code = err->code,
+        .is_retryable = peri_error_is_retryable(err->code),
+        .code_name = peri_slice_of(code_name, strlen(code_name)),
+        .message = peri_slice_of(err->text, strlen(err->text)),
+    };
+    int top = lua_gettop(L);
+    rpc_push_failure(L, link->client, &result);
+    return lua_gettop(L) - top;
+}
+
+/* peer:call(name, ...) */
+static int l_call(lua_State *L)
+{
+    struct rpc_peer_box *peer = rpc_check_peer(L);
+    struct rpc_link *link = peer->link;
+    struct rpc_context *context = link->context;
+    struct peri_error err;
+    size_t name_size;
+    const char *name = luaL_checklstring(L, 2, &name_size);
+    fiber_check(L, "peer:call");
+    if (link->client == NULL)
+        return fail_closed(L);
+    peri_error_clear(&err);
+    int rc = rpc_encode(L, context, name, 3, "argument", (size_t)link->self.body_max, &err);
+    if (rc != 0)
+        return fail_start(L, link, &err);
+    struct call_op *op = take_op(link);
+    if (op == NULL) {
+        context->scratch.size = 0;
+        (void)peri_fail(&err, PERI_ENOMEM, "call %s", name);
+        return fail_start(L, link, &err);
+    }
+    op->request.name = peri_slice_of(name, name_size); /* on this stack until the call has ended */
+    op->request.due_us = rpc_due_us(L, peer);
+    op->request.on_done = on_done;
+    rc = rpc_client_call(link->client, &op->request, peri_buffer_slice(&context->scratch),
+                         peer->may_wait, &err);
+    context->scratch.size = 0;
+    if (rc != 0) {
+        give_op(op);
+        return fail_start(L, link, &err);
+    }
+    op->L = L;
+    op->base = lua_gettop(L);
+    op->wait = (struct fiber_wait){.what = "peer:call", .on_cancel = on_cancel};
+    return fiber_suspend(L, &op->wait, call_finish);
+}
+
+/* peer:cast(name, ...) */
+static int l_cast(lua_State *L)
+{
+    struct rpc_peer_box *peer = rpc_check_peer(L);
+    struct rpc_link *link = peer->link;
+    struct rpc_context *context = link->context;
+    struct peri_error err = PERI_ERROR_INIT;
+    size_t name_size;
+    const char *name = luaL_checklstring(L, 2, &name_size);
+    if (link->client == NULL)
+        return fail_closed(L);
+    int rc = rpc_encode(L, context, name, 3, "argument", (size_t)link->self.body_max, &err);
+    if (rc == 0)
+        rc = rpc_client_cast(link->client, peri_slice_of(name, name_size),
+                             peri_buffer_slice(&context->scratch), rpc_due_us(L, peer),
+                             peer->may_wait, &err);
+    context->scratch.size = 0;
+    if (rc != 0)
+        return fail_start(L, link, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* ---- peers ---- */
+
+/* view(peer or link, deadline in seconds, may_wait): a peer with other options. */
+static void push_view(lua_State *L, int link_index, struct rpc_link *link, double deadline,
+                      bool may_wait)
+{
+    struct rpc_peer_box *peer = lua_newuserdatauv(L, sizeof *peer, 1);
+    *peer = (struct rpc_peer_box){
+        .link = link, .deadline_us = (uint64_t)(deadline * 1e6), .may_wait = may_wait};
+    lua_pushvalue(L, link_index);
+    (void)lua_setiuservalue(L, -2, 1);
+    luaL_setmetatable(L, RPC_PEER_METATABLE);
+}
+
+static int l_with(lua_State *L)
+{
+    struct rpc_peer_box *peer = rpc_check_peer(L);
+    double deadline = luaL_optnumber(L, 2, (double)peer->deadline_us / 1e6);
+    bool may_wait = lua_isnoneornil(L, 3) ? peer->may_wait : lua_toboolean(L, 3);
+    (void)lua_getiuservalue(L, 1, 1);
+    push_view(L, lua_gettop(L), peer->link, deadline, may_wait);
+    return 1;
+}
+
+/* connect(address, options): a peer. */
+static int l_connect(lua_State *L)
+{
+    const char *address = luaL_checkstring(L, 1);
+    struct peri_error err = PERI_ERROR_INIT;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    struct rpc_link *link = lua_newuserdatauv(L, sizeof *link, 1);
+    int index = lua_gettop(L);
+    *link = (struct rpc_link){.context = rpc_context_of(L)};
+    peri_list_init(&link->free_ops);
+    lua_pushvalue(L, 2);
+    (void)lua_setiuservalue(L, index, 1);
+    rpc_read_identity(L, 2, link->context, &link->self);
+    (void)lua_getfield(L, 2, "deadline");
+    (void)lua_getfield(L, 2, "wait");
+    push_view(L, index, link, luaL_checknumber(L, -2), lua_toboolean(L, -1));
+    lua_pushvalue(L, index);
+    luaL_setmetatable(L, RPC_LINK_METATABLE);
+    lua_pop(L, 1);
+    if (rpc_client_open(&link->client, link->context->env, &link->self, address, &err) != 0)
+        return box_error(L, &err);
+    return 1;
+}
+
+static void close_link(struct rpc_link *link)
+{
+    struct rpc_client *client = link->client;
+    if (client == NULL)
+        return;
+    rpc_client_close(client); /* its calls end, and say to whom they went */
+    link->client = NULL;
+}
+
+static int l_close(lua_State *L)
+{
+    close_link(rpc_check_peer(L)->link);
+    return 0;
+}
+
+static int l_link_gc(lua_State *L)
+{
+    struct rpc_link *link = luaL_checkudata(L, 1, RPC_LINK_METATABLE);
+    close_link(link);
+    free_ops(link);
+    return 0;
+}
+
+static void set_number(lua_State *L, const char *name, double number)
+{
+    lua_pushnumber(L, number);
+    lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, uint64_t number)
+{
+    lua_pushinteger(L, (lua_Integer)number);
+    lua_setfield(L, -2, name);
+}
+
+static void set_string(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+static int l_is_up(lua_State *L)
+{
+    const struct rpc_link *link = rpc_check_peer(L)->link;
+    struct rpc_client_info info = {.is_up = false};
+    if (link->client != NULL)
+        rpc_client_look(link->client, &info);
+    lua_pushboolean(L, info.is_up);
+    return 1;
+}
+
+static int l_info(lua_State *L)
+{
+    const struct rpc_link *link = rpc_check_peer(L)->link;
+    struct rpc_client_info info;
+    if (link->client == NULL)
+        return fail_closed(L);
+    rpc_client_look(link->client, &info);
+    double now = (double)env_now_us(link->context->env);
+    lua_newtable(L);
+    set_string(L, "address", info.address);
+    lua_pushboolean(L, info.is_up);
+    lua_setfield(L, -2, "up");
+    set_number(L, "since", (now - (double)info.since_us) / 1e6);
+    set_integer(L, "attempts", info.attempts);
+    set_integer(L, "calls", info.calls);
+    set_integer(L, "in_flight", info.in_flight);
+    if (info.heard_us != 0)
+        set_number(L, "heard", (now - (double)info.heard_us) / 1e6);
+    if (info.peer != NULL) {
+        set_string(L, "node", info.peer->node);
+        set_integer(L, "incarnation", info.peer->incarnation);
+    } else {
+        set_string(L, "why", info.why);
+    }
+    return 1;
+}
+
+void rpc_open_peer(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"call", l_call}, {"cast", l_cast},     {"close", l_close}, {"is_up", l_is_up},
+        {"info", l_info}, {"__close", l_close}, {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {{"connect", l_connect}, {"with", l_with}, {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
+    if (luaL_newmetatable(L, RPC_LINK_METATABLE)) {
+        lua_pushcfunction(L, l_link_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_pop(L, 1);
+    if (luaL_newmetatable(L, RPC_PEER_METATABLE)) {
+        luaL_setfuncs(L, methods, 0);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -2, "__index");
+    }
+    lua_setfield(L, -2, "peer"); /* rpc.lua adds methods */
+}

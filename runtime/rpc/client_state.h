@@ -1,0 +1,58 @@
+/* client_state.h - the insides of a client, for client.c (its connection) and request.c (its
+ * calls).
+ */
+#ifndef PERI_RPC_CLIENT_STATE_H
+#define PERI_RPC_CLIENT_STATE_H
+
+#include "rpc/client.h"
+
+/* An id is a sequence number and a slot: the slot finds the request, the number makes the id new.
+ */
+enum { RPC_SLOT_BITS = 16, RPC_SLOT_MASK = (1 << RPC_SLOT_BITS) - 1 };
+
+struct rpc_client {
+    struct env *env;
+    const struct rpc_identity *self;
+    char *address;
+    struct rpc_conn conn;
+    struct rpc_alarm alarm;      /* deadlines of requests, and when to connect again */
+    uint64_t retry_us;           /* when to connect again; 0: not down */
+    uint64_t since_us;           /* up or down since */
+    uint64_t heard_us;           /* by the last connection */
+    uint64_t tried_us;           /* when the last attempt to connect ended */
+    uint64_t attempts;           /* that failed since it was last up */
+    struct peri_error why;       /* why it is down; code 0: it is just connecting */
+    int logged_code;             /* a refusal that the log has seen */
+    char node[RPC_NAME_MAX + 1]; /* who answered last */
+
+    struct rpc_request **slots; /* NULL where free */
+    uint16_t *free_slots;       /* a stack */
+    size_t slot_count, free_count;
+    size_t in_flight;
+    uint64_t sequence; /* of the last request; never starts again */
+    uint64_t calls;
+    struct peri_list waiting; /* requests that wait for a connection, oldest first */
+};
+
+/* ---- request.c ---- */
+
+/* Takes a message of a call. */
+void rpc_requests_take(struct rpc_client *client, const struct wire_message *message, size_t size);
+
+/* The request that an answer with that id is for, or NULL. */
+struct rpc_request *rpc_requests_find(const struct rpc_client *client, uint64_t id);
+
+/* There is a connection: sends what waited. */
+void rpc_requests_flush(struct rpc_client *client);
+
+/* The connection has ended: ends those that were sent, and with is_final those that wait as well.
+ */
+void rpc_requests_break(struct rpc_client *client, const struct peri_error *why, bool is_final);
+
+/* Ends those whose time is up; returns when the next one's is, or UINT64_MAX. */
+uint64_t rpc_requests_expire(struct rpc_client *client, uint64_t now_us);
+
+/* Ends all with PERI_ECLOSED. */
+void rpc_requests_close(struct rpc_client *client);
+
+#endif

@@ -1,0 +1,90 @@
+/* conn.h - one connection between a client and a server: handshake, pings, long messages.
+ *
+ * What both roles share. Its owner gets whole messages once the other side is who it should be, and
+ * is told once when the connection has ended, whoever ended it but the owner. A client pings when
+ * it has heard nothing for ping_ms; either side gives up one that stays silent. */
+#ifndef PERI_RPC_CONN_H
+#define PERI_RPC_CONN_H
+
+#include "env/env.h"
+#include "rpc/alarm.h"
+#include "rpc/chunks.h"
+#include "rpc/handshake.h"
+
+#define RPC_HANDSHAKE_LIMIT_US UINT64_C(2000000)
+
+enum {
+    RPC_SILENCE_PINGS = 3, /* a server that said nothing for so many pings is gone */
+    RPC_PING_MS_MIN = 50,  /* of what a client may announce */
+    RPC_PING_MS_MAX = 60000,
+    RPC_PEER_TEXT_SIZE = 400, /* "n2 (127.0.0.1:7110)" */
+};
+
+struct rpc_conn;
+
+struct rpc_conn_events {
+    /* The handshake is done: conn->handshake.peer is who it says. */
+    void (*on_ready)(struct rpc_conn *conn);
+    /* A message of a call or stream, GOODBYE; lent for the call. size is what it took on the wire.
+     * May close the connection. */
+    void (*on_message)(struct rpc_conn *conn, const struct wire_message *message, size_t size);
+    /* The first chunk of a message of that call, of total bytes in all: is it wanted? */
+    bool (*is_wanted)(struct rpc_conn *conn, uint64_t id, uint64_t total);
+    /* The time has come that rpc_conn_wake_by named; returns the next, or UINT64_MAX. */
+    uint64_t (*on_alarm)(struct rpc_conn *conn, uint64_t now_us);
+    /* The connection has ended, and why; lent for the call. Once; may free conn. */
+    void (*on_gone)(struct rpc_conn *conn, const struct peri_error *why);
+};
+
+/* Embedded by its owner. Zeroed; then connect or accept; then rpc_conn_close; then again. */
+struct rpc_conn {
+    struct env *env;
+    const struct rpc_identity *self;
+    const struct rpc_conn_events *events;
+    struct env_conn *wire; /* NULL: closed */
+    struct rpc_alarm alarm;
+    struct rpc_handshake handshake;
+    struct rpc_outbox out;
+    struct rpc_inbox in;
+    struct peri_buffer head; /* of the message that is being sent */
+    size_t sent_size;        /* of the message that was sent last */
+    bool is_client;
+    bool is_ready;  /* the handshake is done */
+    bool is_paused; /* it does not take our answers, so we take no questions */
+    uint64_t opened_us;
+    uint64_t ready_us;
+    uint64_t heard_us; /* when the last message came; the time, in on_message */
+    uint64_t ping_us;
+};
+
+/* Starts to connect to address. self and events are lent until the close. Errors:
+ * env_conn_connect's, PERI_ENOMEM; the connection is then closed. */
+int rpc_conn_connect(struct rpc_conn *conn, struct env *env, const struct rpc_identity *self,
+                     const struct rpc_conn_events *events, const char *address,
+                     struct peri_error *err);
+
+/* Takes over wire, inside a listener's on_connection. Errors: PERI_ENOMEM; wire is then closed. */
+int rpc_conn_accept(struct rpc_conn *conn, struct env *env, const struct rpc_identity *self,
+                    const struct rpc_conn_events *events, struct env_conn *wire,
+                    struct peri_error *err);
+
+/* Sends a message, in chunks when it is long. Errors: PERI_ECLOSED; PERI_ETOOBIG when it is longer
+ * than the other side takes; PERI_EBUSY when that takes too little; PERI_ENOMEM. Then nothing was
+ * sent. */
+int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message);
+
+/* The call with that id has ended: forgets what was not sent and what arrived of its long messages.
+ */
+void rpc_conn_forget(struct rpc_conn *conn, uint64_t id);
+
+/* Has on_alarm called at due_us, or before. */
+void rpc_conn_wake_by(struct rpc_conn *conn, uint64_t due_us);
+
+/* Ends the connection; a reason that is not NULL is said in GOODBYE. Accepts a closed one. */
+void rpc_conn_close(struct rpc_conn *conn, const char *goodbye);
+
+/* Writes who is on the other side: "n2 (127.0.0.1:7110)", or the address alone for one that has no
+ * name or has not said it yet. address is what to show while there is no connection. */
+void rpc_conn_peer(const struct rpc_conn *conn, const char *address, char out[RPC_PEER_TEXT_SIZE]);
+
+#endif

@@ -1,0 +1,440 @@
+#include "rpc/request.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "rpc/client_state.h"
+
+enum {
+    US_PER_MS = 1000,
+    SLOTS_MIN = 16,
+    NAME_SHOWN_MAX = 100,
+    MESSAGE_TEXT_SIZE = 2048, /* longer messages of the other side are cut */
+    CODE_NAME_SIZE = 32,
+};
+
+static struct peri_slice text_of(const char *text)
+{
+    return peri_slice_of(text, strlen(text));
+}
+
+static double seconds(uint64_t us)
+{
+    return (double)us / 1e6;
+}
+
+/* ---- how a call is spoken of ---- */
+
+static const char *kind_of(const struct rpc_request *request)
+{
+    if (request->is_cast)
+        return "cast";
+    return request->on_item != NULL ? "stream" : "call";
+}
+
+static int name_size(struct peri_slice name)
+{
+    return (int)(name.size < NAME_SHOWN_MAX ? name.size : NAME_SHOWN_MAX);
+}
+
+/* Prepends "call echo to n2 (127.0.0.1:7110): " to what err says. */
+static int say(const struct rpc_request *request, struct peri_error *err)
+{
+    char who[RPC_PEER_TEXT_SIZE];
+    struct peri_error bare = *err;
+    rpc_client_peer(request->client, who);
+    return peri_fail_plain(err, bare.code, "%s %.*s to %.160s: %.240s", kind_of(request),
+                           name_size(request->name), request->name.data, who, bare.text);
+}
+
+/* Why the time was over: what the connection did meanwhile. */
+static void say_deadline(const struct rpc_request *request, uint64_t now_us, struct peri_error *err)
+{
+    const struct rpc_client *client = request->client;
+    double waited_s = seconds(request->due_us - request->started_us);
+    if (request->state == RPC_REQUEST_SENT) {
+        (void)peri_fail_plain(err, PERI_EDEADLINE,
+                              "no reply within %.3g s; connected for %.1f s, last heard %.1f s ago",
+                              waited_s, seconds(now_us - client->since_us),
+                              seconds(now_us - client->conn.heard_us));
+    } else if (client->attempts == 0) {
+        (void)peri_fail_plain(err, PERI_EUNREACHABLE, "not connected within %.3g s", waited_s);
+    } else {
+        (void)peri_fail_plain(
+            err, PERI_EUNREACHABLE,
+            "not connected within %.3g s: %.200s (%" PRIu64 " attempts, the last %.1f s ago)",
+            waited_s, client->why.text, client->attempts, seconds(now_us - client->tried_us));
+    }
+}
+
+/* ---- slots ---- */
+
+static size_t inflight_max(const struct rpc_client *client)
+{
+    uint64_t ours = client->self->inflight_max;
+    uint64_t theirs = client->conn.is_ready ? client->conn.handshake.peer.inflight_max : ours;
+    uint64_t least = theirs < ours ? theirs : ours;
+    return least < RPC_INFLIGHT_MAX ? (size_t)least : RPC_INFLIGHT_MAX;
+}
+
+static int grow_slots(struct rpc_client *client)
+{
+    size_t count = client->slot_count == 0 ? SLOTS_MIN : client->slot_count * 2;
+    if (count > RPC_INFLIGHT_MAX)
+        count = RPC_INFLIGHT_MAX;
+    struct rpc_request **slots = realloc(client->slots, count * sizeof(struct rpc_request *));
+    if (slots == NULL)
+        return PERI_ENOMEM;
+    client->slots = slots;
+    uint16_t *free_slots = realloc(client->free_slots, count * sizeof *free_slots);
+    if (free_slots == NULL)
+        return PERI_ENOMEM;
+    client->free_slots = free_slots;
+    for (size_t slot = count; slot-- > client->slot_count;) {
+        slots[slot] = NULL;
+        free_slots[client->free_count++] = (uint16_t)slot;
+    }
+    client->slot_count = count;
+    return 0;
+}
+
+static int enter(struct rpc_client *client, struct rpc_request *request, struct peri_error *err)
+{
+    if (client->in_flight >= inflight_max(client))
+        return peri_fail_plain(err, PERI_EBUSY, "%zu calls are under way already",
+                               client->in_flight);
+    if (client->free_count == 0 && grow_slots(client) != 0)
+        return peri_fail(err, PERI_ENOMEM, "no room for it");
+    uint16_t slot = client->free_slots[--client->free_count];
+    client->slots[slot] = request;
+    client->in_flight++;
+    request->client = client;
+    request->id = ++client->sequence << RPC_SLOT_BITS | slot;
+    return 0;
+}
+
+/* The request is not under way any more. */
+static void leave(struct rpc_request *request)
+{
+    struct rpc_client *client = request->client;
+    uint16_t slot = request->id & RPC_SLOT_MASK;
+    PERI_ASSERT(client->slots[slot] == request);
+    client->slots[slot] = NULL;
+    client->free_slots[client->free_count++] = slot;
+    client->in_flight--;
+    if (request->state == RPC_REQUEST_WAITS)
+        peri_list_remove(&request->link);
+    else
+        rpc_conn_forget(&client->conn, request->id);
+    peri_buffer_deinit(&request->waiting);
+    request->state = RPC_REQUEST_IDLE;
+}
+
+struct rpc_request *rpc_requests_find(const struct rpc_client *client, uint64_t id)
+{
+    size_t slot = id & RPC_SLOT_MASK;
+    if (slot >= client->slot_count || client->slots[slot] == NULL || client->slots[slot]->id != id)
+        return NULL;
+    return client->slots[slot];
+}
+
+/* ---- the end of a call ---- */
+
+static void trace(const struct rpc_request *request, const struct rpc_result *result, size_t size)
+{
+    struct rpc_tracer *tracer = request->client->self->tracer;
+    char who[RPC_PEER_TEXT_SIZE];
+    rpc_client_peer(request->client, who);
+    struct rpc_trace_call call = {
+        .is_ours = true,
+        .kind = kind_of(request),
+        .peer = who,
+        .name = request->name,
+        .request_bytes = request->size,
+        .answer_bytes = size,
+        .duration_us = env_now_us(request->client->env) - request->started_us,
+        .outcome = result->code_name,
+    };
+    tracer->on_call(tracer, &call);
+}
+
+static void finish(struct rpc_request *request, const struct rpc_result *result, size_t size)
+{
+    if (rpc_trace_is_on(request->client->self->tracer))
+        trace(request, result, size);
+    leave(request);
+    request->on_done(request, result); /* last: it may reuse the request */
+}
+
+void rpc_request_fail(struct rpc_request *request, const struct peri_error *err)
+{
+    struct peri_error said = *err;
+    (void)say(request, &said);
+    struct rpc_result result = {
+        .code = said.code,
+        .is_retryable = peri_error_is_retryable(said.code),
+        .code_name = text_of(peri_error_name(said.code)),
+        .message = text_of(said.text),
+    };
+    if (request->state == RPC_REQUEST_SENT && request->client->conn.is_ready) {
+        struct wire_message cancel = {.kind = WIRE_CANCEL, .id = request->id};
+        cancel.cancel.reason = result.code_name;
+        rpc_client_tell(request->client, &cancel);
+    }
+    finish(request, &result, 0);
+}
+
+void rpc_request_cancel(struct rpc_request *request, const char *reason)
+{
+    if (request->state == RPC_REQUEST_IDLE)
+        return;
+    struct wire_message cancel = {.kind = WIRE_CANCEL, .id = request->id};
+    cancel.cancel.reason = text_of(reason);
+    if (request->state == RPC_REQUEST_SENT)
+        rpc_client_tell(request->client, &cancel);
+    leave(request);
+}
+
+static void take_error(struct rpc_request *request, const struct wire_message *message, size_t size)
+{
+    char who[RPC_PEER_TEXT_SIZE];
+    char text[MESSAGE_TEXT_SIZE];
+    char code[CODE_NAME_SIZE] = "";
+    rpc_client_peer(request->client, who);
+    struct peri_slice said = message->error.message;
+    int length = snprintf(text, sizeof text, "%s %.*s to %s: %.*s", kind_of(request),
+                          name_size(request->name), request->name.data, who,
+                          (int)(said.size < sizeof text ? said.size : sizeof text), said.data);
+    if (message->error.code.size < sizeof code)
+        memcpy(code, message->error.code.data, message->error.code.size);
+    int known = peri_error_from_name(code);
+    struct rpc_result result = {
+        .code = known != 0 ? known : PERI_ELUA,
+        .is_remote = true,
+        .is_retryable = message->error.retryable,
+        .code_name = message->error.code,
+        .message =
+            peri_slice_of(text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1),
+        .traceback = message->error.traceback,
+    };
+    finish(request, &result, size);
+}
+
+void rpc_requests_take(struct rpc_client *client, const struct wire_message *message, size_t size)
+{
+    struct rpc_request *request = rpc_requests_find(client, message->id);
+    if (request == NULL || request->state != RPC_REQUEST_SENT)
+        return; /* it has ended here, or the network repeats itself */
+    struct rpc_result result = {.code = 0};
+    switch (message->kind) {
+    case WIRE_REPLY:
+        if (request->on_item != NULL)
+            return;
+        result.values = message->reply.values;
+        finish(request, &result, size);
+        return;
+    case WIRE_ERROR:
+        take_error(request, message, size);
+        return;
+    case WIRE_ITEM:
+    case WIRE_END:
+        if (request->on_item != NULL)
+            request->on_item(request, message);
+        return;
+    default:
+        return;
+    }
+}
+
+/* ---- sending ---- */
+
+static uint32_t budget_ms(const struct rpc_request *request, uint64_t now_us)
+{
+    uint64_t left_ms = (request->due_us - now_us + US_PER_MS - 1) / US_PER_MS;
+    return left_ms < UINT32_MAX ? (uint32_t)left_ms : UINT32_MAX;
+}
+
+static int explain_send(const struct rpc_client *client, int rc, size_t size,
+                        struct peri_error *err)
+{
+    if (rc == PERI_ETOOBIG)
+        return peri_fail_plain(err, rc, "%zu bytes are more than its body_max of %" PRIu64, size,
+                               client->conn.handshake.peer.body_max);
+    if (rc == PERI_EBUSY)
+        return peri_fail_plain(err, rc, "it does not take what was sent before");
+    return peri_fail_plain(err, rc, "%s", peri_strerror(rc));
+}
+
+static int send_call(struct rpc_client *client, struct rpc_request *request, struct peri_slice args,
+                     uint64_t now_us, struct peri_error *err)
+{
+    struct wire_message message = {.kind = request->is_cast ? WIRE_CAST : WIRE_CALL,
+                                   .id = request->id,
+                                   .flags = request->on_item != NULL ? WIRE_FLAG_STREAM : 0,
+                                   .budget_ms = budget_ms(request, now_us)};
+    if (request->is_cast) {
+        message.cast.name = request->name;
+        message.cast.args = args;
+    } else {
+        message.call.name = request->name;
+        message.call.args = args;
+    }
+    int rc = rpc_conn_send(&client->conn, &message);
+    if (rc != 0)
+        return explain_send(client, rc, args.size, err);
+    request->size = client->conn.sent_size;
+    request->state = RPC_REQUEST_SENT;
+    return 0;
+}
+
+static int wait_for_connection(struct rpc_client *client, struct rpc_request *request,
+                               struct peri_slice args, bool may_wait, struct peri_error *err)
+{
+    if (!may_wait)
+        return peri_fail_plain(err, PERI_EUNREACHABLE, "not connected: %s",
+                               client->why.text[0] != '\0' ? client->why.text
+                                                           : "it is just connecting");
+    int rc = peri_buffer_append(&request->waiting, args.data, args.size);
+    if (rc != 0)
+        return peri_fail(err, rc, "no room for it");
+    request->state = RPC_REQUEST_WAITS;
+    peri_list_append(&client->waiting, &request->link);
+    return 0;
+}
+
+static int start(struct rpc_client *client, struct rpc_request *request, struct peri_slice args,
+                 bool may_wait, struct peri_error *err)
+{
+    uint64_t now_us = env_now_us(client->env);
+    request->client = client;
+    request->started_us = now_us;
+    request->state = RPC_REQUEST_IDLE;
+    request->waiting = (struct peri_buffer){NULL, 0, 0};
+    int rc = enter(client, request, err);
+    if (rc != 0)
+        return rc;
+    if (request->due_us <= now_us)
+        rc = peri_fail_plain(err, PERI_EDEADLINE, "its deadline is over already");
+    else if (client->conn.is_ready)
+        rc = send_call(client, request, args, now_us, err);
+    else
+        rc = wait_for_connection(client, request, args, may_wait, err);
+    if (rc != 0)
+        leave(request);
+    return rc;
+}
+
+int rpc_client_call(struct rpc_client *client, struct rpc_request *request, struct peri_slice args,
+                    bool may_wait, struct peri_error *err)
+{
+    int rc = start(client, request, args, may_wait, err);
+    if (rc != 0)
+        return say(request, err);
+    client->calls++;
+    rpc_alarm_by(&client->alarm, request->due_us);
+    return 0;
+}
+
+static void finish_cast(struct rpc_request *request)
+{
+    static const struct rpc_result sent = {.code = 0};
+    finish(request, &sent, 0);
+}
+
+static void on_cast_done(struct rpc_request *request, const struct rpc_result *result)
+{
+    (void)result;
+    free(request);
+}
+
+int rpc_client_cast(struct rpc_client *client, struct peri_slice name, struct peri_slice args,
+                    uint64_t due_us, bool may_wait, struct peri_error *err)
+{
+    struct rpc_request *request = malloc(sizeof *request + name.size);
+    if (request == NULL)
+        return peri_fail(err, PERI_ENOMEM, "cast");
+    char *copy = (char *)(request + 1);
+    memcpy(copy, name.data, name.size);
+    *request = (struct rpc_request){.name = peri_slice_of(copy, name.size),
+                                    .due_us = due_us,
+                                    .on_done = on_cast_done,
+                                    .is_cast = true};
+    int rc = rpc_client_call(client, request, args, may_wait, err);
+    if (rc != 0)
+        free(request);
+    else if (request->state == RPC_REQUEST_SENT)
+        finish_cast(request);
+    return rc;
+}
+
+/* ---- what happens to the connection, and time ---- */
+
+void rpc_requests_flush(struct rpc_client *client)
+{
+    uint64_t now_us = env_now_us(client->env);
+    while (client->conn.is_ready && !peri_list_is_empty(&client->waiting)) {
+        struct rpc_request *request = container_of(client->waiting.next, struct rpc_request, link);
+        struct peri_error err = PERI_ERROR_INIT;
+        struct peri_buffer args = request->waiting;
+        request->waiting = (struct peri_buffer){NULL, 0, 0};
+        peri_list_remove(&request->link);
+        int rc = request->due_us <= now_us
+                     ? peri_fail_plain(&err, PERI_EUNREACHABLE, "connected too late")
+                     : send_call(client, request, peri_buffer_slice(&args), now_us, &err);
+        peri_buffer_deinit(&args);
+        if (rc != 0)
+            rpc_request_fail(request, &err);
+        else if (request->is_cast)
+            finish_cast(request);
+    }
+}
+
+static void fail_disconnected(struct rpc_request *request, const struct peri_error *why)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    (void)peri_fail_plain(
+        &err, PERI_EDISCONNECTED, "the connection broke, after %.3f s without a reply: %.200s",
+        seconds(env_now_us(request->client->env) - request->started_us), why->text);
+    rpc_request_fail(request, &err);
+}
+
+void rpc_requests_break(struct rpc_client *client, const struct peri_error *why, bool is_final)
+{
+    uint64_t last = client->sequence; /* what on_done starts meanwhile is not touched */
+    for (size_t slot = 0; slot < client->slot_count; slot++) {
+        struct rpc_request *request = client->slots[slot];
+        if (request == NULL || request->id >> RPC_SLOT_BITS > last)
+            continue;
+        if (request->state == RPC_REQUEST_SENT)
+            fail_disconnected(request, why);
+        else if (is_final)
+            rpc_request_fail(request, why);
+    }
+}
+
+uint64_t rpc_requests_expire(struct rpc_client *client, uint64_t now_us)
+{
+    uint64_t next_us = UINT64_MAX;
+    for (size_t slot = 0; slot < client->slot_count; slot++) {
+        struct rpc_request *request = client->slots[slot];
+        if (request != NULL && request->due_us <= now_us) {
+            struct peri_error err = PERI_ERROR_INIT;
+            say_deadline(request, now_us, &err);
+            rpc_request_fail(request, &err);
+        } else if (request != NULL && request->due_us < next_us) {
+            next_us = request->due_us;
+        }
+    }
+    return next_us;
+}
+
+void rpc_requests_close(struct rpc_client *client)
+{
+    struct peri_error why = PERI_ERROR_INIT;
+    (void)peri_fail_plain(&why, PERI_ECLOSED, "the client was closed");
+    for (size_t slot = 0; slot < client->slot_count; slot++)
+        if (client->slots[slot] != NULL)
+            rpc_request_fail(client->slots[slot], &why);
+}

@@ -1,0 +1,56 @@
+/* server_state.h - the insides of a server, for server.c (its connections) and call.c (its calls).
+ */
+#ifndef PERI_RPC_SERVER_STATE_H
+#define PERI_RPC_SERVER_STATE_H
+
+#include "rpc/server.h"
+#include "rpc/window.h"
+
+enum { RPC_CALL_BUCKETS = 64, RPC_SEQUENCE_SHIFT = 16, RPC_ADDRESS_SIZE = 128 };
+
+struct rpc_function {
+    struct rpc_handler handler;
+    size_t name_size;
+    char name[];
+};
+
+struct rpc_server {
+    struct env *env;
+    const struct rpc_identity *self;
+    struct env_listener *listener;
+    struct rpc_function **functions; /* by name */
+    size_t function_count, function_capacity;
+    struct peri_list guests;
+    struct peri_list free_calls;
+    struct rpc_server_stats stats;
+};
+
+/* One client's connection. */
+struct rpc_guest {
+    struct rpc_server *server;
+    struct rpc_conn conn;
+    char address[RPC_ADDRESS_SIZE];
+    struct peri_list link;
+    struct rpc_window window;
+    size_t in_flight;
+    struct peri_list calls[RPC_CALL_BUCKETS]; /* by id */
+};
+
+/* ---- call.c ---- */
+
+/* Takes a message of a call. */
+void rpc_calls_take(struct rpc_guest *guest, const struct wire_message *message, size_t size);
+
+/* Says whether the message of a call, which comes in chunks, is wanted; refuses the call if not. */
+bool rpc_calls_want(struct rpc_guest *guest, uint64_t id, uint64_t total);
+
+/* Ends those whose time is up; returns when the next one's is, or UINT64_MAX. */
+uint64_t rpc_calls_expire(struct rpc_guest *guest, uint64_t now_us);
+
+/* Ends all calls of a guest; tells it why when the connection is still there. */
+void rpc_calls_cancel(struct rpc_guest *guest, const struct peri_error *why);
+
+/* Frees what call objects the server keeps for the next calls. */
+void rpc_calls_free(struct rpc_server *server);
+
+#endif

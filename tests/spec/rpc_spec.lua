@@ -1,0 +1,390 @@
+local channel = require("perilune").channel
+local fiber = require "perilune.fiber"
+local msgpack = require "perilune.msgpack"
+local rpc = require "perilune.rpc"
+
+local SECRET = "0123456789abcdef-a-secret"
+
+describe("perilune.rpc", function()
+  local open = {}
+
+  local function closing(object)
+    open[#open + 1] = object
+    return object
+  end
+
+  -- A server on a free port and a peer of it.
+  local function serving(functions, options, peer_options)
+    options = options or {}
+    options.listen = options.listen or "127.0.0.1:0"
+    local server = closing(assert(rpc.serve(functions, options)))
+    return closing(rpc.connect(server:address(), peer_options)), server
+  end
+
+  after_each(function()
+    for index = #open, 1, -1 do
+      open[index]:close()
+    end
+    open = {}
+  end)
+
+  describe("a call", function()
+    it("gives what the function returns", function()
+      local peer = serving { echo = function(...) return ... end }
+      assert.are.same(table.pack(1, "two", nil, { 4, five = 5.5 }, false),
+        table.pack(peer:call("echo", 1, "two", nil, { 4, five = 5.5 }, false)))
+      assert.are.equal(0, select("#", peer:call "echo"))
+    end)
+
+    it("carries what MessagePack carries, to the last bit", function()
+      local peer = serving { echo = function(x) return x end }
+      for _, value in ipairs { math.maxinteger, math.mininteger, -129, 0.1, 1 / 0, "\0\xff", ("x"):rep(70000),
+        { { { "deep" } } }, { [1] = "a", [3] = "hole" }, { [true] = 1, [2.5] = 2 } } do
+        assert.are.same(value, peer:call("echo", value))
+      end
+    end)
+
+    it("refuses what is no data by its place", function()
+      local peer = serving { give = function() return 1, { f = print } end, echo = function(x) return x end }
+      assert.has_error(function() peer:call("echo", 1, { list = { 2, print } }) end,
+        "echo: argument 2.list[2] is a function")
+      local cycle = {}
+      cycle.me = cycle
+      assert.has_error(function() peer:call("echo", cycle) end, "echo: argument 1.me is a cycle")
+      local value, err, code = peer:call "give"
+      assert.is_nil(value)
+      assert.matches("result 2.f is a function", err)
+      assert.are.equal("EFORMAT", code)
+    end)
+
+    it("passes on the function's own nil, err, code", function()
+      local peer = serving { find = function() return nil, "not there", "ENOENT" end }
+      assert.are.same({ n = 3, nil, "not there", "ENOENT" }, table.pack(peer:call "find"))
+    end)
+
+    it("names a function that nobody serves", function()
+      local peer = serving({}, { node = "n2" })
+      local value, err, code, details = peer:call "nope"
+      assert.is_nil(value)
+      assert.matches("^call nope to n2 %(127.0.0.1:%d+%): there is no function nope$", err)
+      assert.are.equal("ENOFUNCTION", code)
+      assert.is_false(details.retryable)
+    end)
+
+    it("brings the other side's error with its traceback", function()
+      local function inner() error "it broke" end
+      local peer = serving({ boom = function() inner() end }, { node = "n2" })
+      local _, err, code, details = peer:call "boom"
+      assert.matches("call boom to n2 .*rpc_spec.lua:%d+: it broke", err)
+      assert.are.equal("ELUA", code)
+      assert.matches("in upvalue 'inner'.*in function", details.traceback)
+      assert.are.equal("n2", details.node)
+      assert.is_true(details.remote)
+    end)
+
+    it("brings an error's own code", function()
+      local peer = serving {
+        busy = function() error { code = "EMINE", message = "later", retryable = true } end,
+        odd = function() error(setmetatable({}, { __tostring = function() return "odd" end })) end }
+      local _, err, code, details = peer:call "busy"
+      assert.matches(": later$", err)
+      assert.are.equal("EMINE", code)
+      assert.is_true(details.retryable)
+      assert.are.equal("ELUA", (select(3, peer:call "odd")))
+    end)
+
+    it("lets functions wait, and other calls pass", function()
+      local gate = channel()
+      local peer = serving { wait = function() return gate:recv() end, open = function(x) gate:send(x) end }
+      local waiting = fiber.spawn(function() return peer:call "wait" end)
+      peer:call("open", "through")
+      assert.are.same({ true, "through" }, { waiting:join() })
+    end)
+
+    it("is not heard by two functions of one name", function()
+      assert.has_error(function() rpc.serve { [1] = print } end,
+        "serve: 1 is a function; names are strings and values functions")
+      assert.has_error(function() rpc.serve({}, { lisen = ":1" }) end,
+        "serve: unknown option lisen; did you mean listen?")
+      assert.has_error(function() rpc.connect("no port:x") end)
+    end)
+  end)
+
+  describe("deadlines", function()
+    it("end a call, say what is known, and cancel the other side's fiber", function()
+      local ended = channel(1)
+      local peer = serving({ never = function()
+        local _ <close> = setmetatable({}, { __close = function() ended:try_send(true) end })
+        fiber.sleep(60)
+      end }, { node = "n2" })
+      peer:call "warm up"
+      local started = fiber.now()
+      local value, err, code = peer:with { deadline = 0.1 }:call "never"
+      assert.is_nil(value)
+      assert.are.equal("EDEADLINE", code)
+      assert.matches("^call never to n2 %(127.0.0.1:%d+%): no reply within 0.1 s; connected for [%d.]+ s, "
+        .. "last heard [%d.]+ s ago$", err)
+      assert.truthy(fiber.now() - started < 1)
+      assert.is_true(fiber.deadline(1, function() return ended:recv() end))
+    end)
+
+    it("travel as the time that is left, over hops", function()
+      local last = serving { left = function() return rpc.caller().deadline end }
+      local first = serving { relay = function()
+        fiber.sleep(0.1)
+        return last:call "left"
+      end }
+      local left = assert(first:with { deadline = 0.5 }:call "relay")
+      assert.truthy(left <= 0.4 and left > 0.2)
+      assert.truthy(assert(first:with { deadline = 2 }:call "relay") > 1.5)
+    end)
+
+    it("are inherited by what a function spawns", function()
+      local last = serving { left = function() return rpc.caller().deadline end }
+      local first = serving { relay = function()
+        return select(2, fiber.spawn(function() return last:call "left" end):join())
+      end }
+      assert.truthy(assert(first:with { deadline = 0.5 }:call "relay") <= 0.5)
+    end)
+
+    it("of the calling fiber count as well", function()
+      local peer = serving { left = function() return rpc.caller().deadline end }
+      assert.truthy(fiber.deadline(0.3, function() return peer:call "left" end) <= 0.3)
+    end)
+  end)
+
+  describe("cancelling", function()
+    it("reaches the other side", function()
+      local started, ended = channel(1), channel(1)
+      local peer = serving { never = function()
+        local _ <close> = setmetatable({}, { __close = function() ended:try_send(true) end })
+        started:send(true)
+        fiber.sleep(60)
+      end }
+      local caller = fiber.spawn(function() return peer:call "never" end)
+      started:recv()
+      caller:cancel()
+      assert.is_true(fiber.deadline(1, function() return ended:recv() end))
+      assert.is_true(peer:is_up())
+    end)
+
+    it("happens when the connection breaks, on both sides", function()
+      local started, ended = channel(1), channel(1)
+      local peer, server = serving { never = function()
+        local _ <close> = setmetatable({}, { __close = function() ended:try_send(true) end })
+        started:send(true)
+        fiber.sleep(60)
+      end }
+      local caller = fiber.spawn(function() return (select(3, peer:call "never")) end)
+      started:recv()
+      peer:close()
+      assert.are.same({ true, "ECLOSED" }, { caller:join() })
+      assert.is_true(fiber.deadline(1, function() return ended:recv() end))
+      assert.are.equal(0, server:stats().in_flight)
+    end)
+
+    it("does not touch the fiber's next call", function()
+      local peer = serving { echo = function(x) return x end, never = function() fiber.sleep(60) end }
+      for i = 1, 20 do
+        assert.are.equal("EDEADLINE", (select(3, peer:with { deadline = 0.005 }:call "never")))
+        assert.are.equal(i, peer:call("echo", i))
+      end
+    end)
+
+    it("of a function by its own program is an error to the caller", function()
+      local peer = serving { quit = function() fiber.self():cancel "enough" end }
+      local _, err, code = peer:call "quit"
+      assert.are.equal("ECANCELLED", code)
+      assert.matches("was cancelled: enough", err)
+    end)
+  end)
+
+  describe("connections", function()
+    it("are waited for", function()
+      local probe = assert(rpc.serve({}, { listen = "127.0.0.1:0" }))
+      local address = probe:address()
+      probe:close()
+      local peer = closing(rpc.connect(address))
+      local early = fiber.spawn(function() return peer:call("echo", 7) end)
+      fiber.sleep(0.12)
+      serving({ echo = function(x) return x end }, { listen = address })
+      assert.are.same({ true, 7 }, { early:join() })
+    end)
+
+    it("are not waited for when told so, and say why", function()
+      local peer = closing(rpc.connect("127.0.0.1:1", { wait = false, deadline = 0.2 }))
+      assert.are.equal("EUNREACHABLE", (select(3, peer:call "echo")))
+      local _, err, code, details = peer:with { wait = true }:call "echo"
+      assert.matches("not connected within 0.2 s: .*refused %(%d+ attempts, the last [%d.]+ s ago%)", err)
+      assert.are.equal("EUNREACHABLE", code)
+      assert.is_true(details.retryable)
+      assert.is_false(peer:is_up())
+    end)
+
+    it("come back after the server has", function()
+      local peer, server = serving { echo = function(x) return x end }
+      assert.are.equal(1, peer:call("echo", 1))
+      local address = server:address()
+      server:close()
+      fiber.sleep(0.02)
+      serving({ echo = function(x) return -x end }, { listen = address })
+      assert.are.equal(-2, peer:call("echo", 2))
+    end)
+
+    it("over Unix sockets do the same", function()
+      local folder = assert(require("perilune.fs").tempdir "rpc")
+      local peer = serving({ echo = function(x) return x end }, { listen = "unix:" .. folder .. "/socket" })
+      assert.are.equal(1, peer:call("echo", 1))
+      assert(require("perilune.fs").remove(folder, { recursive = true }))
+    end)
+
+    it("carry no more calls than inflight_max", function()
+      local gate = channel()
+      local peer = serving({ wait = function() return gate:recv() end }, nil, { inflight_max = 3 })
+      local fibers = {}
+      for i = 1, 4 do
+        fibers[i] = fiber.spawn(function() return peer:call "wait" end)
+      end
+      local ok, _, err, code = fibers[4]:join()
+      assert.are.same({ true, "EBUSY" }, { ok, code })
+      assert.matches("3 calls are under way already", err)
+      for _ = 1, 3 do
+        gate:send(true)
+      end
+      assert.is_true(fiber.join(fibers[1], fibers[2], fibers[3]))
+    end)
+  end)
+
+  describe("secrets", function()
+    local function attempt(server_options, peer_options)
+      peer_options.wait, peer_options.deadline = true, 1
+      return serving({ echo = function(x) return x end }, server_options, peer_options):call("echo", 1)
+    end
+
+    it("let in who knows the same one", function()
+      assert.are.equal(1, attempt({ secret = SECRET }, { secret = SECRET }))
+    end)
+
+    it("keep out who does not", function()
+      for _, secret in ipairs { SECRET .. "x", "" } do
+        local _, err, code = attempt({ secret = SECRET }, { secret = secret ~= "" and secret or nil })
+        assert.are.equal("EAUTH", code)
+        assert.matches(secret ~= "" and "the client does not know the secret"
+          or "the client has no secret, the server has one", err)
+      end
+      assert.are.equal("EAUTH", (select(3, attempt({}, { secret = SECRET }))))
+    end)
+
+    it("are not needed to learn that the clusters differ", function()
+      local _, err, code = attempt({ cluster = "blue" }, { cluster = "red" })
+      assert.are.equal("ECLUSTER", code)
+      assert.matches('is of cluster "red", the server of cluster "blue"', err)
+    end)
+
+    it("have a least length", function()
+      assert.has_error(function() rpc.connect("x", { secret = "short" }) end,
+        "connect: option secret needs at least 16 bytes; make one with: openssl rand -hex 32")
+    end)
+  end)
+
+  describe("long messages", function()
+    it("travel in chunks, both ways", function()
+      local peer = serving { echo = function(x) return x end }
+      local long = ("0123456789abcdef"):rep(200000)
+      assert.is_true(long == peer:call("echo", long))
+    end)
+
+    it("that are too long end with ETOOBIG and harm nobody", function()
+      local peer = serving({ give = function(n) return ("x"):rep(n) end, size = function(x) return #x end },
+        { body_max = 1 << 20 }, { body_max = 2 << 20 })
+      local _, err, code = peer:call("size", ("x"):rep((1 << 20) + 4096))
+      assert.are.equal("ETOOBIG", code)
+      assert.matches("are more than its body_max of 1048576", err)
+      _, err, code = peer:call("give", 3 << 20)
+      assert.are.equal("ETOOBIG", code)
+      assert.matches("result 1", err)
+      assert.are.equal(10, #peer:call("give", 10))
+      assert.are.equal("ETOOBIG", (select(3, peer:call("size", ("x"):rep(3 << 20)))))
+    end)
+
+    it("do not keep short ones waiting", function()
+      local size = 100 << 20
+      local functions = { big = function() return ("x"):rep(size) end, ping = function() return "pong" end }
+      local peer = serving(functions, { body_max = 128 << 20 }, { body_max = 128 << 20, deadline = 60 })
+      peer:call "ping"
+      local big = fiber.spawn(function() return #assert(peer:call "big") end)
+      local pings, slowest = 0, 0
+      while big:status() ~= "done" and big:status() ~= "failed" do
+        local started = fiber.now()
+        assert(peer:call "ping")
+        slowest = math.max(slowest, fiber.now() - started)
+        pings = pings + 1
+      end
+      assert.are.same({ true, size }, { big:join() })
+      assert.truthy(pings > 20, ("only %d pings went past, the slowest took %.3f s"):format(pings, slowest))
+    end)
+  end)
+
+  describe("casts", function()
+    it("run without an answer", function()
+      local seen = channel(10)
+      local peer = serving { note = function(x) seen:send(x) end }
+      assert.is_true(peer:cast("note", "early"))
+      peer:call "connect"
+      assert.is_true(peer:cast("note", "late"))
+      assert.are.equal("early", seen:recv())
+      assert.are.equal("late", seen:recv())
+    end)
+  end)
+
+  describe("multicall", function()
+    it("gives an outcome for each peer", function()
+      local good = serving { add = function(a, b) return a + b, "more" end }
+      local bad = serving { add = function() error "no" end }
+      local gone = closing(rpc.connect("127.0.0.1:1", { deadline = 0.1 }))
+      local outcomes = rpc.multicall({ good, bad, gone }, "add", 1, 2)
+      assert.are.same({ ok = true, n = 2, 3, "more" }, outcomes[1])
+      assert.are.same({ false, "ELUA" }, { outcomes[2].ok, outcomes[2].code })
+      assert.are.same({ false, "EUNREACHABLE" }, { outcomes[3].ok, outcomes[3].code })
+    end)
+  end)
+
+  it("says who calls", function()
+    local peer = serving({ who = function() return rpc.caller() end }, { cluster = "blue" },
+      { node = "c1", cluster = "blue" })
+    local caller = assert(peer:call "who")
+    assert.are.same({ "c1", "blue", "who" }, { caller.node, caller.cluster, caller.name })
+    assert.matches("^127.0.0.1:%d+$", caller.address)
+    assert.are.equal("integer", math.type(caller.incarnation))
+    assert.is_nil(rpc.caller())
+  end)
+
+  it("counts", function()
+    local peer, server = serving { echo = function(x) return x end }
+    peer:call "echo"
+    peer:call "nope"
+    local stats = server:stats()
+    assert.are.same({ 1, 2, 1, 0, 0 },
+      { stats.connections, stats.calls, stats.failed, stats.in_flight, stats.repeated })
+    assert.is_true(peer:info().up)
+  end)
+
+  it("closes the server with the fiber that serves", function()
+    local address = channel(1)
+    local owner = fiber.spawn(function()
+      address:send(assert(rpc.serve({}, { listen = "127.0.0.1:0" })):address())
+      fiber.sleep(60)
+    end)
+    local peer = closing(rpc.connect(address:recv(), { deadline = 0.2 }))
+    assert.are.equal("ENOFUNCTION", (select(3, peer:call "x")))
+    owner:cancel()
+    fiber.sleep(0.05)
+    assert.are.equal("EUNREACHABLE", (select(3, peer:call "x")))
+  end)
+
+  it("does not mistake MessagePack for Lua", function()
+    local peer = serving { echo = function(x) return x end }
+    local bytes = msgpack.encode { 1, 2 }
+    assert.are.equal(bytes, peer:call("echo", bytes))
+  end)
+end)
