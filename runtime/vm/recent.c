@@ -1,5 +1,6 @@
 #include "vm/recent.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -47,18 +48,14 @@ static inline uint64_t load(const char *at)
 }
 
 /* The first eight bytes in low and the others in high, padded with zeros; the last byte of high is
- * the size. Reads beyond the bytes, which saves branches, where end allows it. */
-static inline struct slot image_of(struct peri_slice bytes, const char *end)
+ * the size. first holds the first eight bytes, or what lies there. */
+static inline struct slot image_of(struct peri_slice bytes, uint64_t first)
 {
-    struct slot image = {.high = (uint64_t)bytes.size << SIZE_SHIFT};
-    if (end - bytes.data < (ptrdiff_t)sizeof image.low)
-        memcpy(&image.low, bytes.data, bytes.size);
-    else
-        image.low = load(bytes.data);
+    struct slot image = {first, (uint64_t)bytes.size << SIZE_SHIFT};
     if (bytes.size > sizeof image.low)
         image.high |= load(bytes.data + bytes.size - sizeof image.high) >> 8 * (16 - bytes.size);
-    else if (bytes.size < sizeof image.low)
-        image.low &= ((uint64_t)1 << (8 * bytes.size)) - 1;
+    else
+        image.low &= UINT64_MAX >> (64 - 8 * bytes.size);
     return image;
 }
 
@@ -68,6 +65,24 @@ static inline size_t index_of(const struct slot *image)
     return (size_t)(mixed >> (64 - SLOT_BITS));
 }
 
+/* Out of line, like the copy below, so that a string that is there is given without a frame. */
+__attribute__((noinline)) static void push_new(lua_State *L, struct vm_recent *recent, int keeper,
+                                               struct peri_slice bytes, struct slot image)
+{
+    size_t index = index_of(&image);
+    lua_pushlstring(L, bytes.data, bytes.size);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, keeper, (lua_Integer)index + 1);
+    recent->slots[index] = image;
+}
+
+__attribute__((noinline)) static uint64_t load_some(struct peri_slice bytes)
+{
+    uint64_t word = 0;
+    memcpy(&word, bytes.data, bytes.size < sizeof word ? bytes.size : sizeof word);
+    return word;
+}
+
 void vm_recent_push(lua_State *L, struct vm_recent *recent, int keeper, struct peri_slice bytes,
                     const char *end)
 {
@@ -75,15 +90,13 @@ void vm_recent_push(lua_State *L, struct vm_recent *recent, int keeper, struct p
         lua_pushlstring(L, bytes.size == 0 ? "" : bytes.data, bytes.size);
         return;
     }
-    struct slot image = image_of(bytes, end);
+    /* Reads beyond the bytes where end allows it, which saves branches. */
+    bool is_inside = end - bytes.data >= (ptrdiff_t)sizeof(uint64_t);
+    struct slot image = image_of(bytes, is_inside ? load(bytes.data) : load_some(bytes));
     size_t index = index_of(&image);
-    struct slot *slot = &recent->slots[index];
-    if (slot->low == image.low && slot->high == image.high) {
+    const struct slot *slot = &recent->slots[index];
+    if (slot->low == image.low && slot->high == image.high)
         (void)lua_rawgeti(L, keeper, (lua_Integer)index + 1);
-        return;
-    }
-    lua_pushlstring(L, bytes.data, bytes.size);
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, keeper, (lua_Integer)index + 1);
-    *slot = image;
+    else
+        push_new(L, recent, keeper, bytes, image);
 }
