@@ -56,8 +56,9 @@ static void log_refused(struct uv_listener *listener, const char *why)
     listener->unlogged++;
     if (listener->logged_us != 0 && now_us - listener->logged_us < LOG_PERIOD_US)
         return;
-    env_log(&listener->uv->base, ENV_LOG_WARN, "env", "%s refuses connections (%u so far): %s",
-            listener->name, listener->unlogged, why);
+    env_log(&listener->uv->base, ENV_LOG_WARN, "env",
+            "%s refused connections, %u since the last such line: %s", listener->name,
+            listener->unlogged, why);
     listener->logged_us = now_us;
     listener->unlogged = 0;
 }
