@@ -33,7 +33,8 @@
     X(EPROTOCOL, -10017, FINAL, "the peer broke the protocol")                                     \
     X(EUNREACHABLE, -10018, RETRY, "no connection to the peer")                                    \
     X(ENONDETERMINISTIC, -10019, FINAL, "it cannot be made deterministic")                         \
-    X(EDISCONNECTED, -10020, RETRY, "the connection broke before the answer came")
+    X(EDISCONNECTED, -10020, RETRY, "the connection broke before the answer came")                 \
+    X(EDOWN, -10021, RETRY, "the node is down")
 
 /* The codes that operating system and runtime share are the errno values under our prefix. */
 #define PERI_ENOMEM (-12)

@@ -120,8 +120,10 @@ void fiber_record_error(struct fiber *fiber)
     if (!fiber->is_joined) {
         fiber->is_lost = true;
         fiber->scheduler->lost_count++;
-        env_log(vm->env, ENV_LOG_ERROR, "fiber", "fiber %s failed: %s", fiber->name,
-                lua_tostring(vm->L, -1));
+        const char *text = lua_tostring(vm->L, -1);
+        env_log(vm->env, ENV_LOG_ERROR, "fiber", "fiber %s failed: %s", fiber->name, text);
+        if (vm->options->on_lost != NULL)
+            vm->options->on_lost(vm->options->on_lost_data, text);
     }
     lua_pop(vm->L, 1);
 }

@@ -49,8 +49,41 @@ static int check_output(lua_State *L, int error)
     return luaL_error(L, "cannot write to standard output: %s", strerror(error));
 }
 
+/* A simulated node's output goes through its environment: the first arguments, one behind the other
+ * with separator between them. Two nodes must not share the C library's streams. */
+static void write_to_env(lua_State *L, FILE *stream, int first, const char *separator,
+                         const char *end)
+{
+    struct env *env = vm_state_of(L)->env;
+    struct env_file *file = stream == stderr ? env_file_stderr(env) : env_file_stdout(env);
+    struct peri_error err = PERI_ERROR_INIT;
+    int last = lua_gettop(L);
+    luaL_Buffer out;
+    luaL_buffinit(L, &out);
+    for (int i = first; i <= last; i++) {
+        if (i > first)
+            luaL_addstring(&out, separator);
+        (void)luaL_tolstring(L, i, NULL);
+        luaL_addvalue(&out);
+    }
+    luaL_addstring(&out, end);
+    luaL_pushresult(&out);
+    if (env_file_write(file, lua_tostring(L, -1), lua_rawlen(L, -1), &err) != 0)
+        luaL_error(L, "%s", err.text);
+    lua_pop(L, 1);
+}
+
+static bool is_simulated(lua_State *L)
+{
+    return vm_state_of(L)->options->simulated != NULL;
+}
+
 static int l_print(lua_State *L)
 {
+    if (is_simulated(L)) {
+        write_to_env(L, stdout, 1, "\t", "\n");
+        return 0;
+    }
     int count = lua_gettop(L);
     bool is_written = true;
     for (int i = 1; i <= count; i++) {
@@ -65,9 +98,26 @@ static int l_print(lua_State *L)
     return is_written ? 0 : check_output(L, errno);
 }
 
-/* Upvalue 1 is the function of the standard library. */
+/* io.write(...) and file:write(...) of a simulated node; a file can only be a standard stream. */
+static int write_simulated(lua_State *L, bool is_method)
+{
+    const luaL_Stream *stream = is_method ? luaL_checkudata(L, 1, LUA_FILEHANDLE) : NULL;
+    int first = is_method ? 2 : 1;
+    for (int i = first; i <= lua_gettop(L); i++)
+        (void)luaL_checkstring(L, i);
+    write_to_env(L, is_method ? stream->f : stdout, first, "", "");
+    if (is_method)
+        lua_settop(L, 1);
+    else
+        lua_getfield(L, LUA_REGISTRYINDEX, "_IO_output"); /* stock's name of io.stdout */
+    return 1;
+}
+
+/* Upvalue 1 is the function of the standard library, upvalue 2 says whether it is a method. */
 static int l_write(lua_State *L)
 {
+    if (is_simulated(L))
+        return write_simulated(L, lua_toboolean(L, lua_upvalueindex(2)));
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
@@ -77,10 +127,11 @@ static int l_write(lua_State *L)
 }
 
 /* Wraps the function "write" of the table on top. */
-static void wrap_write(lua_State *L)
+static void wrap_write(lua_State *L, bool is_method)
 {
     lua_getfield(L, -1, "write");
-    lua_pushcclosure(L, l_write, 1);
+    lua_pushboolean(L, is_method);
+    lua_pushcclosure(L, l_write, 2);
     lua_setfield(L, -2, "write");
 }
 
@@ -92,10 +143,10 @@ void vm_program_open(lua_State *L)
     lua_pushcfunction(L, l_exit);
     lua_setfield(L, -2, "exit");
     lua_getglobal(L, LUA_IOLIBNAME);
-    wrap_write(L);
+    wrap_write(L, false);
     luaL_getmetatable(L, LUA_FILEHANDLE);
     lua_getfield(L, -1, "__index");
-    wrap_write(L);
+    wrap_write(L, true);
     lua_pop(L, 4);
 }
 

@@ -64,6 +64,10 @@ struct vm_options {
     size_t module_count;
     const char *lua_path;                 /* a directory that wins over embedded modules, or NULL */
     const struct vm_simulated *simulated; /* NULL: an ordinary state */
+    /* A fiber failed and nobody waits for it; text, its error with a traceback in one line, is lent
+     * for the call. After the log line; NULL: nobody else wants to know. */
+    void (*on_lost)(void *data, const char *text);
+    void *on_lost_data;
 };
 
 /* Creates a Lua state with the standard libraries, the runtime's replacements and the searchers for
