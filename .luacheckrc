@@ -4,3 +4,5 @@ files["tests/spec"] = { std = "+busted" }
 files["examples"] = { std = "+busted" }
 files["lua/perilune/cli/test.lua"] = { globals = { "os.exit" } }
 exclude_files = { "build" }
+files["examples/scenarios"] = { globals = { "args" } }
+files["tests/sim"] = { globals = { "args" } }

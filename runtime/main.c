@@ -105,7 +105,11 @@ static int flush_output(int status)
  * could serve a signal, so signals end them as they end any program. */
 static bool is_deaf(char **argv)
 {
-    return argv[0] != NULL && (strcmp(argv[0], "stream") == 0 || strcmp(argv[0], "mr-worker") == 0);
+    static const char *const verbs[] = {"stream", "mr-worker", "sim-worker"};
+    for (size_t i = 0; argv[0] != NULL && i < sizeof verbs / sizeof verbs[0]; i++)
+        if (strcmp(argv[0], verbs[i]) == 0)
+            return true;
+    return false;
 }
 
 static int run(struct program *program, char **argv, struct peri_error *err)

@@ -16,10 +16,10 @@ local units = require "perilune.units"
 local M = {}
 
 --- The verbs that help and completion show, in the order of help.
-M.names = { "run", "mr", "stream", "check", "test", "version", "help", "completion" }
+M.names = { "run", "mr", "stream", "sim", "check", "test", "version", "help", "completion" }
 
 --- Verbs that only Perilune itself calls.
-M.hidden = { "mr-worker" }
+M.hidden = { "mr-worker", "sim-worker" }
 
 --- Loads a verb.
 ---@param name string

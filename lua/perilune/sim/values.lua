@@ -1,0 +1,34 @@
+--- Lists of values, with nils among them, as bytes that pass from one Lua state to another; lines.
+local msgpack = require "perilune.msgpack"
+
+local M = {}
+
+--- Encodes values. Raises for what cannot pass: functions, userdata, coroutines, cycles.
+---@param what string  for messages: "sim:start"
+---@param ... any
+---@return string bytes
+function M.pack(what, ...)
+  local bytes, err = msgpack.encode(table.pack(...))
+  return bytes or error(("%s: what passes to another node must be data: %s"):format(what, err), 3)
+end
+
+--- Decodes what pack gave.
+---@param bytes string
+---@return any ...
+function M.unpack(bytes)
+  if bytes == "" then
+    return
+  end
+  local list = assert(msgpack.decode(bytes))
+  return table.unpack(list, 1, list.n)
+end
+
+--- A line of the trace: a message, and fields as JSON.
+---@param message any
+---@param fields? table
+---@return string
+function M.line(message, fields)
+  return fields and ("%s %s"):format(message, require("perilune.json").encode(fields)) or tostring(message)
+end
+
+return M

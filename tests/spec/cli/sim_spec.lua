@@ -1,0 +1,125 @@
+local cli = require "support.binary"
+local json = require "perilune.json"
+local new_folder = require "support.folder"
+
+describe("perilune sim", function()
+  local folder = new_folder(before_each, after_each)
+
+  -- Runs the scenario; the arguments stand behind its name.
+  local function run(source, ...)
+    return cli.run { "sim", folder:write("scenario.lua", source), ... }
+  end
+
+  local SLEEPER = [[return { run = function(sim) print("seed", sim.seed) sim:sleep "90s" end }]]
+  local UNEVEN = [[return { run = function(sim) sim:assert(sim.seed % 3 ~= 0, "divides by three") end }]]
+
+  it("runs one seed and shows what nodes print", function()
+    local result = run(SLEEPER)
+    assert.equal(0, result.status)
+    assert.equal("", result.stdout)
+    assert.matches("^0.000000 controller | seed\t1\n", result.stderr)
+    assert.matches("passed: %d+ events, 0 messages sent, 1 min 30 s of virtual time in ", result.stderr)
+    assert.equal("", run(SLEEPER, "--quiet").stderr)
+  end)
+
+  it("prints why a seed failed and how to see it again", function()
+    local result = run(UNEVEN, "--seed", "9", "--arg", "a=b c")
+    assert.equal(1, result.status)
+    assert.matches("seed 9: the scenario failed at 0.000000 s: .*:1: divides by three", result.stderr)
+    local command = result.stderr:match "hint: to see it again: perilune (sim .-)\n"
+    assert.matches("^sim .*scenario.lua %-%-seed 9 %-%-arg 'a=b c'$", command)
+  end)
+
+  it("runs many seeds, a line for each that fails", function()
+    local result = run(UNEVEN, "--seeds", "1..10", "--jobs", "2")
+    assert.equal(1, result.status)
+    local failing = {}
+    for seed in result.stderr:gmatch "\n  perilune sim %S+ %-%-seed (%d+)" do
+      failing[#failing + 1] = math.tointeger(tonumber(seed))
+    end
+    table.sort(failing)
+    assert.same({ 3, 6, 9 }, failing)
+    assert.matches("7 of 10 runs passed", result.stderr)
+  end)
+
+  it("answers in JSON", function()
+    local result = run(UNEVEN, "--seeds", "1..4", "--json")
+    local value = json.decode(result.stdout)
+    assert.equal(1, result.status)
+    assert.equal("", result.stderr)
+    assert.is_false(value.ok)
+    assert.equal(3, value.passed)
+    assert.equal(3, value.failures[1].seed)
+    assert.matches("^perilune sim .*%-%-seed 3$", value.failures[1].command)
+    local one = json.decode(run(SLEEPER, "--json").stdout)
+    assert.is_true(one.ok)
+    assert.equal(90, one.time)
+    assert.matches("^%x+$", one.hash)
+  end)
+
+  it("wants a scenario that is meant to fail to fail", function()
+    local source = [[
+      return { expect = "seven", run = function(sim) sim:assert(sim.seed ~= 7, "seven") end }]]
+    local found = run(source, "--seeds", "1..10")
+    assert.equal(0, found.status)
+    assert.matches("1 of 10 runs failed as the scenario expects; the first is\n  perilune sim .* 7\n",
+      found.stderr)
+    local none = run(source, "--seeds", "1..6")
+    assert.equal(1, none.status)
+    assert.matches("no run failed as the scenario expects: seven", none.stderr)
+    local other = run([[return { expect = "seven", run = function() error "eight" end }]], "--seeds", "1..2")
+    assert.equal(1, other.status)
+  end)
+
+  it("ends a run at --time", function()
+    local result = run(SLEEPER, "--time", "2s")
+    assert.equal(1, result.status)
+    assert.matches("it did not end at 2.000000 s", result.stderr)
+    assert.matches("controller: fiber main: fiber.sleep at .*scenario.lua:1", result.stderr)
+    assert.matches("%-%-time 2s", result.stderr)
+  end)
+
+  it("writes a trace, a line for each event", function()
+    local path = folder:at "trace.txt"
+    assert.equal(0, run(SLEEPER, "--trace", path).status)
+    assert.matches("^ +1 +0.000000 controller start .*\n +%d+ +90.000000 controller +exit",
+      folder:read "trace.txt")
+  end)
+
+  it("says so when a trace cannot be written", function()
+    local result = run(SLEEPER, "--trace", folder:at "missing/trace.txt")
+    assert.equal(1, result.status)
+    assert.matches("No such file or directory", result.stderr)
+  end)
+
+  it("verifies seeds", function()
+    local result = run(UNEVEN, "--seeds", "1..2", "--verify")
+    assert.equal(0, result.status)
+    assert.matches("each run twice, with the same events", result.stderr)
+    local leak = run([[
+      return { run = function(sim) sim:log(tostring(package.searchpath("README.md", "?", ""))) end }]],
+      "--verify")
+    assert.equal(1, leak.status)
+    assert.matches("it is not deterministic at", leak.stderr)
+  end)
+
+  local WRONG = {
+    { "no file", { "sim" }, "missing argument", 2 },
+    { "a file that is not there", { "sim", "none.lua" }, "none.lua: No such file or directory", 1 },
+    { "a folder", { "sim", "." }, "%.: ", 1 },
+    { "a seed that is none", { "sim", "x.lua", "--seed", "one" }, "is not a seed", 2 },
+    { "seeds that are none", { "sim", "x.lua", "--seeds", "9..1" }, "'9..1' is not a range of seeds", 2 },
+    { "no jobs", { "sim", "x.lua", "--jobs", "0" }, "'0' is not a whole number from 1 to", 2 },
+    { "seed and seeds", { "sim", "x.lua", "--seed", "1", "--seeds", "1..2" }, "exclude each other", 2 },
+    { "a trace of many", { "sim", "x.lua", "--seeds", "1..2", "--trace", "t" }, "%-%-trace is for one", 2 },
+    { "an unknown option", { "sim", "x.lua", "--sed", "1" }, "did you mean '%-%-seed'", 2 },
+    { "a time without unit", { "sim", "x.lua", "--time", "5" }, "needs a unit: 5s", 2 },
+  }
+  for _, case in ipairs(WRONG) do
+    it("refuses " .. case[1], function()
+      local result = cli.run(case[2])
+      assert.matches(case[3], result.stderr)
+      assert.equal(case[4], result.status)
+    end)
+  end
+end)

@@ -1,0 +1,75 @@
+local fs = require "perilune.fs"
+local new_folder = require "support.folder"
+local scenario = require "support.scenario"
+
+describe("a seed", function()
+  local folder = new_folder(before_each, after_each)
+
+  -- Much that differs from process to process in stock Lua: addresses, orders of pairs, clocks, sorts.
+  local BUSY = [[
+    local perilune = require "perilune"
+    local function churn(node)
+      local keys = {}
+      for _ = 1, 50 do
+        keys[{}] = perilune.random()
+        keys[function() end] = math.random(1000)
+        keys["k" .. perilune.random(100000)] = os.clock()
+        local list = {}
+        for i = 1, 40 do list[i] = perilune.random(5) end
+        table.sort(list, function(a, b) return a < b end)
+        local sum = ""
+        for key, value in pairs(keys) do sum = sum .. tostring(key) .. tostring(value) end
+        node:tell(#sum, sum:sub(-20), tostring(list), os.time(), perilune.wall(), collectgarbage "count")
+        perilune.sleep(perilune.random())
+      end
+    end
+    return { nodes = { a = churn }, run = function(sim)
+      for i = 1, 4 do sim:start("n" .. i, "a") end
+      for i = 1, 4 do sim:join("n" .. i) end
+    end }]]
+
+  it("gives the same trace byte by byte, and another seed another", function()
+    local traces = {}
+    for index, seed in ipairs { 1, 1, 2 } do
+      traces[index] = folder:at("trace" .. index)
+      scenario.pass(folder, BUSY, { seed = seed, trace = traces[index] })
+      traces[index] = assert(fs.read(traces[index]))
+    end
+    assert.is_true(#traces[1] > 10000)
+    assert.is_true(traces[1] == traces[2])
+    assert.is_false(traces[1] == traces[3])
+    assert.matches("\n +%d+ +%d+%.%d+ n3 +letter +to controller, %d+ bytes\n", traces[1])
+  end)
+
+  it("does the same in another process, folder, environment, locale and heap", function()
+    scenario.pass(folder, BUSY, { verify = true })
+  end)
+
+  it("that does not is caught, with its first event, its node and its line", function()
+    -- A file of code is an input of the run; a relative path finds it in one of the two folders only.
+    local result = scenario.run(folder, [[
+      local perilune = require "perilune"
+      local function leak(node)
+        perilune.sleep(1)
+        local found = package.searchpath("README.md", "?", "") ~= nil
+        perilune.sleep(1)
+        node:tell(found)
+        perilune.sleep(1)
+      end
+      return { nodes = { a = leak }, run = function(sim)
+        sim:start("n1", "a")
+        sim:join "n1"
+      end }]], { verify = true })
+    assert.is_false(result.ok)
+    assert.equal("difference", result.failure.kind)
+    assert.matches("here: +%d+ +2.000000 n1 +letter +to controller", result.failure.message)
+    assert.matches("elsewhere: +%d+ +2.000000 n1 +letter", result.failure.message)
+    assert.matches("at .*scenario.lua:6", result.failure.message)
+  end)
+
+  it("that fails fails the same way twice", function()
+    local result = scenario.run(folder, [[
+      return { run = function(sim) sim:sleep(1) error("no " .. tostring({})) end }]], { verify = true })
+    assert.equal("controller", result.failure.kind)
+  end)
+end)
