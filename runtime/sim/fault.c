@@ -31,6 +31,10 @@ static uint32_t *ppm_of(struct sim_node_settings *settings, enum env_fault fault
         return &settings->disk_read_error_ppm;
     case ENV_FAULT_DISK_WRITE_ERROR:
         return &settings->disk_write_error_ppm;
+    case ENV_FAULT_DISK_PHANTOM:
+        return &settings->disk_phantom_ppm;
+    case ENV_FAULT_DISK_MISDIRECT:
+        return &settings->disk_misdirect_ppm;
     case ENV_FAULT_DISK_SYNC_ERROR:
         return &settings->disk_sync_error_ppm;
     case ENV_FAULT_DISK_SYNC_LIE:

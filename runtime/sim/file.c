@@ -195,6 +195,27 @@ static int begin_write(struct sim_node *node, const struct sim_file *file, uint6
     return capacity != 0 && more > 0 && node->disk->bytes + more > capacity ? -ENOSPC : 0;
 }
 
+/* Another place of the file, at a sector, that ends no later than the file or this write. */
+static uint64_t misdirect(struct sim_node *node, const struct sim_inode *inode, uint64_t offset,
+                          size_t size)
+{
+    uint64_t end = offset + size > inode->live.size ? offset + size : inode->live.size;
+    uint64_t sectors = (end - size) / SIM_SECTOR_BYTES + 1;
+    return sim_stream_below(&node->streams[SIM_DISK], sectors) * SIM_SECTOR_BYTES;
+}
+
+/* Where the drive puts it, as it is told or not. */
+static int put_bytes(struct sim_node *node, struct sim_inode *inode, const void *data, size_t size,
+                     uint64_t offset)
+{
+    struct sim_stream *stream = &node->streams[SIM_DISK];
+    if (sim_stream_chance(stream, node->settings.disk_phantom_ppm))
+        return 0;
+    if (sim_stream_chance(stream, node->settings.disk_misdirect_ppm))
+        offset = misdirect(node, inode, offset, size);
+    return sim_inode_write(node->disk, inode, offset, data, size, sim_disk_writeback_us(node));
+}
+
 static int write_inode(struct sim_node *node, struct sim_file *file, const void *data, size_t size,
                        uint64_t offset)
 {
@@ -203,7 +224,7 @@ static int write_inode(struct sim_node *node, struct sim_file *file, const void 
     if (rc == 0)
         rc = sim_inode_settle(inode, node->world->now_us);
     if (rc == 0)
-        rc = sim_inode_write(node->disk, inode, offset, data, size, sim_disk_writeback_us(node));
+        rc = put_bytes(node, inode, data, size, offset);
     if (rc != 0)
         return rc;
     inode->modified_us = env_wall_us(&node->base);

@@ -74,6 +74,7 @@ struct sim_net {
 struct sim_node_settings {
     struct env_delay turn_delay, work_delay, disk_delay, disk_sync_delay, disk_writeback;
     uint32_t disk_read_error_ppm, disk_write_error_ppm, disk_sync_error_ppm, disk_sync_lie_ppm;
+    uint32_t disk_phantom_ppm, disk_misdirect_ppm;
     uint32_t disk_keep_ppm, disk_tear_ppm, disk_garble_ppm;
     uint64_t disk_capacity;
 };
@@ -84,8 +85,10 @@ struct sim_world {
     uint64_t hash;
     uint64_t positions; /* of all streams, see struct sim_stream */
     uint64_t event_count;
-    struct sim_event *volatile event; /* runs now; volatile: the watchdog's signal handler looks */
-    struct sim_node *current;         /* whose event runs now */
+    const struct sim_event_kind
+        *volatile running;    /* kind of the event that runs, or NULL; volatile:
+                                 the watchdog's signal handler looks */
+    struct sim_node *current; /* whose event runs now */
     bool is_stopped;
     volatile sig_atomic_t is_stuck;
     volatile sig_atomic_t quiet_ticks; /* of the watchdog, without an event */

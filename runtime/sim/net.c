@@ -70,19 +70,42 @@ static struct sim_link *need_link(struct sim_net *net, const struct sim_node *fr
     return link;
 }
 
-/* The settings that hold for a fault: of the link, of all from its beginning, of all to its end, or
- * the world's. */
-static const struct sim_link_settings *settings_of(const struct sim_net *net,
-                                                   const struct sim_node *from,
-                                                   const struct sim_node *to, enum env_fault fault)
+static void copy_setting(struct sim_link_settings *to, const struct sim_link_settings *from,
+                         enum env_fault fault)
 {
-    const struct sim_node *const keys[][2] = {{from, to}, {from, NULL}, {NULL, to}};
-    for (size_t i = 0; net->count > 0 && i < sizeof keys / sizeof keys[0]; i++) {
-        const struct sim_link *link = find_link(net, keys[i][0], keys[i][1]);
-        if (link != NULL && (link->mask & 1U << fault) != 0)
-            return &link->settings;
+    if (fault == ENV_FAULT_LATENCY)
+        to->latency = from->latency;
+    else if (fault >= ENV_FAULT_LOSS && fault <= ENV_FAULT_RESET)
+        to->ppm[fault] = from->ppm[fault];
+    else if (fault == ENV_FAULT_BANDWIDTH)
+        to->bandwidth = from->bandwidth;
+    else if (fault == ENV_FAULT_CUT)
+        to->is_cut = from->is_cut;
+    else
+        to->is_held = from->is_held;
+}
+
+static void overlay(struct sim_link_settings *settings, const struct sim_link *link)
+{
+    if (link == NULL)
+        return;
+    for (int fault = ENV_FAULT_LATENCY; fault <= ENV_FAULT_HOLD; fault++)
+        if ((link->mask & 1U << fault) != 0)
+            copy_setting(settings, &link->settings, (enum env_fault)fault);
+}
+
+/* The settings that hold between two nodes: the world's, but for those of all links to the one, of
+ * all links from the other, and of this link. */
+static struct sim_link_settings settings_of(const struct sim_net *net, const struct sim_node *from,
+                                            const struct sim_node *to)
+{
+    struct sim_link_settings settings = net->settings;
+    if (net->count > 0) {
+        overlay(&settings, find_link(net, NULL, to));
+        overlay(&settings, find_link(net, from, NULL));
+        overlay(&settings, find_link(net, from, to));
     }
-    return &net->settings;
+    return settings;
 }
 
 static void set(struct sim_link_settings *settings, enum env_fault fault,
@@ -102,7 +125,7 @@ static void set(struct sim_link_settings *settings, enum env_fault fault,
 static bool is_held(const struct sim_net *net, const struct sim_node *from,
                     const struct sim_node *to)
 {
-    return settings_of(net, from, to, ENV_FAULT_HOLD)->is_held;
+    return settings_of(net, from, to).is_held;
 }
 
 /* What was held and is not any more leaves in the order in which it was sent. */
@@ -140,7 +163,7 @@ int sim_net_set(struct sim_world *world, enum env_fault fault, struct sim_node *
 bool sim_net_is_cut(const struct sim_world *world, const struct sim_node *from,
                     const struct sim_node *to)
 {
-    return from != to && settings_of(&world->net, from, to, ENV_FAULT_CUT)->is_cut;
+    return from != to && settings_of(&world->net, from, to).is_cut;
 }
 
 /* ---- shapes ---- */
@@ -216,20 +239,15 @@ struct sim_net_counts sim_net_counts(const struct sim_world *world)
 
 /* ---- fates ---- */
 
-static bool chance(struct sim_stream *stream, const struct sim_net *net, struct sim_packet *packet,
-                   struct sim_node *to, enum env_fault fault)
+static void decide_message(struct sim_stream *stream, const struct sim_link_settings *settings,
+                           struct sim_packet *packet, struct sim_fate *fate)
 {
-    return sim_stream_chance(stream, settings_of(net, packet->from, to, fault)->ppm[fault]);
-}
-
-static void decide_message(struct sim_stream *stream, const struct sim_net *net,
-                           struct sim_packet *packet, struct sim_node *to, struct sim_fate *fate)
-{
-    fate->is_lost = chance(stream, net, packet, to, ENV_FAULT_LOSS);
-    fate->is_reset = chance(stream, net, packet, to, ENV_FAULT_RESET);
-    fate->is_duplicated = chance(stream, net, packet, to, ENV_FAULT_DUPLICATE);
-    packet->is_damaged = chance(stream, net, packet, to, ENV_FAULT_CORRUPT);
-    packet->is_late = chance(stream, net, packet, to, ENV_FAULT_REORDER);
+    const uint32_t *ppm = settings->ppm;
+    fate->is_lost = sim_stream_chance(stream, ppm[ENV_FAULT_LOSS]);
+    fate->is_reset = sim_stream_chance(stream, ppm[ENV_FAULT_RESET]);
+    fate->is_duplicated = sim_stream_chance(stream, ppm[ENV_FAULT_DUPLICATE]);
+    packet->is_damaged = sim_stream_chance(stream, ppm[ENV_FAULT_CORRUPT]);
+    packet->is_late = sim_stream_chance(stream, ppm[ENV_FAULT_REORDER]);
 }
 
 /* mit-labs: order and odds of labrpc's processReq. */
@@ -252,10 +270,9 @@ static uint64_t decide_labs(struct sim_stream *stream, const struct sim_net_labs
 
 /* The time that the packet waits for those before it, and itself takes, at the link's bandwidth. */
 static int queue(struct sim_net *net, const struct sim_packet *packet, struct sim_node *to,
-                 uint64_t now_us, uint64_t *delay_us)
+                 uint64_t bandwidth, uint64_t now_us, uint64_t *delay_us)
 {
     enum { US_PER_S = 1000000, HEADER_BYTES = 64 };
-    uint64_t bandwidth = settings_of(net, packet->from, to, ENV_FAULT_BANDWIDTH)->bandwidth;
     if (bandwidth == 0)
         return 0;
     struct sim_link *link = need_link(net, packet->from, to);
@@ -275,22 +292,21 @@ int sim_net_decide(struct sim_world *world, struct sim_packet *packet, struct si
     struct sim_stream *stream = &packet->from->streams[SIM_NET];
     uint64_t now_us = sim_node_now_us(packet->from);
     uint64_t delay_us = LOOPBACK_US;
-    *fate = (struct sim_fate){.is_cut = sim_net_is_cut(world, packet->from, to)};
-    if (packet->from == to) {
-        fate->at_us = now_us + delay_us;
+    *fate = (struct sim_fate){.at_us = now_us + delay_us};
+    if (packet->from == to)
         return 0;
-    }
+    const struct sim_link_settings settings = settings_of(net, packet->from, to);
+    fate->is_cut = settings.is_cut;
     if (fate->is_cut)
         return 0;
     if (net->labs.is_on) {
         delay_us = decide_labs(stream, &net->labs, packet, is_request, fate);
     } else {
         if (packet->kind == SIM_PACKET_MESSAGE)
-            decide_message(stream, net, packet, to, fate);
-        delay_us = sim_stream_delay(
-            stream, &settings_of(net, packet->from, to, ENV_FAULT_LATENCY)->latency);
+            decide_message(stream, &settings, packet, fate);
+        delay_us = sim_stream_delay(stream, &settings.latency);
     }
-    int rc = queue(net, packet, to, now_us, &delay_us);
+    int rc = queue(net, packet, to, settings.bandwidth, now_us, &delay_us);
     fate->at_us = now_us + delay_us;
     return rc;
 }
@@ -321,7 +337,7 @@ uint64_t sim_net_backlog_bytes(const struct sim_world *world, const struct sim_n
     uint64_t now_us = sim_node_now_us(from);
     if (link == NULL || link->free_us <= now_us)
         return 0;
-    uint64_t bandwidth = settings_of(&world->net, from, to, ENV_FAULT_BANDWIDTH)->bandwidth;
+    uint64_t bandwidth = settings_of(&world->net, from, to).bandwidth;
     return (uint64_t)((unsigned __int128)(link->free_us - now_us) * bandwidth / US_PER_S);
 }
 

@@ -150,7 +150,7 @@ static void begin_event(struct sim_world *world, struct sim_event *event)
     mix_event(world, event);
     if (world->options.on_trace != NULL)
         trace_event(world, event);
-    world->event = event;
+    world->running = event->kind;
 }
 
 /* What the event left behind on its node. */
@@ -178,7 +178,7 @@ static void run_event(struct sim_world *world, struct sim_event *event)
     begin_event(world, event);
     world->current = node;
     event->kind->on_due(world, event); /* it may free the event */
-    world->event = NULL;
+    world->running = NULL;
     if (node != NULL)
         end_node_event(world, node);
     if (world->options.keeps_checkpoints && world->event_count % SIM_CHECKPOINT_EVENTS == 0)
@@ -205,7 +205,7 @@ static enum sim_end run_until(struct sim_world *world, uint64_t until_us)
 
 enum sim_end sim_world_run(struct sim_world *world, uint64_t until_us)
 {
-    PERI_ASSERT(world->event == NULL); /* an event that runs events would break their order */
+    PERI_ASSERT(world->running == NULL); /* an event that runs events would break their order */
     if (world->has_failed)
         return SIM_END_FAILED;
     world->is_stopped = false;
@@ -223,14 +223,14 @@ enum sim_end sim_world_run(struct sim_world *world, uint64_t until_us)
 /* ---- the watchdog ---- */
 
 /* Nobody can take the processor from C code that never returns: the run ends here. */
-static void give_up(struct sim_world *world, const struct sim_event *event)
+static void give_up(struct sim_world *world)
 {
     char text[DETAIL_SIZE];
     int size = snprintf(text, sizeof text,
                         "perilune: simulation: an event (%s of node %s, at %" PRIu64
                         " us) does not return; giving up\n",
-                        event->kind->name, event->node != NULL ? event->node->name : "(none)",
-                        world->now_us);
+                        world->running->name,
+                        world->current != NULL ? world->current->name : "(none)", world->now_us);
     (void)env_file_write(env_file_stderr(world->options.host), text, (size_t)size, NULL);
     abort();
 }
@@ -240,8 +240,7 @@ static void give_up(struct sim_world *world, const struct sim_event *event)
 static void on_watchdog(void *data)
 {
     struct sim_world *world = data;
-    struct sim_event *event = world->event;
-    if (event == NULL || world->event_count != world->watched_count) {
+    if (world->running == NULL || world->event_count != world->watched_count) {
         world->watched_count = world->event_count;
         world->quiet_ticks = 0;
         return;
@@ -253,7 +252,7 @@ static void on_watchdog(void *data)
     if (world->current != NULL)
         sim_node_interrupt(world->current);
     if (world->quiet_ticks >= 3 * WATCHDOG_TICKS)
-        give_up(world, event);
+        give_up(world);
 }
 
 static int open_watchdog(struct sim_world *world)

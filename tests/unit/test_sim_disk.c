@@ -679,6 +679,51 @@ static void a_lying_sync_keeps_nothing(void **state)
     sim_world_close(fixture->world);
 }
 
+static void overwrite(struct fixture *fixture)
+{
+    struct env_file *file = open_file(fixture, "/f", ENV_FILE_WRITE);
+    fixture->rc = env_file_pwrite(file, "HELLO", 5, 0, NULL);
+    (void)env_file_close(file, NULL);
+}
+
+static void a_phantom_write_leaves_what_was_there(void **state)
+{
+    (void)state;
+    struct fixture *fixture = new_fixture(1);
+    perform(fixture, write_hello);
+    set(fixture, ENV_FAULT_DISK_PHANTOM, PPM);
+    perform(fixture, overwrite);
+    assert_int_equal(fixture->rc, 0);
+    assert_content(fixture, "/f", "hello");
+    sim_world_close(fixture->world);
+}
+
+static void a_misdirected_write_lands_at_another_sector(void **state)
+{
+    (void)state;
+    static char zeroes[20 * SECTOR];
+    size_t elsewhere = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct fixture *fixture = new_fixture(seed);
+        struct peri_slice content = {zeroes, sizeof zeroes};
+        assert_int_equal(sim_disk_put(fixture->node, "/f", content, NULL), 0);
+        set(fixture, ENV_FAULT_DISK_MISDIRECT, PPM);
+        perform(fixture, overwrite);
+        assert_int_equal(fixture->rc, 0);
+        struct peri_buffer found = content_of(fixture, "/f");
+        assert_int_equal(found.size, sizeof zeroes);
+        size_t at = 0;
+        while (found.data[at] == 0)
+            at++;
+        assert_int_equal(at % SECTOR, 0);
+        assert_memory_equal(found.data + at, "HELLO", 5);
+        elsewhere += at != 0;
+        peri_buffer_deinit(&found);
+        sim_world_close(fixture->world);
+    }
+    assert_true(elsewhere > SEEDS / 2);
+}
+
 static void a_full_disk_refuses(void **state)
 {
     (void)state;
@@ -802,6 +847,8 @@ int main(void)
         cmocka_unit_test(a_failed_sync_drops_and_says_so_once),
         cmocka_unit_test(the_kernel_writes_back_in_the_end),
         cmocka_unit_test(a_lying_sync_keeps_nothing),
+        cmocka_unit_test(a_phantom_write_leaves_what_was_there),
+        cmocka_unit_test(a_misdirected_write_lands_at_another_sector),
         cmocka_unit_test(a_full_disk_refuses),
         cmocka_unit_test(bits_turn_over_at_rest),
         cmocka_unit_test(a_stalled_disk_answers_later),

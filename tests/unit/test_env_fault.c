@@ -1,0 +1,123 @@
+/* The vocabulary of faults: names, numbers with units, ranges. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "env/fault.h"
+
+static void numbers_are_read_with_their_units(void **state)
+{
+    (void)state;
+    static const struct {
+        enum env_fault_unit unit;
+        const char *text;
+        int rc;
+        int64_t wanted;
+    } cases[] = {
+        {ENV_FAULT_UNIT_US, "20ms", 0, 20000},
+        {ENV_FAULT_UNIT_US, "1.5ms", 0, 1500},
+        {ENV_FAULT_UNIT_US, "0.0000015", 0, 1},
+        {ENV_FAULT_UNIT_US, "7us", 0, 7},
+        {ENV_FAULT_UNIT_US, "10s", 0, 10000000},
+        {ENV_FAULT_UNIT_US, "1.5", 0, 1500000},
+        {ENV_FAULT_UNIT_US, "2m", 0, 120000000},
+        {ENV_FAULT_UNIT_US, "1h", 0, INT64_C(3600000000)},
+        {ENV_FAULT_UNIT_US, "-1s", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_US, "1 s", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_US, "s", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_US, "", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_US, "1.2.3", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_US, "1e3", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_US, "9999999999999999", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_US, "999999999999999h", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_SIGNED_US, "-20ms", 0, -20000},
+        {ENV_FAULT_UNIT_SIGNED_US, "+2s", 0, 2000000},
+        {ENV_FAULT_UNIT_PPM, "0.01", 0, 10000},
+        {ENV_FAULT_UNIT_PPM, "1%", 0, 10000},
+        {ENV_FAULT_UNIT_PPM, "0.5%", 0, 5000},
+        {ENV_FAULT_UNIT_PPM, "100ppm", 0, 100},
+        {ENV_FAULT_UNIT_PPM, "-1%", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_SIGNED_PPM, "-200ppm", 0, -200},
+        {ENV_FAULT_UNIT_BYTES, "4KiB", 0, 4096},
+        {ENV_FAULT_UNIT_BYTES, "1.5MB", 0, 1500000},
+        {ENV_FAULT_UNIT_BYTES, "2GiB", 0, INT64_C(2147483648)},
+        {ENV_FAULT_UNIT_BYTES, "12", 0, 12},
+        {ENV_FAULT_UNIT_BYTES, "12XB", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_BYTES_PER_S, "10MB/s", 0, 10000000},
+        {ENV_FAULT_UNIT_BYTES_PER_S, "10MB", 0, 10000000},
+        {ENV_FAULT_UNIT_COUNT, "3", 0, 3},
+        {ENV_FAULT_UNIT_COUNT, "3%", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_FLAG, "on", 0, 1},
+        {ENV_FAULT_UNIT_FLAG, "off", 0, 0},
+        {ENV_FAULT_UNIT_FLAG, "yes", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_NONE, "1", PERI_EINVAL, 0},
+        {ENV_FAULT_UNIT_DELAY, "1ms", PERI_EINVAL, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct peri_slice text = {cases[i].text, strlen(cases[i].text)};
+        struct peri_error err = PERI_ERROR_INIT;
+        int64_t number = 0;
+        assert_int_equal(env_fault_parse(cases[i].unit, text, &number, &err), cases[i].rc);
+        if (cases[i].rc == 0)
+            assert_int_equal(number, cases[i].wanted);
+        else
+            assert_non_null(strstr(err.text, "is not"));
+    }
+}
+
+static void every_fault_has_a_name_of_its_own(void **state)
+{
+    (void)state;
+    for (int fault = 0; fault < ENV_FAULT_COUNT; fault++) {
+        const struct env_fault_info *info = env_fault_info((enum env_fault)fault);
+        assert_int_equal(env_fault_from_name(info->name), fault);
+        assert_true(info->min <= info->max);
+        assert_true(strlen(info->text) > 10 && strlen(env_fault_unit_name(info->unit)) > 0);
+    }
+    assert_int_equal(env_fault_from_name("earthquake"), PERI_EINVAL);
+    assert_int_equal(env_delay_shape_from_name("exponential"), ENV_DELAY_EXPONENTIAL);
+    assert_int_equal(env_delay_shape_from_name("gauss"), PERI_EINVAL);
+}
+
+static void values_stay_in_range(void **state)
+{
+    (void)state;
+    static const struct {
+        enum env_fault fault;
+        struct env_fault_value value;
+        const char *complaint; /* or NULL */
+    } cases[] = {
+        {ENV_FAULT_LOSS, {.number = 1000000}, NULL},
+        {ENV_FAULT_LOSS, {.number = 1000001}, "fault loss: a share of 1000001"},
+        {ENV_FAULT_LOSS, {.number = -1}, "outside 0 .. 1000000"},
+        {ENV_FAULT_CUT, {.number = 2}, "a flag of 2"},
+        {ENV_FAULT_CLOCK_DRIFT, {.number = -500000}, NULL},
+        {ENV_FAULT_CLOCK_DRIFT, {.number = -500001}, "outside"},
+        {ENV_FAULT_CRASH, {.number = 77}, NULL},
+        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_UNIFORM, 10, 20, 0}}, NULL},
+        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_UNIFORM, 20, 10, 0}}, "from 20 to 10"},
+        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_EXPONENTIAL, 20, 10, 0}}, NULL},
+        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_CONSTANT, UINT64_MAX, 0, 0}}, "more than"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct peri_error err = PERI_ERROR_INIT;
+        int rc = env_fault_check(cases[i].fault, &cases[i].value, &err);
+        assert_int_equal(rc, cases[i].complaint != NULL ? PERI_EINVAL : 0);
+        if (cases[i].complaint != NULL)
+            assert_non_null(strstr(err.text, cases[i].complaint));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_read_with_their_units),
+        cmocka_unit_test(every_fault_has_a_name_of_its_own),
+        cmocka_unit_test(values_stay_in_range),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
