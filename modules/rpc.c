@@ -142,6 +142,7 @@ int luaopen_perilune_rpc(lua_State *L)
     create_context(L);
     luaL_newlib(L, functions);
     rpc_open_peer(L);
+    rpc_open_stream(L);
     rpc_open_serve(L);
     return 1;
 }

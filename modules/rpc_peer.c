@@ -60,8 +60,9 @@ static void set_slice(lua_State *L, const char *name, struct peri_slice value)
 void rpc_push_failure(lua_State *L, const struct rpc_client *client,
                       const struct rpc_result *result)
 {
-    struct rpc_client_info info;
-    rpc_client_look(client, &info);
+    struct rpc_client_info info = {.address = ""};
+    if (client != NULL)
+        rpc_client_look(client, &info);
     lua_pushnil(L);
     lua_pushlstring(L, result->message.data, result->message.size);
     lua_pushlstring(L, result->code_name.data, result->code_name.size);
@@ -162,13 +163,7 @@ static int fail_closed(lua_State *L)
 /* A call that did not even start; err may say so of the arguments alone. */
 static int fail_start(lua_State *L, const struct rpc_link *link, const struct peri_error *err)
 {
-    const char *code_name = peri_error_name(err->code);
-    struct rpc_result result = {
-        .code = err->code,
-        .is_retryable = peri_error_is_retryable(err->code),
-        .code_name = peri_slice_of(code_name, strlen(code_name)),
-        .message = peri_slice_of(err->text, strlen(err->text)),
-    };
+    struct rpc_result result = rpc_result_of(err);
     int top = lua_gettop(L);
     rpc_push_failure(L, link->client, &result);
     return lua_gettop(L) - top;

@@ -528,6 +528,7 @@ static int l_stats(lua_State *L)
     set_integer(L, "failed", stats.failed);
     set_integer(L, "repeated", stats.repeated);
     set_integer(L, "refused", stats.refused);
+    set_integer(L, "bytes", stats.bytes);
     return 1;
 }
 

@@ -39,9 +39,15 @@ local KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 ---@class perilune.rpc.Peer
 ---@field call fun(self: perilune.rpc.Peer, name: string, ...: any): any  or nil, err, code, details
 ---@field cast fun(self: perilune.rpc.Peer, name: string, ...: any): true|nil, string?, string?
+---@field stream fun(self: perilune.rpc.Peer, name: string, ...: any): perilune.rpc.Stream
+---@field with fun(self: perilune.rpc.Peer, options: perilune.rpc.CallOptions): perilune.rpc.Peer
 ---@field is_up fun(self: perilune.rpc.Peer): boolean
 ---@field info fun(self: perilune.rpc.Peer): table  address, up, since, heard, node, why, ...
 ---@field close fun(self: perilune.rpc.Peer)
+
+---@class perilune.rpc.Stream
+---@field recv fun(self: perilune.rpc.Stream): any  an item's values; nil at the end; nil, err, code, details
+---@field close fun(self: perilune.rpc.Stream)
 
 local COMMON = {
   secret = "string", cluster = "string", node = "string", inflight_max = "number", body_max = "number",
@@ -157,6 +163,44 @@ function core.peer.with(self, options)
     check_range("with", "deadline", options.deadline, 0, DEADLINE_MAX)
   end
   return core.with(self, options.deadline, options.wait)
+end
+
+local Failure = {}
+Failure.__index = Failure
+
+--- What a loop over a stream raises reads as its message.
+---@return string
+function Failure:__tostring()
+  return self.message
+end
+
+-- An item, or nothing at the end; a stream that breaks must not look like one that ends.
+local function item_or_raise(...)
+  local first, err, code, details = ...
+  if first == nil and err ~= nil then
+    local retryable = details and details.retryable
+    error(setmetatable({ message = err, code = code, retryable = retryable, details = details }, Failure), 0)
+  end
+  return ...
+end
+
+--- The next item, for loops.
+---@param stream perilune.rpc.Stream
+---@return any
+function core.stream_methods.__call(stream)
+  return item_or_raise(stream:recv())
+end
+
+--- Calls a function that yields items: for item in peer:stream("count", 10) do. The loop raises a table of
+--- code, message, retryable and details when the stream breaks. Without a loop: local s = peer:stream(...),
+--- s:recv() gives an item's values, nil at the end, or nil, message, code, details; s:close() ends it.
+---@param self perilune.rpc.Peer
+---@param name string
+---@param ... any
+---@return perilune.rpc.Stream stream
+function core.peer.stream(self, name, ...)
+  local stream = assert(core.stream(self, name, ...))
+  return stream, nil, nil, stream
 end
 
 -- A function's own nil, err, code counts as a failure like the library's.

@@ -81,6 +81,7 @@ static void release(struct rpc_call *call, struct peri_slice outcome)
         trace(call, outcome);
     if (outcome.size > 0)
         server->stats.failed++;
+    server->stats.bytes += call->size + call->answer_size;
     server->stats.in_flight--;
     guest->in_flight--;
     peri_list_remove(&call->link);
@@ -207,7 +208,7 @@ uint64_t rpc_calls_expire(struct rpc_guest *guest, uint64_t now_us)
 int rpc_call_item(struct rpc_call *call, struct peri_slice values)
 {
     PERI_ASSERT(call->kind == RPC_STREAM);
-    if (call->items == call->granted)
+    if (call->items == call->granted || call->guest->conn.out.bytes > 0)
         return PERI_EBUSY;
     struct wire_message message = {.kind = WIRE_ITEM, .id = call->id};
     message.item.number = call->items;
@@ -231,6 +232,15 @@ void rpc_call_end(struct rpc_call *call)
         release(call, text_of(""));
 }
 
+void rpc_calls_have_room(struct rpc_guest *guest)
+{
+    for (size_t i = 0; i < RPC_CALL_BUCKETS; i++)
+        for (struct peri_list *link = guest->calls[i].next; link != &guest->calls[i];
+             link = link->next)
+            if (call_of(link)->kind == RPC_STREAM && call_of(link)->handler->on_credit != NULL)
+                call_of(link)->handler->on_credit(call_of(link));
+}
+
 /* A caller that is still there says so with CREDIT, also when that grants nothing new. */
 static uint64_t stream_due_us(const struct rpc_guest *guest, uint64_t now_us)
 {
@@ -243,11 +253,10 @@ static void take_credit(struct rpc_guest *guest, const struct wire_message *mess
     if (call == NULL || call->kind != RPC_STREAM)
         return;
     call->due_us = stream_due_us(guest, guest->conn.heard_us);
-    bool was_stuck = call->items == call->granted;
     if (message->credit.items <= call->granted)
         return;
     call->granted = message->credit.items;
-    if (was_stuck && call->handler->on_credit != NULL)
+    if (call->handler->on_credit != NULL)
         call->handler->on_credit(call);
 }
 

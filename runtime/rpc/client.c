@@ -124,13 +124,18 @@ static bool is_wanted(struct rpc_conn *conn, uint64_t id, uint64_t total)
 
 static uint64_t on_conn_alarm(struct rpc_conn *conn, uint64_t now_us)
 {
-    (void)conn;
     (void)now_us;
+    rpc_requests_beat(client_of(conn));
     return UINT64_MAX; /* deadlines outlive connections: the client's own alarm keeps them */
 }
 
-static const struct rpc_conn_events events = {on_ready, on_message, is_wanted, on_conn_alarm,
-                                              on_gone};
+static void on_room(struct rpc_conn *conn)
+{
+    (void)conn; /* requests wait for nothing but their answers */
+}
+
+static const struct rpc_conn_events events = {on_ready,      on_message, is_wanted,
+                                              on_conn_alarm, on_room,    on_gone};
 
 static void connect_now(struct rpc_client *client)
 {

@@ -49,6 +49,9 @@ void rpc_requests_flush(struct rpc_client *client);
  */
 void rpc_requests_break(struct rpc_client *client, const struct peri_error *why, bool is_final);
 
+/* Tells the server of every stream that somebody still reads it. */
+void rpc_requests_beat(struct rpc_client *client);
+
 /* Ends those whose time is up; returns when the next one's is, or UINT64_MAX. */
 uint64_t rpc_requests_expire(struct rpc_client *client, uint64_t now_us);
 

@@ -121,6 +121,7 @@ void rpc_conn_forget(struct rpc_conn *conn, uint64_t id)
 static void on_writable(void *data)
 {
     struct rpc_conn *conn = data;
+    bool was_waiting = conn->out.bytes > 0;
     int rc = pump(conn);
     if (rc != 0) {
         end_with(conn, rc, peri_strerror(rc));
@@ -131,6 +132,8 @@ static void on_writable(void *data)
         conn->heard_us = env_now_us(conn->env); /* it was us who did not listen */
         env_conn_resume(conn->wire);
     }
+    if (was_waiting && conn->out.bytes == 0)
+        conn->events->on_room(conn);
 }
 
 /* ---- the handshake ---- */

@@ -32,6 +32,8 @@ struct rpc_conn_events {
     bool (*is_wanted)(struct rpc_conn *conn, uint64_t id, uint64_t total);
     /* The time has come that rpc_conn_wake_by named; returns the next, or UINT64_MAX. */
     uint64_t (*on_alarm)(struct rpc_conn *conn, uint64_t now_us);
+    /* The long messages that waited are all on their way. */
+    void (*on_room)(struct rpc_conn *conn);
     /* The connection has ended, and why; lent for the call. Once; may free conn. */
     void (*on_gone)(struct rpc_conn *conn, const struct peri_error *why);
 };

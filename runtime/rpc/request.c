@@ -53,12 +53,15 @@ static int say(const struct rpc_request *request, struct peri_error *err)
 static void say_deadline(const struct rpc_request *request, uint64_t now_us, struct peri_error *err)
 {
     const struct rpc_client *client = request->client;
-    double waited_s = seconds(request->due_us - request->started_us);
+    bool is_stream = request->on_item != NULL;
+    double waited_s = seconds(request->due_us - (is_stream && request->waiting_since_us != 0
+                                                     ? request->waiting_since_us
+                                                     : request->started_us));
     if (request->state == RPC_REQUEST_SENT) {
-        (void)peri_fail_plain(err, PERI_EDEADLINE,
-                              "no reply within %.3g s; connected for %.1f s, last heard %.1f s ago",
-                              waited_s, seconds(now_us - client->since_us),
-                              seconds(now_us - client->conn.heard_us));
+        (void)peri_fail_plain(
+            err, PERI_EDEADLINE, "no %s within %.3g s; connected for %.1f s, last heard %.1f s ago",
+            is_stream ? "item" : "reply", waited_s, seconds(now_us - client->since_us),
+            seconds(now_us - client->conn.heard_us));
     } else if (client->attempts == 0) {
         (void)peri_fail_plain(err, PERI_EUNREACHABLE, "not connected within %.3g s", waited_s);
     } else {
@@ -168,16 +171,21 @@ static void finish(struct rpc_request *request, const struct rpc_result *result,
     request->on_done(request, result); /* last: it may reuse the request */
 }
 
+struct rpc_result rpc_result_of(const struct peri_error *err)
+{
+    return (struct rpc_result){
+        .code = err->code,
+        .is_retryable = peri_error_is_retryable(err->code),
+        .code_name = text_of(peri_error_name(err->code)),
+        .message = text_of(err->text),
+    };
+}
+
 void rpc_request_fail(struct rpc_request *request, const struct peri_error *err)
 {
     struct peri_error said = *err;
     (void)say(request, &said);
-    struct rpc_result result = {
-        .code = said.code,
-        .is_retryable = peri_error_is_retryable(said.code),
-        .code_name = text_of(peri_error_name(said.code)),
-        .message = text_of(said.text),
-    };
+    struct rpc_result result = rpc_result_of(&said);
     if (request->state == RPC_REQUEST_SENT && request->client->conn.is_ready) {
         struct wire_message cancel = {.kind = WIRE_CANCEL, .id = request->id};
         cancel.cancel.reason = result.code_name;
@@ -194,6 +202,14 @@ void rpc_request_cancel(struct rpc_request *request, const char *reason)
     cancel.cancel.reason = text_of(reason);
     if (request->state == RPC_REQUEST_SENT)
         rpc_client_tell(request->client, &cancel);
+    leave(request);
+}
+
+void rpc_request_end(struct rpc_request *request)
+{
+    static const struct rpc_result ended = {.code = 0};
+    if (rpc_trace_is_on(request->client->self->tracer))
+        trace(request, &ended, 0);
     leave(request);
 }
 
@@ -331,7 +347,7 @@ int rpc_client_call(struct rpc_client *client, struct rpc_request *request, stru
 {
     int rc = start(client, request, args, may_wait, err);
     if (rc != 0)
-        return say(request, err);
+        return err != NULL ? say(request, err) : rc;
     client->calls++;
     rpc_alarm_by(&client->alarm, request->due_us);
     return 0;
@@ -367,6 +383,31 @@ int rpc_client_cast(struct rpc_client *client, struct peri_slice name, struct pe
     else if (request->state == RPC_REQUEST_SENT)
         finish_cast(request);
     return rc;
+}
+
+/* ---- streams ---- */
+
+void rpc_request_set_due(struct rpc_request *request, uint64_t due_us)
+{
+    request->waiting_since_us = env_now_us(request->client->env);
+    request->due_us = due_us;
+    if (due_us != UINT64_MAX)
+        rpc_alarm_by(&request->client->alarm, due_us);
+}
+
+void rpc_request_say_credit(struct rpc_request *request)
+{
+    struct wire_message credit = {.kind = WIRE_CREDIT, .id = request->id};
+    credit.credit.items = request->granted;
+    if (request->state == RPC_REQUEST_SENT)
+        rpc_client_tell(request->client, &credit);
+}
+
+void rpc_requests_beat(struct rpc_client *client)
+{
+    for (size_t slot = 0; slot < client->slot_count; slot++)
+        if (client->slots[slot] != NULL && client->slots[slot]->on_item != NULL)
+            rpc_request_say_credit(client->slots[slot]);
 }
 
 /* ---- what happens to the connection, and time ---- */

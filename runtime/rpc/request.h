@@ -52,10 +52,16 @@ struct rpc_request {
     bool is_cast; /* ends when it was sent */
     uint64_t id;
     uint64_t started_us;
+    uint64_t waiting_since_us;  /* of a stream: when somebody began to wait for an item */
+    uint64_t granted;           /* of a stream: items that the other side may send in all */
     size_t size;                /* on the wire */
     struct peri_buffer waiting; /* arguments, until there is a connection */
     struct peri_list link;      /* among those that wait */
 };
+
+enum {
+    RPC_STREAM_WINDOW = 32
+}; /* items of a stream that may come before the caller asks for more */
 
 /* Ends a request that nobody waits for any more: on_done will not run, and the other side is told
  * when it was sent. No effect on one that is not under way. */
@@ -63,5 +69,17 @@ void rpc_request_cancel(struct rpc_request *request, const char *reason);
 
 /* The request ends with a failure of this side's; on_done runs before the call returns. */
 void rpc_request_fail(struct rpc_request *request, const struct peri_error *err);
+
+/* A failure of this side's as a result, lent from err. */
+struct rpc_result rpc_result_of(const struct peri_error *err);
+
+/* Ends a stream that has come to its end: on_done will not run. */
+void rpc_request_end(struct rpc_request *request);
+
+/* Moves the deadline of a request under way: of a stream, whose reader waits now or does not. */
+void rpc_request_set_due(struct rpc_request *request, uint64_t due_us);
+
+/* Tells the other side what is granted, or that somebody is still there. */
+void rpc_request_say_credit(struct rpc_request *request);
 
 #endif

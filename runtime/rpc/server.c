@@ -35,6 +35,11 @@ static uint64_t on_alarm(struct rpc_conn *conn, uint64_t now_us)
     return rpc_calls_expire(guest_of(conn), now_us);
 }
 
+static void on_room(struct rpc_conn *conn)
+{
+    rpc_calls_have_room(guest_of(conn));
+}
+
 static void end_guest(struct rpc_guest *guest, const struct peri_error *why, const char *goodbye)
 {
     rpc_calls_cancel(guest, why);
@@ -70,7 +75,8 @@ static void on_gone(struct rpc_conn *conn, const struct peri_error *why)
     end_guest(guest, &end, NULL);
 }
 
-static const struct rpc_conn_events events = {on_ready, on_message, is_wanted, on_alarm, on_gone};
+static const struct rpc_conn_events events = {on_ready, on_message, is_wanted,
+                                              on_alarm, on_room,    on_gone};
 
 static struct rpc_guest *create_guest(struct rpc_server *server, const char *address)
 {

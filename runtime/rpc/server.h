@@ -8,11 +8,9 @@
 
 #include "env/env.h"
 #include "rpc/conn.h"
+#include "rpc/request.h"
 
-enum {
-    RPC_GUESTS_MAX = 4096,  /* connections of a server */
-    RPC_STREAM_WINDOW = 32, /* items that a caller takes before it has asked for more */
-};
+enum { RPC_GUESTS_MAX = 4096 };                   /* connections of a server */
 #define RPC_DEADLINE_DEFAULT_US UINT64_C(5000000) /* of calls that state none */
 
 struct rpc_server;
@@ -25,7 +23,7 @@ struct rpc_handler {
     /* Nobody waits for the answer any more; call is gone when this returns. NULL: the handler
      * always answers before on_call returns. */
     void (*on_cancel)(struct rpc_call *call, int code, const char *reason);
-    /* The stream may send again. NULL: the handler yields no items. */
+    /* The stream may be able to send again; may not answer. NULL: the handler yields no items. */
     void (*on_credit)(struct rpc_call *call);
     void *data;
 };
@@ -74,6 +72,7 @@ struct rpc_server_stats {
     uint64_t failed;      /* ended in an error or were cancelled */
     uint64_t repeated;    /* dropped, because they had come before */
     uint64_t refused;     /* connections that failed in the handshake */
+    uint64_t bytes;       /* of calls that came and of their answers, on the wire */
 };
 
 /* Counts. */
@@ -104,7 +103,8 @@ void rpc_call_end(struct rpc_call *call);
 /* ---- while a call is being served ---- */
 
 /* Sends an item of a stream: a MessagePack array, copied. Errors, with nothing sent: PERI_EBUSY
- * while the caller has not asked for more, until on_credit; PERI_ETOOBIG; PERI_ENOMEM. */
+ * while the caller has not asked for more or long messages wait, until on_credit; PERI_ETOOBIG;
+ * PERI_ENOMEM. */
 int rpc_call_item(struct rpc_call *call, struct peri_slice values);
 
 /* Who calls, what it said of itself, and how long an answer may be. */

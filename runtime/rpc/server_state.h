@@ -44,6 +44,9 @@ void rpc_calls_take(struct rpc_guest *guest, const struct wire_message *message,
 /* Says whether the message of a call, which comes in chunks, is wanted; refuses the call if not. */
 bool rpc_calls_want(struct rpc_guest *guest, uint64_t id, uint64_t total);
 
+/* Streams that waited for room may go on. */
+void rpc_calls_have_room(struct rpc_guest *guest);
+
 /* Ends those whose time is up; returns when the next one's is, or UINT64_MAX. */
 uint64_t rpc_calls_expire(struct rpc_guest *guest, uint64_t now_us);
 

@@ -1,6 +1,8 @@
+local binary = require "support.binary"
 local channel = require("perilune").channel
 local fiber = require "perilune.fiber"
 local msgpack = require "perilune.msgpack"
+local process = require "perilune.process"
 local rpc = require "perilune.rpc"
 
 local SECRET = "0123456789abcdef-a-secret"
@@ -337,6 +339,100 @@ describe("perilune.rpc", function()
     end)
   end)
 
+  describe("streams", function()
+    local function count(upto)
+      for i = 1, upto do
+        assert(rpc.yield(i, i * i))
+      end
+    end
+
+    it("bring items in order and end", function()
+      local peer = serving { count = count }
+      local sum, squares = 0, 0
+      for item, square in peer:stream("count", 1000) do
+        sum, squares = sum + item, squares + square
+      end
+      assert.are.same({ 500500, 333833500 }, { sum, squares })
+      for _ in peer:stream("count", 0) do
+        error "there is no item"
+      end
+    end)
+
+    it("wait for a reader that is slow", function()
+      local sent = 0
+      local peer = serving { count = function()
+        for i = 1, 1000 do
+          rpc.yield(i)
+          sent = i
+        end
+      end }
+      local stream <close> = peer:stream "count"
+      assert.are.equal(1, stream:recv())
+      fiber.sleep(0.1)
+      assert.truthy(sent < 100, sent .. " items were sent to a reader that took one")
+    end)
+
+    it("end on the other side when the reader stops", function()
+      local ended = channel(1)
+      local peer, server = serving { count = function()
+        local _ <close> = setmetatable({}, { __close = function() ended:try_send(true) end })
+        count(math.maxinteger)
+      end }
+      for item in peer:stream "count" do
+        if item == 100 then
+          break
+        end
+      end
+      assert.is_true(fiber.deadline(1, function() return ended:recv() end))
+      fiber.sleep(0.01)
+      assert.are.equal(0, server:stats().in_flight)
+    end)
+
+    it("raise where they break, and say so to those who ask", function()
+      local peer = serving { boom = function() rpc.yield(1) error { code = "EMINE", message = "mid" } end }
+      local seen = {}
+      local ok, err = pcall(function()
+        for item in peer:stream "boom" do
+          seen[#seen + 1] = item
+        end
+      end)
+      assert.are.same({ false, "EMINE" }, { ok, err.code })
+      assert.matches("^stream boom to .*: mid$", tostring(err))
+      local stream <close> = peer:stream "nope"
+      local item, _, code = stream:recv()
+      assert.are.same({ n = 2, nil, "ENOFUNCTION" }, table.pack(item, code))
+    end)
+
+    it("end with a deadline when no item comes", function()
+      local peer = serving { quiet = function() rpc.yield(1) fiber.sleep(60) end }
+      local stream <close> = peer:with { deadline = 0.1 }:stream "quiet"
+      assert.are.equal(1, stream:recv())
+      local _, err, code = stream:recv()
+      assert.are.equal("EDEADLINE", code)
+      assert.matches("stream quiet to .*: no item within 0.1 s", err)
+    end)
+
+    it("carry long items", function()
+      local peer = serving { big = function()
+        for i = 1, 8 do
+          rpc.yield(i, ("x"):rep(1 << 20))
+        end
+      end }
+      local bytes = 0
+      for _, item in peer:stream "big" do
+        bytes = bytes + #item
+      end
+      assert.are.equal(8 << 20, bytes)
+    end)
+
+    it("are not for functions that were called", function()
+      local peer = serving { count = count }
+      assert.matches("rpc.yield: call it inside of a function that was called with peer:stream",
+        (select(2, peer:call("count", 1))))
+      assert.has_error(function() rpc.yield(1) end)
+    end)
+  end)
+
   describe("multicall", function()
     it("gives an outcome for each peer", function()
       local good = serving { add = function(a, b) return a + b, "more" end }
@@ -357,6 +453,43 @@ describe("perilune.rpc", function()
     assert.matches("^127.0.0.1:%d+$", caller.address)
     assert.are.equal("integer", math.type(caller.incarnation))
     assert.is_nil(rpc.caller())
+  end)
+
+  describe("the port", function()
+    -- Sends bytes, then waits for the other side to close; what it said and how long it took.
+    local function send_raw(server, script)
+      local port = server:address():match ":(%d+)$"
+      local started = fiber.now()
+      local result = assert(process.run { "timeout", "10", "bash", "-c",
+        ("exec 3<>/dev/tcp/127.0.0.1/%s; { %s; } >&3 2>/dev/null; cat <&3 | wc -c"):format(port, script) })
+      assert.are.equal(0, result.status)
+      return tonumber(result.stdout), fiber.now() - started
+    end
+
+    local bad = {
+      ["random bytes"] = "head -c 100000 /dev/urandom",
+      ["a frame that is too long"] = [[printf '\xff\xff\xff\x7f\0\0\0\0']],
+      ["an empty frame"] = [[printf '\0\0\0\0\0\0\0\0']],
+      ["a wrong checksum"] = [[printf '\x10\0\0\0\0\0\0\0\1\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0']],
+    }
+    for name, script in pairs(bad) do
+      it("closes after " .. name, function()
+        local peer, server = serving { echo = function(x) return x end }
+        local _, seconds = send_raw(server, script)
+        assert.truthy(seconds < 1.5, seconds)
+        assert.are.equal(1, server:stats().refused)
+        assert.are.equal(1, peer:call("echo", 1))
+      end)
+    end
+
+    it("gives a handshake two seconds, however slowly it comes", function()
+      local peer, server = serving { echo = function(x) return x end }
+      local slowly = [[printf '\x40'; for i in 1 2 3 4 5 6 7; do sleep 0.4; printf '\0'; done]]
+      local _, seconds = send_raw(server, slowly)
+      assert.truthy(seconds >= 1.9 and seconds < 4, seconds)
+      assert.are.equal(1, peer:call("echo", 1))
+      assert.are.equal(1, server:stats().refused)
+    end)
   end)
 
   it("counts", function()
@@ -380,6 +513,23 @@ describe("perilune.rpc", function()
     owner:cancel()
     fiber.sleep(0.05)
     assert.are.equal("EUNREACHABLE", (select(3, peer:call "x")))
+  end)
+
+  it("prints calls for perilune run --trace-rpc", function()
+    local script = [[
+      local rpc = require "perilune.rpc"
+      local server <close> = assert(rpc.serve({ echo = function(x) return x end },
+        { listen = "127.0.0.1:0", node = "n2", detached = true }))
+      local peer <close> = rpc.connect(server:address(), { node = "n1" })
+      peer:call("echo", "hello")
+      peer:call "nope"]]
+    local result = binary.run { "run", "--trace-rpc", "-", input = script }
+    assert.are.equal(0, result.status)
+    local clock = "%d%d:%d%d:%d%d%.%d%d%d%d%d%d "
+    local cost = " %d+ B, %d+ B in %d+%.%d%d%d ms: "
+    assert.matches(clock .. "%-> n2 %(127.0.0.1:%d+%) call echo" .. cost .. "ok\n", result.stderr)
+    assert.matches(clock .. "<%- n1 %(127.0.0.1:%d+%) call echo" .. cost .. "ok\n", result.stderr)
+    assert.matches(clock .. "%-> n2 %(127.0.0.1:%d+%) call nope" .. cost .. "ENOFUNCTION\n", result.stderr)
   end)
 
   it("does not mistake MessagePack for Lua", function()

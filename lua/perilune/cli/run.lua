@@ -13,6 +13,8 @@ function M.parser(argparse)
   parser:usage "Usage: perilune run [options] SCRIPT [argument...]\n       perilune SCRIPT.lua [argument...]"
   parser:option "--cpu-deadline":argname "TIME":convert(units.parse_duration)
     :description "Stop a script that computes so long without waiting, such as 30s."
+  parser:flag "--trace-rpc"
+    :description "Print every call to and from other nodes on standard error when it ends."
   parser:epilog [[
 SCRIPT is a file, or - for standard input. Arguments reach it as ... and in the table arg.
 The program ends when the script and the fibers that it spawned have ended; detached fibers do not count.
@@ -21,6 +23,7 @@ It exits with 1 when the script raised an error, or one of its fibers did and no
 Examples:
   perilune run backup.lua /var/data
   perilune run --cpu-deadline 5s untrusted.lua
+  perilune run --trace-rpc node.lua
   echo 'print(require("perilune").now())' | perilune run -]]
   return parser
 end
@@ -106,7 +109,7 @@ local function execute(chunk, arguments, cpu_deadline)
   return message == nil or report(message, trace)
 end
 
----@param args { cpu_deadline?: number, rest: string[] }
+---@param args { cpu_deadline?: number, trace_rpc?: boolean, rest: string[] }
 ---@return integer exit_code
 function M.run(args)
   local path = args.rest[1]
@@ -124,6 +127,9 @@ function M.run(args)
   local folder = path:match "^(.*)/[^/]*$"
   if folder then
     package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
+  end
+  if args.trace_rpc then
+    require("perilune.rpc").trace(true)
   end
   local result = execute(chunk, arguments, args.cpu_deadline or verbs.settings.cpu_deadline)
   if result ~= true then
