@@ -160,10 +160,20 @@ static void set_options(struct sim_member *member)
     member->options = *member->run->base;
     member->simulated.slot = ++member->run->member_count;
     member->options.env = sim_node_env(member->node);
+    env_log_set_level(member->options.env, member->run->options->log_level);
     member->options.simulated = &member->simulated;
     member->options.memory_limit_bytes = 0;
     member->options.on_lost = on_lost;
     member->options.on_lost_data = member;
+}
+
+/* Nodes of a simulation know each other: rpc asks for a secret between machines. */
+static int set_variables(struct sim_member *member, const char *name)
+{
+    int rc = sim_node_set_variable(member->node, "PERILUNE_NODE", name);
+    return rc == 0 ? sim_node_set_variable(member->node, "PERILUNE_SECRET",
+                                           "what all nodes of a simulation know")
+                   : rc;
 }
 
 static int fill(struct sim_member *member, const char *name, const char *role,
@@ -178,7 +188,9 @@ static int fill(struct sim_member *member, const char *name, const char *role,
     if (rc != 0)
         return rc;
     set_options(member);
-    rc = init_delivery(member);
+    rc = set_variables(member, name);
+    if (rc == 0)
+        rc = init_delivery(member);
     return rc == 0 ? 0 : peri_fail(err, rc, "node %s", name);
 }
 

@@ -45,6 +45,14 @@ static bool field_flag(lua_State *L, const char *name)
     return value;
 }
 
+static enum env_log_level field_level(lua_State *L, const char *name)
+{
+    const char *text = field_string(L, name);
+    int level = text != NULL ? env_log_level_from_name(text) : ENV_LOG_ERROR;
+    luaL_argcheck(L, level >= 0, 1, "no such log level");
+    return (enum env_log_level)level;
+}
+
 static void read_options(lua_State *L, struct simulation_options *options)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -62,6 +70,7 @@ static void read_options(lua_State *L, struct simulation_options *options)
     options->trace_to = field_integer(L, "trace_to", 0);
     options->keeps_checkpoints = field_flag(L, "checkpoints");
     options->echoes = field_flag(L, "echo");
+    options->log_level = field_level(L, "log_level");
 }
 
 /* ---- results ---- */

@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/list.h"
+#include "env/log.h"
 #include "sim/event.h"
 #include "sim/node.h"
 #include "sim/world.h"
@@ -94,6 +95,8 @@ struct simulation_options {
     uint64_t trace_from, trace_to;
     bool keeps_checkpoints;
     bool echoes;
+    enum env_log_level
+        log_level; /* of nodes: what they log below it is neither seen nor paid for */
 };
 
 struct simulation {

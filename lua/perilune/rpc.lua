@@ -12,7 +12,8 @@ local M = {}
 local KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 ---@class perilune.rpc.Common
----@field secret? string  both sides know it, at least 16 bytes; without: only peers of this machine
+---@field secret? string  both sides know it, at least 16 bytes; default PERILUNE_SECRET; without one only peers
+---                        of this machine are let in
 ---@field cluster? string  both sides are of it; default "default"
 ---@field node? string  our name for people; default PERILUNE_NODE
 ---@field inflight_max? integer  calls of a connection at a time; default 1024
@@ -86,7 +87,7 @@ end
 
 -- What the core reads: every option, with its default where none was given.
 local function identity(caller, options)
-  local secret = options.secret or ""
+  local secret = options.secret or os.getenv "PERILUNE_SECRET" or ""
   if #secret > 0 and #secret < SECRET_MIN then
     error(("%s: option secret needs at least %d bytes; make one with: openssl rand -hex 32")
       :format(caller, SECRET_MIN), 3)

@@ -2,6 +2,7 @@
 local job_options = require "perilune.cli.job_options"
 local output = require "perilune.cli.output"
 local units = require "perilune.units"
+local verbs = require "perilune.cli.verbs"
 
 local M = {
   summary = "run a cluster in the simulator, replayed from a seed",
@@ -57,7 +58,8 @@ function M.parser(argparse)
   parser:flag("--json", "Print the result as one JSON object.")
   parser:epilog [[
 The exit code is 0 when every run passed, or, for a scenario that is meant to fail (its field expect), when
-some run failed as expected; else 1. A failing run prints the command that replays it.
+some run failed as expected; else 1. A failing run prints the command that replays it. Nodes log errors
+only, unless --log-level says otherwise.
 
 Examples:
   perilune sim examples/scenarios/ping.lua
@@ -134,7 +136,7 @@ local function run_one(args)
   local started = require("perilune").now()
   local result, err, code = require("perilune.sim").run {
     scenario = args.scenario, seed = args.seed, args = job_options.collect(args.arg), time = args.time,
-    trace = args.trace, verify = args.verify,
+    trace = args.trace, verify = args.verify, log_level = verbs.settings.log_level,
     echo = not args.quiet and not args.json,
   }
   if not result then
@@ -228,6 +230,7 @@ local function run_many(args)
   local summary, err, code = require("perilune.sim").seeds {
     scenario = args.scenario, args = job_options.collect(args.arg), from = args.seeds.from,
     to = args.seeds.to, jobs = args.jobs, time = args.time, verify = args.verify,
+    log_level = verbs.settings.log_level,
     on_result = function(result)
       done = done + 1
       if result.error or (result.failure and result.failure.kind == "scenario") then

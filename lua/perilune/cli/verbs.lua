@@ -46,6 +46,7 @@ local FORMATS = { "logfmt", "json" }
 --- What the global options set for the verbs.
 ---@class perilune.cli.Settings
 ---@field cpu_deadline? number  seconds that the main fiber may compute without waiting
+---@field log_level? string  asked for by --log-level
 M.settings = {}
 
 --- The options that may stand before a verb, and behind it unless they are is_for_front.
@@ -61,6 +62,7 @@ M.global_options = {
     flag = "--log-level", argument = "LEVEL", choices = LEVELS, convert = one_of(LEVELS),
     description = "Least severe log line to show: debug, info, warn or error.",
     apply = function(value)
+      M.settings.log_level = value
       require("perilune.log").level(value)
     end,
   },

@@ -33,6 +33,7 @@ local REAL_SECONDS = 600
 ---@field args? table            what the file sees as args
 ---@field time? number|string    virtual time after which a run ends
 ---@field verify? boolean        run each seed twice and compare all events
+---@field log_level? string      least level of what nodes log; default "error"
 ---@field watchdog? number|string  real time that one event may take; default "10s"
 ---@field real_seconds? number   real time after which the process of a run is killed; default 600
 
@@ -49,7 +50,7 @@ local REAL_SECONDS = 600
 
 local OPTIONS = {
   scenario = "string", seed = "number", time = true, trace = "string", verify = "boolean", echo = "boolean",
-  args = "table", jobs = "number", from = "number", to = "number", on_result = "function",
+  args = "table", log_level = "string", jobs = "number", from = "number", to = "number", on_result = "function",
   real_seconds = "number", watchdog = true,
 }
 
@@ -74,7 +75,7 @@ local function common_of(options)
     common.watchdog_us = require("perilune.sim.times").microseconds(options.watchdog, "sim.run: watchdog", 3)
   end
   common.args = assert(require("perilune.msgpack").encode(options.args or {}))
-  common.echo, common.trace = options.echo, options.trace
+  common.echo, common.trace, common.log_level = options.echo, options.trace, options.log_level
   common.real_seconds = options.real_seconds or REAL_SECONDS
   return common
 end
