@@ -331,7 +331,7 @@ static void take_call(struct rpc_guest *guest, const struct wire_message *messag
     struct rpc_server *server = guest->server;
     struct peri_error why = PERI_ERROR_INIT;
     struct peri_slice name = message->kind == WIRE_CAST ? message->cast.name : message->call.name;
-    if (!rpc_window_is_new(&guest->window, message->id >> RPC_SEQUENCE_SHIFT)) {
+    if (!rpc_window_is_new(&guest->window, message->id)) {
         server->stats.repeated++;
         return;
     }
@@ -359,7 +359,7 @@ static void take_cancel(struct rpc_guest *guest, const struct wire_message *mess
     struct peri_error why = PERI_ERROR_INIT;
     struct peri_slice reason = message->cancel.reason;
     /* One that comes before its call keeps that from running at all. */
-    (void)rpc_window_is_new(&guest->window, message->id >> RPC_SEQUENCE_SHIFT);
+    (void)rpc_window_is_new(&guest->window, message->id);
     rpc_conn_forget(&guest->conn, message->id);
     if (call == NULL)
         return;
@@ -391,10 +391,10 @@ bool rpc_calls_want(struct rpc_guest *guest, uint64_t id, uint64_t total)
 {
     uint64_t body_max = guest->server->self->body_max;
     if (total <= body_max + RPC_CHUNK_MESSAGE_MAX)
-        return !rpc_window_has(&guest->window, id >> RPC_SEQUENCE_SHIFT);
+        return !rpc_window_has(&guest->window, id);
     struct wire_message call = {.kind = WIRE_CALL, .id = id};
     struct peri_error why = PERI_ERROR_INIT;
-    if (!rpc_window_is_new(&guest->window, id >> RPC_SEQUENCE_SHIFT))
+    if (!rpc_window_is_new(&guest->window, id))
         return false;
     (void)peri_fail_plain(&why, PERI_ETOOBIG,
                           "the request has %" PRIu64 " bytes, and body_max is %" PRIu64, total,

@@ -194,7 +194,6 @@ void rpc_client_close(struct rpc_client *client)
     rpc_conn_close(&client->conn, "the client closes");
     rpc_alarm_deinit(&client->alarm);
     free(client->slots);
-    free(client->free_slots);
     free(client->address);
     free(client);
 }

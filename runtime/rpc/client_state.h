@@ -6,10 +6,6 @@
 
 #include "rpc/client.h"
 
-/* An id is a sequence number and a slot: the slot finds the request, the number makes the id new.
- */
-enum { RPC_SLOT_BITS = 16, RPC_SLOT_MASK = (1 << RPC_SLOT_BITS) - 1 };
-
 struct rpc_client {
     struct env *env;
     const struct rpc_identity *self;
@@ -25,11 +21,10 @@ struct rpc_client {
     int logged_code;             /* a refusal that the log has seen */
     char node[RPC_NAME_MAX + 1]; /* who answered last */
 
-    struct rpc_request **slots; /* NULL where free */
-    uint16_t *free_slots;       /* a stack */
-    size_t slot_count, free_count;
+    struct rpc_request **slots; /* by id modulo slot_count; NULL where free, as half of them are */
+    size_t slot_count;          /* a power of two, or 0 */
     size_t in_flight;
-    uint64_t sequence; /* of the last request; never starts again */
+    uint64_t last_id; /* never starts again, so that no answer is taken for another call's */
     uint64_t calls;
     struct peri_list waiting; /* requests that wait for a connection, oldest first */
 };

@@ -82,23 +82,18 @@ static size_t inflight_max(const struct rpc_client *client)
     return least < RPC_INFLIGHT_MAX ? (size_t)least : RPC_INFLIGHT_MAX;
 }
 
+/* Ids that differ modulo count differ modulo twice that as well. */
 static int grow_slots(struct rpc_client *client)
 {
     size_t count = client->slot_count == 0 ? SLOTS_MIN : client->slot_count * 2;
-    if (count > RPC_INFLIGHT_MAX)
-        count = RPC_INFLIGHT_MAX;
-    struct rpc_request **slots = realloc(client->slots, count * sizeof(struct rpc_request *));
+    struct rpc_request **slots = calloc(count, sizeof(struct rpc_request *));
     if (slots == NULL)
         return PERI_ENOMEM;
+    for (size_t slot = 0; slot < client->slot_count; slot++)
+        if (client->slots[slot] != NULL)
+            slots[client->slots[slot]->id % count] = client->slots[slot];
+    free(client->slots);
     client->slots = slots;
-    uint16_t *free_slots = realloc(client->free_slots, count * sizeof *free_slots);
-    if (free_slots == NULL)
-        return PERI_ENOMEM;
-    client->free_slots = free_slots;
-    for (size_t slot = count; slot-- > client->slot_count;) {
-        slots[slot] = NULL;
-        free_slots[client->free_count++] = (uint16_t)slot;
-    }
     client->slot_count = count;
     return 0;
 }
@@ -108,13 +103,15 @@ static int enter(struct rpc_client *client, struct rpc_request *request, struct 
     if (client->in_flight >= inflight_max(client))
         return peri_fail_plain(err, PERI_EBUSY, "%zu calls are under way already",
                                client->in_flight);
-    if (client->free_count == 0 && grow_slots(client) != 0)
+    if (client->in_flight * 2 >= client->slot_count && grow_slots(client) != 0)
         return peri_fail(err, PERI_ENOMEM, "no room for it");
-    uint16_t slot = client->free_slots[--client->free_count];
-    client->slots[slot] = request;
-    client->in_flight++;
+    do
+        client->last_id++;
+    while (client->slots[client->last_id & (client->slot_count - 1)] != NULL);
     request->client = client;
-    request->id = ++client->sequence << RPC_SLOT_BITS | slot;
+    request->id = client->last_id;
+    client->slots[request->id & (client->slot_count - 1)] = request;
+    client->in_flight++;
     return 0;
 }
 
@@ -122,10 +119,9 @@ static int enter(struct rpc_client *client, struct rpc_request *request, struct 
 static void leave(struct rpc_request *request)
 {
     struct rpc_client *client = request->client;
-    uint16_t slot = request->id & RPC_SLOT_MASK;
+    size_t slot = request->id & (client->slot_count - 1);
     PERI_ASSERT(client->slots[slot] == request);
     client->slots[slot] = NULL;
-    client->free_slots[client->free_count++] = slot;
     client->in_flight--;
     if (request->state == RPC_REQUEST_WAITS)
         peri_list_remove(&request->link);
@@ -137,10 +133,10 @@ static void leave(struct rpc_request *request)
 
 struct rpc_request *rpc_requests_find(const struct rpc_client *client, uint64_t id)
 {
-    size_t slot = id & RPC_SLOT_MASK;
-    if (slot >= client->slot_count || client->slots[slot] == NULL || client->slots[slot]->id != id)
+    if (client->slot_count == 0)
         return NULL;
-    return client->slots[slot];
+    struct rpc_request *request = client->slots[id & (client->slot_count - 1)];
+    return request != NULL && request->id == id ? request : NULL;
 }
 
 /* ---- the end of a call ---- */
@@ -443,10 +439,10 @@ static void fail_disconnected(struct rpc_request *request, const struct peri_err
 
 void rpc_requests_break(struct rpc_client *client, const struct peri_error *why, bool is_final)
 {
-    uint64_t last = client->sequence; /* what on_done starts meanwhile is not touched */
+    uint64_t last_id = client->last_id; /* what on_done starts meanwhile is not touched */
     for (size_t slot = 0; slot < client->slot_count; slot++) {
         struct rpc_request *request = client->slots[slot];
-        if (request == NULL || request->id >> RPC_SLOT_BITS > last)
+        if (request == NULL || request->id > last_id)
             continue;
         if (request->state == RPC_REQUEST_SENT)
             fail_disconnected(request, why);

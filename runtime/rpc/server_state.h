@@ -6,7 +6,7 @@
 #include "rpc/server.h"
 #include "rpc/window.h"
 
-enum { RPC_CALL_BUCKETS = 64, RPC_SEQUENCE_SHIFT = 16, RPC_ADDRESS_SIZE = 128 };
+enum { RPC_CALL_BUCKETS = 64, RPC_ADDRESS_SIZE = 128 };
 
 struct rpc_function {
     struct rpc_handler handler;

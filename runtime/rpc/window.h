@@ -1,8 +1,8 @@
 /* window.h - which request ids came before.
  *
- * Ids carry a sequence number that grows by one with each request, yet requests may arrive in
- * another order and twice. The window remembers the last RPC_WINDOW_SIZE numbers; what is older
- * counts as seen, so that no request ever runs twice. Pure. */
+ * Ids grow with each request, yet requests may arrive in another order and twice. The window
+ * remembers the last RPC_WINDOW_SIZE numbers; what is older counts as seen, so that no request ever
+ * runs twice. Pure. */
 #ifndef PERI_RPC_WINDOW_H
 #define PERI_RPC_WINDOW_H
 

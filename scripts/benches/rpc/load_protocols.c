@@ -125,6 +125,7 @@ static void rpc_greet(int fd)
     static const char nonce[32] = "not a secret, and never used twi";
     struct wire_message hello = {.kind = WIRE_HELLO, .flags = 1};
     struct wire_message proof = {.kind = WIRE_PROOF};
+    hello.hello.version_min = hello.hello.version_max = 1;
     hello.hello.cluster = peri_slice_of("bench", 5);
     hello.hello.node = peri_slice_of("load", 4);
     hello.hello.incarnation = 1;
