@@ -48,6 +48,11 @@ function M.nodes.server(node)
       end
       return value
     end,
+    count_to = function(last)
+      for number = 1, last do
+        rpc.yield(number)
+      end
+    end,
     note = function(value)
       node.noted = value
     end,
@@ -87,6 +92,18 @@ function actions.relay(names, peer, _, number)
   check_answer("relay", peer:call("relay", path, number), number)
 end
 
+function actions.stream(_, peer)
+  local items, expected = peer:stream("count_to", 20), 1
+  while true do
+    local item = items:recv()
+    if item == nil then
+      break
+    end
+    check_answer("stream", item, expected)
+    expected = expected + 1
+  end
+end
+
 function actions.cast(_, peer, _, number)
   peer:cast("note", number)
 end
@@ -97,7 +114,7 @@ function actions.all(_, _, peers, number)
   end
 end
 
-local ACTIONS = { "ping", "ping", "echo", "echo", "big", "slow", "relay", "relay", "cast", "all" }
+local ACTIONS = { "ping", "ping", "echo", "echo", "big", "slow", "relay", "relay", "stream", "cast", "all" }
 
 local function act(names, peers, number)
   local started = perilune.now()
