@@ -21,7 +21,6 @@ static void stop(struct sim_conn *conn)
     struct sim_world *world = conn->node->world;
     conn->state = SIM_CONN_ENDED;
     detach(conn);
-    conn->inbox_bytes = 0;
     sim_event_cancel(world, &conn->idle);
     sim_event_cancel(world, &conn->drain);
     sim_event_cancel(world, &conn->writable);
@@ -131,6 +130,8 @@ static void receive(struct sim_conn *conn, struct sim_packet *packet)
     struct sim_world *world = conn->node->world;
     enum sim_packet_kind kind = packet->kind;
     int status = packet->status;
+    sim_packet_uncount(packet);
+    sim_conn_make_room(conn);
     peri_list_remove(&packet->link);
     if (kind == SIM_PACKET_MESSAGE) {
         deliver_message(conn, packet);
@@ -166,7 +167,6 @@ static void packet_on_due(struct sim_world *world, struct sim_event *event)
     }
     peri_list_remove(&packet->link);
     peri_list_append(&conn->inbox, &packet->link);
-    conn->inbox_bytes += packet->size;
 }
 
 static void describe_packet(const struct sim_event *event, char *out, size_t size)
@@ -186,7 +186,6 @@ static void drain_on_due(struct sim_world *world, struct sim_event *event)
     if (conn->is_paused || peri_list_is_empty(&conn->inbox))
         return;
     struct sim_packet *packet = sim_packet_at(conn->inbox.next);
-    conn->inbox_bytes -= packet->size;
     peri_list_remove(&packet->link);
     if (!peri_list_is_empty(&conn->inbox))
         sim_event_schedule(world, event, world->now_us);

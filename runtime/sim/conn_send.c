@@ -31,8 +31,16 @@ int sim_packet_create(struct sim_conn *conn, struct sim_node *from, struct sim_n
     return 0;
 }
 
+void sim_packet_uncount(struct sim_packet *packet)
+{
+    if (packet->is_counted)
+        packet->conn->due_bytes -= packet->size;
+    packet->is_counted = false;
+}
+
 void sim_packet_free(struct sim_world *world, struct sim_packet *packet)
 {
+    sim_packet_uncount(packet);
     sim_event_deinit(world, &packet->event);
     peri_list_remove(&packet->link);
     peri_list_remove(&packet->held);
@@ -53,6 +61,8 @@ static void send_to(struct sim_conn *conn, struct sim_packet *packet, uint64_t a
             at_us = conn->arrives_us;
         conn->arrives_us = at_us;
     }
+    packet->is_counted = true;
+    conn->due_bytes += packet->size;
     peri_list_remove(&packet->link);
     peri_list_append(&conn->packets, &packet->link);
     sim_net_travel(conn->node->world, packet, conn->node, at_us);
@@ -96,13 +106,14 @@ static void tell_itself(struct sim_conn *conn, uint64_t delay_us, int status)
 
 /* ---- sending ---- */
 
+/* The network has no room of its own: what is not delivered waits at the sender. */
 size_t sim_conn_queued_bytes(const struct env_conn *base)
 {
     const struct sim_conn *conn = sim_conn_of(base);
-    size_t unread = conn->peer != NULL ? conn->peer->inbox_bytes : 0;
+    size_t queued = conn->peer != NULL ? conn->peer->due_bytes : 0;
     for (const struct peri_list *at = conn->outbox.next; at != &conn->outbox; at = at->next)
-        unread += sim_packet_at((struct peri_list *)(uintptr_t)at)->size;
-    return unread + (size_t)sim_net_backlog_bytes(conn->node->world, conn->node, conn->peer_node);
+        queued += sim_packet_at(at)->size;
+    return queued;
 }
 
 static void drop(struct sim_conn *conn, struct sim_packet *packet, const char *why)
@@ -208,15 +219,6 @@ static void gather(struct sim_packet *packet, const struct peri_slice *parts, si
         sim_mix(packet->event.payload, sim_hash_bytes(packet->bytes, packet->size));
 }
 
-static void watch_queue(struct sim_conn *conn)
-{
-    enum { RETRY_US = 1000 };
-    if (sim_conn_queued_bytes(&conn->base) <= ENV_CONN_QUEUE_MARK || conn->wants_writable)
-        return;
-    conn->wants_writable = true;
-    sim_event_schedule(conn->node->world, &conn->writable, conn->node->world->now_us + RETRY_US);
-}
-
 int sim_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t count)
 {
     struct sim_conn *conn = sim_conn_of(base);
@@ -243,20 +245,23 @@ int sim_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t 
         peri_list_append(&conn->outbox, &packet->link);
     else
         rc = sim_conn_transmit(conn, packet);
-    watch_queue(conn);
+    conn->wants_writable =
+        conn->wants_writable || sim_conn_queued_bytes(base) > ENV_CONN_QUEUE_MARK;
     return rc;
+}
+
+void sim_conn_make_room(struct sim_conn *conn)
+{
+    struct sim_conn *sender = conn->peer;
+    if (sender != NULL && sender->wants_writable && sender->state == SIM_CONN_OPEN &&
+        sim_conn_queued_bytes(&sender->base) < ENV_CONN_QUEUE_MARK / 2)
+        sim_event_schedule(conn->node->world, &sender->writable, conn->node->world->now_us);
 }
 
 void sim_conn_on_writable_due(struct sim_world *world, struct sim_event *event)
 {
-    enum { RETRY_US = 1000 };
     struct sim_conn *conn = container_of(event, struct sim_conn, writable);
-    if (conn->state == SIM_CONN_ENDED)
-        return;
-    if (sim_conn_queued_bytes(&conn->base) >= ENV_CONN_QUEUE_MARK / 2) {
-        sim_event_schedule(world, event, world->now_us + RETRY_US);
-        return;
-    }
+    (void)world;
     conn->wants_writable = false;
     if (conn->events->on_writable != NULL)
         conn->events->on_writable(conn->data); /* last: it may close conn */

@@ -329,18 +329,6 @@ uint64_t sim_net_cut_delay_us(struct sim_world *world, struct sim_node *from)
     return 1 + sim_stream_below(&from->streams[SIM_NET], range_ms) * US_PER_MS;
 }
 
-uint64_t sim_net_backlog_bytes(const struct sim_world *world, const struct sim_node *from,
-                               const struct sim_node *to)
-{
-    enum { US_PER_S = 1000000 };
-    const struct sim_link *link = find_link(&world->net, from, to);
-    uint64_t now_us = sim_node_now_us(from);
-    if (link == NULL || link->free_us <= now_us)
-        return 0;
-    uint64_t bandwidth = settings_of(&world->net, from, to).bandwidth;
-    return (uint64_t)((unsigned __int128)(link->free_us - now_us) * bandwidth / US_PER_S);
-}
-
 void sim_net_init(struct sim_world *world)
 {
     peri_list_init(&world->net.held);

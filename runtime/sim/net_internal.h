@@ -28,7 +28,8 @@ struct sim_packet {
     enum sim_packet_kind kind;
     int status;
     bool is_damaged;
-    bool is_late; /* the network of the labs has decided that it does not wait for its turn */
+    bool is_counted; /* among the due_bytes of conn */
+    bool is_late;    /* the network of the labs has decided that it does not wait for its turn */
     size_t size;
     char bytes[];
 };
@@ -56,10 +57,10 @@ struct sim_conn {
     uint64_t idle_limit_us;
     uint64_t heard_us;   /* when the last message came */
     uint64_t arrives_us; /* when what was sent here last arrives: what is sent later, not before */
-    size_t inbox_bytes;
+    size_t due_bytes;    /* of messages that were sent here and not delivered yet */
     struct sim_event idle;     /* the idle limit */
     struct sim_event drain;    /* the next of the inbox */
-    struct sim_event writable; /* the queue may be short again */
+    struct sim_event writable; /* the queue is short again */
     struct peri_list packets;  /* on their way here */
     struct peri_list outbox;   /* sent while connecting */
     struct peri_list inbox;    /* arrived while paused, or not open yet */
@@ -105,16 +106,17 @@ bool sim_net_is_cut(const struct sim_world *world, const struct sim_node *from,
 /* How long until somebody hears that the link is cut: in the network of the labs; 0: never. */
 uint64_t sim_net_cut_delay_us(struct sim_world *world, struct sim_node *from);
 
-/* When the link has taken what waits for its bandwidth; bytes that wait now. */
-uint64_t sim_net_backlog_bytes(const struct sim_world *world, const struct sim_node *from,
-                               const struct sim_node *to);
-
 /* ---- conn_send.c ---- */
 
 /* A packet that is for conn once it arrives at to. Errors: PERI_ENOMEM. */
 int sim_packet_create(struct sim_conn *conn, struct sim_node *from, struct sim_node *to,
                       enum sim_packet_kind kind, size_t size, struct sim_packet **out);
 void sim_packet_free(struct sim_world *world, struct sim_packet *packet);
+
+/* The packet is delivered now: it burdens its connection no more. */
+void sim_packet_uncount(struct sim_packet *packet);
+
+/* Frees the packets of a list. */
 void sim_conn_free_packets(struct sim_world *world, struct peri_list *packets);
 
 /* Sends a packet without bytes to conn, behind what was sent there before. */
@@ -131,7 +133,10 @@ int sim_conn_transmit(struct sim_conn *conn, struct sim_packet *packet);
 int sim_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t count);
 size_t sim_conn_queued_bytes(const struct env_conn *base);
 
-/* Of sim_conn.writable: on_writable when the queue has become short, else another look later. */
+/* Something was delivered to conn: the other end hears of that when its queue has become short. */
+void sim_conn_make_room(struct sim_conn *conn);
+
+/* Of sim_conn.writable: on_writable. */
 void sim_conn_on_writable_due(struct sim_world *world, struct sim_event *event);
 
 /* ---- conn.c ---- */

@@ -178,7 +178,7 @@ static void run_event(struct sim_world *world, struct sim_event *event)
     begin_event(world, event);
     world->current = node;
     if (node != NULL)
-        node->blocked_us = 0; /* what somebody did in between took no time of its events */
+        node->blocked_us = 0;          /* what somebody did in between took no time of its events */
     event->kind->on_due(world, event); /* it may free the event */
     world->running = NULL;
     if (node != NULL)

@@ -386,6 +386,36 @@ static void queues_that_shorten_are_told(void **state)
     sim_world_close(pair->world);
 }
 
+static void what_is_under_way_waits_at_the_sender(void **state)
+{
+    (void)state;
+    static char bulk[1 << 20];
+    struct peri_slice part = {bulk, sizeof bulk};
+    for (int is_held = 0; is_held < 2; is_held++) {
+        struct pair *pair = new_connected(1);
+        env_conn_set_message_max(pair->server.conn, sizeof bulk);
+        if (is_held)
+            set(pair, ENV_FAULT_HOLD, 1);
+        else
+            sim_node_pause(pair->server_node);
+        int sent = 0;
+        while (env_conn_send(pair->client.conn, &part, 1) == 0)
+            sent++;
+        assert_int_equal(sent, ENV_CONN_QUEUE_MAX / (1 << 20) + 1);
+        run_for(pair, SECOND);
+        assert_int_equal(pair->client.writables, 0);
+        if (is_held)
+            set(pair, ENV_FAULT_HOLD, 0);
+        else
+            sim_node_resume(pair->server_node);
+        run_for(pair, SECOND);
+        assert_int_equal(pair->server.count, sent);
+        assert_int_equal(pair->client.writables, 1);
+        assert_int_equal(env_conn_queued_bytes(pair->client.conn), 0);
+        sim_world_close(pair->world);
+    }
+}
+
 static void silence_ends_at_the_idle_limit(void **state)
 {
     (void)state;
@@ -513,7 +543,7 @@ static void bandwidth_makes_messages_queue(void **state)
     uint64_t begin_us = sim_world_now_us(pair->world);
     for (int i = 0; i < 20; i++)
         assert_int_equal(env_conn_send(pair->client.conn, &part, 1), 0);
-    assert_int_equal(env_conn_queued_bytes(pair->client.conn), 2000000);
+    assert_int_equal(env_conn_queued_bytes(pair->client.conn), 20 * sizeof bulk);
     run_for(pair, 900 * MS);
     assert_int_equal(pair->server.count, 8);
     assert_int_equal(pair->client.writables, 0);
@@ -844,6 +874,7 @@ int main(void)
         cmocka_unit_test(messages_beyond_the_limit_end_the_connection),
         cmocka_unit_test(paused_ends_push_back),
         cmocka_unit_test(queues_that_shorten_are_told),
+        cmocka_unit_test(what_is_under_way_waits_at_the_sender),
         cmocka_unit_test(silence_ends_at_the_idle_limit),
         cmocka_unit_test(latency_is_drawn_and_keeps_the_order),
         cmocka_unit_test(some_messages_are_lost),
