@@ -67,7 +67,11 @@ function M.write(path, data, options)
     return write_atomic(path, data)
   end
   local how = options.append and core.APPEND or core.TRUNCATE
-  return core.write(path, data, core.WRITE | core.CREATE | how, options.sync)
+  local ok, err, code = core.write(path, data, core.WRITE | core.CREATE | how, options.sync)
+  if ok and options.sync then -- of a new file the name must last as well
+    return core.sync(directory_of(path))
+  end
+  return ok, err, code
 end
 
 -- ---- open files ----
