@@ -1,8 +1,10 @@
 #include "vm/alloc.h"
 
+#include <lua.h>
 #include <stdlib.h>
 
 #include "vm/arena.h"
+#include "vm/budget.h"
 
 #ifdef PERILUNE_MIMALLOC
 #include <mimalloc.h>
@@ -33,6 +35,9 @@ void *vm_alloc_function(void *data, void *block, size_t old_size, size_t new_siz
     size_t others = alloc->used_bytes - held;
     if (new_size > held && alloc->limit_bytes != 0 &&
         (others > alloc->limit_bytes || new_size > alloc->limit_bytes - others))
+        return NULL;
+    if (block == NULL && old_size == LUA_TSTRING && new_size >= VM_BUDGET_STRING_MIN &&
+        alloc->budget != NULL && !vm_budget_take_string(alloc->budget, new_size))
         return NULL;
     void *moved = alloc->arena != NULL ? vm_arena_resize(alloc->arena, block, held, new_size)
                                        : RESIZE(block, new_size);

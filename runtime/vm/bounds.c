@@ -34,6 +34,21 @@ struct vm_bounds *vm_bounds_find(lua_State *L)
     return bounds;
 }
 
+static int finish_kept(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    (void)context;
+    return lua_gettop(L);
+}
+
+int vm_call_kept(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, finish_kept);
+    return lua_gettop(L);
+}
+
 void vm_push_helper(lua_State *L, const char *name, const char *text)
 {
     if (luaL_loadbufferx(L, text, strlen(text), name, "t") != LUA_OK)

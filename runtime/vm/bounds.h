@@ -33,6 +33,10 @@ void vm_bounds_push(lua_State *L);
  * loop goes on, so that the C stack does not grow. */
 #define VM_GO_ON (-1)
 
+/* Ends a lua_CFunction: calls the function kept as its first upvalue with its arguments, and
+ * returns what that returns. May yield. */
+int vm_call_kept(lua_State *L);
+
 /* Compiles a chunk of our own Lua text and leaves what it returns on the stack. */
 void vm_push_helper(lua_State *L, const char *name, const char *text);
 

@@ -2,9 +2,11 @@
 
 #include <lauxlib.h>
 
+#include "vm/budget.h"
 #include "vm/preempt.h"
 
-#define SHOWN_MAX 60 /* bytes of a pattern that an error shows */
+#define SHOWN_MAX 60      /* bytes of a pattern that an error shows */
+#define STEPS_PER_UNIT 4u /* of a machine's budget */
 
 static const char *set_end(lua_State *L, const char *open, const char *pattern_end)
 {
@@ -79,6 +81,7 @@ static void raise_exhausted(struct pattern_search *search)
 bool pattern_refuel(struct pattern_search *search)
 {
     search->steps += (uint64_t)(PATTERN_FUEL - search->fuel);
+    vm_budget_charge(search->L, (uint64_t)(PATTERN_FUEL - search->fuel) / STEPS_PER_UNIT);
     search->fuel = PATTERN_FUEL;
     if (search->steps > search->steps_max)
         raise_exhausted(search);

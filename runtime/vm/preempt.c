@@ -35,7 +35,8 @@ static void disarm(struct vm_state *vm, lua_State *L)
 
 void vm_preempt_arm(struct vm_state *vm, lua_State *L)
 {
-    arm(vm, L, 1);
+    if (!vm->budget.is_counting)
+        arm(vm, L, 1);
 }
 
 /* Arming visits every call on the stack, and code deep in a recursion has 200,000 of them: that
@@ -63,7 +64,8 @@ static void on_tick(void *data)
     if (L == NULL || vm->ticks < VM_SLICE_US / VM_TICK_US)
         return;
     vm->attention = 1;
-    arm_bounded(vm, L, 1);
+    if (!vm->budget.is_counting) /* its hook looks at attention by itself */
+        arm_bounded(vm, L, 1);
 }
 
 bool vm_can_yield(lua_State *L)
@@ -85,7 +87,8 @@ static const char *overdue(const struct vm_state *vm)
         return "the program ends";
     if (s->current != NULL && s->current->cancel_code != 0)
         return "the fiber was cancelled";
-    if (now_us - vm->slice_start_us >= VM_UNYIELDABLE_MAX_US)
+    bool is_timed = !vm->budget.is_counting; /* a machine's call must not depend on the time */
+    if (is_timed && now_us - vm->slice_start_us >= VM_UNYIELDABLE_MAX_US)
         return "code inside a function that cannot yield ran longer than 1 s";
     return NULL;
 }
@@ -100,20 +103,26 @@ static void raise_here(struct vm_state *vm, lua_State *L, lua_Debug *activation,
     (void)luaL_error(L, "%s:%d: %s", activation->short_src, activation->currentline, text);
 }
 
-static void on_hook(lua_State *L, lua_Debug *activation)
+bool vm_preempt_attend_in_hook(lua_State *L, lua_Debug *activation)
 {
     struct vm_state *vm = vm_state_of(L);
-    disarm(vm, L);
-    if (!vm->attention)
-        return;
     if (vm_can_yield(L)) {
         vm->to_core = true;
         (void)lua_yield(L, 0);
-        return;
+        return true;
     }
     const char *text = overdue(vm);
     if (text != NULL)
         raise_here(vm, L, activation, text);
+    return false;
+}
+
+static void on_hook(lua_State *L, lua_Debug *activation)
+{
+    struct vm_state *vm = vm_state_of(L);
+    disarm(vm, L);
+    if (!vm->attention || vm_preempt_attend_in_hook(L, activation))
+        return;
     if (vm->scheduler != NULL)
         arm_bounded(vm, L, REARM_COUNT);
     else

@@ -49,7 +49,12 @@ int vm_preempt_pcall(struct vm_state *vm, int argument_count, int result_count, 
 /* True when a yield of L would reach the core. */
 bool vm_can_yield(lua_State *L);
 
-/* Makes L call the hook at its next instruction. Async-signal-safe. */
+/* What a count hook does when the state wants attention, as its last act: gives the baton to the
+ * core when L can yield, and then returns true; raises when code that cannot is overdue. */
+bool vm_preempt_attend_in_hook(lua_State *L, lua_Debug *activation);
+
+/* Makes L call the hook at its next instruction, unless a budget's hook looks anyway (budget.h).
+ * Async-signal-safe. */
 void vm_preempt_arm(struct vm_state *vm, lua_State *L);
 
 /* Closes the coroutine co, running its __close handlers, at most VM_CLOSE_MAX_US long; handlers

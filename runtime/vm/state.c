@@ -148,6 +148,7 @@ int vm_state_create(struct vm_state **out, const struct vm_options *options, str
     vm->env = options->env;
     vm->options = options;
     vm->alloc.limit_bytes = options->memory_limit_bytes;
+    vm->alloc.budget = &vm->budget;
     int rc = vm_preempt_create(vm);
     rc = rc == 0 ? open_lua(vm, err) : peri_fail(err, rc, "a Lua state");
     if (rc != 0) {

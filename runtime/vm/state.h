@@ -18,6 +18,7 @@
 #include "env/env.h"
 #include "vm/alloc.h"
 #include "vm/arena.h"
+#include "vm/budget.h"
 #include "vm/embedded.h"
 
 struct fiber_scheduler;
@@ -27,6 +28,7 @@ struct vm_state {
     lua_State *L;                      /* the main thread: scratch of the scheduler */
     struct vm_alloc alloc;             /* every byte of Lua's memory is counted here */
     struct vm_arena arena;             /* of a simulated state: where that memory lies */
+    struct vm_budget budget;           /* of a machine's call */
     struct fiber_scheduler *scheduler; /* NULL in a task's state, which runs no fibers */
     struct env_ticker *ticker;         /* see vm/preempt.h */
     lua_State *volatile running;       /* innermost coroutine that runs now; NULL between runs */

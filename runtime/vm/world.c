@@ -2,7 +2,10 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <string.h>
 
+#include "vm/bounds.h"
+#include "vm/refusal.h"
 #include "vm/state.h"
 
 #define US_PER_S INT64_C(1000000)
@@ -142,6 +145,16 @@ static int l_getenv(lua_State *L)
     return 1;
 }
 
+/* A locale is the whole process's, and orders strings and reads numbers in every state of it: there
+ * is only "C". As stock does for a locale that does not exist, others give nil. */
+static int l_setlocale(lua_State *L)
+{
+    const char *locale = luaL_optstring(L, 1, "C");
+    bool is_known = *locale == '\0' || strcmp(locale, "C") == 0 || strcmp(locale, "POSIX") == 0;
+    lua_pushstring(L, is_known ? "C" : NULL);
+    return 1;
+}
+
 /* Without arguments the seed is env's, with them it is stock's business. */
 static int l_randomseed(lua_State *L)
 {
@@ -151,58 +164,36 @@ static int l_randomseed(lua_State *L)
         lua_pushinteger(L, seed[0]);
         lua_pushinteger(L, seed[1]);
     }
-    lua_pushvalue(L, lua_upvalueindex(1)); /* it has an upvalue of its own: the generator */
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-    return lua_gettop(L);
+    return vm_call_kept(L); /* not in our frame: it has an upvalue of its own, the generator */
 }
 
 /* ---- what a simulation cannot repeat ---- */
 
-static const struct refusal {
-    const char *library;
-    const char *name;
-    const char *instead;
-} refusals[] = {
-    {"os", "execute", "a child process has a clock of its own"},
-    {"os", "remove", "use perilune.fs, which works on the node's disk"},
-    {"os", "rename", "use perilune.fs, which works on the node's disk"},
-    {"os", "tmpname", "use perilune.fs, which works on the node's disk"},
-    {"os", "setlocale", "the locale is the whole process's"},
-    {"io", "popen", "a child process has a clock of its own"},
-    {"io", "open", "use perilune.fs, which works on the node's disk"},
-    {"io", "lines", "use perilune.fs, which works on the node's disk"},
-    {"io", "input", "use perilune.fs, which works on the node's disk"},
+#define DISK "use perilune.fs, which works on the node's disk"
+#define CHILD "a child process has a clock of its own"
+#define INPUT "a node has no standard input"
+#define OUTPUT "a node keeps its standard output"
+
+static const struct vm_refusal refusals[] = {
+    {"os", "execute", CHILD},
+    {"os", "remove", DISK},
+    {"os", "rename", DISK},
+    {"os", "tmpname", DISK},
+    {"io", "popen", CHILD},
+    {"io", "open", DISK},
+    {"io", "lines", DISK},
+    {"io", "input", DISK},
     {"io", "output", "use print, or perilune.fs for files"},
-    {"io", "tmpfile", "use perilune.fs, which works on the node's disk"},
-    {"io", "read", "a node has no standard input"},
-    {"io", "close", "a node keeps its standard output"},
-    {"debug", "debug", "a node has no standard input"},
+    {"io", "tmpfile", DISK},
+    {"io", "read", INPUT},
+    {"io", "close", OUTPUT},
+    {"debug", "debug", INPUT},
     {"package", "loadlib", "a C library could reach the world by itself"},
-    {"file", "read", "a node has no standard input"},
-    {"file", "lines", "a node has no standard input"},
-    {"file", "seek", "use perilune.fs, which works on the node's disk"},
-    {"file", "close", "a node keeps its standard output"},
+    {"file", "read", INPUT},
+    {"file", "lines", INPUT},
+    {"file", "seek", DISK},
+    {"file", "close", OUTPUT},
 };
-
-static int l_refuse(lua_State *L)
-{
-    const struct refusal *refusal = lua_touserdata(L, lua_upvalueindex(1));
-    return luaL_error(L, "%s%c%s: not available in simulation: %s", refusal->library,
-                      refusal->library[0] == 'f' ? ':' : '.', refusal->name, refusal->instead);
-}
-
-/* Pushes the table that holds a library's functions; "file" is the methods of files. */
-static void push_library(lua_State *L, const char *name)
-{
-    if (name[0] != 'f') {
-        lua_getglobal(L, name);
-    } else {
-        luaL_getmetatable(L, LUA_FILEHANDLE);
-        lua_getfield(L, -1, "__index");
-        lua_remove(L, -2);
-    }
-}
 
 static int l_file_tostring(lua_State *L)
 {
@@ -219,13 +210,7 @@ static int l_file_tostring(lua_State *L)
 
 static void refuse_all(lua_State *L)
 {
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-        push_library(L, refusals[i].library);
-        lua_pushlightuserdata(L, (void *)&refusals[i]); /* read only, by l_refuse */
-        lua_pushcclosure(L, l_refuse, 1);
-        lua_setfield(L, -2, refusals[i].name);
-        lua_pop(L, 1);
-    }
+    vm_refuse(L, refusals, sizeof refusals / sizeof *refusals, "in simulation");
     luaL_getmetatable(L, LUA_FILEHANDLE); /* stock's shows an address of the C library */
     lua_pushcfunction(L, l_file_tostring);
     lua_setfield(L, -2, "__tostring");
@@ -268,6 +253,8 @@ static void open_os(lua_State *L)
     lua_setfield(L, -2, "clock");
     lua_pushcfunction(L, l_getenv);
     lua_setfield(L, -2, "getenv");
+    lua_pushcfunction(L, l_setlocale);
+    lua_setfield(L, -2, "setlocale");
     lua_pop(L, 1);
 }
 

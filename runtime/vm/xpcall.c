@@ -9,7 +9,8 @@ enum { EXTRA_VALUES = 2 }; /* function and handler stay below the results */
 /* Upvalue 1 is the user's handler. */
 static int handle(lua_State *L)
 {
-    if (vm_state_of(L)->is_stopping)
+    const struct vm_state *vm = vm_state_of(L);
+    if (vm->is_stopping || vm->budget.is_spent)
         return 1;
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);

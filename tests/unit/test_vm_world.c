@@ -67,7 +67,8 @@ static const char simulated_text[] = STRING(
     refused("os.remove", os.remove, "x");
     refused("os.rename", os.rename, "x", "y");
     refused("os.tmpname", os.tmpname);
-    refused("os.setlocale", os.setlocale, "C");
+    assert(os.setlocale() == "C" and os.setlocale("C") == "C" and os.setlocale("") == "C");
+    assert(os.setlocale("de_DE.UTF-8") == nil);
     refused("io.popen", io.popen, "true");
     refused("io.open", io.open, "/dev/null");
     refused("io.lines", io.lines, "/dev/null");
