@@ -5,11 +5,11 @@
 
 #include "box.h"
 #include "sim/clock.h"
-#include "sim_fault.h"
+#include "sim_parts.h"
 #include "simulation.h"
 #include "vm/scheduler.h"
 
-static struct sim_member *check_member(lua_State *L)
+struct sim_member *sim_check_member(lua_State *L)
 {
     struct sim_member *member = sim_member_of(L);
     if (member == NULL)
@@ -19,13 +19,13 @@ static struct sim_member *check_member(lua_State *L)
 
 struct sim_member *sim_check_controller(lua_State *L)
 {
-    struct sim_member *member = check_member(L);
+    struct sim_member *member = sim_check_member(L);
     if (member != member->run->controller)
         luaL_error(L, "only the controller of a simulation may do that");
     return member;
 }
 
-static struct sim_member *check_named(lua_State *L, struct simulation *run, int index)
+struct sim_member *sim_check_named(lua_State *L, struct simulation *run, int index)
 {
     const char *name = luaL_checkstring(L, index);
     struct sim_member *member = sim_member_named(run, name);
@@ -34,7 +34,7 @@ static struct sim_member *check_named(lua_State *L, struct simulation *run, int 
     return member;
 }
 
-static struct peri_slice check_bytes(lua_State *L, int index)
+struct peri_slice sim_check_bytes(lua_State *L, int index)
 {
     size_t size;
     const char *bytes = luaL_checklstring(L, index, &size);
@@ -92,7 +92,7 @@ static int l_info(lua_State *L)
 /* now(): true time in microseconds. */
 static int l_now(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)sim_world_now_us(check_member(L)->run->world));
+    lua_pushinteger(L, (lua_Integer)sim_world_now_us(sim_check_member(L)->run->world));
     return 1;
 }
 
@@ -117,7 +117,7 @@ static int l_random(lua_State *L)
 static int l_clock_error(lua_State *L)
 {
     struct simulation *run = sim_check_controller(L)->run;
-    lua_pushinteger(L, (lua_Integer)sim_clock_error_us(check_named(L, run, 1)->node));
+    lua_pushinteger(L, (lua_Integer)sim_clock_error_us(sim_check_named(L, run, 1)->node));
     return 1;
 }
 
@@ -126,7 +126,7 @@ static int l_clock_error(lua_State *L)
 /* note(kind, text): a line of the trace. */
 static int l_note(lua_State *L)
 {
-    struct sim_member *member = check_member(L);
+    struct sim_member *member = sim_check_member(L);
     const char *text = luaL_checkstring(L, 1);
     sim_world_note(member->run->world, member->node, "log", sim_hash_bytes(text, strlen(text)),
                    "%s", text);
@@ -146,7 +146,7 @@ static const char *const failure_kinds[] = {"controller", "node",     "check",
 /* fail(kind, text): ends the run; does not return. */
 static int l_fail(lua_State *L)
 {
-    struct sim_member *member = check_member(L);
+    struct sim_member *member = sim_check_member(L);
     const char *kind = failure_kinds[luaL_checkoption(L, 1, NULL, failure_kinds)];
     simulation_fail(member->run, member, kind, luaL_checkstring(L, 2));
     if (fiber_current(L) == NULL || !lua_isyieldable(L))
@@ -160,7 +160,7 @@ static int l_fail(lua_State *L)
 static int l_declare(lua_State *L)
 {
     struct simulation *run = sim_check_controller(L)->run;
-    struct peri_slice pattern = check_bytes(L, 1);
+    struct peri_slice pattern = sim_check_bytes(L, 1);
     run->expect.size = 0;
     if (peri_buffer_append(&run->expect, pattern.data, pattern.size) != 0)
         return luaL_error(L, "not enough memory");
@@ -186,7 +186,7 @@ static int l_create(lua_State *L)
     struct sim_member *member;
     const char *name = luaL_checkstring(L, 1);
     const char *role = luaL_checkstring(L, 2);
-    struct peri_slice arguments = check_bytes(L, 3);
+    struct peri_slice arguments = sim_check_bytes(L, 3);
     bool may_fail = lua_toboolean(L, 4);
     lua_Integer memory_bytes = luaL_optinteger(L, 5, 0);
     if (sim_member_create(run, name, role, arguments, &member, &err) != 0)
@@ -200,10 +200,10 @@ static int l_create(lua_State *L)
 /* start(name, arguments): with those of before when nil. */
 static int l_start(lua_State *L)
 {
-    struct sim_member *member = check_named(L, sim_check_controller(L)->run, 1);
+    struct sim_member *member = sim_check_named(L, sim_check_controller(L)->run, 1);
     struct peri_error err = PERI_ERROR_INIT;
     if (!lua_isnoneornil(L, 2)) {
-        struct peri_slice arguments = check_bytes(L, 2);
+        struct peri_slice arguments = sim_check_bytes(L, 2);
         member->arguments.size = 0;
         if (peri_buffer_append(&member->arguments, arguments.data, arguments.size) != 0)
             return box_fail(L, PERI_ENOMEM, "arguments of a node");
@@ -218,7 +218,7 @@ static int l_start(lua_State *L)
 /* stop(name): cancels what the program does. */
 static int l_stop(lua_State *L)
 {
-    struct sim_member *member = check_named(L, sim_check_controller(L)->run, 1);
+    struct sim_member *member = sim_check_named(L, sim_check_controller(L)->run, 1);
     if (member->vm != NULL)
         fiber_scheduler_interrupt(member->vm, "the controller stopped the node", 0);
     return 0;
@@ -251,95 +251,13 @@ static int l_members(lua_State *L)
     return 1;
 }
 
-/* ---- letters ---- */
-
-static const char *const mail_names[] = {"user", "system", NULL};
-
-static enum sim_mail check_mail(lua_State *L, int index)
-{
-    return (enum sim_mail)luaL_checkoption(L, index, NULL, mail_names);
-}
-
-/* post(mail, to, bytes): true, or nil, message, code. Nodes write to the controller only. */
-static int l_post(lua_State *L)
-{
-    struct sim_member *member = check_member(L);
-    struct simulation *run = member->run;
-    enum sim_mail mail = check_mail(L, 1);
-    struct sim_member *to = member == run->controller ? check_named(L, run, 2) : run->controller;
-    int rc = sim_member_post(to, mail, member, check_bytes(L, 3));
-    if (rc != 0) {
-        return box_fail(
-            L, rc, lua_pushfstring(L, "node %s: %s", sim_node_name(to->node), peri_strerror(rc)));
-    }
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-/* Pushes sender and bytes of the next letter; false when there is none. */
-static bool take_letter(lua_State *L, struct sim_member *member, enum sim_mail mail)
-{
-    struct peri_list *letters = &member->letters[mail];
-    if (peri_list_is_empty(letters))
-        return false;
-    struct sim_letter *letter = container_of(letters->next, struct sim_letter, link);
-    lua_pushstring(L, sim_node_name(letter->from->node));
-    lua_pushlstring(L, letter->bytes, letter->size);
-    peri_list_remove(&letter->link);
-    free(letter);
-    return true;
-}
-
-static void leave_receivers(struct fiber_wait *wait)
-{
-    peri_list_remove(&container_of(wait, struct sim_receiver, wait)->link);
-}
-
-static int wait_for_letter(lua_State *L, struct sim_receiver *receiver, enum sim_mail mail);
-
-/* Somebody else may have taken the letter that woke this one; it then waits again. */
-static int receive_continue(lua_State *L, int status, lua_KContext ctx)
-{
-    struct sim_receiver *receiver =
-        container_of((struct fiber_wait *)ctx, struct sim_receiver, wait);
-    (void)status;
-    if (take_letter(L, check_member(L), receiver->mail))
-        return 2;
-    bool is_late = receiver->due_us != 0 && env_now_us(vm_state_of(L)->env) >= receiver->due_us;
-    return is_late ? 0 : wait_for_letter(L, receiver, receiver->mail);
-}
-
-static int wait_for_letter(lua_State *L, struct sim_receiver *receiver, enum sim_mail mail)
-{
-    receiver->wait.what = mail == SIM_MAIL_USER ? "receive" : "simulation";
-    receiver->wait.on_cancel = leave_receivers;
-    peri_list_append(&check_member(L)->receivers[mail], &receiver->link);
-    return fiber_suspend_until(L, &receiver->wait, receiver->due_us, receive_continue);
-}
-
-/* receive(mail, timeout_us): sender, bytes; nothing after the timeout. */
-static int l_receive(lua_State *L)
-{
-    struct sim_member *member = check_member(L);
-    enum sim_mail mail = check_mail(L, 1);
-    lua_Integer timeout_us = luaL_optinteger(L, 2, 0);
-    fiber_check(L, "receive");
-    if (peri_list_is_empty(&member->receivers[mail]) && take_letter(L, member, mail))
-        return 2;
-    struct sim_receiver *receiver = lua_newuserdatauv(L, sizeof *receiver, 0);
-    *receiver = (struct sim_receiver){.mail = mail};
-    if (timeout_us > 0)
-        receiver->due_us = env_now_us(vm_state_of(L)->env) + (uint64_t)timeout_us;
-    return wait_for_letter(L, receiver, mail);
-}
-
 /* ---- history ---- */
 
 /* record(bytes): appends an event to the world's one history. */
 static int l_record(lua_State *L)
 {
-    struct sim_member *member = check_member(L);
-    struct peri_slice bytes = check_bytes(L, 1);
+    struct sim_member *member = sim_check_member(L);
+    struct peri_slice bytes = sim_check_bytes(L, 1);
     struct simulation *run = member->run;
     if (peri_buffer_append(&run->history, bytes.data, bytes.size) != 0)
         return luaL_error(L, "not enough memory");
@@ -366,11 +284,11 @@ int luaopen_perilune_sim(lua_State *L)
         {"random", l_random},   {"note", l_note},       {"clock_error", l_clock_error},
         {"fail", l_fail},       {"pass", l_pass},       {"create", l_create},
         {"start", l_start},     {"stop", l_stop},       {"declare", l_declare},
-        {"state", l_state},     {"members", l_members}, {"post", l_post},
-        {"receive", l_receive}, {"record", l_record},   {"history", l_history},
-        {NULL, NULL},
+        {"state", l_state},     {"members", l_members}, {"record", l_record},
+        {"history", l_history}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     luaL_setfuncs(L, sim_fault_functions, 0);
+    sim_letter_open(L);
     return 1;
 }

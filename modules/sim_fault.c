@@ -7,7 +7,7 @@
 #include "box.h"
 #include "sim/disk.h"
 #include "sim/net.h"
-#include "sim_fault.h"
+#include "sim_parts.h"
 
 /* ---- values: true, 0.01, "1%", 0.5, "10ms", { "uniform", "1ms", "10ms" } ---- */
 

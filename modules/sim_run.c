@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "box.h"
-#include "sim_fault.h"
+#include "sim_parts.h"
 #include "simulation.h"
 
 enum { HASH_DIGITS = 16, WATCHDOG_DEFAULT_US = 10000000 };

@@ -5,6 +5,7 @@
  * sim_member.c  a node and its Lua state: start, end, letters between members
  * sim_trace.c   the trace, and what nodes print
  * sim.c         the run as Lua of its nodes and controller sees it
+ * sim_letter.c  letters, and waiting for what they tell
  * sim_fault.c   faults and the network, as the controller asks for them
  *
  * The scenario's file is loaded into every member's state afresh (lua/perilune/sim/boot.lua), so

@@ -95,8 +95,8 @@ end
 
 local function settle(node, ...)
   node.outcome = node.outcome or table.pack(...)
-  for _, channel in ipairs(node.waiting) do
-    channel:close()
+  for _, ticket in ipairs(node.waiting) do
+    core.call(ticket)
   end
   node.waiting = {}
 end
@@ -175,15 +175,6 @@ function Sim:names(role) -- luacheck: ignore 212
   return names
 end
 
--- Waits on a channel that the fiber of letters closes.
-local function wait_closed(channel, timeout)
-  if not timeout then
-    channel:recv()
-    return true
-  end
-  return perilune.select { { channel, "recv" }, timeout = timeout } == 1
-end
-
 --- Waits until the function of the node's role has returned: true and what it returned. nil, message and
 --- code when it failed (a node that may), when the node went down ("EDOWN") or after the timeout.
 ---@param name string
@@ -193,11 +184,11 @@ end
 function Sim:join(name, timeout)
   self:check_name(name, "sim:join")
   local node = self.nodes[name]
-  local limit = timeout and times.seconds(timeout, "sim:join", 2)
+  local limit = timeout and times.microseconds(timeout, "sim:join", 2)
   if not node.outcome then
-    local channel = perilune.channel()
-    table.insert(node.waiting, channel)
-    if not wait_closed(channel, limit) then
+    local ticket = core.ticket()
+    table.insert(node.waiting, ticket)
+    if not core.wait(ticket, "sim:join " .. name, limit) then
       return nil, ("node %s has not ended after %s"):format(name, timeout), "EDEADLINE"
     end
   end
@@ -225,7 +216,7 @@ on_letter.answer = function(self, _, id, ok, ...)
   local question = self.answers[id]
   if question then
     question.answer = ok and table.pack(...) or table.pack(nil, (...), "ELUA")
-    question.channel:close()
+    core.call(question.ticket)
   end
 end
 
@@ -239,7 +230,7 @@ local function on_down(self, from, incarnation)
     local question = self.answers[id]
     if question and question.node == from then
       question.answer = table.pack(nil, ("node %s went down"):format(from), "EDOWN")
-      question.channel:close()
+      core.call(question.ticket)
     end
   end
 end
@@ -302,13 +293,13 @@ function Sim:probe(name, probe, ...)
   end
   local id = self.question_count + 1
   self.question_count = id
-  local question = { node = name, channel = perilune.channel() }
+  local question = { node = name, ticket = core.ticket() }
   local ok, err, code = core.post("system", name, values.pack("sim:probe", id, probe, ...))
   if not ok then
     return nil, err, code
   end
   self.answers[id] = question
-  local in_time = wait_closed(question.channel, PROBE_SECONDS)
+  local in_time = core.wait(question.ticket, ("sim:probe %s %s"):format(name, probe), PROBE_SECONDS * 1000000)
   self.answers[id] = nil
   if not in_time then
     return nil, ("node %s has not answered the probe %s for %d s"):format(name, probe, PROBE_SECONDS),

@@ -50,7 +50,8 @@ local REAL_SECONDS = 600
 
 local OPTIONS = {
   scenario = "string", seed = "number", time = true, trace = "string", verify = "boolean", echo = "boolean",
-  args = "table", log_level = "string", jobs = "number", from = "number", to = "number", on_result = "function",
+  args = "table", log_level = "string", jobs = "number", from = "number", to = "number",
+  on_result = "function",
   real_seconds = "number", watchdog = true,
 }
 

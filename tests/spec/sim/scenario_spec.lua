@@ -122,7 +122,7 @@ describe("a scenario", function()
         run = function(sim) sim:start("n1", "a")
           sim:join "n1" end }]]
     assert.equal("deadlock", got.kind)
-    assert.matches("controller: fiber main: channel.recv at .*scenario.lua:3", got.fibers)
+    assert.matches("controller: fiber main: sim:join n1 at .*scenario.lua:3", got.fibers)
     assert.matches("n1: fiber main: receive at .*scenario.lua:1", got.fibers)
   end)
 
