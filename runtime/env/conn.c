@@ -55,6 +55,11 @@ void env_conn_resume(struct env_conn *conn)
     ops_of(conn)->resume(conn);
 }
 
+uint64_t env_conn_heard_us(const struct env_conn *conn)
+{
+    return ops_of(conn)->heard_us(conn);
+}
+
 bool env_conn_is_local(const struct env_conn *conn)
 {
     return ops_of(conn)->is_local(conn);

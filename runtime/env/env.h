@@ -297,6 +297,9 @@ void env_conn_set_idle_limit(struct env_conn *conn, uint64_t limit_us);
 void env_conn_pause(struct env_conn *conn);
 void env_conn_resume(struct env_conn *conn);
 
+/* When the message of the running on_message came, on env_now_us's clock; costs nothing. */
+uint64_t env_conn_heard_us(const struct env_conn *conn);
+
 /* True when the peer is on this machine: a loopback address or a Unix socket. */
 bool env_conn_is_local(const struct env_conn *conn);
 

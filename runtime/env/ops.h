@@ -117,6 +117,7 @@ struct env_conn_ops {
     void (*set_idle_limit)(struct env_conn *conn, uint64_t limit_us);
     void (*pause)(struct env_conn *conn);
     void (*resume)(struct env_conn *conn);
+    uint64_t (*heard_us)(const struct env_conn *conn);
     bool (*is_local)(const struct env_conn *conn);
     const char *(*peer)(const struct env_conn *conn);
     const char *(*failure)(const struct env_conn *conn);

@@ -12,9 +12,16 @@
 #include "env/log.h"
 #include "env/uv_conn.h"
 
-enum { LINGER_PERIOD_MS = 1000, LINGER_PERIODS_MAX = 10, US_PER_MS = 1000 };
+enum { LINGER_PERIOD_US = 1000000, LINGER_PERIODS_MAX = 10, US_PER_MS = 1000 };
 
 static void on_timer(uv_timer_t *timer);
+
+/* libuv counts whole milliseconds from when the loop last looked: who is woken early waits again.
+ */
+static void start_timer(struct uv_conn *conn, uint64_t delay_us)
+{
+    (void)uv_timer_start(&conn->timer, on_timer, delay_us / US_PER_MS + 1, 0);
+}
 
 /* ---- memory ---- */
 
@@ -94,13 +101,13 @@ int uv_conn_create(struct env_uv *uv, enum uv_conn_state state, struct uv_conn *
     conn->uv = uv;
     conn->state = state;
     conn->message_max = ENV_CONN_MESSAGE_MAX;
-    conn->idle_limit_ms = ENV_CONN_IDLE_LIMIT_US / US_PER_MS;
+    conn->idle_limit_us = ENV_CONN_IDLE_LIMIT_US;
     peri_list_init(&conn->due);
     (void)uv_timer_init(&uv->loop, &conn->timer); /* cannot fail */
     conn->is_timer_open = true;
     conn->references = 1;
-    conn->heard_ms = uv_now(&uv->loop);
-    (void)uv_timer_start(&conn->timer, on_timer, conn->idle_limit_ms, 0);
+    conn->heard_us = env_now_us(&uv->base);
+    start_timer(conn, conn->idle_limit_us);
     env_uv_owned_add(uv, &conn->owned, conn_close_owned);
     *out = conn;
     return 0;
@@ -121,7 +128,7 @@ void uv_conn_open_socket(struct uv_conn *conn, bool is_unix)
 void uv_conn_is_up(struct uv_conn *conn)
 {
     conn->state = CONN_OPEN;
-    conn->heard_ms = uv_now(&conn->uv->loop);
+    conn->heard_us = env_now_us(conn->base.env);
     if (!conn->is_paused)
         uv_conn_read(conn);
     if (conn->out.size > 0)
@@ -158,19 +165,19 @@ static void end_idle(struct uv_conn *conn)
     char what[64];
     (void)snprintf(what, sizeof what, "%s for %.1f s",
                    conn->state == CONN_OPENING ? "no answer" : "no message",
-                   (double)conn->idle_limit_ms / 1000);
+                   (double)conn->idle_limit_us / 1e6);
     uv_conn_end(conn, UV_ETIMEDOUT, what);
 }
 
 /* Messages only note when they came; the timer looks at that when it is due. */
 static void check_idle(struct uv_conn *conn)
 {
-    uint64_t now_ms = uv_now(&conn->uv->loop);
+    uint64_t now_us = env_now_us(conn->base.env);
     if (conn->is_paused)
-        conn->heard_ms = now_ms;
-    uint64_t due_ms = conn->heard_ms + conn->idle_limit_ms;
-    if (due_ms > now_ms)
-        (void)uv_timer_start(&conn->timer, on_timer, due_ms - now_ms, 0);
+        conn->heard_us = now_us;
+    uint64_t silent_us = now_us - conn->heard_us;
+    if (silent_us < conn->idle_limit_us)
+        start_timer(conn, conn->idle_limit_us - silent_us);
     else
         end_idle(conn);
 }
@@ -183,12 +190,12 @@ static void check_lingering(struct uv_conn *conn)
     if (is_stuck || ++conn->lingering_periods == LINGER_PERIODS_MAX)
         uv_conn_abandon(conn);
     else
-        (void)uv_timer_start(&conn->timer, on_timer, LINGER_PERIOD_MS, 0);
+        start_timer(conn, LINGER_PERIOD_US);
 }
 
 void uv_conn_end_soon(struct uv_conn *conn)
 {
-    (void)uv_timer_start(&conn->timer, on_timer, LINGER_PERIOD_MS, 0);
+    start_timer(conn, LINGER_PERIOD_US);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -207,12 +214,12 @@ static void set_idle_limit(struct env_conn *base, uint64_t limit_us)
     struct uv_conn *conn = uv_conn_of(base);
     if (conn->state == CONN_ENDED || conn->write_status != 0)
         return;
-    conn->idle_limit_ms = limit_us / US_PER_MS + (limit_us % US_PER_MS != 0);
-    conn->heard_ms = uv_now(&conn->uv->loop);
+    conn->idle_limit_us = limit_us;
+    conn->heard_us = env_now_us(conn->base.env);
     if (limit_us == 0)
         (void)uv_timer_stop(&conn->timer);
     else
-        (void)uv_timer_start(&conn->timer, on_timer, conn->idle_limit_ms, 0);
+        start_timer(conn, limit_us);
 }
 
 /* ---- closing ---- */
@@ -221,7 +228,7 @@ static void linger(struct uv_conn *conn)
 {
     conn->state = CONN_LINGERING;
     conn->lingering_bytes = uv_conn_queued_bytes(&conn->base);
-    (void)uv_timer_start(&conn->timer, on_timer, LINGER_PERIOD_MS, 0);
+    start_timer(conn, LINGER_PERIOD_US);
     uv_conn_read_away(conn);
     uv_conn_flush(conn);
 }
@@ -273,9 +280,14 @@ static void conn_resume(struct env_conn *base)
     if (!conn->is_paused)
         return;
     conn->is_paused = false;
-    conn->heard_ms = uv_now(&conn->uv->loop);
+    conn->heard_us = env_now_us(conn->base.env);
     if (conn->state == CONN_OPEN)
         uv_conn_make_due(conn);
+}
+
+static uint64_t heard_us(const struct env_conn *base)
+{
+    return uv_conn_of(base)->heard_us;
 }
 
 static bool is_local(const struct env_conn *base)
@@ -302,6 +314,7 @@ const struct env_conn_ops env_uv_conn_ops = {
     .set_idle_limit = set_idle_limit,
     .pause = conn_pause,
     .resume = conn_resume,
+    .heard_us = heard_us,
     .is_local = is_local,
     .peer = peer,
     .failure = failure,

@@ -66,8 +66,8 @@ struct uv_conn {
     size_t message_max;
     struct peri_buffer rest; /* bytes that are no whole frame yet, or came before a pause */
     size_t offset;           /* bytes of rest at the front of the shared buffer */
-    uint64_t idle_limit_ms;  /* 0: none */
-    uint64_t heard_ms;       /* when the last message came, by the loop's clock */
+    uint64_t idle_limit_us;  /* 0: none */
+    uint64_t heard_us;       /* when the last message came */
 
     /* uv_write.c */
     struct peri_list due;      /* in uv_net.due, or alone */

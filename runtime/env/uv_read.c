@@ -19,6 +19,7 @@ static size_t deliver(struct uv_conn *conn, struct peri_slice bytes)
 {
     struct peri_slice message;
     struct peri_error err;
+    uint64_t now_us = env_now_us(conn->base.env); /* once for all of them: it takes a while */
     size_t used = 0;
     size_t frame_size;
     while (conn->state == CONN_OPEN && !conn->is_paused) {
@@ -29,7 +30,7 @@ static size_t deliver(struct uv_conn *conn, struct peri_slice bytes)
         if (rc <= 0)
             break;
         used += frame_size;
-        conn->heard_ms = uv_now(&conn->uv->loop);
+        conn->heard_us = now_us;
         conn->events->on_message(conn->data, message);
     }
     return used;

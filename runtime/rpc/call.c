@@ -329,7 +329,8 @@ static void start(struct rpc_guest *guest, struct rpc_function *function, struct
 static void take_call(struct rpc_guest *guest, const struct wire_message *message, size_t size)
 {
     struct rpc_server *server = guest->server;
-    struct peri_error why = PERI_ERROR_INIT;
+    struct peri_error why; /* filled where it is needed: this runs for every call */
+    peri_error_clear(&why);
     struct peri_slice name = message->kind == WIRE_CAST ? message->cast.name : message->call.name;
     if (!rpc_window_is_new(&guest->window, message->id)) {
         server->stats.repeated++;

@@ -243,8 +243,9 @@ static void on_message(void *data, struct peri_slice bytes)
 {
     struct rpc_conn *conn = data;
     struct wire_message message;
-    struct peri_error err = PERI_ERROR_INIT;
-    conn->heard_us = env_now_us(conn->env);
+    struct peri_error err; /* filled where it is needed: this runs for every message */
+    peri_error_clear(&err);
+    conn->heard_us = env_conn_heard_us(conn->wire);
     if (wire_message_decode(bytes, &message, &err) != 0)
         refuse(conn, &err);
     else if (conn->is_ready)

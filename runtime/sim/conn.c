@@ -288,6 +288,11 @@ static void conn_resume(struct env_conn *base)
         sim_event_schedule(world, &conn->drain, world->now_us);
 }
 
+static uint64_t heard_us(const struct env_conn *base)
+{
+    return env_now_us(base->env); /* the node's clock; events take no time */
+}
+
 static bool is_local(const struct env_conn *base)
 {
     return sim_conn_of(base)->node == sim_conn_of(base)->peer_node;
@@ -312,6 +317,7 @@ const struct env_conn_ops sim_conn_ops = {
     .set_idle_limit = set_idle_limit,
     .pause = conn_pause,
     .resume = conn_resume,
+    .heard_us = heard_us,
     .is_local = is_local,
     .peer = peer,
     .failure = failure,

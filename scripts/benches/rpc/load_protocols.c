@@ -123,7 +123,7 @@ static void expect(int fd, enum wire_kind kind)
 static void rpc_greet(int fd)
 {
     static const char nonce[32] = "not a secret, and never used twi";
-    struct wire_message hello = {.kind = WIRE_HELLO, .flags = 1};
+    struct wire_message hello = {.kind = WIRE_HELLO};
     struct wire_message proof = {.kind = WIRE_PROOF};
     hello.hello.version_min = hello.hello.version_max = 1;
     hello.hello.cluster = peri_slice_of("bench", 5);

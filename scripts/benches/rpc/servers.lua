@@ -79,7 +79,7 @@ function M.list(paths)
     { name = "frames (env_conn), no rpc", command = release .. "/bench_rpc_env",
       load = load_with("frame", release) },
     { name = "perilune rpc, C handler", command = release .. "/bench_rpc_echo",
-      load = load_with("rpc", release), needs = release .. "/bench_rpc_echo" },
+      load = load_with("rpc", release) },
     { name = "perilune rpc, Lua handler", command = ("%s run %s/echo.lua"):format(paths.perilune, here),
       load = load_with("rpc", release) },
     { name = "tarantool, our client", command = ("tarantool %s/echo_tarantool.lua %d"):format(here, port + 1),
