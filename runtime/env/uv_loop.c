@@ -48,7 +48,8 @@ static void loop_close(struct env *env)
     do {
         env_uv_work_cancel_all(uv);
         close_owned(uv);
-        (void)uv_run(&uv->loop, UV_RUN_DEFAULT);
+        while (uv_run(&uv->loop, UV_RUN_DEFAULT) != 0)
+            ; /* an env_stop before, or meanwhile, must not leave handles behind */
         env_uv_process_deinit(uv);
         env_uv_net_close(uv);
     } while (uv_loop_close(&uv->loop) == UV_EBUSY);
