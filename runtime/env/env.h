@@ -95,7 +95,8 @@ int env_signal_guard(struct env *env, const int *signums, size_t count, uint64_t
 
 /* Creates a stopped ticker. While started, tick(data) runs every period_us of real time on the
  * thread that created it, from a signal handler: it may do only what is async-signal-safe (and
- * lua_sethook). In simulation a ticker never ticks. Errors: PERI_ENOMEM, errno codes. */
+ * lua_sethook). In simulation a ticker never ticks, unless the event that runs does not return:
+ * then it ends the code, and the run with it. Errors: PERI_ENOMEM, errno codes. */
 int env_ticker_create(struct env *env, uint64_t period_us, void (*tick)(void *data), void *data,
                       struct env_ticker **out);
 void env_ticker_start(struct env_ticker *ticker);

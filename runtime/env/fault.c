@@ -93,11 +93,17 @@ const char *env_fault_unit_name(enum env_fault_unit unit)
     return units[unit].name;
 }
 
+static const char *const shape_names[] = {"constant", "uniform", "exponential", "long_tail"};
+
+const char *env_delay_shape_name(enum env_delay_shape shape)
+{
+    return shape_names[shape];
+}
+
 int env_delay_shape_from_name(const char *name)
 {
-    static const char *const names[] = {"constant", "uniform", "exponential", "long_tail"};
-    for (size_t shape = 0; shape < PERI_COUNT(names); shape++)
-        if (strcmp(names[shape], name) == 0)
+    for (size_t shape = 0; shape < PERI_COUNT(shape_names); shape++)
+        if (strcmp(shape_names[shape], name) == 0)
             return (int)shape;
     return PERI_EINVAL;
 }

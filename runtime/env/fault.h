@@ -77,6 +77,9 @@ int env_fault_parse(enum env_fault_unit unit, struct peri_slice text, int64_t *o
 int env_fault_check(enum env_fault fault, const struct env_fault_value *value,
                     struct peri_error *err);
 
+/* The name of a shape. Lent for ever. */
+const char *env_delay_shape_name(enum env_delay_shape shape);
+
 /* The shape of a name ("constant", "uniform", "exponential", "long_tail"), or negative. */
 int env_delay_shape_from_name(const char *name);
 

@@ -141,21 +141,42 @@ static int strike_all(struct sim_world *world, enum env_fault fault,
 
 /* ---- the one entry ---- */
 
-static void note(struct sim_world *world, const struct env_fault_info *info,
-                 const struct sim_node *from, const struct sim_node *to,
-                 const struct env_fault_value *value)
+static uint64_t hash_of(const struct env_fault_info *info, const struct sim_node *from,
+                        const struct sim_node *to, const struct env_fault_value *value)
 {
     const struct env_delay *delay = &value->delay;
     uint64_t hash = sim_mix(from != NULL ? from->index : 0, to != NULL ? to->index : 0);
     hash = sim_mix(hash, sim_hash_bytes(info->name, strlen(info->name)));
-    hash = sim_mix(hash, (uint64_t)value->number);
+    if (info->unit != ENV_FAULT_UNIT_DELAY)
+        return sim_mix(hash, (uint64_t)value->number);
+    hash = sim_mix(hash, (uint64_t)delay->shape);
+    return sim_mix(sim_mix(hash, delay->low_us), sim_mix(delay->high_us, delay->tail_us));
+}
+
+static void describe(const struct env_fault_info *info, const struct env_fault_value *value,
+                     char *out, size_t size)
+{
+    const struct env_delay *delay = &value->delay;
     if (info->unit == ENV_FAULT_UNIT_DELAY)
-        hash = sim_mix(sim_mix(hash, delay->low_us), sim_mix(delay->high_us, delay->tail_us));
-    sim_world_note(world, NULL, "fault", hash, "%s %s%s%s %" PRId64, info->name,
-                   from != NULL ? from->name : "all",
-                   info->target == ENV_FAULT_TARGET_LINK ? " -> " : "",
-                   info->target != ENV_FAULT_TARGET_LINK ? "" : (to != NULL ? to->name : "all"),
-                   info->unit == ENV_FAULT_UNIT_DELAY ? (int64_t)delay->low_us : value->number);
+        (void)snprintf(out, size, " %s %" PRIu64 " %" PRIu64 " %" PRIu64 " us",
+                       env_delay_shape_name(delay->shape), delay->low_us, delay->high_us,
+                       delay->tail_us);
+    else if (info->unit != ENV_FAULT_UNIT_NONE)
+        (void)snprintf(out, size, " %" PRId64, value->number);
+    else
+        *out = '\0';
+}
+
+static void note(struct sim_world *world, const struct env_fault_info *info,
+                 const struct sim_node *from, const struct sim_node *to,
+                 const struct env_fault_value *value)
+{
+    bool is_link = info->target == ENV_FAULT_TARGET_LINK;
+    char text[128];
+    describe(info, value, text, sizeof text);
+    sim_world_note(world, NULL, "fault", hash_of(info, from, to, value), "%s %s%s%s%s", info->name,
+                   from != NULL ? from->name : "all", is_link ? " -> " : "",
+                   is_link ? (to != NULL ? to->name : "all") : "", text);
 }
 
 int sim_fault_apply(struct sim_world *world, enum env_fault fault, struct sim_node *from,

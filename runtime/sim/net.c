@@ -191,8 +191,7 @@ void sim_net_partition(struct sim_world *world, struct sim_node *const *left, si
 
 void sim_net_isolate(struct sim_world *world, struct sim_node *node)
 {
-    for (size_t i = 0; i < world->node_count; i++)
-        cut(world, node, world->nodes[i]);
+    cut(world, node, NULL);
 }
 
 void sim_net_bridge(struct sim_world *world, struct sim_node *const *nodes, size_t count)

@@ -5,17 +5,15 @@
  * those sent before it on the connection unless reordering lets it overtake. Settings are faults of
  * env/fault.def, applied with sim_fault_apply (fault.h).
  *
- * A cut is silence: messages vanish, a connect over it fails only after SIM_CONNECT_MAX_US, and
- * established connections stay as they are on both sides. Whoever connects where nobody listens is
- * refused (ECONNREFUSED). A killed process's peers see their connections close after the latency; a
- * crashed machine's peers see nothing, until they send something to its restarted successor, which
- * resets the connection. */
+ * A cut is silence: messages vanish, a connect over it fails only at the idle limit, and
+ * established connections stay as they are on both sides until theirs. Whoever connects where
+ * nobody listens is refused (ECONNREFUSED). A killed process's peers see their connections close
+ * after the latency; a crashed machine's peers see nothing, until they send something to its
+ * restarted successor, which resets the connection. */
 #ifndef PERI_SIM_NET_H
 #define PERI_SIM_NET_H
 
 #include "sim/node.h"
-
-enum { SIM_CONNECT_MAX_US = 10000000 };
 
 /* Shapes of partitions. Each sets the cut of every link between the nodes given, and of no other.
  */
@@ -24,7 +22,7 @@ enum { SIM_CONNECT_MAX_US = 10000000 };
 void sim_net_partition(struct sim_world *world, struct sim_node *const *left, size_t left_count,
                        struct sim_node *const *right, size_t right_count);
 
-/* Cuts the node from every other, both directions. */
+/* Cuts the node from every other, also those to come, both directions. */
 void sim_net_isolate(struct sim_world *world, struct sim_node *node);
 
 /* Both halves see the middle node (the one at count / 2) and not each other. */
