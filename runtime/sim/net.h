@@ -15,8 +15,7 @@
 
 #include "sim/node.h"
 
-/* Shapes of partitions. Each sets the cut of every link between the nodes given, and of no other.
- */
+/* Shapes of partitions. Each cuts links between the nodes given, and touches no other. */
 
 /* Cuts both directions between each node of one group and each of the other. */
 void sim_net_partition(struct sim_world *world, struct sim_node *const *left, size_t left_count,
