@@ -1,10 +1,12 @@
 /* check_search.c - parts of histories and searches over them, seen from Lua. */
 #include <string.h>
 
+#include "check/sequential.h"
 #include "check/transitions.h"
 #include "check_box.h"
 
 #define SEARCH_TYPE "perilune.check.Search"
+#define SEQUENTIAL_TYPE "perilune.check.Sequential"
 
 /* User values keep what it borrows: the history; the operations' names of an external model. */
 struct part_box {
@@ -15,6 +17,11 @@ struct part_box {
 
 struct search_box {
     struct check_search *search;
+    struct part_box *part; /* kept by the user value */
+};
+
+struct sequential_box {
+    struct check_sequential *search;
     struct part_box *part; /* kept by the user value */
 };
 
@@ -180,10 +187,11 @@ static int search_close(lua_State *L)
     return 0;
 }
 
+static const char *const results[] = {"more", "legal", "illegal", "memory", "ask"};
+
 /* search:run(steps): "more", "legal", "illegal", "memory"; or "ask", state, effect */
 static int search_run(lua_State *L)
 {
-    static const char *const results[] = {"more", "legal", "illegal", "memory", "ask"};
     const struct search_box *box = check_search_box(L);
     lua_Integer steps = luaL_checkinteger(L, 2);
     luaL_argcheck(L, steps > 0, 2, "must be positive");
@@ -251,6 +259,74 @@ static int search_order(lua_State *L)
     return 1;
 }
 
+/* part:sequential(memory): the search for sequential consistency, of a part with all keys */
+static int part_sequential(lua_State *L)
+{
+    struct part_box *part = check_part_box(L, 1);
+    lua_Integer memory = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, memory > 0, 2, "must be positive");
+    luaL_argcheck(L, part->part->model != &check_model_external, 1, "needs a model of ours");
+    struct sequential_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct sequential_box){NULL, part};
+    luaL_setmetatable(L, SEQUENTIAL_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    int rc = check_sequential_create(&box->search, part->history, part->part, (size_t)memory);
+    return rc == 0 ? 1 : box_fail(L, rc, peri_strerror(rc));
+}
+
+static struct sequential_box *check_sequential_box(lua_State *L)
+{
+    struct sequential_box *box = luaL_checkudata(L, 1, SEQUENTIAL_TYPE);
+    luaL_argcheck(L, box->search != NULL && box->part->part != NULL, 1, "the search is closed");
+    return box;
+}
+
+static int sequential_close(lua_State *L)
+{
+    struct sequential_box *box = luaL_checkudata(L, 1, SEQUENTIAL_TYPE);
+    check_sequential_close(box->search);
+    box->search = NULL;
+    return 0;
+}
+
+/* search:run(steps): as above, but it never asks */
+static int sequential_run(lua_State *L)
+{
+    const struct sequential_box *box = check_sequential_box(L);
+    lua_Integer steps = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, steps > 0, 2, "must be positive");
+    int rc = check_sequential_run(box->search, (uint64_t)steps);
+    if (rc < 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    lua_pushstring(L, results[rc]);
+    return 1;
+}
+
+/* search:effort(): steps, bytes */
+static int sequential_effort(lua_State *L)
+{
+    const struct sequential_box *box = check_sequential_box(L);
+    lua_pushinteger(L, (lua_Integer)check_sequential_steps(box->search));
+    lua_pushinteger(L, (lua_Integer)check_sequential_memory(box->search));
+    return 2;
+}
+
+/* search:order(): after "legal", { { item = index }, ... } */
+static int sequential_order(lua_State *L)
+{
+    const struct sequential_box *box = check_sequential_box(L);
+    size_t count = check_sequential_order_size(box->search);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        lua_createtable(L, 0, 1);
+        lua_pushinteger(L, (lua_Integer)check_sequential_order(box->search, i) + 1);
+        lua_setfield(L, -2, "item");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 static void define(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction close)
 {
     if (luaL_newmetatable(L, type) != 0) {
@@ -267,12 +343,22 @@ static void define(lua_State *L, const char *type, const luaL_Reg *methods, lua_
 
 void check_define_search(lua_State *L)
 {
-    static const luaL_Reg parts[] = {{"items", part_items},   {"widest", part_widest},
-                                     {"effect", part_effect}, {"search", part_search},
-                                     {"close", part_close},   {NULL, NULL}};
+    static const luaL_Reg parts[] = {{"items", part_items},
+                                     {"widest", part_widest},
+                                     {"effect", part_effect},
+                                     {"search", part_search},
+                                     {"sequential", part_sequential},
+                                     {"close", part_close},
+                                     {NULL, NULL}};
     static const luaL_Reg searches[] = {{"run", search_run},       {"answer", search_answer},
                                         {"effort", search_effort}, {"order", search_order},
                                         {"close", search_close},   {NULL, NULL}};
+    static const luaL_Reg sequentials[] = {{"run", sequential_run},
+                                           {"effort", sequential_effort},
+                                           {"order", sequential_order},
+                                           {"close", sequential_close},
+                                           {NULL, NULL}};
     define(L, CHECK_PART_TYPE, parts, part_close);
     define(L, SEARCH_TYPE, searches, search_close);
+    define(L, SEQUENTIAL_TYPE, sequentials, sequential_close);
 }

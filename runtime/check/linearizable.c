@@ -6,7 +6,7 @@
 #include "base/assert.h"
 #include "check/search.h"
 
-enum { WORD_BITS = 64, FRAMES_MIN = 64, HALF = 32, MEMORY_EVERY = 1024 };
+enum { WORD_BITS = 64, FRAMES_MIN = 64, HALF = 32, MEMORY_EVERY = 256 };
 
 /* A thing that was done: op, or where that is CHECK_NEVER an effect that may happen any time. */
 struct frame {
@@ -340,6 +340,14 @@ static int choose(struct check_search *search)
     return 0;
 }
 
+/* What the next doubling of tables that grow by themselves takes. */
+static size_t growth(const struct check_search *search)
+{
+    const struct check_model *model = search->part->model;
+    return check_transitions_memory(&search->transitions)
+           + (model->memory == NULL ? 0 : model->memory(search->part->instance));
+}
+
 int check_search_run(struct check_search *search, uint64_t steps)
 {
     uint64_t until = search->steps + steps;
@@ -348,7 +356,7 @@ int check_search_run(struct check_search *search, uint64_t steps)
             return CHECK_MORE;
         if (search->until_memory-- == 0) {
             search->until_memory = MEMORY_EVERY;
-            if (check_search_memory(search) > search->memory_max) {
+            if (check_search_memory(search) + growth(search) > search->memory_max) {
                 search->phase = OVER;
                 search->result = CHECK_FULL;
                 break;

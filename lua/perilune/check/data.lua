@@ -48,4 +48,22 @@ function M.verdict(verdict, path)
   }
 end
 
+--- What sessions were promised and not given.
+---@param result table  of check.sessions
+---@param path string
+---@return table
+function M.sessions(result, path)
+  local violations = json.array {}
+  for index, violation in ipairs(result.violations) do
+    violations[index] = {
+      guarantee = violation.guarantee, sentence = violation.sentence,
+      first = violation.first and M.operation(violation.first), second = M.operation(violation.second),
+    }
+  end
+  return {
+    history = path, ok = result.ok, violations = violations, operations = result.operations,
+    sessions = result.sessions, skipped = result.skipped,
+  }
+end
+
 return M

@@ -160,6 +160,23 @@ function M.noun(op)
   return words(op).noun(op)
 end
 
+--- When an operation ended: "at 12.031 s", "on line 7".
+---@param op table
+---@return string
+function M.when(op)
+  return op.finish_us and "at " .. M.time(op.finish_us) or "on " .. M.time(nil, op.finish_line)
+end
+
+--- A text that equal values share, and others do not.
+---@param value any
+---@return string
+function M.identity(value)
+  if type(value) == "string" then
+    return "s" .. value
+  end
+  return value == nil and "nil" or json.encode(value)
+end
+
 --- When something happened: "12.031 s", or the line of the file.
 ---@param us? integer
 ---@param line? integer

@@ -169,8 +169,10 @@ function M.counterexample(example, options)
     lines[#lines + 1] = line
   end
   if example.others > 0 then
-    lines[#lines + 1] = ("  (%d other operation%s before that: it is wrong whenever they happened, or not)")
-      :format(example.others, example.others == 1 and "" or "s")
+    lines[#lines + 1] = example.others == 1
+      and "  (1 other operation before that: it is wrong whenever it happened, or not)"
+      or ("  (%d other operations before that: it is wrong whenever they happened, or not)"):format(
+        example.others)
   end
   return table.concat(lines, "\n")
 end

@@ -49,19 +49,15 @@ local function contradicted(trial, items, found)
   end
 end
 
-local function when(op)
-  return op.finish_us and "at " .. describe.time(op.finish_us) or "on " .. describe.time(nil, op.finish_line)
-end
-
 local function sentence(blocked, other, count, is_only)
   local subject = ("%s %s%s %s"):format(describe.process(blocked.process), describe.did(blocked),
-    blocked.key ~= nil and (" (key %s)"):format(describe.value(blocked.key)) or "", when(blocked))
+    blocked.key ~= nil and (" (key %s)"):format(describe.value(blocked.key)) or "", describe.when(blocked))
   if other then
     local has_acted = other.f ~= "read" and other.f ~= "get"
     return ("%s although %s %s %s"):format(subject, has_acted
       and ("%s's %s"):format(describe.process(other.process), describe.noun(other))
       or ("%s had already %s"):format(describe.process(other.process), describe.did(other)),
-      has_acted and "had been acknowledged" or "", when(other)):gsub("  ", " ")
+      has_acted and "had been acknowledged" or "", describe.when(other)):gsub("  ", " ")
   elseif is_only then
     return subject .. " although nothing that was asked for until then leads to that"
   end

@@ -190,6 +190,56 @@ function M.linearizable(events, model, options)
   return verdict
 end
 
+local CONSISTENT = { "sequentially consistent", "not sequentially consistent" }
+
+--- Is there an order of the operations, each client's in its own order, in which the model gives these
+--- results? Real time does not count; all keys are searched together. Waits, as linearizable does.
+---@param events table[]|userdata
+---@param model string  a model that has a name
+---@param options? perilune.check.Options
+---@return perilune.check.Verdict|nil verdict  with one key that stands for all
+---@return string|nil err
+---@return string|nil code
+function M.sequential(events, model, options)
+  local budget = budget_of(options, "check.sequential")
+  if type(model) ~= "string" then
+    error("check.sequential: the model must be one that has a name; see check.models()", 2)
+  end
+  model = model_of(model, "check.sequential")
+  local history, err, code = history_of(events, "check.sequential")
+  if not history then
+    return nil, err, code
+  end
+  local key
+  key, err, code = judge.sequential(history, model, budget)
+  if not key then
+    return nil, err, code
+  end
+  local verdict = verdict_of(history, { key }, CONSISTENT)
+  if key.ok == false then
+    key.why = "no order of all operations explains them in which each client's stay in its own order"
+  elseif key.ok == nil then
+    require("perilune.check.explain").all(verdict, budget)
+  end
+  verdict.why = key.why
+  return verdict
+end
+
+--- Checks read your writes, monotonic reads, monotonic writes and writes follow reads, over the reads and
+--- writes (or get and put) of each client, in a time that grows with the history. A value should be written
+--- once: reads of one that was written twice are not judged.
+---@param events table[]|userdata
+---@return { ok: boolean, violations: perilune.check.SessionViolation[], operations: integer }|nil result
+---@return string|nil err
+---@return string|nil code
+function M.sessions(events)
+  local history, err, code = history_of(events, "check.sessions")
+  if not history then
+    return nil, err, code
+  end
+  return require("perilune.check.sessions").check(history)
+end
+
 --- Writes a verdict for a person: a line, and for each wrong key (three at most) the smallest part that is
 --- still wrong, drawn.
 ---@param verdict perilune.check.Verdict

@@ -27,7 +27,7 @@ function M.run(search, states, budget, steps_max)
       budget.steps = budget.steps - used
       return "steps"
     end
-    local result, state, effect = search:run(math.min(SLICE_STEPS, math.max(1, limit - used) // 1 | 0))
+    local result, state, effect = search:run(math.ceil(math.min(SLICE_STEPS, limit - used)))
     if not result then
       error(("check: %s"):format(state), 0)
     elseif result == "ask" then
@@ -133,6 +133,41 @@ function M.search(keys, budget)
       budget.steps = budget.steps - (given - share.steps)
     end
   end
+end
+
+-- The indices of all operations.
+local function all_of(history)
+  local indices = {}
+  for index = 1, (history:counts()) do
+    indices[index] = index
+  end
+  return indices
+end
+
+--- Searches a whole history for sequential consistency.
+---@param history userdata
+---@param model string
+---@param budget perilune.check.Budget
+---@return table|nil key  as of parts, with its verdict
+---@return string|nil err
+---@return string|nil code
+function M.sequential(history, model, budget)
+  local operations = all_of(history)
+  local part, err, code = history:part(model, operations)
+  if not part then
+    return nil, err, code
+  end
+  local search <close> = assert(part:sequential(budget.memory))
+  local result = M.run(search, nil, budget)
+  local steps, memory = search:effort()
+  local key = { operations = #operations, part = part, steps = steps, memory = memory }
+  if result == "legal" or result == "illegal" then
+    key.ok = result == "legal"
+    key.order = key.ok and search:order() or nil
+  else
+    key.reason = result
+  end
+  return key
 end
 
 return M

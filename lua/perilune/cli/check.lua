@@ -60,8 +60,12 @@ function M.parser(argparse)
   parser:argument("histories", "Files of events in their order, or - for standard input."):argname "HISTORY"
     :args "+"
   parser:option("-m --model", "What the object is: " .. table.concat(MODELS, ", ")
-    .. ", or a Lua file that returns { init =, step = }."):argname "MODEL":convert(read_model):count(1)
+    .. ", or a Lua file that returns { init =, step = }."):argname "MODEL":convert(read_model)
     .completes = MODELS
+  parser:flag("--sequential", "Judge sequential consistency instead: each client's order counts, "
+    .. "time does not.")
+  parser:flag("--sessions", "Check read your writes, monotonic reads, monotonic writes, writes "
+    .. "follow reads; needs no model.")
   parser:option("--budget", ("Time for each history (default %s)."):format(BUDGET_DEFAULT)):argname "TIME"
     :convert(read_budget)
   parser:option("--memory", ("Memory of a search (default %s)."):format(MEMORY_DEFAULT)):argname "SIZE"
@@ -126,6 +130,17 @@ local function load_model(name)
   return model
 end
 
+-- What is asked of a history, by the flags.
+local function ask(check, history, model, args)
+  local options = { budget = args.budget, memory = args.memory }
+  if args.sessions then
+    return check.sessions(history)
+  elseif args.sequential then
+    return check.sequential(history, model, options)
+  end
+  return check.linearizable(history, model, options)
+end
+
 local function judge(check, path, model, args)
   local text, err, code = read_all(path)
   if not text then
@@ -138,8 +153,7 @@ local function judge(check, path, model, args)
   elseif history:counts() == 0 then
     return trouble(path, "there are no operations in it", "EFORMAT")
   end
-  local ok, verdict, why, kind = pcall(check.linearizable, history, model,
-    { budget = args.budget, memory = args.memory })
+  local ok, verdict, why, kind = pcall(ask, check, history, model, args)
   if not ok then
     return trouble(type(model) == "table" and model.name or path, tostring(verdict), "ELUA")
   elseif not verdict then
@@ -152,11 +166,32 @@ local function paint(style, text)
   return output.paint("stdout", style, text)
 end
 
+local SHOWN_MAX = 20 -- broken promises
+
+local function show_sessions(result)
+  local lines = { ("%s: %d operation%s in %d session%s%s"):format(
+    paint(result.ok and "green" or "red", result.ok and "sessions keep their guarantees"
+      or ("%d broken session guarantee%s"):format(#result.violations, #result.violations == 1 and "" or "s")),
+    result.operations, result.operations == 1 and "" or "s",
+    result.sessions, result.sessions == 1 and "" or "s",
+    result.skipped > 0 and (" (%d reads of values that were written twice are not judged)"):format(
+      result.skipped) or "") }
+  for index, violation in ipairs(result.violations) do
+    if index > SHOWN_MAX then
+      lines[#lines + 1] = ("  and %d more"):format(#result.violations - SHOWN_MAX)
+      break
+    end
+    lines[#lines + 1] = "  " .. violation.sentence
+  end
+  return table.concat(lines, "\n")
+end
+
 local function show(verdict, path, is_one)
   local columns = require("perilune.terminal").columns(1)
-  local text = require("perilune.check.draw").verdict(verdict, {
-    columns = columns > 0 and columns or nil, paint = paint,
-  })
+  local text = verdict.violations and show_sessions(verdict)
+    or require("perilune.check.draw").verdict(verdict, {
+      columns = columns > 0 and columns or nil, paint = paint,
+    })
   io.stdout:write(is_one and "" or path .. ": ", text, "\n")
 end
 
@@ -164,9 +199,15 @@ end
 ---@return integer exit_code
 function M.run(args)
   local check = require "perilune.check"
-  local model, failure = load_model(args.model)
+  if not args.model and not args.sessions then
+    return output.usage_error("check", "missing option '--model'", "write: " .. M.usage)
+  end
+  local model, failure = load_model(args.model or "register")
   if not model then
     return output.fail(failure)
+  elseif args.sequential and type(model) == "table" then
+    return output.usage_error("check", "--sequential needs a model that has a name", "models: "
+      .. table.concat(MODELS, ", "))
   end
   local results, exit = {}, output.EXIT_OK
   for index, path in ipairs(args.histories) do
@@ -176,7 +217,8 @@ function M.run(args)
       return output.fail(failure)
     end
     if args.json then
-      results[index] = require("perilune.check.data").verdict(verdict, path)
+      local data = require "perilune.check.data"
+      results[index] = (verdict.violations and data.sessions or data.verdict)(verdict, path)
     else
       show(verdict, path, #args.histories == 1)
     end
