@@ -1,0 +1,86 @@
+local cli = require "support.binary"
+local json = require "perilune.json"
+
+local FOLDER = "tests/data/histories/"
+
+describe("perilune check", function()
+  it("exits 0 for a history that is linearizable, 1 for one that is not", function()
+    local result = cli.run { "check", "--model", "register", FOLDER .. "unknown_write.jsonl" }
+    assert.equal(0, result.status)
+    assert.matches("^linearizable: 5 operations %(2 of unknown outcome%)", result.stdout)
+    result = cli.run { "check", "-m", "register", FOLDER .. "stale_read.jsonl", env = { NO_COLOR = "1" } }
+    assert.equal(1, result.status)
+    assert.matches("c3 read 4 at 12.028 s although c1's write of 5 had been acknowledged at 12.020 s.",
+      result.stdout, 1, true)
+    assert.is_nil(result.stdout:find "\27")
+  end)
+
+  it("reads standard input, and several files", function()
+    local text = assert(require("perilune.fs").read(FOLDER .. "kv.edn"))
+    assert.equal(0, cli.run { "check", "--model", "kv", "-", input = text }.status)
+    local result = cli.run { "check", "--model", "register", FOLDER .. "unknown_write.jsonl",
+      FOLDER .. "new_old_inversion.jsonl" }
+    assert.equal(1, result.status)
+    assert.matches("unknown_write.jsonl: linearizable", result.stdout, 1, true)
+    assert.matches("new_old_inversion.jsonl: not linearizable", result.stdout, 1, true)
+  end)
+
+  it("prints JSON", function()
+    local result = cli.run { "check", "--model", "queue", "--json", FOLDER .. "queue_twice.jsonl" }
+    assert.equal(1, result.status)
+    local verdict = assert(json.decode(result.stdout)).histories[1]
+    assert.is_false(verdict.ok)
+    assert.equal("not linearizable", verdict.verdict)
+    assert.equal(2, #verdict.keys[1].counterexample.operations)
+  end)
+
+  it("exits 3 when the budget is used up, and says where it is hard", function()
+    local lines = {}
+    for client = 1, 26 do
+      lines[#lines + 1] = ('{"process":%d,"type":"invoke","f":"add","value":%d}'):format(client, 1 << client)
+    end
+    for client = 1, 26 do
+      lines[#lines + 1] = ('{"process":%d,"type":"ok","f":"add"}'):format(client)
+    end
+    lines[#lines + 1] = '{"process":99,"type":"invoke","f":"read"}'
+    lines[#lines + 1] = '{"process":99,"type":"ok","f":"read","value":1}'
+    local text = table.concat(lines, "\n")
+    local result = cli.run { "check", "--model", "counter", "--budget", "300ms", "-", input = text }
+    assert.equal(3, result.status)
+    assert.matches("undecided", result.stdout, 1, true)
+    assert.matches("the time (--budget) was used up", result.stdout, 1, true)
+    assert.matches("at most 26 operations are open at a time, first at line 26", result.stdout, 1, true)
+    result = cli.run { "check", "--model", "counter", "--memory", "1MiB", "-", input = text }
+    assert.equal(3, result.status)
+    assert.matches("the memory (--memory) was used up", result.stdout, 1, true)
+  end)
+
+  it("takes a model in Lua", function()
+    local result = cli.run { "check", "--model", "examples/models/bank.lua", "examples/data/bank.jsonl" }
+    assert.equal(0, result.status)
+  end)
+
+  it("judges sessions and sequential consistency", function()
+    local result = cli.run { "check", "--sessions", FOLDER .. "new_old_inversion.jsonl" }
+    assert.equal(0, result.status)
+    result = cli.run { "check", "--sequential", "--model", "register", FOLDER .. "stale_read.jsonl" }
+    assert.equal(0, result.status)
+    assert.matches("^sequentially consistent", result.stdout)
+  end)
+
+  for _, case in ipairs {
+    { { "check", "x" }, "missing option '--model'" },
+    { { "check", "--model", "regster", "x" }, "did you mean register?" },
+    { { "check", "--model", "kv", "no/such/file" }, "No such file" },
+    { { "check", "--model", "kv", "-", input = "" }, "there are no operations in it" },
+    { { "check", "--model", "kv", "-", input = '{"process":1}\n' }, "check -: line 1: type must be" },
+    { { "check", "--model", "register", "--budget", "0", "x" }, "a search needs some time" },
+    { { "check", "--model", "no/such.lua", "x" }, "no/such.lua" },
+  } do
+    it("exits 2: " .. case[2], function()
+      local result = cli.run(case[1])
+      assert.equal(2, result.status)
+      assert.matches(case[2], result.stderr, 1, true)
+    end)
+  end
+end)
