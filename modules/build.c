@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lz4.h>
+#include <openssl/crypto.h>
 #include <uv/version.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -37,6 +38,7 @@ int luaopen_perilune_build(lua_State *L)
     set(L, "lz4", LZ4_versionString());
     set(L, "zstd", ZSTD_versionString());
     set(L, "zlib", zlibVersion());
+    set(L, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
     lua_setfield(L, -2, "libraries");
     return 1;
 }

@@ -10,7 +10,9 @@ set(LIBM_FUNCTIONS pow exp log log2 log10 sin cos tan asin acos atan atan2 sinh 
 string(REPLACE "-gnu" "-musl" musl_architecture "${CMAKE_LIBRARY_ARCHITECTURE}")
 find_file(MUSL_LIBC libc.a PATHS /usr/lib/${musl_architecture} /usr/lib/musl/lib /usr/local/musl/lib
     NO_DEFAULT_PATH REQUIRED)
-find_program(LIBM_LINKER NAMES ld.bfd ld REQUIRED) # lld, clang's, does not know what to make of no object
+# The GNU tools also with clang: lld needs an object, llvm-objcopy renames in another order.
+find_program(LIBM_LINKER NAMES ld.bfd ld REQUIRED)
+find_program(LIBM_OBJCOPY NAMES objcopy REQUIRED)
 set(pulled ${CMAKE_BINARY_DIR}/generated/libm_pulled.o)
 set(LIBM_OBJECT ${CMAKE_BINARY_DIR}/generated/libm.o)
 set(wanted "")
@@ -24,7 +26,7 @@ foreach(function ${LIBM_FUNCTIONS})
 endforeach()
 add_custom_command(OUTPUT ${LIBM_OBJECT} BYPRODUCTS ${pulled} DEPENDS ${MUSL_LIBC} VERBATIM
     COMMAND ${LIBM_LINKER} -r ${wanted} -o ${pulled} ${MUSL_LIBC}
-    COMMAND ${CMAKE_OBJCOPY} ${renamed} ${pulled} ${LIBM_OBJECT}
+    COMMAND ${LIBM_OBJCOPY} ${renamed} ${pulled} ${LIBM_OBJECT}
     COMMENT "Taking the mathematical functions out of musl")
 add_custom_target(libm_object DEPENDS ${LIBM_OBJECT})
 add_dependencies(perilune_core libm_object)

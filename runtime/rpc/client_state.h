@@ -6,6 +6,8 @@
 
 #include "rpc/client.h"
 
+enum { RPC_WAITING_FACTOR = 4 };
+
 struct rpc_client {
     struct env *env;
     const struct rpc_identity *self;
@@ -27,6 +29,7 @@ struct rpc_client {
     uint64_t last_id; /* never starts again, so that no answer is taken for another call's */
     uint64_t calls;
     struct peri_list waiting; /* requests that wait for a connection, oldest first */
+    size_t waiting_bytes;     /* of their arguments; at most RPC_WAITING_FACTOR times body_max */
 };
 
 /* ---- request.c ---- */

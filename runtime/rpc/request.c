@@ -127,6 +127,7 @@ static void leave(struct rpc_request *request)
         peri_list_remove(&request->link);
     else
         rpc_conn_forget(&client->conn, request->id);
+    client->waiting_bytes -= request->waiting.size;
     peri_buffer_deinit(&request->waiting);
     request->state = RPC_REQUEST_IDLE;
 }
@@ -308,9 +309,15 @@ static int wait_for_connection(struct rpc_client *client, struct rpc_request *re
         return peri_fail_plain(err, PERI_EUNREACHABLE, "not connected: %s",
                                client->why.text[0] != '\0' ? client->why.text
                                                            : "it is just connecting");
+    if (args.size > client->self->body_max)
+        return peri_fail_plain(err, PERI_ETOOBIG, "%zu bytes are more than body_max", args.size);
+    if (args.size > client->self->body_max * RPC_WAITING_FACTOR - client->waiting_bytes)
+        return peri_fail_plain(err, PERI_EBUSY, "%zu bytes wait for a connection already",
+                               client->waiting_bytes);
     int rc = peri_buffer_append(&request->waiting, args.data, args.size);
     if (rc != 0)
         return peri_fail(err, rc, "no room for it");
+    client->waiting_bytes += args.size;
     request->state = RPC_REQUEST_WAITS;
     peri_list_append(&client->waiting, &request->link);
     return 0;
@@ -355,29 +362,46 @@ static void finish_cast(struct rpc_request *request)
     finish(request, &sent, 0);
 }
 
+static void on_cast_sent(struct rpc_request *request, const struct rpc_result *result)
+{
+    (void)request; /* the caller's */
+    (void)result;
+}
+
 static void on_cast_done(struct rpc_request *request, const struct rpc_result *result)
 {
     (void)result;
     free(request);
 }
 
+/* A cast that waits for a connection outlives its caller. */
+static int cast_later(struct rpc_client *client, const struct rpc_request *cast,
+                      struct peri_slice args, struct peri_error *err)
+{
+    struct rpc_request *request = malloc(sizeof *request + cast->name.size);
+    if (request == NULL)
+        return peri_fail(err, PERI_ENOMEM, "cast");
+    char *name = (char *)(request + 1);
+    memcpy(name, cast->name.data, cast->name.size);
+    *request = *cast;
+    request->name.data = name;
+    request->on_done = on_cast_done;
+    int rc = rpc_client_call(client, request, args, true, err);
+    if (rc != 0)
+        free(request);
+    return rc;
+}
+
 int rpc_client_cast(struct rpc_client *client, struct peri_slice name, struct peri_slice args,
                     uint64_t due_us, bool may_wait, struct peri_error *err)
 {
-    struct rpc_request *request = malloc(sizeof *request + name.size);
-    if (request == NULL)
-        return peri_fail(err, PERI_ENOMEM, "cast");
-    char *copy = (char *)(request + 1);
-    memcpy(copy, name.data, name.size);
-    *request = (struct rpc_request){.name = peri_slice_of(copy, name.size),
-                                    .due_us = due_us,
-                                    .on_done = on_cast_done,
-                                    .is_cast = true};
-    int rc = rpc_client_call(client, request, args, may_wait, err);
-    if (rc != 0)
-        free(request);
-    else if (request->state == RPC_REQUEST_SENT)
-        finish_cast(request);
+    struct rpc_request request = {
+        .name = name, .due_us = due_us, .on_done = on_cast_sent, .is_cast = true};
+    if (may_wait && !client->conn.is_ready)
+        return cast_later(client, &request, args, err);
+    int rc = rpc_client_call(client, &request, args, false, err);
+    if (rc == 0)
+        finish_cast(&request);
     return rc;
 }
 
@@ -416,6 +440,7 @@ void rpc_requests_flush(struct rpc_client *client)
         struct peri_error err = PERI_ERROR_INIT;
         struct peri_buffer args = request->waiting;
         request->waiting = (struct peri_buffer){NULL, 0, 0};
+        client->waiting_bytes -= args.size;
         peri_list_remove(&request->link);
         int rc = request->due_us <= now_us
                      ? peri_fail_plain(&err, PERI_EUNREACHABLE, "connected too late")

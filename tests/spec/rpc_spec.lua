@@ -340,8 +340,8 @@ describe("perilune.rpc", function()
   end)
 
   describe("streams", function()
-    local function count(upto)
-      for i = 1, upto do
+    local function count(limit)
+      for i = 1, limit do
         assert(rpc.yield(i, i * i))
       end
     end
