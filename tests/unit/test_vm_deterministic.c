@@ -356,6 +356,82 @@ static void test_expressions_mean_the_same(void **state)
     lua_close(stock);
 }
 
+/* ---- planted leaks ---- */
+
+/* What a command could smuggle from one replica's history, clock or process into the state: refused
+ * with what is in "error", or harmless: then two machines with different histories return the same.
+ */
+static void test_planted_leaks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *text, *error;
+    } leaks[] = {
+        {"clock", "return os.time()", "os.time: not available in a machine: use ctx.now"},
+        {"process time", "return os.clock()", "os.clock: not available in a machine"},
+        {"environment", "return os.getenv 'HOME'", "os.getenv: not available in a machine"},
+        {"file", "return io.open('/etc/hostname'):read()", "io.open: not available in a machine"},
+        {"global randomness", "return math.random()",
+         "math.random: not available in a machine: use "
+         "ctx.random"},
+        {"address in a string", "return ('%p'):format({})", "'%p' is not available in a machine"},
+        {"address as key", "for k in pairs { [{}] = 1, [{}] = 2 } do return k end",
+         "a key is a table; keys must be numbers or strings"},
+        {"collector", "return collectgarbage 'count'",
+         "collectgarbage: not available in a machine"},
+        {"weak table", "setmetatable({}, { ['__mo' .. 'de'] = 'k' })", "__mode is not available"},
+        {"finalizer", "setmetatable({}, { ['__g' .. 'c'] = function() x = 1 end })",
+         "__gc is not available"},
+        {"bytecode", "return load('\\27Lua')()", "attempt to call a nil value"},
+        {"debug", "return debug.traceback()", "debug.traceback: not available in a machine"},
+        {"C library", "return require 'lfs'", "require: not available in a machine"},
+        {"endless loop", "while true do end", "the budget of 10000000 instructions is spent"},
+        {"order of insertion", "local s = '' for k in pairs(history) do s = s .. k end return s",
+         NULL},
+        {"next", "return next(history)", NULL},
+        {"length with holes", "return #holes", NULL},
+        {"unpack with holes", "return select('#', table.unpack(holes))", NULL},
+        {"append to holes", "holes[#holes + 1] = 'x' return encode(holes)", NULL},
+        {"sort with ties",
+         "local t = {} for i = 1, 500 do t[i] = { i % 3, i } end "
+         "table.sort(t, function(a, b) return a[1] < b[1] end) return encode(t)",
+         NULL},
+        {"text of a table", "return tostring(history) .. tostring({})", NULL},
+        {"text of a function", "return tostring(print)", NULL},
+        {"error with a position", "return select(2, pcall(function() return history < {} end))",
+         NULL},
+        {"floating point", "return ('%a %a'):format(math.sin(1e6), 1.1 ^ 77.7)", NULL},
+        {"stack depth",
+         "local n = 0 local function f() n = n + 1 return 1 + f() end pcall(f) return n", NULL},
+    };
+    static const char *const histories[2] = {
+        "history = { a = 1, b = 2, c = 3, d = 4 } holes = { 1, 2, nil, 4, nil, nil, nil, 8 }",
+        "history = {} for i = 1, 99 do history['x' .. i] = i end for i = 1, 99 do history['x' .. "
+        "i] = nil end "
+        "history.d, history.c, history.b, history.a = 4, 3, 2, 1 "
+        "holes = {} for i = 16, 1, -1 do holes[i] = i end "
+        "for _, i in ipairs { 3, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16 } do holes[i] = nil end "
+        "tostring(holes) garbage = nil for i = 1, 1000 do garbage = { garbage } end"};
+    for (size_t i = 0; i < sizeof leaks / sizeof *leaks; i++) {
+        char *answers[2];
+        for (int replica = 0; replica < 2; replica++) {
+            struct machine machine;
+            machine_init(&machine, 1);
+            assert_int_equal(machine_run(&machine, histories[replica], BUDGET, NULL), 0);
+            int rc = machine_run(&machine, leaks[i].text, BUDGET, NULL);
+            answers[replica] = strdup(luaL_tolstring(machine.L, -1, NULL));
+            if ((rc != 0) != (leaks[i].error != NULL) ||
+                (rc != 0 && strstr(answers[replica], leaks[i].error) == NULL))
+                fail_msg("%s: %s", leaks[i].what, answers[replica]);
+            machine_deinit(&machine);
+        }
+        if (strcmp(answers[0], answers[1]) != 0)
+            fail_msg("%s leaks: %s and %s", leaks[i].what, answers[0], answers[1]);
+        free(answers[0]);
+        free(answers[1]);
+    }
+}
+
 /* ---- budgets ---- */
 
 static void test_budget_ends_at_the_same_place(void **state)
@@ -453,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_restored_replica_follows),
         cmocka_unit_test(test_rewrite),
         cmocka_unit_test(test_expressions_mean_the_same),
+        cmocka_unit_test(test_planted_leaks),
         cmocka_unit_test(test_budget_ends_at_the_same_place),
         cmocka_unit_test(test_errors_come_through),
     };

@@ -63,6 +63,7 @@ enum { STATES = 3, HASH_SEED = 7 };
 
 struct probe {
     struct env *env;
+    bool is_stock; /* planted: nothing is pinned */
     uint64_t hash_seed;
     char *texts[STATES];
 };
@@ -86,7 +87,8 @@ static void probe_states(void *data)
     struct vm_options options[STATES] = {0};
     for (uint32_t i = 0; i < STATES; i++) {
         simulated[i] = (struct vm_simulated){.slot = i + 1, .hash_seed = probe->hash_seed};
-        options[i] = (struct vm_options){.env = probe->env, .simulated = &simulated[i]};
+        options[i] = (struct vm_options){.env = probe->env,
+                                         .simulated = probe->is_stock ? NULL : &simulated[i]};
         assert_int_equal(vm_state_create(&vms[i], &options[i], NULL), 0);
     }
     for (uint32_t i = 0; i < STATES; i++)
@@ -95,13 +97,17 @@ static void probe_states(void *data)
         vm_state_close(vms[i]);
 }
 
-static void probe_run(struct probe *probe, uint64_t hash_seed)
+static void probe_run(struct probe *probe, uint64_t hash_seed, bool is_stock)
 {
     struct peri_error err = PERI_ERROR_INIT;
-    *probe = (struct probe){.hash_seed = hash_seed};
+    *probe = (struct probe){.hash_seed = hash_seed, .is_stock = is_stock};
     assert_int_equal(env_uv_create(&probe->env, &err), 0);
     env_fix(probe->env); /* an env of libuv draws from the kernel */
-    int rc = env_pinned_call(probe_states, probe, &err);
+    int rc = 0;
+    if (is_stock)
+        probe_states(probe);
+    else
+        rc = env_pinned_call(probe_states, probe, &err);
     if (rc != 0)
         (void)fprintf(stderr, "%s\n", err.text);
     assert_int_equal(rc, 0);
@@ -114,18 +120,39 @@ static void probe_free(struct probe *probe)
         free(probe->texts[i]);
 }
 
-/* "probe N": dirties N bytes of heap first. */
-static int probe_main(const char *heap)
+struct dirt {
+    struct dirt *next;
+};
+
+/* Takes bytes_max bytes of heap in blocks of many sizes. */
+static struct dirt *make_dirt(size_t bytes_max)
+{
+    struct dirt *dirt = NULL;
+    size_t size = sizeof *dirt;
+    for (size_t bytes = 0; bytes < bytes_max; bytes += size) {
+        size = size % 512 + 24;
+        struct dirt *more = malloc(size);
+        memset(more, 0x5a, size);
+        more->next = dirt;
+        dirt = more;
+    }
+    return dirt;
+}
+
+/* "probe N" or "stock N": dirties N bytes of heap first. */
+static int probe_main(const char *heap, bool is_stock)
 {
     struct probe probe;
-    size_t size = strtoul(heap, NULL, 10);
-    char *dirt = malloc(size + 1);
-    memset(dirt, 0x5a, size + 1);
-    probe_run(&probe, HASH_SEED);
+    struct dirt *dirt = make_dirt(strtoul(heap, NULL, 10));
+    probe_run(&probe, HASH_SEED, is_stock);
     for (int i = 0; i < STATES; i++)
         (void)printf("%s\n", probe.texts[i]);
     probe_free(&probe);
-    free(dirt);
+    while (dirt != NULL) {
+        struct dirt *next = dirt->next;
+        free(dirt);
+        dirt = next;
+    }
     return 0;
 }
 
@@ -192,6 +219,48 @@ static void test_runs_are_equal(void **state)
     free(first);
 }
 
+/* Copies the line that starts with name; "" when there is none. */
+static void copy_line(const char *text, const char *name, char *out, size_t size)
+{
+    const char *line = text;
+    while (line != NULL && strncmp(line, name, strlen(name)) != 0) {
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    (void)snprintf(out, size, "%.*s", line != NULL ? (int)strcspn(line, "\n") : 0,
+                   line != NULL ? line : "");
+}
+
+/* Planted: what the probe shows does leak from stock Lua, so that the test above tests something.
+ */
+static void test_stock_differs(void **state)
+{
+    (void)state;
+    static const char *const leaks[] = {
+        "strings:", "tables:", "functions:", "addresses:", "library:", "globals:"};
+    char command[PATH_MAX + 64];
+    char *texts[6];
+    for (size_t i = 0; i < 6; i++) {
+        (void)snprintf(command, sizeof command, "'%s' stock %zu", self_path, i * 100000);
+        texts[i] = output_of(command);
+        assert_non_null(texts[i]);
+    }
+    for (size_t leak = 0; leak < sizeof leaks / sizeof *leaks; leak++) {
+        char first[8192];
+        char other[8192];
+        bool is_caught = false;
+        copy_line(texts[0], leaks[leak], first, sizeof first);
+        for (size_t i = 1; i < 6; i++) {
+            copy_line(texts[i], leaks[leak], other, sizeof other);
+            is_caught = is_caught || strcmp(first, other) != 0;
+        }
+        if (!is_caught)
+            fail_msg("six runs of stock Lua show the same: %s", first);
+    }
+    for (size_t i = 0; i < 6; i++)
+        free(texts[i]);
+}
+
 /* The order of strings is the seed's; that of tables is not, but that of the addresses is kept. */
 static void test_seed_changes_order(void **state)
 {
@@ -199,9 +268,9 @@ static void test_seed_changes_order(void **state)
     struct probe a;
     struct probe b;
     struct probe c;
-    probe_run(&a, 1);
-    probe_run(&b, 1);
-    probe_run(&c, UINT64_C(1) << 40);
+    probe_run(&a, 1, false);
+    probe_run(&b, 1, false);
+    probe_run(&c, UINT64_C(1) << 40, false);
     for (int i = 0; i < STATES; i++) {
         assert_string_equal(a.texts[i], b.texts[i]);
         assert_string_not_equal(a.texts[i], c.texts[i]);
@@ -362,15 +431,19 @@ static void test_memory_limit_holds(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "probe") == 0)
-        return probe_main(argv[2]);
+    if (argc == 3)
+        return probe_main(argv[2], strcmp(argv[1], "stock") == 0);
     ssize_t size = readlink("/proc/self/exe", self_path, sizeof self_path - 1);
     if (size < 0)
         return EXIT_FAILURE;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_runs_are_equal),      cmocka_unit_test(test_seed_changes_order),
-        cmocka_unit_test(test_unpinned_is_refused), cmocka_unit_test(test_slot_in_use_is_refused),
-        cmocka_unit_test(test_arena_keeps_blocks),  cmocka_unit_test(test_arena_ends),
+        cmocka_unit_test(test_stock_differs),
+        cmocka_unit_test(test_runs_are_equal),
+        cmocka_unit_test(test_seed_changes_order),
+        cmocka_unit_test(test_unpinned_is_refused),
+        cmocka_unit_test(test_slot_in_use_is_refused),
+        cmocka_unit_test(test_arena_keeps_blocks),
+        cmocka_unit_test(test_arena_ends),
         cmocka_unit_test(test_memory_limit_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
