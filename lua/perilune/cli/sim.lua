@@ -43,7 +43,7 @@ function M.parser(argparse)
   local parser = argparse("perilune sim", "Runs a scenario: a whole cluster in one process, with virtual "
     .. "time, and with a network, disks and clocks that fail as the scenario says. One seed, one run: it "
     .. "replays event by event.")
-  parser:argument("scenario", "A Lua file that returns { nodes =, run = }."):argname "SCENARIO.lua"
+  parser:argument("scenario", "A Lua file that returns { nodes =, run = }."):argname "SCENARIO.lua":args "?"
   parser:option("-s --seed", "The run's seed (default 1)."):argname "N":convert(read_seed)
   parser:option("--seeds", "Many runs, each in a process of its own."):argname "A..B":convert(read_seeds)
   parser:option("-j --jobs", "How many at the same time (default: one for each core)."):argname "J"
@@ -54,6 +54,7 @@ function M.parser(argparse)
   parser:option("--arg", "A value for the scenario: args.NAME in the file."):argname "NAME=VALUE":count "*"
     :convert(job_options.read_argument)
   parser:flag("--verify", "Run each seed twice, under different circumstances, and compare every event.")
+  parser:flag("--faults", "List what can go wrong, and how to write it in a scenario.")
   parser:flag("-q --quiet", "Print failures only.")
   parser:flag("--json", "Print the result as one JSON object.")
   parser:epilog [[
@@ -262,10 +263,28 @@ local function run_many(args)
   return is_good(summary) and output.EXIT_OK or output.EXIT_FAILURE
 end
 
+local function list_faults(args)
+  local list = require("perilune.sim.vocabulary").list()
+  if args.json then
+    output.json(list)
+    return output.EXIT_OK
+  end
+  local rows = {}
+  for index, row in ipairs(list) do
+    rows[index] = { row.usage, row.unit ~= "nothing" and row.unit or "", row.text }
+  end
+  print(output.table(rows))
+  return output.EXIT_OK
+end
+
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
-  if args.seeds and args.seed then
+  if args.faults then
+    return list_faults(args)
+  elseif not args.scenario then
+    return output.usage_error("sim", "missing argument 'SCENARIO.lua'", "write: " .. M.usage)
+  elseif args.seeds and args.seed then
     return output.usage_error("sim", "--seed and --seeds exclude each other")
   elseif args.seeds and args.trace then
     return output.usage_error("sim", "--trace is for one seed", "write --seed N instead of --seeds")

@@ -30,6 +30,18 @@ describe("perilune sim", function()
     assert.matches("^sim .*scenario.lua %-%-seed 9 %-%-arg 'a=b c'$", command)
   end)
 
+  it("lists what can go wrong", function()
+    local result = cli.run { "sim", "--faults" }
+    assert.equal(0, result.status)
+    assert.matches("\nsim:network { loss = } +a share +how many of the messages vanish\n", result.stdout)
+    assert.matches("\nsim:crash%(node%) +the machine loses power", result.stdout)
+    local list = json.decode(cli.run({ "sim", "--faults", "--json" }).stdout)
+    assert.is_true(#list > 30)
+    for _, row in ipairs(list) do
+      assert.is_true(#row.usage > 0 and #row.unit > 0 and #row.text > 0, row.name)
+    end
+  end)
+
   it("runs many seeds, a line for each that fails", function()
     local result = run(UNEVEN, "--seeds", "1..10", "--jobs", "2")
     assert.equal(1, result.status)
