@@ -12,8 +12,8 @@ local M = {}
 local KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 ---@class perilune.rpc.Common
----@field secret? string  both sides know it, at least 16 bytes; default PERILUNE_SECRET; without one only peers
----                        of this machine are let in
+---@field secret? string  both sides know it, at least 16 bytes; default PERILUNE_SECRET; without one only
+---                        peers of this machine are let in
 ---@field cluster? string  both sides are of it; default "default"
 ---@field node? string  our name for people; default PERILUNE_NODE
 ---@field inflight_max? integer  calls of a connection at a time; default 1024

@@ -311,6 +311,36 @@ describe("a scenario", function()
     assert.is_nil(other.found)
   end)
 
+  it("whose process does not end is killed", function()
+    local got = failure("return { run = function() while true do end end }",
+      { watchdog = "60s", real_seconds = 0.3 })
+    assert.equal("died", got.kind)
+    assert.matches("was killed: it took more than 0.3 s", got.message)
+  end)
+
+  it("lets modules ask where they are", function()
+    folder:write("where.lua", [[
+      local sim = require "perilune.sim"
+      return function()
+        return sim.node() and sim.node().name, sim.controller() and sim.controller().seed
+      end]])
+    scenario.pass(folder, [[
+      local where = require "where"
+      return { nodes = { a = function() local node, seed = where() return node, seed == nil end },
+        run = function(sim)
+          sim:start("n1", "a")
+          local _, name, has_none = sim:join "n1"
+          assert(name == "n1" and has_none)
+          local node, seed = where()
+          assert(node == nil and seed == 1)
+        end }]])
+    local sim = require "perilune.sim"
+    assert.is_nil(sim.node())
+    assert.is_nil(sim.controller())
+    assert.has_error(function() require("perilune.core.sim").now() end,
+      "this works in a simulation only: perilune sim SCENARIO.lua")
+  end)
+
   it("finds modules beside it", function()
     folder:write("helper.lua", "return { value = 5 }")
     scenario.pass(folder, [[
