@@ -9,7 +9,7 @@
 #include "load.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
+#include <dirent.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,13 +26,14 @@ const char load_payload[LOAD_PAYLOAD_SIZE + 1] =
 
 struct connection {
     int fd;
-    uint64_t next_due; /* the next answer's id, where answers come in order */
-    size_t have;       /* bytes of input */
-    size_t to_send;    /* bytes of output */
-    uint64_t *sent_ns; /* by id modulo depth */
-    char *output;
-    char input[INPUT_SIZE];
+    uint64_t next_due;       /* the next answer's id, where answers come in order */
+    uint64_t *sent_ns;       /* by id modulo depth */
+    struct peri_buffer rest; /* of an answer that is not all there */
 };
+
+/* Of the connection that is being served: they stay in the processor's cache. */
+static char input[INPUT_SIZE];
+static struct peri_buffer output;
 
 /* Latencies in buckets of 1/32 of a power of two. */
 enum { STEPS = 32, BUCKETS = 64 * STEPS };
@@ -48,6 +49,12 @@ void load_fail(const char *what)
 {
     fprintf(stderr, "load: %s\n", what);
     exit(1);
+}
+
+void load_append(struct peri_buffer *out, const void *bytes, size_t size)
+{
+    if (peri_buffer_append(out, bytes, size) != 0)
+        load_fail("no memory");
 }
 
 void load_write(int fd, const char *bytes, size_t size)
@@ -108,32 +115,32 @@ static double percentile_us(uint64_t calls, double share)
 
 /* ---- connections ---- */
 
-static void send_output(struct connection *c)
+static void send_output(const struct connection *c)
 {
-    ssize_t sent = write(c->fd, c->output, c->to_send);
-    if (sent < 0 && errno != EAGAIN)
-        load_fail("a write failed");
-    if (sent > 0) {
-        c->to_send -= (size_t)sent;
-        memmove(c->output, c->output + sent, c->to_send);
+    for (size_t done = 0; done < output.size;) {
+        ssize_t sent = write(c->fd, output.data + done, output.size - done);
+        if (sent < 0)
+            load_fail("a write failed");
+        done += (size_t)sent;
     }
+    output.size = 0;
 }
 
 static void add_request(struct connection *c, uint64_t id, uint64_t at_ns)
 {
     c->sent_ns[id % depth] = at_ns;
-    c->to_send += protocol->request(c->output + c->to_send, id);
+    protocol->request(&output, id);
 }
 
 /* Each answer makes room for the next request, whose id has the same place in sent_ns. */
-static uint64_t take_answers(struct connection *c)
+static uint64_t take_answers(struct connection *c, size_t have)
 {
     uint64_t at_ns = now_ns();
     uint64_t calls = 0;
     size_t used = 0;
-    while (used < c->have) {
+    while (used < have) {
         uint64_t id = c->next_due;
-        size_t size = protocol->answer(c->input + used, c->have - used, &id);
+        size_t size = protocol->answer(input + used, have - used, &id);
         if (size == 0)
             break;
         record(at_ns - c->sent_ns[id % depth]);
@@ -142,22 +149,21 @@ static uint64_t take_answers(struct connection *c)
         calls++;
         c->next_due++;
     }
-    c->have -= used;
-    memmove(c->input, c->input + used, c->have);
+    c->rest.size = 0;
+    load_append(&c->rest, input + used, have - used);
     return calls;
 }
 
 static uint64_t serve(struct connection *c)
 {
-    ssize_t got = read(c->fd, c->input + c->have, sizeof c->input - c->have);
-    if (got == 0 || (got < 0 && errno != EAGAIN))
+    size_t have = c->rest.size;
+    if (have > 0)
+        memcpy(input, c->rest.data, have);
+    ssize_t got = read(c->fd, input + have, sizeof input - have);
+    if (got <= 0)
         load_fail("the server closed a connection");
-    if (got < 0)
-        return 0;
-    c->have += (size_t)got;
-    uint64_t calls = take_answers(c);
-    while (c->to_send > 0)
-        send_output(c);
+    uint64_t calls = take_answers(c, have + (size_t)got);
+    send_output(c);
     return calls;
 }
 
@@ -168,7 +174,6 @@ static struct connection *connect_to(uint16_t port, int epoll)
     struct connection *c = calloc(1, sizeof *c);
     int yes = 1;
     c->sent_ns = calloc(depth, sizeof *c->sent_ns);
-    c->output = malloc((size_t)depth * LOAD_REQUEST_MAX);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0)
         load_fail("cannot connect");
@@ -197,16 +202,33 @@ static uint64_t run(int epoll, uint64_t until_ns)
     return calls;
 }
 
-/* The first number of schedstat is the nanoseconds that the process's main thread has run. */
+/* The first number of schedstat is how long a thread has run. */
+static uint64_t cpu_ns_of_thread(const char *pid, const char *thread)
+{
+    char path[512];
+    unsigned long long ns = 0;
+    snprintf(path, sizeof path, "/proc/%s/task/%s/schedstat", pid, thread);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return 0; /* it has just ended */
+    if (fscanf(file, "%llu", &ns) != 1)
+        load_fail("no schedstat");
+    fclose(file);
+    return ns;
+}
+
 static uint64_t cpu_ns_of(const char *pid)
 {
     char path[64];
-    unsigned long long ns = 0;
-    snprintf(path, sizeof path, "/proc/%s/schedstat", pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL || fscanf(file, "%llu", &ns) != 1)
+    uint64_t ns = 0;
+    snprintf(path, sizeof path, "/proc/%s/task", pid);
+    DIR *threads = opendir(path);
+    if (threads == NULL)
         load_fail("the server is gone");
-    fclose(file);
+    for (struct dirent *thread; (thread = readdir(threads)) != NULL;)
+        if (thread->d_name[0] != '.')
+            ns += cpu_ns_of_thread(pid, thread->d_name);
+    closedir(threads);
     return ns;
 }
 
@@ -228,8 +250,7 @@ int main(int argc, char **argv)
         struct connection *c = connect_to((uint16_t)strtoul(argv[2], NULL, 10), epoll);
         for (uint64_t n = 0; n < depth; n++)
             add_request(c, n, now_ns());
-        while (c->to_send > 0)
-            send_output(c);
+        send_output(c);
     }
     run(epoll, now_ns() + 500000000);
     memset(histogram, 0, sizeof histogram);

@@ -3,17 +3,18 @@
 #ifndef PERI_BENCH_LOAD_H
 #define PERI_BENCH_LOAD_H
 
-#include <stddef.h>
+#include "base/buffer.h"
+
 #include <stdint.h>
 
-enum { LOAD_PAYLOAD_SIZE = 64, LOAD_REQUEST_MAX = 512 };
+enum { LOAD_PAYLOAD_SIZE = 64 };
 
 struct load_protocol {
     const char *name;
     /* Whatever must be said before the first request; blocks. Exits when it fails. */
     void (*greet)(int fd);
-    /* Writes the request with that id to out (LOAD_REQUEST_MAX bytes) and returns its size. */
-    size_t (*request)(char *out, uint64_t id);
+    /* Appends the request with that id to out. */
+    void (*request)(struct peri_buffer *out, uint64_t id);
     /* Looks for an answer at the front of bytes: returns its size, or 0 when more must come. *id is
      * the request's, or stays as it is when answers come in the order of requests. Exits when the
      * answer is wrong. */
@@ -25,6 +26,9 @@ extern const char load_payload[LOAD_PAYLOAD_SIZE + 1];
 
 /* Ends the program: "load: <what>". */
 _Noreturn void load_fail(const char *what);
+
+/* Appends, or ends the program. */
+void load_append(struct peri_buffer *out, const void *bytes, size_t size);
 
 /* Writes or reads all size bytes; exits when that fails. */
 void load_write(int fd, const char *bytes, size_t size);

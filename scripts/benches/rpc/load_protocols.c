@@ -13,14 +13,10 @@ static struct peri_slice payload(void)
     return peri_slice_of(load_payload, LOAD_PAYLOAD_SIZE);
 }
 
-static size_t put_frame(char *out, struct peri_slice message)
+static void put_frame(struct peri_buffer *out, struct peri_slice message)
 {
-    static struct peri_buffer frame;
-    frame.size = 0;
-    if (wire_frame_encode(&frame, &message, 1) != 0)
+    if (wire_frame_encode(out, &message, 1) != 0)
         load_fail("no memory");
-    memcpy(out, frame.data, frame.size);
-    return frame.size;
 }
 
 /* The message of a frame at the front of bytes; returns the frame's size, or 0. */
@@ -37,11 +33,10 @@ static size_t get_frame(const char *bytes, size_t size, struct peri_slice *messa
 
 /* ---- bare echoes ---- */
 
-static size_t raw_request(char *out, uint64_t id)
+static void raw_request(struct peri_buffer *out, uint64_t id)
 {
     (void)id;
-    memcpy(out, load_payload, LOAD_PAYLOAD_SIZE);
-    return LOAD_PAYLOAD_SIZE;
+    load_append(out, load_payload, LOAD_PAYLOAD_SIZE);
 }
 
 static size_t raw_answer(const char *bytes, size_t size, uint64_t *id)
@@ -54,10 +49,10 @@ static size_t raw_answer(const char *bytes, size_t size, uint64_t *id)
     return LOAD_PAYLOAD_SIZE;
 }
 
-static size_t frame_request(char *out, uint64_t id)
+static void frame_request(struct peri_buffer *out, uint64_t id)
 {
     (void)id;
-    return put_frame(out, payload());
+    put_frame(out, payload());
 }
 
 static size_t frame_answer(const char *bytes, size_t size, uint64_t *id)
@@ -80,9 +75,9 @@ static struct peri_slice encode(const struct wire_message *message)
     static struct peri_buffer bytes;
     struct peri_slice tail;
     bytes.size = 0;
-    if (wire_message_encode(message, &bytes, &tail) != 0 ||
-        peri_buffer_append(&bytes, tail.data, tail.size) != 0)
+    if (wire_message_encode(message, &bytes, &tail) != 0)
         load_fail("no memory");
+    load_append(&bytes, tail.data, tail.size);
     return peri_buffer_slice(&bytes);
 }
 
@@ -98,8 +93,10 @@ static size_t decode(const char *bytes, size_t size, struct wire_message *messag
 
 static void say(int fd, const struct wire_message *message)
 {
-    char frame[LOAD_REQUEST_MAX];
-    load_write(fd, frame, put_frame(frame, encode(message)));
+    struct peri_buffer frame = {NULL, 0, 0};
+    put_frame(&frame, encode(message));
+    load_write(fd, frame.data, frame.size);
+    peri_buffer_deinit(&frame);
 }
 
 static void expect(int fd, enum wire_kind kind)
@@ -142,7 +139,7 @@ static const char ARGS_HEAD[] = {'\x91', '\xd9', LOAD_PAYLOAD_SIZE};
 enum { ARGS_SIZE = sizeof ARGS_HEAD + LOAD_PAYLOAD_SIZE };
 
 /* All requests are the same but for the id, and the frame around it. */
-static size_t rpc_request(char *out, uint64_t id)
+static void rpc_request(struct peri_buffer *out, uint64_t id)
 {
     static struct peri_buffer call;
     if (call.size == 0) {
@@ -153,11 +150,10 @@ static size_t rpc_request(char *out, uint64_t id)
         message.call.name = peri_slice_of("echo", 4);
         message.call.args = peri_slice_of(args, sizeof args);
         struct peri_slice bytes = encode(&message);
-        if (peri_buffer_append(&call, bytes.data, bytes.size) != 0)
-            load_fail("no memory");
+        load_append(&call, bytes.data, bytes.size);
     }
     bits_put_le64(call.data + 8, id + 1);
-    return put_frame(out, peri_buffer_slice(&call));
+    put_frame(out, peri_buffer_slice(&call));
 }
 
 /* What differs from the one good answer is looked at more closely, and ends the run. */
@@ -214,23 +210,20 @@ static uint32_t get_be32(const char *in)
     return value;
 }
 
-static size_t iproto_request(char *out, uint64_t id)
+static void iproto_request(struct peri_buffer *out, uint64_t id)
 {
     static const char head[] = {'\x82', IPROTO_TYPE, IPROTO_CALL, IPROTO_SYNC, '\xce'};
     static const char body[] = {'\x82', IPROTO_NAME, '\xa4', 'e', 'c', 'h', 'o', IPROTO_ARGS};
-    char *at = out + 5;
-    memcpy(at, head, sizeof head);
-    put_be32(at + sizeof head, (uint32_t)id);
-    at += sizeof head + 4;
-    memcpy(at, body, sizeof body);
-    at += sizeof body;
-    memcpy(at, ARGS_HEAD, sizeof ARGS_HEAD);
-    at += sizeof ARGS_HEAD;
-    memcpy(at, load_payload, LOAD_PAYLOAD_SIZE);
-    at += LOAD_PAYLOAD_SIZE;
-    out[0] = (char)IPROTO_SIZE_BYTE;
-    put_be32(out + 1, (uint32_t)(at - out - 5));
-    return (size_t)(at - out);
+    enum { SIZE = sizeof head + 4 + sizeof body + ARGS_SIZE };
+    char request[5 + sizeof head + 4 + sizeof body];
+    request[0] = (char)IPROTO_SIZE_BYTE;
+    put_be32(request + 1, SIZE);
+    memcpy(request + 5, head, sizeof head);
+    put_be32(request + 5 + sizeof head, (uint32_t)id);
+    memcpy(request + 5 + sizeof head + 4, body, sizeof body);
+    load_append(out, request, sizeof request);
+    load_append(out, ARGS_HEAD, sizeof ARGS_HEAD);
+    load_append(out, load_payload, LOAD_PAYLOAD_SIZE);
 }
 
 /* Answers carry ids as Tarantool writes them: 83 00 ce TYPE 01 cf ID 05 ce SCHEMA. */
@@ -244,8 +237,9 @@ static size_t iproto_answer(const char *bytes, size_t size, uint64_t *id)
     size_t whole = 5 + (size_t)get_be32(bytes + 1);
     if (size < whole)
         return 0;
-    if (whole < HEADER_SIZE || get_be32(bytes + TYPE_AT) != 0)
-        load_fail("Tarantool answers with an error");
+    if (whole < HEADER_SIZE + LOAD_PAYLOAD_SIZE || get_be32(bytes + TYPE_AT) != 0 ||
+        memcmp(bytes + whole - LOAD_PAYLOAD_SIZE, load_payload, LOAD_PAYLOAD_SIZE) != 0)
+        load_fail("Tarantool answers with something else");
     *id = (uint64_t)get_be32(bytes + SYNC_AT) << 32 | get_be32(bytes + SYNC_AT + 4);
     return whole;
 }

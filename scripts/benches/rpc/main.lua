@@ -128,7 +128,7 @@ local function goals_of(list)
     if value then
       goals[#goals + 1] = {
         what = ("%s, %s: %s"):format(what, cell.name, ours), value = ("%.2fx"):format(value),
-        wanted = (at_least and ">= %.2fx" or "< %.2fx"):format(at_least or below),
+        wanted = at_least and (">= %.2fx"):format(at_least) or below and ("< %.2fx"):format(below) or nil,
         met = value >= (at_least or 0) and value < (below or math.huge),
       }
     end
@@ -139,7 +139,7 @@ local function goals_of(list)
     add(c, bare, cell, "per_second", "rate by bare echo's", 0.7)
     if cell.depth > 1 then
       add(lua, netbox, cell, "per_second", "rate by net.box's", 1)
-      add(lua, tarantool, cell, "per_second", "rate by tarantool's", 1)
+      add(lua, tarantool, cell, "per_second", "rate by tarantool's")
     else
       add(c, bare, cell, "p99_us", "p99 by bare echo's", nil, 2)
     end
