@@ -77,9 +77,8 @@ describe("scripts/perilune.lua", function()
   describe("in tshark", function()
     local folder = new_folder(before_each, after_each)
 
-    -- What tshark prints of the packets, a line each.
-    local function shown(packets, ...)
-      local path = folder:write("packets.pcap", pcap(packets))
+    -- What tshark prints of a file of packets, a line each.
+    local function read(path, ...)
       local script = "lua_script:scripts/perilune.lua"
       local result, err = process.run { "tshark", "-X", script, "-r", path, ... }
       if not result then
@@ -93,6 +92,35 @@ describe("scripts/perilune.lua", function()
       end
       return lines
     end
+
+    local function shown(packets, ...)
+      return read(folder:write("packets.pcap", pcap(packets)), ...)
+    end
+
+    -- tests/data/rpc/session.lua, recorded.
+    it("reads what our nodes said to each other", function()
+      local recorded = "tests/data/rpc/session.pcap.gz"
+      local lines = read(recorded, "-Y", "perilune", "-T", "fields", "-e", "perilune.kind")
+      if not lines then
+        return
+      end
+      local pings = {}
+      for i = #lines, 1, -1 do
+        if lines[i] == "PING" or lines[i] == "PONG" then
+          table.insert(pings, 1, table.remove(lines, i))
+        end
+      end
+      assert.are.same({ "PING", "PONG", "PING", "PONG" }, pings)
+      assert.are.same({
+        "HELLO", "CHALLENGE", "PROOF", "WELCOME",
+        "CALL", "REPLY", "CALL", "ERROR", "CALL", "ERROR",
+        "CAST,CALL", "ITEM,ITEM,ITEM,END",
+        "CHUNK", "CHUNK", "CHUNK", "CHUNK", "CHUNK", "CHUNK", "GOODBYE", "GOODBYE",
+      }, lines)
+      assert.are.same({}, read(recorded, "-Y", "perilune.malformed"))
+      assert.are.same({ "3\tno_such_function" }, read(recorded, "-Y",
+        "perilune.id == 3 && perilune.call.name", "-T", "fields", "-e", "perilune.id", "-e", "perilune.call.name"))
+    end)
 
     local function session()
       local call = message(CALL, 0, 1000, 7, msgpack.encode { "echo", { 1, "two", { x = 2.5 } } })
