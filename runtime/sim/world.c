@@ -187,6 +187,14 @@ static void run_event(struct sim_world *world, struct sim_event *event)
         keep_checkpoint(world);
 }
 
+void sim_world_skip_to(struct sim_world *world, uint64_t time_us)
+{
+    PERI_ASSERT(world->running == NULL);
+    PERI_ASSERT(world->heap.count == 0 || world->heap.entries[1].time_us >= time_us);
+    if (time_us > world->now_us)
+        world->now_us = time_us;
+}
+
 static enum sim_end run_until(struct sim_world *world, uint64_t until_us)
 {
     struct sim_event *event;
@@ -200,9 +208,10 @@ static enum sim_end run_until(struct sim_world *world, uint64_t until_us)
         if (world->is_stopped)
             return world->has_failed ? SIM_END_FAILED : SIM_END_STOPPED;
     }
-    if (until_us != UINT64_MAX && until_us > world->now_us)
-        world->now_us = until_us;
-    return world->heap.count == 0 ? SIM_END_IDLE : SIM_END_TIME;
+    if (world->heap.count == 0)
+        return SIM_END_IDLE;
+    sim_world_skip_to(world, until_us);
+    return SIM_END_TIME;
 }
 
 enum sim_end sim_world_run(struct sim_world *world, uint64_t until_us)

@@ -68,10 +68,12 @@ int sim_world_create(struct sim_world **out, const struct sim_options *options,
 void sim_world_close(struct sim_world *world);
 
 /* Runs events until one of the ends, and no event later than until_us of virtual time (UINT64_MAX:
- * no limit); without a next event before it, the clock then stands at until_us. May be called
- * again.
- */
+ * no limit); at SIM_END_TIME the clock then stands at until_us. May be called again. */
 enum sim_end sim_world_run(struct sim_world *world, uint64_t until_us);
+
+/* Moves the clock on while nothing happens: no event is due before time_us. For who drives an idle
+ * world from outside. */
+void sim_world_skip_to(struct sim_world *world, uint64_t time_us);
 
 /* Makes sim_world_run return after the event that runs. */
 void sim_world_stop(struct sim_world *world);

@@ -16,6 +16,7 @@
 #include "sim/fault.h"
 #include "sim/net.h"
 #include "sim/node.h"
+#include "sim_fixture.h"
 
 enum { NODES = 5, CONNS = 4, SEEDS = 300, STEPS = 150, FILES = 3, MS = 1000 };
 
@@ -269,7 +270,7 @@ static uint64_t run(uint64_t seed, bool may_fail)
     assert_true(rc == 0 || may_fail);
     for (int step = 0; rc == 0 && step < STEPS; step++) {
         struct sim_stream *stream = sim_world_stream(world, SIM_FAULTS);
-        (void)sim_world_run(world, (uint64_t)step * 20 * MS);
+        advance(world, (uint64_t)step * 20 * MS);
         strike(world, stream);
         struct peer *peer = &peers[sim_stream_below(stream, NODES)];
         sim_node_resume(peer->node);

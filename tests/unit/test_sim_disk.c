@@ -14,6 +14,7 @@
 #include "sim/disk.h"
 #include "sim/fault.h"
 #include "sim/node.h"
+#include "sim_fixture.h"
 
 enum { SEEDS = 100, SECOND = 1000000, PPM = 1000000 };
 
@@ -47,7 +48,7 @@ static struct fixture *new_fixture(uint64_t seed)
     assert_int_equal(sim_node_create(fixture.world, "n1", &events, NULL, &fixture.node, NULL), 0);
     assert_int_equal(sim_node_start(fixture.node, NULL), 0);
     fixture.env = sim_node_env(fixture.node);
-    (void)sim_world_run(fixture.world, 1);
+    advance(fixture.world, 1);
     return &fixture;
 }
 
@@ -71,7 +72,7 @@ static void perform(struct fixture *fixture, void (*job)(struct fixture *fixture
     fixture->job = job;
     fixture->is_done = false;
     assert_int_equal(env_work(fixture->env, run_job, on_job_done, fixture), 0);
-    (void)sim_world_run(fixture->world, UINT64_MAX);
+    advance(fixture->world, UINT64_MAX);
     assert_true(fixture->is_done);
     fixture->took_us = sim_world_now_us(fixture->world) - begin_us;
 }
@@ -93,7 +94,7 @@ static void crash_and_restart(struct fixture *fixture)
 {
     set(fixture, ENV_FAULT_CRASH, 0);
     set(fixture, ENV_FAULT_RESTART, 0);
-    (void)sim_world_run(fixture->world, UINT64_MAX);
+    advance(fixture->world, UINT64_MAX);
 }
 
 static struct env_file *open_file(struct fixture *fixture, const char *path, int flags)
@@ -358,7 +359,7 @@ static void a_crash_during_a_sync_may_lose_it(void **state)
         assert_int_equal(env_work(fixture->env, run_job, on_cancelled_or_done, fixture), 0);
         uint64_t now_us = sim_world_now_us(fixture->world);
         fixture->rc = 1;
-        (void)sim_world_run(fixture->world, now_us + (is_late ? 2 * SECOND : SECOND / 2));
+        advance(fixture->world, now_us + (is_late ? 2 * SECOND : SECOND / 2));
         crash_and_restart(fixture);
         assert_int_equal(fixture->rc, is_late ? 0 : PERI_ECANCELLED);
         assert_content(fixture, "/f", is_late ? "hello" : "");
@@ -590,7 +591,7 @@ static void files_are_as_posix_has_them(void **state)
     struct fixture *fixture = new_fixture(1);
     perform(fixture, use_files);
     assert_int_equal(sim_disk_usage(fixture->node).bytes, 6); /* its removal is not durable */
-    (void)sim_world_run(fixture->world, sim_world_now_us(fixture->world) + 31 * SECOND);
+    advance(fixture->world, sim_world_now_us(fixture->world) + 31 * SECOND);
     perform(fixture, make_and_remove);
     assert_int_equal(sim_disk_usage(fixture->node).bytes, 0);
     sim_world_close(fixture->world);
@@ -656,8 +657,8 @@ static void the_kernel_writes_back_in_the_end(void **state)
         struct fixture *fixture = new_fixture(1);
         perform(fixture, write_hello);
         set_crash(fixture, 0, 0, 0);
-        (void)sim_world_run(fixture->world, sim_world_now_us(fixture->world) +
-                                                (uint64_t)(is_late ? 31 : 29) * SECOND);
+        advance(fixture->world,
+                sim_world_now_us(fixture->world) + (uint64_t)(is_late ? 31 : 29) * SECOND);
         crash_and_restart(fixture);
         assert_content(fixture, "/f", is_late ? "hello" : "");
         sim_world_close(fixture->world);

@@ -15,6 +15,7 @@
 #include "env/uv.h"
 #include "sim/fault.h"
 #include "sim/node.h"
+#include "sim_fixture.h"
 #include "vm/fiber.h"
 #include "vm/state.h"
 
@@ -160,13 +161,13 @@ static void ends_may_come_while_fibers_wait(void **state)
     struct member member;
     struct sim_world *world = new_world(NULL, 1);
     add(world, "n1", &member, text);
-    (void)sim_world_run(world, 1000000);
+    advance(world, 1000000);
     for (uint64_t incarnation = 1; incarnation < 5; incarnation++) {
         assert_int_equal(sim_node_incarnation(member.node), incarnation);
         sim_node_crash(member.node);
         assert_null(member.vm);
         assert_int_equal(sim_node_start(member.node, NULL), 0);
-        (void)sim_world_run(world, 1000000 + incarnation);
+        advance(world, 1000000 + incarnation);
     }
     assert_int_equal(member.ends, 0);
     assert_string_equal(output, ""); /* what a dead process says, nobody hears */
@@ -215,7 +216,7 @@ static void each_allocation_may_fail(void **state)
                 rc = sim_node_start(node, NULL);
         }
         if (rc == 0)
-            (void)sim_world_run(world, UINT64_MAX);
+            advance(world, UINT64_MAX);
         was_reached = test_alloc_end();
         assert_true(rc == 0 || rc == PERI_ENOMEM);
         if (!was_reached)

@@ -16,6 +16,7 @@
 #include "sim/fault.h"
 #include "sim/net.h"
 #include "sim/node.h"
+#include "sim_fixture.h"
 
 enum { SEEDS = 20, MS = 1000, SECOND = 1000000, NUMBERS_MAX = 20000 };
 
@@ -142,7 +143,7 @@ static struct pair *new_pair(uint64_t seed)
     pair.server_node = add(pair.world, "s", start_server, &pair.server);
     pair.client_node = add(pair.world, "c", start_client, &pair.client);
     assert_int_equal(sim_fault_apply(pair.world, ENV_FAULT_LATENCY, NULL, NULL, &latency, NULL), 0);
-    (void)sim_world_run(pair.world, 1);
+    advance(pair.world, 1);
     return &pair;
 }
 
@@ -161,7 +162,7 @@ static void set(struct pair *pair, enum env_fault fault, int64_t number)
 
 static void run_for(struct pair *pair, uint64_t us)
 {
-    (void)sim_world_run(pair->world, sim_world_now_us(pair->world) + us);
+    advance(pair->world, sim_world_now_us(pair->world) + us);
 }
 
 /* A pair that is connected. */
@@ -696,7 +697,7 @@ static struct shape *new_shape(size_t count)
         (void)snprintf(name, sizeof name, "n%zu", i);
         shape.nodes[i] = add(shape.world, name, start_server, &shape.ends[i]);
     }
-    (void)sim_world_run(shape.world, 1);
+    advance(shape.world, 1);
     return &shape;
 }
 
@@ -715,7 +716,7 @@ static void look(struct shape *shape, size_t count)
                                               &tries[i][j], &tries[i][j].conn, NULL),
                              0);
         }
-    (void)sim_world_run(shape->world, sim_world_now_us(shape->world) + SECOND);
+    advance(shape->world, sim_world_now_us(shape->world) + SECOND);
     for (size_t i = 0; i < count; i++) {
         shape->sees[i] = 0;
         for (size_t j = 0; j < count; j++) {

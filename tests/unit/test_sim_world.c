@@ -17,6 +17,7 @@
 #include "sim/fault.h"
 #include "sim/node.h"
 #include "sim/world.h"
+#include "sim_fixture.h"
 
 enum { SEEDS = 20, SECOND = 1000000 };
 
@@ -267,7 +268,7 @@ static void clocks_drift_jump_and_differ(void **state)
     walker.node = n1;
     assert_int_equal(env_timer_create(env, on_clock_timer, &walker, &walker.timer), 0);
     env_timer_start(walker.timer, 101 * SECOND);
-    (void)sim_world_run(world, 200 * SECOND);
+    advance(world, 200 * SECOND);
     assert_in_range(walker.steps, 100 * SECOND, 100 * SECOND + 2); /* its 101 s take 100 */
     assert_int_equal(env_now_us(env) - now_us, 202 * SECOND);
     assert_int_equal(env_wall_us(env), wall_us + (2 + 202) * (int64_t)SECOND);
@@ -327,13 +328,13 @@ static void processes_start_pause_and_end(void **state)
     assert_int_equal(sim_node_create(world, "n 1", &events, &life, &node, NULL), PERI_EINVAL);
     assert_int_equal(sim_node_start(node, NULL), 0);
     assert_int_equal(sim_node_start(node, NULL), PERI_EBUSY);
-    (void)sim_world_run(world, SECOND / 2);
+    advance(world, SECOND / 2);
     uint32_t random = life.random;
     sim_node_pause(node);
-    (void)sim_world_run(world, 3 * SECOND);
+    advance(world, 3 * SECOND);
     assert_int_equal(life.fired_us, 0);
     sim_node_resume(node);
-    (void)sim_world_run(world, 4 * SECOND);
+    advance(world, 4 * SECOND);
     assert_int_equal(life.fired_us, 3 * SECOND);
     apply(world, ENV_FAULT_CRASH, node, 0);
     assert_int_equal(life.downs, 1);
@@ -341,10 +342,10 @@ static void processes_start_pause_and_end(void **state)
     assert_int_equal(sim_node_state(node), SIM_NODE_DOWN);
     apply(world, ENV_FAULT_RESTART, node, 0);
     assert_int_equal(sim_node_incarnation(node), 2);
-    (void)sim_world_run(world, 4 * SECOND + 1);
+    advance(world, 4 * SECOND + 1);
     assert_true(life.random != random); /* another incarnation, another stream */
     sim_node_pause(node);
-    (void)sim_world_run(world, 9 * SECOND);
+    advance(world, 9 * SECOND);
     sim_node_kill(node); /* what was held goes with it */
     assert_int_equal(life.how, SIM_DOWN_KILL);
     assert_int_equal(life.fired_us, 3 * SECOND);
@@ -480,7 +481,7 @@ static void logs_carry_node_and_virtual_time(void **state)
     options = (struct sim_options){.seed = 1}; /* neither trace nor output change the run */
     assert_int_equal(sim_world_create(&world, &options, NULL), 0);
     new_node(world, "n1", start_log, &walker);
-    (void)sim_world_run(world, UINT64_MAX);
+    advance(world, UINT64_MAX);
     assert_int_equal(sim_world_hash(world), hash);
     sim_world_close(world);
 }
@@ -499,7 +500,7 @@ static void checkpoints_allow_bisecting(void **state)
         walker.steps = 0;
         if (walker.turn != NULL)
             env_turn_start(walker.turn);
-        (void)sim_world_run(world, UINT64_MAX);
+        advance(world, UINT64_MAX);
     }
     assert_int_equal(sim_world_checkpoints(world, &hashes), TICKS / SIM_CHECKPOINT_EVENTS);
     for (size_t i = 1; i < TICKS / SIM_CHECKPOINT_EVENTS; i++)
