@@ -135,11 +135,13 @@ local function goals_of(list)
   end
   local bare, c, lua = "bare libuv echo", "perilune rpc, C handler", "perilune rpc, Lua handler"
   local tarantool, netbox = "tarantool, our client", "tarantool, net.box"
+  local both = "perilune rpc, Lua both ends"
   for _, cell in ipairs(CELLS) do
     add(c, bare, cell, "per_second", "rate by bare echo's", 0.7)
     if cell.depth > 1 then
       add(lua, netbox, cell, "per_second", "rate by net.box's", 1)
       add(lua, tarantool, cell, "per_second", "rate by tarantool's")
+      add(both, netbox, cell, "per_second", "both ends by net.box's", 1)
     else
       add(c, bare, cell, "p99_us", "p99 by bare echo's", nil, 2)
     end

@@ -42,6 +42,13 @@ local function load_with(protocol, release)
   end)
 end
 
+local function own_client(paths)
+  return client(function(server, cell)
+    return ("%s run %s/client.lua %s %d %d %g"):format(paths.perilune, paths.here, server.port,
+      cell.connections, cell.depth, cell.seconds)
+  end)
+end
+
 local function netbox(here)
   return client(function(server, cell)
     return ("tarantool %s/netbox.lua %s %d %d %g"):format(here, server.port, cell.connections, cell.depth,
@@ -82,6 +89,7 @@ function M.list(paths)
       load = load_with("rpc", release) },
     { name = "perilune rpc, Lua handler", command = ("%s run %s/echo.lua"):format(paths.perilune, here),
       load = load_with("rpc", release) },
+    { name = "perilune rpc, Lua both ends", shares = "perilune rpc, Lua handler", load = own_client(paths) },
     { name = "tarantool, our client", command = ("tarantool %s/echo_tarantool.lua %d"):format(here, port + 1),
       load = load_with("iproto", release), needs = "tarantool" },
     { name = "tarantool, net.box", shares = "tarantool, our client", load = netbox(here),
