@@ -3,7 +3,8 @@
  * rpc.c         the module: identities from options, the trace, addresses
  * rpc_peer.c    calling: peers, calls, casts
  * rpc_stream.c  calling: streams
- * rpc_serve.c   serving: a fiber for each call */
+ * rpc_serve.c   serving: servers, and what served functions can ask
+ * rpc_worker.c  serving: a fiber for each call */
 #ifndef PERI_MODULES_RPC_H
 #define PERI_MODULES_RPC_H
 
