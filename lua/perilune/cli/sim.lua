@@ -58,9 +58,9 @@ function M.parser(argparse)
   parser:flag("-q --quiet", "Print failures only.")
   parser:flag("--json", "Print the result as one JSON object.")
   parser:epilog [[
-The exit code is 0 when every run passed, or, for a scenario that is meant to fail (its field expect), when
-some run failed as expected; else 1. A failing run prints the command that replays it. Nodes log errors
-only, unless --log-level says otherwise.
+The exit code is 0 when every run passed, or, for a scenario that is meant to fail (its field
+expect), when some run failed as expected; else 1. A failing run prints the command that
+replays it. Nodes log errors only, unless --log-level says otherwise.
 
 Examples:
   perilune sim examples/scenarios/ping.lua

@@ -178,9 +178,25 @@ function Faults:release(from, to)
   flag_link(self, "sim:release", "hold", from, to, false)
 end
 
+local function check_groups(groups)
+  local group_of_name = {}
+  for index, group in ipairs(groups) do
+    if type(group) ~= "table" then
+      error(("sim:partition: a group is a list of names, not a %s"):format(type(group)), 4)
+    end
+    for _, name in ipairs(group) do
+      if group_of_name[name] then
+        error(("sim:partition: node %s is in two groups"):format(tostring(name)), 4)
+      end
+      group_of_name[name] = index
+    end
+  end
+  return groups
+end
+
 local function read_groups(self, first, ...)
   if type(first) == "table" then
-    return shapes.groups { first, ... }
+    return shapes.groups(check_groups { first, ... })
   end
   local shape = shapes.named[first]
   if not shape then

@@ -1,3 +1,4 @@
+local cli = require "support.binary"
 local fs = require "perilune.fs"
 local new_folder = require "support.folder"
 local scenario = require "support.scenario"
@@ -65,6 +66,19 @@ describe("a seed", function()
     assert.matches("here: +%d+ +2.000000 n1 +letter +to controller", result.failure.message)
     assert.matches("elsewhere: +%d+ +2.000000 n1 +letter", result.failure.message)
     assert.matches("at .*scenario.lua:6", result.failure.message)
+  end)
+
+  it("gives the same events in a process that is no copy, which leaks nothing", function()
+    local forked = scenario.pass(folder, BUSY)
+    folder:write("here.lua", [[
+      local fs = require "perilune.fs"
+      local path = ...
+      local result = require("perilune.sim_run").run { path = path, chunk = path, source = fs.read(path),
+        args = require("perilune.msgpack").encode {}, seed = 1 }
+      print(result.hash)]])
+    local result = cli.run { "run", "--cpu-deadline", "60s", folder:at "here.lua", folder:at "scenario.lua" }
+    assert.equal(0, result.status, result.stderr) -- a leak checker that was built in has the last word
+    assert.equal(forked.hash .. "\n", result.stdout)
   end)
 
   it("that fails fails the same way twice", function()
