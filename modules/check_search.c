@@ -149,6 +149,20 @@ static int part_effect(lua_State *L)
     return 1;
 }
 
+/* part:state(number): a state that an order gave, as a value */
+static int part_state(lua_State *L)
+{
+    const struct part_box *box = check_part_box(L, 1);
+    lua_Integer number = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, number >= 0 && number < CHECK_NEVER, 2, "no number of a state");
+    check_value shown;
+    int rc = box->part->model->show(box->part->instance, (uint32_t)number, &shown);
+    if (rc != 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    check_push_value(L, box->history->values, shown);
+    return 1;
+}
+
 static struct search_box *check_search_box(lua_State *L)
 {
     struct search_box *box = luaL_checkudata(L, 1, SEARCH_TYPE);
@@ -230,29 +244,22 @@ static int search_effort(lua_State *L)
     return 2;
 }
 
-/* search:order(): after "legal", { { item = index or nil, number = of the state, state = value } }
+/* search:order(): after "legal", { { item = index, or nil; state = number of the state after it } }
  */
 static int search_order(lua_State *L)
 {
     const struct search_box *box = check_search_box(L);
-    const struct check_part *part = box->part->part;
     size_t count = check_search_order_size(box->search);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
         uint32_t item, state;
-        check_value shown;
         check_search_order(box->search, i, &item, &state);
-        int rc = part->model->show(part->instance, state, &shown);
-        if (rc != 0)
-            return box_fail(L, rc, peri_strerror(rc));
-        lua_createtable(L, 0, 3);
+        lua_createtable(L, 0, 2);
         if (item != CHECK_NEVER) {
             lua_pushinteger(L, (lua_Integer)item + 1);
             lua_setfield(L, -2, "item");
         }
         lua_pushinteger(L, state);
-        lua_setfield(L, -2, "number");
-        check_push_value(L, box->part->history->values, shown);
         lua_setfield(L, -2, "state");
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
@@ -343,13 +350,10 @@ static void define(lua_State *L, const char *type, const luaL_Reg *methods, lua_
 
 void check_define_search(lua_State *L)
 {
-    static const luaL_Reg parts[] = {{"items", part_items},
-                                     {"widest", part_widest},
-                                     {"effect", part_effect},
-                                     {"search", part_search},
-                                     {"sequential", part_sequential},
-                                     {"close", part_close},
-                                     {NULL, NULL}};
+    static const luaL_Reg parts[] = {{"items", part_items},   {"widest", part_widest},
+                                     {"effect", part_effect}, {"state", part_state},
+                                     {"search", part_search}, {"sequential", part_sequential},
+                                     {"close", part_close},   {NULL, NULL}};
     static const luaL_Reg searches[] = {{"run", search_run},       {"answer", search_answer},
                                         {"effort", search_effort}, {"order", search_order},
                                         {"close", search_close},   {NULL, NULL}};

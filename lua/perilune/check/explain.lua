@@ -84,24 +84,19 @@ local function counterexample(history, key, budget)
   end
   result.other = contradicted(trial, items, found)
   local _, order = shrink.try(trial, found.events - 1)
-  result.order = order and M.order(key, items, order)
+  result.order = order and M.order(items, order)
   result.sentence = sentence(result.blocked, result.other, #found.kept, #found.kept == 1)
   return result
 end
 
---- Turns the order of a search into operations and the states after them.
----@param key table
+--- Turns the order of a search into operations and the numbers of the states after them (see state).
 ---@param items table[]
 ---@param order table[]
 ---@return table[]
-function M.order(key, items, order)
+function M.order(items, order)
   local steps = {}
   for index, step in ipairs(order) do
-    local state = step.state
-    if key.states then
-      state = key.states:get(step.number)
-    end
-    steps[index] = { operation = items[step.item].operation, state = state }
+    steps[index] = { operation = items[step.item].operation, state = step.state }
   end
   return steps
 end
@@ -121,6 +116,17 @@ local function undecided(history, key)
       op.call_us and " (" .. describe.time(op.call_us) .. ")" or "") or "")
 end
 
+--- The state of a number in an order.
+---@param key table
+---@param number integer
+---@return any
+function M.state(key, number)
+  if key.states then
+    return key.states:get(number)
+  end
+  return (key.part:state(number))
+end
+
 --- Adds to a verdict what explains it: counterexamples, the orders found, the sentence.
 ---@param verdict perilune.check.Verdict
 ---@param budget perilune.check.Budget
@@ -132,6 +138,8 @@ function M.all(verdict, budget)
       key.counterexample = counterexample(verdict.history, key, budget)
       key.why = key.counterexample.sentence
       verdict.why = explained == 1 and key.why or verdict.why
+    elseif key.ok then
+      key.order = M.order(key.part:items(), key.order)
     elseif key.ok == nil then
       key.why = undecided(verdict.history, key)
       if verdict.ok == nil then

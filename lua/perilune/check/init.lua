@@ -36,7 +36,7 @@ local OPTIONS = { budget = "number", memory = "number", steps = "number", shrink
 ---@field memory integer
 ---@field reason? "time"|"memory"|"steps"  why undecided
 ---@field window? { open: integer, operation: integer }  undecided: where the most operations were open
----@field order? table[]    ok: { operation = index, state = value after it }
+---@field order? table[]    ok: { { operation = index, state = number of the state after it }, ... }
 ---@field counterexample? perilune.check.Counterexample  not ok
 
 --- The models that have names: { name =, operations = "read, write" }.
@@ -216,7 +216,9 @@ function M.sequential(events, model, options)
     return nil, err, code
   end
   local verdict = verdict_of(history, { key }, CONSISTENT)
-  if key.ok == false then
+  if key.ok then
+    key.order = require("perilune.check.explain").order(key.part:items(), key.order)
+  elseif key.ok == false then
     key.why = "no order of all operations explains them in which each client's stay in its own order"
   elseif key.ok == nil then
     require("perilune.check.explain").all(verdict, budget)
@@ -238,6 +240,15 @@ function M.sessions(events)
     return nil, err, code
   end
   return require("perilune.check.sessions").check(history)
+end
+
+--- Makes a page of a verdict: clients and time, operations, the order found, what is wrong. One file of at
+--- most 5 MB that needs no other.
+---@param verdict perilune.check.Verdict
+---@param title? string
+---@return string html
+function M.html(verdict, title)
+  return require("perilune.check.html").page(verdict, title)
 end
 
 --- Writes a verdict for a person: a line, and for each wrong key (three at most) the smallest part that is

@@ -72,6 +72,8 @@ function M.parser(argparse)
     :convert(read_size)
   parser:option("--format", "jsonl (our own), jepsen (its log), edn (jepsen, porcupine); default: look.")
     :argname "FORMAT":convert(read_format).completes = FORMATS
+  parser:option("--html", "Write a page that shows the history and the verdict; needs one HISTORY.")
+    :argname "FILE"
   parser:flag("--json", "Print the verdicts as one JSON object.")
   parser:epilog [[
 A history has one event a line, in the order in which one observer saw them:
@@ -81,6 +83,7 @@ A history has one event a line, in the order in which one observer saw them:
 Examples:
   perilune check --model register history.jsonl
   perilune check --model cas-register --budget 5s --json etcd_*.log
+  perilune check --model kv --html page.html history.jsonl
   perilune check --model bank.lua - < history.jsonl]]
   return parser
 end
@@ -209,12 +212,24 @@ function M.run(args)
     return output.usage_error("check", "--sequential needs a model that has a name", "models: "
       .. table.concat(MODELS, ", "))
   end
+  if args.html and (#args.histories > 1 or args.sessions) then
+    return output.usage_error("check", "--html shows one history, and no sessions",
+      "write one page for each history")
+  end
   local results, exit = {}, output.EXIT_OK
   for index, path in ipairs(args.histories) do
     local verdict
     verdict, failure = judge(check, path, model, args)
     if not verdict then
       return output.fail(failure)
+    end
+    if args.html then
+      local title = path == "-" and "standard input" or path:match "[^/]+$"
+      local ok, err, code = require("perilune.fs").write(args.html, check.html(verdict, title),
+        { atomic = true })
+      if not ok then
+        return output.fail { what = "write " .. args.html, why = err, code = code, exit = output.EXIT_USAGE }
+      end
     end
     if args.json then
       local data = require "perilune.check.data"
