@@ -1,4 +1,4 @@
---- Two nodes play rpc casts to and fro, a hundred at a time: the whole stack, from message to message.
+--- Two nodes play rpc casts back and forth, a hundred at a time: the whole stack, from message to message.
 local rpc = require "perilune.rpc"
 local fiber = require "perilune.fiber"
 
