@@ -1,6 +1,5 @@
 /* conn.c - simulated connections. */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,10 +170,7 @@ static void packet_on_due(struct sim_world *world, struct sim_event *event)
 
 static void describe_packet(const struct sim_event *event, char *out, size_t size)
 {
-    static const char *const names[] = {"connect", "accepted", "refused", "message", "end"};
-    const struct sim_packet *packet = container_of(event, struct sim_packet, event);
-    (void)snprintf(out, size, "%s %s -> %s #%" PRIu64 " %zu bytes", names[packet->kind],
-                   packet->from->name, event->node->name, packet->conn->id, packet->size);
+    sim_packet_print(container_of(event, struct sim_packet, event), out, size);
 }
 
 const struct sim_event_kind sim_packet_kind = {SIM_EVENT_PACKET, "packet", packet_on_due,

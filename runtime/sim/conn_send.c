@@ -1,10 +1,14 @@
 /* conn_send.c - packets, and what becomes of what a connection sends. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sim/net_internal.h"
+#include "wire/message.h"
+
+enum { PRINTED_MAX = 256 };
 
 /* ---- packets ---- */
 
@@ -29,6 +33,20 @@ int sim_packet_create(struct sim_conn *conn, struct sim_node *from, struct sim_n
     }
     *out = packet;
     return 0;
+}
+
+/* What rpc says is shown as such; other bytes by their number. */
+void sim_packet_print(const struct sim_packet *packet, char *out, size_t size)
+{
+    static const char *const names[] = {"connect", "accepted", "refused", "message", "end"};
+    struct wire_message message;
+    char text[PRINTED_MAX] = "";
+    if (packet->kind == SIM_PACKET_MESSAGE &&
+        wire_message_decode(peri_slice_of(packet->bytes, packet->size), &message, NULL) == 0)
+        wire_message_print(&message, text, sizeof text);
+    (void)snprintf(out, size, "%s %s -> %s #%" PRIu64 " %zu bytes%s%s", names[packet->kind],
+                   packet->from->name, packet->event.node->name, packet->conn->id, packet->size,
+                   text[0] != '\0' ? ": " : "", text);
 }
 
 void sim_packet_uncount(struct sim_packet *packet)
@@ -119,9 +137,10 @@ size_t sim_conn_queued_bytes(const struct env_conn *base)
 static void drop(struct sim_conn *conn, struct sim_packet *packet, const char *why)
 {
     struct sim_world *world = conn->node->world;
-    sim_world_note(world, conn->node, "drop", packet->event.payload,
-                   "%s -> %s #%" PRIu64 " %zu bytes: %s", conn->node->name, conn->peer_node->name,
-                   conn->id, packet->size, why);
+    char text[PRINTED_MAX] = "";
+    if (world->options.on_trace != NULL)
+        sim_packet_print(packet, text, sizeof text);
+    sim_world_note(world, conn->node, "drop", packet->event.payload, "%s: %s", why, text);
     sim_packet_free(world, packet);
 }
 

@@ -113,6 +113,9 @@ int sim_packet_create(struct sim_conn *conn, struct sim_node *from, struct sim_n
                       enum sim_packet_kind kind, size_t size, struct sim_packet **out);
 void sim_packet_free(struct sim_world *world, struct sim_packet *packet);
 
+/* Writes a line about the packet, for traces. */
+void sim_packet_print(const struct sim_packet *packet, char *out, size_t size);
+
 /* The packet is delivered now: it burdens its connection no more. */
 void sim_packet_uncount(struct sim_packet *packet);
 

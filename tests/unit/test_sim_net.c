@@ -17,6 +17,7 @@
 #include "sim/net.h"
 #include "sim/node.h"
 #include "sim_fixture.h"
+#include "wire/message.h"
 
 enum { SEEDS = 20, MS = 1000, SECOND = 1000000, NUMBERS_MAX = 20000 };
 
@@ -622,6 +623,53 @@ static void settings_of_a_link_win(void **state)
     sim_world_close(pair->world);
 }
 
+/* ---- traces ---- */
+
+static void on_trace(void *data, const struct sim_trace *line)
+{
+    char *lines = data;
+    size_t used = strlen(lines);
+    (void)snprintf(lines + used, 4000 - used, "%s %s\n", line->kind, line->detail);
+}
+
+static void on_dialled(void *data, int status)
+{
+    struct end *end = data;
+    struct wire_message message = {.kind = WIRE_CANCEL, .id = 7};
+    struct peri_buffer bytes = {0};
+    struct peri_slice parts[2];
+    assert_int_equal(status, 0);
+    message.cancel.reason = peri_slice_of("enough", 6);
+    assert_int_equal(wire_message_encode(&message, &bytes, &parts[1]), 0);
+    parts[0] = peri_buffer_slice(&bytes);
+    assert_int_equal(env_conn_send(end->conn, parts, 2), 0);
+    assert_int_equal(env_conn_send(end->conn, parts, 1), 0);
+    peri_buffer_deinit(&bytes);
+}
+
+static void traces_show_what_rpc_says(void **state)
+{
+    (void)state;
+    static char lines[4000];
+    static struct end ends[2];
+    static const struct env_conn_events says = {on_dialled, on_message, NULL, on_close};
+    struct sim_options options = {.seed = 1, .on_trace = on_trace, .data = lines};
+    struct sim_world *world = NULL;
+    lines[0] = '\0';
+    memset(ends, 0, sizeof ends);
+    assert_int_equal(sim_world_create(&world, &options, NULL), 0);
+    (void)add(world, "s", start_server, &ends[0]);
+    struct sim_node *client = add(world, "c", start_client, &ends[1]);
+    advance(world, 1);
+    assert_int_equal(
+        env_conn_connect(sim_node_env(client), "s:7200", &says, &ends[1], &ends[1].conn, NULL), 0);
+    advance(world, SECOND);
+    assert_non_null(strstr(lines, "packet connect c -> s #1 0 bytes\n"));
+    assert_non_null(
+        strstr(lines, "packet message c -> s #2 24 bytes: CANCEL id=7 reason=enough\n"));
+    sim_world_close(world);
+}
+
 /* ---- processes ---- */
 
 static void peers_of_a_killed_process_are_told(void **state)
@@ -888,6 +936,7 @@ int main(void)
         cmocka_unit_test(connects_over_a_cut_time_out),
         cmocka_unit_test(what_is_held_arrives_later),
         cmocka_unit_test(settings_of_a_link_win),
+        cmocka_unit_test(traces_show_what_rpc_says),
         cmocka_unit_test(peers_of_a_killed_process_are_told),
         cmocka_unit_test(peers_of_a_crashed_machine_hear_nothing),
         cmocka_unit_test(a_paused_process_answers_later),
