@@ -7,7 +7,7 @@
 #include "simulation.h"
 #include "vm/scheduler.h"
 
-enum { LETTER_DOWN_SIZE = 24 };
+enum { LETTER_DOWN_SIZE = 24, REPORTED_FIBERS_MAX = 100 };
 
 /* ---- starting and ending ---- */
 
@@ -249,16 +249,27 @@ static void report_fiber(const struct sim_member *member, const struct fiber *fi
     (void)peri_buffer_append(out, line, (size_t)size < sizeof line ? (size_t)size : sizeof line);
 }
 
-void sim_members_report(const struct simulation *run, struct peri_buffer *out)
+/* Reports the fibers of a member, and counts them in *count. */
+static void report_member(const struct sim_member *member, size_t *count, struct peri_buffer *out)
 {
     static const char own[] = "simulation: "; /* fibers of boot.lua and controller.lua */
+    const struct fiber *fiber = member->vm->scheduler->first;
+    for (; fiber != NULL; fiber = fiber->all_next)
+        if (strncmp(fiber->name, own, sizeof own - 1) != 0 && (*count)++ < REPORTED_FIBERS_MAX)
+            report_fiber(member, fiber, out);
+}
+
+void sim_members_report(const struct simulation *run, struct peri_buffer *out)
+{
+    size_t count = 0;
     for (size_t i = 0; i < sim_world_node_count(run->world); i++) {
         const struct sim_member *member = sim_node_data(sim_world_node_at(run->world, i));
-        if (member->vm == NULL || member->vm->scheduler == NULL)
-            continue;
-        const struct fiber *fiber = member->vm->scheduler->first;
-        for (; fiber != NULL; fiber = fiber->all_next)
-            if (strncmp(fiber->name, own, sizeof own - 1) != 0)
-                report_fiber(member, fiber, out);
+        if (member->vm != NULL && member->vm->scheduler != NULL)
+            report_member(member, &count, out);
     }
+    if (count <= REPORTED_FIBERS_MAX)
+        return;
+    char line[FIBER_REASON_SIZE];
+    int size = snprintf(line, sizeof line, "... and %zu more\n", count - REPORTED_FIBERS_MAX);
+    (void)peri_buffer_append(out, line, (size_t)size);
 }

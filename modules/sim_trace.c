@@ -71,12 +71,11 @@ static size_t format_place(struct simulation *run, const struct sim_trace *line,
     return (size_t)used < size ? (size_t)used : size - 1;
 }
 
-static void collect(struct simulation *run, const struct sim_trace *line, char *text, size_t size)
+static void collect(struct sim_tracer *tracer, const struct sim_trace *line, char *text,
+                    size_t size)
 {
-    struct sim_tracer *tracer = &run->tracer;
     if (line->index < tracer->from || line->index > tracer->to || tracer->lines.size > LINES_MAX)
         return;
-    size += format_place(run, line, text + size, LINE_SIZE - size);
     size += (size_t)snprintf(text + size, LINE_SIZE - size, " #%016" PRIx64 "\n", line->hash);
     (void)peri_buffer_append(&tracer->lines, line->is_note ? "n" : "e", 1);
     (void)peri_buffer_append(&tracer->lines, text, size < LINE_SIZE ? size : LINE_SIZE - 1);
@@ -88,6 +87,7 @@ void sim_tracer_on_trace(void *data, const struct sim_trace *line)
     struct sim_tracer *tracer = &run->tracer;
     char text[LINE_SIZE];
     size_t size = format_line(line, text, sizeof text);
+    size += format_place(run, line, text + size, sizeof text - size);
     if (tracer->file != NULL) {
         (void)peri_buffer_append(&tracer->buffer, text, size);
         (void)peri_buffer_append(&tracer->buffer, "\n", 1);
@@ -95,7 +95,7 @@ void sim_tracer_on_trace(void *data, const struct sim_trace *line)
             (void)flush(tracer, NULL); /* a disk that is full says so again at the end */
     }
     if (tracer->to != 0)
-        collect(run, line, text, size);
+        collect(tracer, line, text, size);
 }
 
 /* ---- what nodes print ---- */

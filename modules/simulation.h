@@ -149,7 +149,8 @@ struct sim_member *sim_member_named(struct simulation *run, const char *name);
 int sim_member_post(struct sim_member *to, enum sim_mail mail, struct sim_member *from,
                     struct peri_slice bytes);
 
-/* Appends "FIBER waits for X at FILE:LINE" of every fiber of every member that runs. */
+/* Appends "NODE: fiber NAME: WHAT at FILE:LINE" for each fiber of every member that runs, of the
+ * first hundred. */
 void sim_members_report(const struct simulation *run, struct peri_buffer *out);
 
 /* ---- sim_trace.c ---- */

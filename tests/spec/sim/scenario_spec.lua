@@ -131,6 +131,18 @@ describe("a scenario", function()
     assert.matches("n1: fiber main: receive at .*scenario.lua:1", got.fibers)
   end)
 
+  it("that waits for ever in many fibers names the first hundred", function()
+    local got = failure [[
+      local perilune = require "perilune"
+      return { run = function()
+        for _ = 1, 150 do perilune.spawn(function() perilune.channel():recv() end) end
+        perilune.channel():recv()
+      end }]]
+    assert.equal("deadlock", got.kind)
+    assert.equal(101, select(2, got.fibers:gsub("\n", "\n")))
+    assert.matches("... and 51 more\n$", got.fibers)
+  end)
+
   it("that does not end is ended at its virtual time", function()
     local source = [[
       local perilune = require "perilune"
