@@ -11,9 +11,11 @@
 #include <cmocka.h>
 
 #include "env/uv.h"
+#include "vm/budget.h"
 #include "vm/deterministic.h"
 #include "vm/preempt.h"
 #include "vm/rewrite.h"
+#include "vm/scheduler.h"
 #include "vm/state.h"
 #include "wire/codec.h"
 
@@ -488,6 +490,62 @@ static void test_budget_ends_at_the_same_place(void **state)
     }
 }
 
+/* The count of a call that gives the baton to the core at every look is that of one that never
+ * does. Returns what was used; *n is how far it came. */
+static uint64_t run_sliced(const char *text, bool is_sliced, lua_Integer *n)
+{
+    struct machine machine;
+    struct fiber_scheduler scheduler = {0};
+    int result_count;
+    int status = LUA_YIELD;
+    int slices = -1;
+    bool is_spent;
+    machine_init(&machine, 1);
+    machine.vm->scheduler = is_sliced ? &scheduler : NULL; /* only its being there counts */
+    lua_State *co = lua_newthread(machine.L);
+    assert_int_equal(vm_deterministic_load(co, peri_slice_of(text, strlen(text)), "@test"), LUA_OK);
+    vm_budget_begin(co, 200000);
+    for (; status == LUA_YIELD; slices++) {
+        machine.vm->attention = is_sliced;
+        machine.vm->slice_start_us = env_now_us(env);
+        status = lua_resume(co, machine.L, 0, &result_count);
+    }
+    machine.vm->attention = 0;
+    uint64_t used = vm_budget_end(co, &is_spent);
+    assert_true(is_sliced ? slices > 100 : slices == 0);
+    assert_int_equal(is_spent, status != LUA_OK);
+    lua_getglobal(machine.L, "n");
+    *n = lua_tointeger(machine.L, -1);
+    machine.vm->scheduler = NULL;
+    machine_deinit(&machine);
+    return used;
+}
+
+static void test_slices_do_not_count(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "n = 0 for i = 1, 30000 do n = n + 1 end",
+        "n = 0 while true do n = n + 1 end",
+        "n = 0 while true do pcall(function() for i = 1, 77 do n = n + 1 end end) end",
+        "n = 0 local f = coroutine.wrap(function() while true do n = n + 1 coroutine.yield() end "
+        "end) "
+        "while true do f() end",
+        "n = 0 local t = {} for i = 1, 300 do t[i] = i * 7 % 13 end "
+        "while true do table.sort(t, function(a, b) n = n + 1 return a > b end) end",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        lua_Integer whole_n;
+        lua_Integer sliced_n;
+        uint64_t whole = run_sliced(texts[i], false, &whole_n);
+        uint64_t sliced = run_sliced(texts[i], true, &sliced_n);
+        if (whole != sliced || whole_n != sliced_n)
+            fail_msg("%s: %llu and %lld, in slices %llu and %lld", texts[i],
+                     (unsigned long long)whole, (long long)whole_n, (unsigned long long)sliced,
+                     (long long)sliced_n);
+    }
+}
+
 static void test_errors_come_through(void **state)
 {
     (void)state;
@@ -531,6 +589,7 @@ int main(void)
         cmocka_unit_test(test_expressions_mean_the_same),
         cmocka_unit_test(test_planted_leaks),
         cmocka_unit_test(test_budget_ends_at_the_same_place),
+        cmocka_unit_test(test_slices_do_not_count),
         cmocka_unit_test(test_errors_come_through),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
