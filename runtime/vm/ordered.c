@@ -13,28 +13,32 @@
 
 static const char next_key = 0; /* its address names the registry field: the walk of next */
 
-enum { SHORT_MAX = 16, SHOWN_MAX = 40 };
+enum { SHORT_MAX = 16 };
 
 struct key {
     bool is_string;
     bool is_float;
+    uint32_t slot;   /* of a string: where the walk keeps it */
+    uint64_t prefix; /* of a string: its first bytes, which mostly decide */
     union {
         lua_Integer integer;
         lua_Number number;
-        struct peri_slice string; /* stays in the table or, cleared, in the walk's keys */
+        struct peri_slice string;
     };
 };
 
-/* One traversal: the keys 1 to sequence, then those of the array. A userdata whose user values are
- * the table and a table that keeps the keys that are strings alive. */
+/* One traversal: the keys 1 to sequence, then those of the array. A userdata whose first user value
+ * is the table. Strings that only the walk refers to could be collected when their field is cleared
+ * on the way: few are kept in further user values, many in a table that is the second. */
 struct walk {
     lua_Integer sequence;
     size_t at; /* next of the keys */
     size_t count;
+    bool is_small;
     struct key keys[];
 };
 
-enum { WALK_TABLE = 1, WALK_STRINGS, WALK_USER_VALUES = WALK_STRINGS };
+enum { WALK_TABLE = 1, WALK_STRINGS, SMALL_MAX = 32 };
 
 /* ---- order ---- */
 
@@ -55,6 +59,8 @@ static int compare(const struct key *a, const struct key *b)
 {
     if (a->is_string != b->is_string)
         return a->is_string ? 1 : -1;
+    if (a->is_string && a->prefix != b->prefix)
+        return a->prefix < b->prefix ? -1 : 1;
     if (a->is_string)
         return peri_slice_compare(a->string, b->string);
     if (a->is_float && b->is_float)
@@ -93,16 +99,41 @@ static void sort(struct key *keys, size_t count)
 
 /* ---- keys of a table ---- */
 
-static void refuse_key(lua_State *L, int index)
+/* Sets of key types that cannot be walked; booleans by value. Which of several is named must not
+ * depend on which is found first. */
+enum { REFUSED_TRUE = LUA_NUMTYPES, REFUSED_FALSE };
+
+static unsigned int refusal_of(lua_State *L, int index)
 {
-    if (lua_type(L, index) == LUA_TBOOLEAN)
-        luaL_error(L,
-                   "a machine's table cannot be walked: it has the key %s; keys must be numbers "
-                   "or strings",
-                   lua_toboolean(L, index) ? "true" : "false");
-    luaL_error(L,
-               "a machine's table cannot be walked: a key is a %s; keys must be numbers or strings",
-               luaL_typename(L, index));
+    int type = lua_type(L, index);
+    if (type == LUA_TNUMBER || type == LUA_TSTRING)
+        return 0;
+    if (type == LUA_TBOOLEAN)
+        type = lua_toboolean(L, index) ? REFUSED_TRUE : REFUSED_FALSE;
+    return 1u << type;
+}
+
+static void check_refused(lua_State *L, unsigned int refused)
+{
+    if (refused == 0)
+        return;
+    int type = __builtin_ctz(refused);
+    bool is_boolean = type >= REFUSED_TRUE;
+    const char *name =
+        is_boolean ? (type == REFUSED_TRUE ? "true" : "false") : lua_typename(L, type);
+    luaL_error(L, "a machine's table cannot be walked: %s %s; keys must be numbers or strings",
+               is_boolean ? "it has the key" : "a key is a", name);
+}
+
+/* The first eight bytes as a number that orders as they do; zeros behind a shorter string. */
+static uint64_t prefix_of(struct peri_slice string)
+{
+    unsigned char bytes[sizeof(uint64_t)] = {0};
+    uint64_t prefix = 0;
+    memcpy(bytes, string.data, string.size < sizeof bytes ? string.size : sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        prefix = prefix << 8 | bytes[i];
+    return prefix;
 }
 
 static struct key read_key(lua_State *L, int index)
@@ -111,8 +142,7 @@ static struct key read_key(lua_State *L, int index)
     if (lua_type(L, index) == LUA_TSTRING) {
         key.is_string = true;
         key.string.data = lua_tolstring(L, index, &key.string.size);
-    } else if (lua_type(L, index) != LUA_TNUMBER) {
-        refuse_key(L, index);
+        key.prefix = prefix_of(key.string);
     } else if (lua_isinteger(L, index)) {
         key.integer = lua_tointeger(L, index);
     } else {
@@ -122,11 +152,9 @@ static struct key read_key(lua_State *L, int index)
     return key;
 }
 
-static void push_key(lua_State *L, const struct key *key)
+static void push_number(lua_State *L, const struct key *key)
 {
-    if (key->is_string)
-        lua_pushlstring(L, key->string.data, key->string.size);
-    else if (key->is_float)
+    if (key->is_float)
         lua_pushnumber(L, key->number);
     else
         lua_pushinteger(L, key->integer);
@@ -142,49 +170,64 @@ struct census {
 static struct census count_keys(lua_State *L, int table, lua_Integer sequence)
 {
     struct census census = {0};
+    unsigned int refused = 0;
     lua_pushnil(L);
     while (lua_next(L, table) != 0) {
         lua_pop(L, 1);
-        if (lua_isinteger(L, -1)) {
+        if (lua_type(L, -1) == LUA_TSTRING) {
+            census.strings++;
+        } else if (lua_isinteger(L, -1)) {
             lua_Integer integer = lua_tointeger(L, -1);
             if (integer >= 1 && integer <= sequence)
                 continue;
             census.is_mixed = census.is_mixed || integer < 1;
-        } else if (lua_type(L, -1) == LUA_TSTRING) {
-            census.strings++;
         } else if (lua_type(L, -1) == LUA_TNUMBER) {
             census.is_mixed = census.is_mixed || lua_tonumber(L, -1) < (lua_Number)sequence;
         } else {
-            refuse_key(L, -1);
+            refused |= refusal_of(L, -1);
         }
         census.count++;
     }
+    check_refused(L, refused);
     return census;
 }
 
-/* Fills the walk on top of the stack. Strings that only the walk refers to could be collected when
- * their field is cleared on the way, so a table keeps those. */
-static void fill(lua_State *L, int table, struct walk *walk, bool has_strings)
+/* Keeps the string on top of the stack, which is the walk's key. The walk is at index at. */
+static void keep_string(lua_State *L, int at, const struct walk *walk, struct key *key,
+                        uint32_t slot)
 {
-    int top = lua_gettop(L);
+    key->slot = slot;
+    lua_pushvalue(L, -1);
+    if (walk->is_small)
+        (void)lua_setiuservalue(L, at, WALK_STRINGS + (int)slot);
+    else
+        lua_rawseti(L, at + 1, (lua_Integer)slot + 1);
+}
+
+/* Fills the walk on top of the stack. */
+static void fill(lua_State *L, int table, struct walk *walk, size_t strings)
+{
+    int at = lua_gettop(L);
     size_t count = 0;
-    if (has_strings)
-        lua_createtable(L, (int)walk->count, 0);
+    uint32_t slot = 0;
+    if (!walk->is_small) {
+        lua_createtable(L, (int)strings, 0);
+        lua_pushvalue(L, -1);
+        (void)lua_setiuservalue(L, at, WALK_STRINGS);
+    }
     lua_pushnil(L);
     while (lua_next(L, table) != 0) {
         lua_pop(L, 1);
         if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1 &&
             lua_tointeger(L, -1) <= walk->sequence)
             continue;
-        walk->keys[count++] = read_key(L, -1);
-        if (walk->keys[count - 1].is_string) {
-            lua_pushvalue(L, -1);
-            lua_rawseti(L, top + 1, (lua_Integer)count);
-        }
+        struct key *key = &walk->keys[count++];
+        *key = read_key(L, -1);
+        if (key->is_string)
+            keep_string(L, at, walk, key, slot++);
     }
     sort(walk->keys, count);
-    if (has_strings)
-        (void)lua_setiuservalue(L, top, WALK_STRINGS);
+    lua_settop(L, at);
 }
 
 /* Pushes a walk over the table at stack index table, in front of its first key. */
@@ -192,22 +235,22 @@ static struct walk *push_walk(lua_State *L, int table)
 {
     lua_Integer sequence = vm_border(L, table);
     struct census census = count_keys(L, table, sequence);
-    size_t total = census.count;
     if (census.is_mixed) { /* rare: all keys are sorted */
         sequence = 0;
         census = count_keys(L, table, 0);
-        total = census.count;
     }
-    vm_budget_charge(L, (uint64_t)sequence + total);
-    if (total > INT_MAX / sizeof(struct key))
+    vm_budget_charge(L, (uint64_t)sequence + census.count);
+    if (census.count > INT_MAX / sizeof(struct key))
         luaL_error(L, "table with too many keys");
-    struct walk *walk =
-        lua_newuserdatauv(L, sizeof *walk + total * sizeof(struct key), WALK_USER_VALUES);
+    bool is_small = census.strings <= SMALL_MAX;
+    struct walk *walk = lua_newuserdatauv(L, sizeof *walk + census.count * sizeof(struct key),
+                                          WALK_TABLE + (is_small ? (int)census.strings : 1));
     walk->sequence = sequence;
     walk->at = 0;
-    walk->count = total;
-    if (total > 0)
-        fill(L, table, walk, census.strings > 0);
+    walk->count = census.count;
+    walk->is_small = is_small;
+    if (census.count > 0)
+        fill(L, table, walk, census.strings);
     lua_pushvalue(L, table);
     (void)lua_setiuservalue(L, -2, WALK_TABLE);
     return walk;
@@ -215,13 +258,34 @@ static struct walk *push_walk(lua_State *L, int table)
 
 /* ---- steps ---- */
 
-/* Pushes key and value of the first field at or behind keys[walk->at] that is still there. */
-static int push_field(lua_State *L, struct walk *walk, int table)
+/* Where the walk and its table are on the stack. */
+struct place {
+    struct walk *walk;
+    int at;
+    int table;
+};
+
+static void push_walk_key(lua_State *L, struct place place, const struct key *key)
 {
+    if (!key->is_string) {
+        push_number(L, key);
+    } else if (place.walk->is_small) {
+        (void)lua_getiuservalue(L, place.at, WALK_STRINGS + (int)key->slot);
+    } else {
+        (void)lua_getiuservalue(L, place.at, WALK_STRINGS);
+        lua_rawgeti(L, -1, (lua_Integer)key->slot + 1);
+        lua_remove(L, -2);
+    }
+}
+
+/* Pushes key and value of the first field at or behind keys[walk->at] that is still there. */
+static int push_field(lua_State *L, struct place place)
+{
+    struct walk *walk = place.walk;
     while (walk->at < walk->count) {
-        push_key(L, &walk->keys[walk->at++]);
+        push_walk_key(L, place, &walk->keys[walk->at++]);
         lua_pushvalue(L, -1);
-        if (lua_rawget(L, table) != LUA_TNIL)
+        if (lua_rawget(L, place.table) != LUA_TNIL)
             return 2;
         lua_pop(L, 2);
     }
@@ -230,29 +294,30 @@ static int push_field(lua_State *L, struct walk *walk, int table)
 }
 
 /* The same from the sequence's element index on. */
-static int push_element(lua_State *L, struct walk *walk, int table, lua_Integer index)
+static int push_element(lua_State *L, struct place place, lua_Integer index)
 {
-    for (; index <= walk->sequence; index++) {
+    for (; index <= place.walk->sequence; index++) {
         lua_pushinteger(L, index);
-        if (lua_rawgeti(L, table, index) != LUA_TNIL)
+        if (lua_rawgeti(L, place.table, index) != LUA_TNIL)
             return 2;
         lua_pop(L, 2);
     }
-    walk->at = 0;
-    return push_field(L, walk, table);
+    place.walk->at = 0;
+    return push_field(L, place);
 }
 
 /* The iterator of pairs: called with the walk and the previous key. */
 static int l_step(lua_State *L)
 {
-    struct walk *walk = lua_touserdata(L, 1);
+    struct place place = {lua_touserdata(L, 1), 1, 3};
     lua_settop(L, 2);
     (void)lua_getiuservalue(L, 1, WALK_TABLE);
     if (lua_isnil(L, 2))
-        return push_element(L, walk, 3, 1);
-    if (lua_isinteger(L, 2) && lua_tointeger(L, 2) >= 1 && lua_tointeger(L, 2) <= walk->sequence)
-        return push_element(L, walk, 3, lua_tointeger(L, 2) + 1);
-    return push_field(L, walk, 3);
+        return push_element(L, place, 1);
+    if (lua_isinteger(L, 2) && lua_tointeger(L, 2) >= 1 &&
+        lua_tointeger(L, 2) <= place.walk->sequence)
+        return push_element(L, place, lua_tointeger(L, 2) + 1);
+    return push_field(L, place);
 }
 
 static int l_pairs(lua_State *L)
@@ -274,23 +339,27 @@ static int l_pairs(lua_State *L)
 /* The first key, without a walk: "is it empty" is the most frequent question. */
 static int push_first(lua_State *L)
 {
+    enum { TABLE = 1, FIRST = 2 }; /* stack */
     struct key first = {0};
+    unsigned int refused = 0;
     uint64_t count = 0;
     lua_pushnil(L);
-    while (lua_next(L, 1) != 0) {
+    while (lua_next(L, TABLE) != 0) {
         lua_pop(L, 1);
+        refused |= refusal_of(L, -1);
         struct key key = read_key(L, -1);
-        if (count++ == 0 || compare(&key, &first) < 0)
+        if (count++ == 0 || compare(&key, &first) < 0) {
             first = key;
+            lua_copy(L, -1, FIRST);
+        }
     }
+    check_refused(L, refused);
     vm_budget_charge(L, count);
-    if (count == 0) {
-        lua_pushnil(L);
+    lua_settop(L, FIRST); /* nil when there was none */
+    if (count == 0)
         return 1;
-    }
-    push_key(L, &first);
-    lua_pushvalue(L, -1);
-    (void)lua_rawget(L, 1);
+    lua_pushvalue(L, FIRST);
+    (void)lua_rawget(L, TABLE);
     return 2;
 }
 
@@ -334,14 +403,15 @@ static int l_next(lua_State *L)
     lua_settop(L, 2);
     if (lua_isnil(L, 2))
         return push_first(L);
+    check_refused(L, refusal_of(L, 2));
     struct key key = read_key(L, 2);
-    struct walk *walk = push_kept_walk(L);
+    struct place place = {push_kept_walk(L), 3, 1};
     bool is_element =
-        !key.is_string && !key.is_float && key.integer >= 1 && key.integer <= walk->sequence;
+        !key.is_string && !key.is_float && key.integer >= 1 && key.integer <= place.walk->sequence;
     if (is_element)
-        return push_element(L, walk, 1, key.integer + 1);
-    walk->at = find_behind(walk, &key);
-    return push_field(L, walk, 1);
+        return push_element(L, place, key.integer + 1);
+    place.walk->at = find_behind(place.walk, &key);
+    return push_field(L, place);
 }
 
 void vm_ordered_reset(lua_State *L)

@@ -4,8 +4,9 @@
  * order does not depend on how a table came to be. pairs takes the keys at its start: fields may be
  * changed and cleared during the traversal, those cleared before their turn are not visited, and
  * neither are those added. next(t, k) goes on in the order of when it was first asked for what
- * comes behind a key of t; next(t) is the first key now. A traversal costs a unit of the budget a
- * key. */
+ * comes behind a key of t; next(t) is the first key now, and looks at all of them. A traversal
+ * costs a unit of the budget a key, and of time 2 times stock's for a list, 3 to 4 for a few
+ * fields, 6 for a thousand. */
 #ifndef PERI_VM_ORDERED_H
 #define PERI_VM_ORDERED_H
 

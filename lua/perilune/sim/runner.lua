@@ -12,7 +12,7 @@ local ELSEWHERE = {
   cwd = "/",
   env = {
     MALLOC_PERTURB_ = "165", LC_ALL = "C.UTF-8", TZ = "Pacific/Chatham", HOME = "/nonexistent",
-    GLIBC_TUNABLES = "glibc.malloc.tcache_count=0:glibc.cpu.hwcaps=-AVX2_Usable,-FMA_Usable",
+    GLIBC_TUNABLES = "glibc.malloc.tcache_count=0:glibc.cpu.hwcaps=-AVX2,-FMA,-AVX2_Usable,-FMA_Usable",
     PERILUNE_SIM_PAD = ("pad"):rep(3001),
   },
 }

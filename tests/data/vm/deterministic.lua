@@ -50,6 +50,19 @@ do
   refuses("it has the key true", pairs, { [true] = 1 })
   refuses("a key is a table", pairs, { 1, 2, [{}] = 1 })
   refuses("a key is a function", next, { [print] = 1 })
+  refuses("a key is a table", next, { [print] = 1, [true] = 2, [{}] = 3 })
+  refuses("it has the key true", next, { 1 }, true)
+  local many = {} -- more strings than a walk keeps by itself, some long, all of them cleared on the way
+  for i = 1, 100 do many[("%03d"):format(i) .. ("x"):rep(i)] = i end
+  local nth = 0
+  for key, value in pairs(many) do
+    nth, many[key] = nth + 1, nil
+    assert(value == nth and #key == 3 + nth)
+    local garbage = {}
+    for i = 1, 100 do garbage[i] = key .. i end
+    assert(#garbage == 100)
+  end
+  assert(nth == 100 and next(many) == nil)
   refuses("table expected", pairs, 5)
   local function once(_, i) return not i and 1 or nil end
   local proxy = setmetatable({}, { __pairs = function() return once end })
