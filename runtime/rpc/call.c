@@ -135,8 +135,8 @@ static void fail_send(struct rpc_call *call, int rc, size_t size)
     if (rc == PERI_ETOOBIG)
         (void)peri_fail_plain(&err, rc, "the answer has %zu bytes, and the caller takes %zu", size,
                               rpc_call_body_max(call));
-    else
-        (void)peri_fail(&err, rc, "the answer");
+    else /* not PERI_EBUSY, which says that a call has not run */
+        (void)peri_fail_plain(&err, PERI_ENOMEM, "no room for the answer: %s", peri_strerror(rc));
     rpc_call_fail_code(call, &err);
 }
 

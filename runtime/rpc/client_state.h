@@ -32,13 +32,26 @@ struct rpc_client {
     size_t waiting_bytes;     /* of their arguments; at most RPC_WAITING_FACTOR times body_max */
 };
 
-/* ---- request.c ---- */
+/* ---- request.c; client_call.c has the flush ---- */
 
 /* Takes a message of a call. */
 void rpc_requests_take(struct rpc_client *client, const struct wire_message *message, size_t size);
 
 /* The request that an answer with that id is for, or NULL. */
 struct rpc_request *rpc_requests_find(const struct rpc_client *client, uint64_t id);
+
+/* Gives the request an id and a slot. Errors: PERI_EBUSY, PERI_ENOMEM. */
+int rpc_requests_enter(struct rpc_client *client, struct rpc_request *request,
+                       struct peri_error *err);
+
+/* The request is not under way any more. */
+void rpc_requests_leave(struct rpc_request *request);
+
+/* Prepends "call echo to n2 (127.0.0.1:7110): " to what err says; returns its code. */
+int rpc_requests_say(const struct rpc_request *request, struct peri_error *err);
+
+/* Ends the request with an answer that took size bytes on the wire: on_done runs. */
+void rpc_requests_finish(struct rpc_request *request, const struct rpc_result *result, size_t size);
 
 /* There is a connection: sends what waited. */
 void rpc_requests_flush(struct rpc_client *client);
