@@ -111,6 +111,17 @@ static void keep(struct sim_tracer *tracer, struct peri_slice bytes)
     printed->size = PRINTED_MAX;
 }
 
+/* What is printed is part of the trace, below the note that it was. */
+static void trace_printed(struct sim_tracer *tracer, struct peri_slice line)
+{
+    static const char margin[] = "                                      | ";
+    if (tracer->file == NULL)
+        return;
+    (void)peri_buffer_append(&tracer->buffer, margin, sizeof margin - 1);
+    (void)peri_buffer_append(&tracer->buffer, line.data, line.size);
+    (void)peri_buffer_append(&tracer->buffer, "\n", 1);
+}
+
 static void print_line(struct simulation *run, struct peri_slice head, struct peri_slice line)
 {
     const struct peri_slice pieces[] = {head, line, peri_slice_of("\n", 1)};
@@ -134,7 +145,9 @@ void sim_tracer_on_output(void *data, struct sim_node *node, int fd, struct peri
     while (at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline != NULL ? newline : end;
-        print_line(run, peri_slice_of(head, (size_t)size), peri_slice_of(at, (size_t)(stop - at)));
+        struct peri_slice line = peri_slice_of(at, (size_t)(stop - at));
+        print_line(run, peri_slice_of(head, (size_t)size), line);
+        trace_printed(&run->tracer, line);
         at = newline != NULL ? newline + 1 : end;
     }
 }

@@ -80,7 +80,7 @@ function M.run(sim)
   sim:assert(sim:wait_until(function()
     return count_heard(sim, "the king has ears of an ass") == NODES
   end, "120s", "1s"), "everybody has heard the rumour")
-  sim:log(("all %d nodes had heard it after %.1f s"):format(NODES, sim:now()))
+  print(("all %d nodes had heard it after %.1f s"):format(NODES, sim:now()))
 end
 
 return M

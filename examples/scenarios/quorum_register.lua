@@ -144,7 +144,7 @@ function M.run(sim)
   end
   nemesis:cancel "the clients are done"
   local verdict = sim:check "register"
-  sim:log(("%d operations are linearizable"):format(verdict.operations))
+  print(("%d operations are linearizable"):format(verdict.operations))
 end
 
 return M

@@ -93,7 +93,7 @@ local function crash_and_look(sim)
   local in_doubt = count(sim, "prepared")
   sim:sleep "1m"
   sim:assert(count(sim, "prepared") == in_doubt, "nobody decides while the coordinator is down")
-  sim:log(("%d participants were in doubt for a minute, with their locks held"):format(in_doubt))
+  print(("%d participants were in doubt for a minute, with their locks held"):format(in_doubt))
   sim:restart "coordinator"
 end
 

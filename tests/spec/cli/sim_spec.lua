@@ -94,6 +94,7 @@ describe("perilune sim", function()
   it("writes a trace, a line for each event", function()
     local path = folder:at "trace.txt"
     assert.equal(0, run(SLEEPER, "--trace", path).status)
+    assert.matches("\n +| seed\t1\n", folder:read "trace.txt")
     assert.matches("^ +1 +0.000000 controller start .*\n +%d+ +90.000000 controller +exit",
       folder:read "trace.txt")
   end)

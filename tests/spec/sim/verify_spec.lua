@@ -39,7 +39,8 @@ describe("a seed", function()
     assert.is_true(#traces[1] > 10000)
     assert.is_true(traces[1] == traces[2])
     assert.is_false(traces[1] == traces[3])
-    assert.matches("\n +%d+ +%d+%.%d+ n3 +letter +to controller, %d+ bytes at .-scenario.lua:%d+\n", traces[1])
+    assert.matches("\n +%d+ +%d+%.%d+ n3 +letter +to controller, %d+ bytes at .-scenario.lua:%d+\n",
+      traces[1])
   end)
 
   it("does the same in another process, folder, environment, locale and heap", function()
