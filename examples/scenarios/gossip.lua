@@ -71,6 +71,9 @@ function M.run(sim)
   end
   sim:sleep "1s"
   sim:probe("n1", "start_rumour", "the king has ears of an ass")
+  sim:assert(sim:wait_until(function() -- or the crashes could take everybody who knows
+    return count_heard(sim, "the king has ears of an ass") > NODES // 10
+  end, "60s", "100ms"), "some have heard the rumour")
   for _ = 1, NODES // 10 do
     sim:sleep "200ms"
     local victim = sim:pick(names)
