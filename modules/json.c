@@ -3,14 +3,15 @@
 
 #include "box.h"
 
-/* encode(value, pretty, name) */
+/* encode(value, pretty, name, lossy) */
 static int l_encode(lua_State *L)
 {
     struct peri_buffer out = {NULL, 0, 0};
     struct peri_error err = PERI_ERROR_INIT;
     luaL_checkany(L, 1);
     struct wire_json_options options = {.is_pretty = lua_toboolean(L, 2),
-                                        .name = luaL_optstring(L, 3, NULL)};
+                                        .name = luaL_optstring(L, 3, NULL),
+                                        .is_lossy = lua_toboolean(L, 4)};
     if (wire_json_encode(L, 1, &options, &out, &err) != 0) {
         peri_buffer_deinit(&out);
         return box_error(L, &err);

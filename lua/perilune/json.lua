@@ -13,6 +13,8 @@ M.null = core.null
 
 ---@class perilune.json.Options
 ---@field pretty? boolean  indented, an item a line
+---@field lossy? boolean  what has no JSON is no error: bytes that are not UTF-8 become U+FFFD, infinite
+--- and NaN null, keys that are numbers or booleans text; for output that is only looked at
 ---@field name? string  what messages call the value; default "t", as in "t.a[3] is a function"
 
 --- Writes a value as JSON.
@@ -22,7 +24,7 @@ M.null = core.null
 ---@return string? err  names the place and what is wrong with it
 ---@return string? code  "EFORMAT", "ETOOBIG"
 function M.encode(value, options)
-  return core.encode(value, options and options.pretty, options and options.name)
+  return core.encode(value, options and options.pretty, options and options.name, options and options.lossy)
 end
 
 --- Reads JSON text: one value and nothing else. Duplicate keys are refused.

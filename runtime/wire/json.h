@@ -24,6 +24,8 @@
 struct wire_json_options {
     const char *name; /* what messages call the value; NULL: "t" */
     bool is_pretty;   /* two spaces a level, one item a line */
+    bool is_lossy; /* what has no JSON is no error: bytes that are not UTF-8 become U+FFFD, infinite
+                      and NaN null, keys that are numbers or booleans text */
 };
 
 /* Appends the JSON of the value at index to out, keys sorted by bytes. Never raises. Errors:

@@ -9,7 +9,7 @@
 
 struct json_writer {
     struct peri_buffer *out;
-    bool is_pretty;
+    bool is_pretty, is_lossy;
     size_t depth;
     bool is_after_key;
     bool is_first; /* of the array or object that was opened last */
@@ -57,15 +57,12 @@ static const char *escape_of(unsigned char byte, char scratch[8])
     return scratch;
 }
 
-static int put_string(struct json_writer *writer, struct peri_slice text, const char **why)
+/* Text that is valid, without its quotes. */
+static int put_plain(struct json_writer *writer, struct peri_slice text)
 {
     char scratch[8];
-    if (!peri_utf8_is_valid(text)) {
-        *why = "is not valid UTF-8, so no JSON text";
-        return PERI_EFORMAT;
-    }
     size_t start = 0;
-    int rc = put(writer, "\"", 1);
+    int rc = 0;
     for (size_t i = 0; i < text.size && rc == 0; i++) {
         const char *escape = escape_of((unsigned char)text.data[i], scratch);
         if (escape == NULL)
@@ -75,8 +72,33 @@ static int put_string(struct json_writer *writer, struct peri_slice text, const 
             rc = put(writer, escape, strlen(escape));
         start = i + 1;
     }
+    return rc == 0 ? put(writer, text.data + start, text.size - start) : rc;
+}
+
+/* Bytes of which some are not valid: each of those is a replacement character. */
+static int put_mended(struct json_writer *writer, struct peri_slice text)
+{
+    int rc = 0;
+    while (text.size > 0 && rc == 0) {
+        size_t size = peri_utf8_length(text);
+        rc = size > 0 ? put_plain(writer, peri_slice_of(text.data, size))
+                      : put(writer, "\xef\xbf\xbd", 3);
+        size = size > 0 ? size : 1;
+        text = peri_slice_of(text.data + size, text.size - size);
+    }
+    return rc;
+}
+
+static int put_string(struct json_writer *writer, struct peri_slice text, const char **why)
+{
+    bool is_valid = peri_utf8_is_valid(text);
+    if (!is_valid && !writer->is_lossy) {
+        *why = "is not valid UTF-8, so no JSON text";
+        return PERI_EFORMAT;
+    }
+    int rc = put(writer, "\"", 1);
     if (rc == 0)
-        rc = put(writer, text.data + start, text.size - start);
+        rc = is_valid ? put_plain(writer, text) : put_mended(writer, text);
     return rc == 0 ? put(writer, "\"", 1) : rc;
 }
 
@@ -84,6 +106,8 @@ static int put_string(struct json_writer *writer, struct peri_slice text, const 
 static int put_float(struct json_writer *writer, double number, const char **why)
 {
     char text[40];
+    if (!isfinite(number) && writer->is_lossy)
+        return put(writer, "null", 4);
     if (!isfinite(number)) {
         *why = "is infinite or NaN, so no JSON number";
         return PERI_EFORMAT;
@@ -102,13 +126,9 @@ static int put_text(struct json_writer *writer, const char *text)
     return put(writer, text, strlen(text));
 }
 
-static int put_scalar(void *data, const struct wire_scalar *scalar, const char **why)
+static int put_value(struct json_writer *writer, const struct wire_scalar *scalar, const char **why)
 {
-    struct json_writer *writer = data;
     char text[32];
-    int rc = put_separator(writer);
-    if (rc != 0)
-        return rc;
     switch (scalar->type) {
     case LUA_TBOOLEAN:
         return put_text(writer, scalar->boolean ? "true" : "false");
@@ -124,16 +144,27 @@ static int put_scalar(void *data, const struct wire_scalar *scalar, const char *
     }
 }
 
+static int put_scalar(void *data, const struct wire_scalar *scalar, const char **why)
+{
+    int rc = put_separator(data);
+    return rc == 0 ? put_value(data, scalar, why) : rc;
+}
+
 static int put_key(void *data, const struct wire_scalar *key, const char **why)
 {
     struct json_writer *writer = data;
-    if (key->type != LUA_TSTRING) {
+    bool is_string = key->type == LUA_TSTRING;
+    if (!is_string && !writer->is_lossy) {
         *why = "has a key that is not a string, in a table that is not an array";
         return PERI_EFORMAT;
     }
     int rc = put_separator(writer);
+    if (rc == 0 && !is_string)
+        rc = put_text(writer, "\"");
     if (rc == 0)
-        rc = put_string(writer, key->string, why);
+        rc = put_value(writer, key, why);
+    if (rc == 0 && !is_string)
+        rc = put_text(writer, "\"");
     writer->is_after_key = true;
     return rc == 0 ? put_text(writer, writer->is_pretty ? ": " : ":") : rc;
 }
@@ -162,7 +193,8 @@ int wire_json_encode(lua_State *L, int index, const struct wire_json_options *op
                      struct peri_buffer *out, struct peri_error *err)
 {
     size_t before = out->size;
-    struct json_writer writer = {.out = out, .is_pretty = options->is_pretty};
+    struct json_writer writer = {
+        .out = out, .is_pretty = options->is_pretty, .is_lossy = options->is_lossy};
     struct wire_sink sink = {.scalar = put_scalar,
                              .key = put_key,
                              .begin = put_begin,

@@ -57,6 +57,13 @@ describe("perilune.json", function()
     assert.are.equal("t is marked as an array but has other keys than 1..n", why(json.array { x = 1 }))
   end)
 
+  it("writes what is no JSON when asked to, with losses", function()
+    local value = { { "a\xffé\xc3\xe2\n", 0 / 0, -1 / 0 }, [2.5] = 1, [true] = "\x80" }
+    assert.are.equal('{"true":"\u{fffd}","1":["a\u{fffd}é\u{fffd}\u{fffd}\\n",null,null],"2.5":1}',
+      json.encode(value, { lossy = true }))
+    assert.is_nil((json.encode({ function() end }, { lossy = true })))
+  end)
+
   it("allows what occurs twice without a cycle", function()
     local shared = { 1 }
     assert.are.equal("[[1],[1]]", json.encode { shared, shared })

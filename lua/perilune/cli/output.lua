@@ -76,15 +76,19 @@ function M.note(text)
   io.stderr:write(text, "\n")
 end
 
---- Prints a value as one line of JSON on standard output.
+--- Prints a value as one line of JSON on standard output. Messages and values of users may hold any bytes:
+--- what is no JSON is written as json.encode's option lossy says.
 ---@param value any
 function M.json(value)
-  io.stdout:write(require("perilune.json").encode(value), "\n")
+  io.stdout:write(assert(require("perilune.json").encode(value, { lossy = true })), "\n")
 end
 
 -- Text that may hold anything a user's code raised, without what would move the cursor.
 local function harmless(text)
-  return (text:gsub("[%z\1-\8\11-\31\127]", function(byte)
+  text = text:gsub("[%z\1-\8\11-\31\127]", function(byte)
+    return ("\\x%02x"):format(byte:byte())
+  end)
+  return (text:gsub("\xc2([\x80-\x9f])", function(byte) -- U+0080 to U+009F are controls, too
     return ("\\x%02x"):format(byte:byte())
   end))
 end
