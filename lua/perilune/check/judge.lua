@@ -1,6 +1,7 @@
 --- Drives searches within a budget, and gives each key its verdict.
 local fiber = require "perilune.fiber"
 local models = require "perilune.check.model"
+local msgpack = require "perilune.msgpack"
 
 local M = {}
 
@@ -51,10 +52,14 @@ local function partition(history, model, groups)
   for _, group in ipairs(groups) do
     for _, index in ipairs(group.operations) do
       local key = model.partition(history:operation(index))
-      local found = by_key[key == nil and M or key]
+      local id, why = msgpack.encode(key, { name = "the key that partition gave" })
+      if not id then
+        error(why, 0)
+      end
+      local found = by_key[id]
       if not found then
         found = { key = key, operations = {} }
-        by_key[key == nil and M or key] = found
+        by_key[id] = found
         parts[#parts + 1] = found
       end
       table.insert(found.operations, index)

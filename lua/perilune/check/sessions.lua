@@ -7,6 +7,8 @@
 ---   monotonic reads: nor older than what it has read
 ---   monotonic writes: who has seen a write sees nothing older than the writes of its session before it
 ---   writes follow reads: nor older than what its session had read last before it
+local identity = require("perilune.check.describe").identity
+
 local M = {}
 
 local READS = { read = true, get = true }
@@ -19,25 +21,22 @@ local NOTHING = {} -- what a key holds before any write: older than all
 ---@field second table      the read that breaks the promise
 ---@field sentence string
 
-local function cell(map, ...)
-  for index = 1, select("#", ...) do
-    local key = select(index, ...)
-    key = key == nil and NOTHING or key
-    local found = map[key]
-    if not found then
-      found = {}
-      map[key] = found
-    end
-    map = found
+local function cell(map, key)
+  local found = map[key]
+  if not found then
+    found = {}
+    map[key] = found
   end
-  return map
+  return found
 end
 
--- The reads that gave something, and the writes that may have happened.
+-- The reads that gave something, and the writes that may have happened. Keys and clients may be lists, so
+-- `object` and `session` stand for them.
 local function events(history)
   local reads, writes = {}, {}
   for index = 1, (history:counts()) do
     local op = history:operation(index)
+    op.object, op.session = identity(op.key), identity(op.process)
     if WRITES[op.f] and op.outcome ~= "fail" then
       writes[#writes + 1] = op
     elseif READS[op.f] and op.outcome == "ok" then
@@ -54,8 +53,8 @@ end
 local function index_writes(writes)
   local by_value, repeated = {}, 0
   for _, op in ipairs(writes) do
-    local values = cell(by_value, op.key)
-    local value = require("perilune.check.describe").identity(op.value)
+    local values = cell(by_value, op.object)
+    local value = identity(op.value)
     if values[value] ~= nil then
       repeated = repeated + 1
     end
@@ -91,11 +90,11 @@ local function violation(guarantee, promise, read)
 end
 
 -- A session knows, for each key, the newest write that it must see; `by` is the operation that says so.
-local function promise(session, guarantee, key, write, by)
+local function promise(session, guarantee, object, write, by)
   if write == NOTHING then
     return
   end
-  local known = cell(session.promises, key)
+  local known = cell(session.promises, object)
   local old = known[guarantee]
   if not old or is_older(old.write, write) then
     known[guarantee] = { write = write, by = by }
@@ -105,7 +104,7 @@ end
 local GUARANTEES = { "read your writes", "monotonic reads", "monotonic writes", "writes follow reads" }
 
 local function judge_read(session, read, seen, found)
-  local known = cell(session.promises, read.key)
+  local known = cell(session.promises, read.object)
   for _, guarantee in ipairs(GUARANTEES) do
     local promised = known[guarantee]
     if promised and is_older(seen, promised.write) then
@@ -119,12 +118,12 @@ local function learn(session, read, seen)
   if seen == NOTHING then
     return
   end
-  promise(session, "monotonic reads", read.key, seen, read)
+  promise(session, "monotonic reads", read.object, seen, read)
   if seen.after_write then
-    promise(session, "monotonic writes", seen.after_write.key, seen.after_write, read)
+    promise(session, "monotonic writes", seen.after_write.object, seen.after_write, read)
   end
   if seen.after_read and seen.after_read ~= NOTHING then
-    promise(session, "writes follow reads", seen.after_read.key, seen.after_read, read)
+    promise(session, "writes follow reads", seen.after_read.object, seen.after_read, read)
   end
 end
 
@@ -145,7 +144,7 @@ local function walk(session, found)
   for _, op in ipairs(session.operations) do
     if WRITES[op.f] then
       if op.outcome == "ok" then
-        promise(session, "read your writes", op.key, op, op)
+        promise(session, "read your writes", op.object, op, op)
       end
     elseif op.seen then
       judge_read(session, op, op.seen, found)
@@ -155,9 +154,9 @@ local function walk(session, found)
 end
 
 local function resolve(reads, by_value)
-  local describe, unwritten, skipped = require "perilune.check.describe", {}, 0
+  local unwritten, skipped = {}, 0
   for _, read in ipairs(reads) do
-    local write = cell(by_value, read.key)[describe.identity(read.result)]
+    local write = cell(by_value, read.object)[identity(read.result)]
     if write then
       read.seen = write
     elseif write == nil and (read.result == nil or read.result == "") then
@@ -177,10 +176,10 @@ local function sessions_of(reads, writes)
     return a.index < b.index
   end)
   for _, op in ipairs(all) do
-    local session = by_process[op.process]
+    local session = by_process[op.session]
     if not session then
       session = { operations = {}, promises = {} }
-      by_process[op.process] = session
+      by_process[op.session] = session
       sessions[#sessions + 1] = session
     end
     table.insert(session.operations, op)

@@ -85,6 +85,19 @@ describe("a model in Lua", function()
     assert.are.equal("even", verdict.keys[2].key)
   end)
 
+  it("tells apart keys of partition that are lists by what is in them", function()
+    local events = {
+      { process = 1, type = "invoke", f = "write", value = 1 }, { process = 1, type = "ok", f = "write" },
+      { process = 1, type = "invoke", f = "read" }, { process = 1, type = "ok", f = "read", value = 2 },
+    }
+    local model = { init = register.init, step = register.step, partition = function() return { "k", 1 } end }
+    local verdict = check.linearizable(events, model)
+    assert.are.same({ false, 1 }, { verdict.ok, #verdict.keys })
+    model.partition = function() return print end
+    assert.has_error(function() check.linearizable(events, model) end,
+      "the key that partition gave is a function")
+  end)
+
   it("compares states with its own function", function()
     local events, states = {}, 0
     for value = 1, 40 do

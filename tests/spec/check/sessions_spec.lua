@@ -16,6 +16,18 @@ local function history(text)
 end
 
 describe("perilune.check.sessions", function()
+  it("takes keys, clients and values that are lists", function()
+    local events = history "1 w x 1, 1 r x 1, 1 w x 2, 1 r x 2, 1 w y 3, 1 r x 1"
+    for _, event in ipairs(events) do
+      event.key, event.process, event.value = { event.key }, { event.process }, { event.value, "\xff" }
+    end
+    local result = check.sessions(events)
+    assert.are.same({ 2, 1 }, { #result.violations, result.sessions })
+    assert.are.equal("monotonic reads", result.violations[1].guarantee)
+    assert.are.equal("read your writes", result.violations[2].guarantee)
+    assert.is_nil(result.violations[1].sentence:find "0x%x%x")
+  end)
+
   for _, case in ipairs {
     { "1 w x 1, 1 r x 1, 1 w x 2, 1 r x 2", nil },
     { "1 w x 1, 2 r x -, 2 r x 1", nil, "another client may be late" },
