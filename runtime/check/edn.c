@@ -1,5 +1,6 @@
 #include "check/edn.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -115,10 +116,13 @@ static int read_number(struct check_values *values, struct peri_slice token, che
     double real = strtod(digits, &end);
     if (*end != '\0')
         return peri_fail_plain(err, PERI_EFORMAT, "'%s' is no number", digits);
+    errno = 0;
     long long integer = strtoll(digits, &end, 10);
-    bool is_whole = *end == '\0' && real > -9.3e18 && real < 9.3e18;
-    return is_whole ? check_value_integer(values, integer, out)
-                    : check_value_real(values, real, out);
+    if (*end != '\0')
+        return check_value_real(values, real, out);
+    if (errno == ERANGE) /* as a real it would equal others that it is not */
+        return peri_fail_plain(err, PERI_EFORMAT, "%s has more than 64 bits", digits);
+    return check_value_integer(values, integer, out);
 }
 
 static int read_token(struct check_values *values, struct peri_slice *text, check_value *out,

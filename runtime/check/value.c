@@ -75,8 +75,8 @@ int check_value_integer(struct check_values *values, int64_t integer, check_valu
 
 int check_value_real(struct check_values *values, double real, check_value *out)
 {
-    const double limit = 9007199254740992.0; /* 2^53: up to there a double holds every integer */
-    if (fabs(real) <= limit && floor(real) == real)
+    const double limit = 9223372036854775808.0; /* 2^63 */
+    if (real >= -limit && real < limit && floor(real) == real)
         return check_value_integer(values, (int64_t)real, out);
     return add_number(values, CHECK_KIND_REAL, &real, out);
 }

@@ -34,6 +34,21 @@ describe("perilune check", function()
     assert.equal(2, #verdict.keys[1].counterexample.operations)
   end)
 
+  it("prints JSON of what is none: bytes, keys that are numbers", function()
+    local result = cli.run { "check", "--model", "register", "--json", "-", input =
+      "{:process 1 :type :invoke :f :read}\n{:process 1 :type :ok :f :read :value {2 \"\xff\"}}\n" }
+    assert.equal(1, result.status)
+    local example = assert(json.decode(result.stdout)).histories[1].keys[1].counterexample
+    assert.same({ ["2"] = "\u{fffd}" }, example.blocked.result)
+    result = cli.run { "check", "--model", "register", "--json", "no\xff" }
+    assert.matches("no\u{fffd}: No such file", assert(json.decode(result.stdout)).error.message, 1, true)
+  end)
+
+  it("moves no cursor, whatever a message quotes", function()
+    local result = cli.run { "check", "--model", "register", "no\xc2\x9b2J\27[31m" }
+    assert.matches("no\\x9b2J\\x1b[31m: No such file", result.stderr, 1, true)
+  end)
+
   it("exits 3 when the budget is used up, and says where it is hard", function()
     local lines = {}
     for client = 1, 26 do
