@@ -25,7 +25,8 @@ end
 local function counterexample(example)
   return example and {
     sentence = example.sentence, operations = operations(example.operations), others = example.others,
-    blocked = M.operation(example.blocked), contradicts = example.other and M.operation(example.other),
+    repeated = example.repeated, blocked = M.operation(example.blocked),
+    contradicts = example.other and M.operation(example.other),
   }
 end
 

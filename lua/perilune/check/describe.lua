@@ -1,9 +1,18 @@
 --- Operations in words.
 local json = require "perilune.json"
+local msgpack = require "perilune.msgpack"
 
 local M = {}
 
 local SHOWN_MAX = 40
+
+--- The beginning of a text: at most so many bytes, and no half of a character.
+---@param text string
+---@param size_max integer
+---@return string
+function M.cut(text, size_max)
+  return #text > size_max and text:sub(1, utf8.offset(text, 0, size_max + 1) - 1) or text
+end
 
 --- A value as short text.
 ---@param value any
@@ -16,15 +25,11 @@ function M.value(value, size_max)
   elseif type(value) == "string" then
     text = value:match "^[%w_%-./:+ ]+$" and not value:match "^%s" and value or ("%q"):format(value)
   else
-    text = json.encode(value) or tostring(value)
+    text = json.encode(value, { lossy = true })
   end
-  text = text:gsub("[%c]", " ")
+  text = text:gsub("%c", " "):gsub("\xc2[\x80-\x9f]", " ") -- the latter: controls as well, in UTF-8
   size_max = size_max or SHOWN_MAX
-  if #text > size_max then
-    local ending = utf8.offset(text, 0, size_max - 2) or size_max - 2
-    text = text:sub(1, ending - 1) .. ".."
-  end
-  return text
+  return #text > size_max and M.cut(text, size_max - 3) .. ".." or text
 end
 
 --- A client's name: clients with numbers are c1, c2.
@@ -171,10 +176,7 @@ end
 ---@param value any
 ---@return string
 function M.identity(value)
-  if type(value) == "string" then
-    return "s" .. value
-  end
-  return value == nil and "nil" or json.encode(value)
+  return assert(msgpack.encode(value))
 end
 
 --- When something happened: "12.031 s", or the line of the file.

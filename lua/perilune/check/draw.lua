@@ -47,7 +47,7 @@ end
 local function label_lists(operations)
   local full, short = {}, {}
   for index, op in ipairs(operations) do
-    full[index] = describe.label(op):sub(1, LABEL_MAX)
+    full[index] = describe.cut(describe.label(op), LABEL_MAX)
     short[index] = "#" .. index
   end
   return { full, short }
@@ -87,7 +87,7 @@ local function rows_of(operations)
     local name = describe.process(op.process)
     local row = by_process[name]
     if not row then
-      row = { name = name:sub(1, NAME_MAX) }
+      row = { name = describe.cut(name, NAME_MAX) }
       by_process[name] = row
       rows[#rows + 1] = row
     end
@@ -173,6 +173,9 @@ function M.counterexample(example, options)
       and "  (1 other operation before that: it is wrong whenever it happened, or not)"
       or ("  (%d other operations before that: it is wrong whenever they happened, or not)"):format(
         example.others)
+  end
+  if example.repeated > 0 then
+    lines[#lines + 1] = ("  (%d more left out: a later one does the same again)"):format(example.repeated)
   end
   return table.concat(lines, "\n")
 end

@@ -13,7 +13,8 @@ local STEPS = 30 * 1000 * 1000
 ---@field operations table[]  the smallest part found that is wrong, by their calls
 ---@field blocked table       the operation among them whose completion nothing explains
 ---@field other? table        the one that it contradicts
----@field others integer      how many operations before it do not matter
+---@field others integer      how many operations before it do not matter: it is wrong whatever became of them
+---@field repeated integer    how many are left out because one of the operations does the same again later
 ---@field order? table[]      what could be put in order before the blocked one completed
 ---@field sentence string
 
@@ -73,14 +74,14 @@ local function counterexample(history, key, budget)
   }
   local items = items_of(history, key)
   local found = shrink.shrink(trial, items, budget.shrink)
-  local result = { operations = {}, others = 0, blocked = items[found.blocked].op }
+  local result = { operations = {}, others = 0, repeated = 0, blocked = items[found.blocked].op }
   for _, index in ipairs(found.kept) do
     table.insert(result.operations, items[index].op)
   end
   for index, item in ipairs(items) do
-    if item.call < found.events and (found.roles[index] or shrink.RECORDED) ~= shrink.RECORDED then
-      result.others = result.others + 1
-    end
+    local role = item.call < found.events and found.roles[index]
+    result.others = result.others + (role == shrink.ANYTIME and 1 or 0)
+    result.repeated = result.repeated + (role == shrink.LEFT_OUT and 1 or 0)
   end
   result.other = contradicted(trial, items, found)
   local _, order = shrink.try(trial, found.events - 1)

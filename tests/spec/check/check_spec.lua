@@ -58,6 +58,45 @@ c3 read 4 at 12.028 s although c1's write of 5 had been acknowledged at 12.020 s
     assert.are.equal("c3 read 1 at 12.024 s although c2 had already read 2 at 12.016 s", verdict.why)
   end)
 
+  it("claims of an operation that is left out only what is so", function()
+    local events = {}
+    for _, value in ipairs { 1, 3, 3, 1 } do
+      events[#events + 1], events[#events + 2] = done(1, "write", value)
+    end
+    events[#events + 1], events[#events + 2] = done(1, "read", nil, 3)
+    local verdict = assert(check.linearizable(events, "register"))
+    local example = verdict.keys[1].counterexample
+    assert.are.equal(3, #example.operations)
+    -- The second write of 3 could have come right before the read: it is not one that does not matter.
+    assert.are.same({ 1, 1 }, { example.others, example.repeated })
+    assert.is_truthy(check.text(verdict):find("(1 more left out: a later one does the same again)", 1, true))
+  end)
+
+  it("lets no control byte and no half of a character through", function()
+    local a, b = done("\27[31m\xc2\x9b2J", "write", ("é"):rep(30), nil, "\xc2\x9b\7")
+    local c, d = done("née" .. ("é"):rep(9), "read", nil, ("é"):rep(30) .. "x", "\xc2\x9b\7")
+    local text = check.text(assert(check.linearizable({ a, b, c, d }, "register")))
+    assert.is_nil(text:find "[\0-\9\11-\31\127]")
+    assert.is_nil(text:find "\xc2[\x80-\x9f]")
+    assert.is_truthy(utf8.len(text))
+  end)
+
+  it("takes numbers for equal exactly when they are", function()
+    local function judge(written, read)
+      return check.linearizable(assert(check.parse((
+        "{:process 1 :type :invoke :f :write :value %s}\n{:process 1 :type :ok :f :write}\n"
+        .. "{:process 1 :type :invoke :f :read}\n{:process 1 :type :ok :f :read :value %s}"):format(written,
+        read))), "register").ok
+    end
+    assert.is_true(judge("1000000000000000000", "1e18"))
+    assert.is_true(judge("-9223372036854775808", "-9223372036854775808.0"))
+    assert.is_false(judge("9223372036854775807", "9223372036854775808.0"))
+    assert.is_false(judge("9007199254740993", "9007199254740992.0"))
+    local history, err, code = check.parse "{:process 1 :type :invoke :f :write :value 9223372036854775808}"
+    assert.are.same({ nil, "line 1: 9223372036854775808 has more than 64 bits", "EFORMAT" },
+      { history, err, code })
+  end)
+
   it("gives each key its verdict", function()
     local history = assert(check.read "tests/data/histories/kv_two_keys.jsonl")
     local verdict = assert(check.linearizable(history, "kv"))
