@@ -465,7 +465,7 @@ error("boom") end end }]]:gsub("\n  if", " if"), path)
       assert.same({ 1, 0 }, { told.skipped_records, told.records_out })
       -- record_max and its copies; far more than in a release, as ASan keeps freed memory for a while.
       assert.is_true(told.worker_rss_bytes < 1 << 30, told.worker_rss_bytes)
-      assert.is_true(perilune.now() - began < 30)
+      assert.is_true(perilune.now() - began < 100) -- 5 s on an idle machine; hours where it was not bounded
     end)
 
     it("a file that cannot be read", function()
