@@ -27,7 +27,9 @@ int check_sequences_create(struct check_sequences **out)
     if (sequences == NULL)
         return PERI_ENOMEM;
     sequences->slots = calloc(SLOTS_MIN, sizeof *sequences->slots);
-    if (sequences->slots == NULL) {
+    sequences->words = malloc(WORDS_MIN * sizeof *sequences->words); /* never NULL: see get */
+    sequences->word_capacity = WORDS_MIN;
+    if (sequences->slots == NULL || sequences->words == NULL) {
         check_sequences_close(sequences);
         return PERI_ENOMEM;
     }
@@ -94,7 +96,7 @@ static int reserve(struct check_sequences *sequences, size_t count)
     }
     size_t need = sequences->word_count + count;
     if (need > sequences->word_capacity) {
-        size_t capacity = sequences->word_capacity == 0 ? WORDS_MIN : sequences->word_capacity * 2;
+        size_t capacity = sequences->word_capacity * 2;
         capacity = capacity < need ? need : capacity;
         uint32_t *words = realloc(sequences->words, capacity * sizeof *words);
         if (words == NULL)
