@@ -160,7 +160,7 @@ function M.counterexample(example, options)
   local operations = example.operations
   if #operations > OPERATIONS_MAX then
     lines[1] = ("  (the %d operations that are left are too many to draw)"):format(#operations)
-    operations = { example.other or operations[#operations], example.blocked }
+    operations = example.other and { example.other, example.blocked } or { example.blocked }
   end
   for _, line in ipairs(timeline(operations, options.columns or COLUMNS, paint, example.blocked)) do
     lines[#lines + 1] = line

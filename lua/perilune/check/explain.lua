@@ -6,8 +6,9 @@ local shrink = require "perilune.check.shrink"
 local M = {}
 
 local EXPLAINED_MAX = 3    -- keys
-local SECONDS = 3          -- that shrinking may take for each, also when the budget is used up
+local SECONDS = 10         -- that shrinking may take for each, also when the budget is used up
 local STEPS = 30 * 1000 * 1000
+local TRIED_MAX = 50       -- operations that the blocked one may contradict
 
 ---@class perilune.check.Counterexample
 ---@field operations table[]  the smallest part found that is wrong, by their calls
@@ -39,7 +40,10 @@ local function contradicted(trial, items, found)
   table.sort(earlier, function(a, b)
     return items[a].finish > items[b].finish
   end)
-  for _, index in ipairs(earlier) do
+  for number, index in ipairs(earlier) do
+    if number > TRIED_MAX or fiber.now() >= trial.budget.deadline then
+      return nil
+    end
     local roles = {}
     for other in ipairs(items) do
       roles[other] = (other == index or other == found.blocked) and shrink.RECORDED or shrink.LEFT_OUT

@@ -58,6 +58,28 @@ local function shortest(trial, ends)
   return wrong
 end
 
+local LAST = { 8, 32, 128, 512, 2048 }
+
+-- What is wrong is mostly wrong because of what happened last: takes out all but the last few operations,
+-- when that is enough. Gives those that are left.
+local function keep_last(trial, events, roles, left)
+  for _, count in ipairs(LAST) do
+    if count >= #left or fiber.now() >= trial.budget.deadline then
+      break
+    end
+    for index = 1, #left do
+      roles[left[index]] = index > #left - count and RECORDED or ANYTIME
+    end
+    if M.try(trial, events, roles) == "illegal" then
+      return table.move(left, #left - count + 1, #left, 1, {})
+    end
+  end
+  for _, index in ipairs(left) do
+    roles[index] = RECORDED
+  end
+  return left
+end
+
 -- Takes out chunks of what is left, smaller and smaller ones.
 local function thin(trial, items, events, blocked)
   local roles, left = {}, {}
@@ -67,6 +89,7 @@ local function thin(trial, items, events, blocked)
       left[#left + 1] = index
     end
   end
+  left = keep_last(trial, events, roles, left)
   local size = math.max(1, (#left + 1) // 2)
   while #left > 0 do
     local kept, at = {}, 1
@@ -100,7 +123,7 @@ local function drop_repeated(trial, items, events, roles, blocked)
     local item = items[index]
     if roles[index] == RECORDED and item.call < events and index ~= blocked then
       local again = later[item.effect]
-      if again and item.finish and item.finish < again.call then
+      if again and item.finish and item.finish < again.call and fiber.now() < trial.budget.deadline then
         roles[index] = LEFT_OUT
         if M.try(trial, events, roles) ~= "illegal" then
           roles[index] = RECORDED
