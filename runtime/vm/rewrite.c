@@ -13,6 +13,7 @@ struct rewriter {
     const char *chunk;
     struct peri_buffer *out;
     int line;
+    bool is_after_operand; /* what stands before could be called with a string: no # belongs here */
 };
 
 static int copy_until(struct rewriter *r, const char *until)
@@ -83,33 +84,43 @@ static int skip_bracket(struct rewriter *r, int level, bool is_string, struct pe
     return rc;
 }
 
+static bool is_newline(char byte)
+{
+    return byte == '\n' || byte == '\r';
+}
+
 static int skip_comment(struct rewriter *r)
 {
     r->at += 2;
     int level = bracket_level(r, r->at);
     if (level >= 0)
         return skip_bracket(r, level, false, NULL);
-    while (r->at < r->end && *r->at != '\n' && *r->at != '\r')
+    while (r->at < r->end && !is_newline(*r->at))
         r->at++;
     return 0;
 }
 
-/* A backslash takes the next byte with it, be it a quote or an end of line; an end of line without
- * one ends what is then no string. */
+/* Behind the escape sequence at p: a backslash takes the next byte with it, be it a quote or an end
+ * of line, which may have two; \z takes all white space. */
+static const char *skip_escape(const struct rewriter *r, const char *p)
+{
+    char escaped = *++p;
+    p++;
+    if (escaped == 'z')
+        while (p < r->end && isspace((unsigned char)*p))
+            p++;
+    else if (is_newline(escaped) && p < r->end && is_newline(*p) && *p != escaped)
+        p++;
+    return p;
+}
+
+/* An end of line that is not escaped ends what is then no string. */
 static int skip_string(struct rewriter *r, struct peri_error *err)
 {
     char quote = *r->at;
     const char *p = r->at + 1;
-    while (p < r->end && *p != quote && *p != '\n') {
-        bool is_escape = *p == '\\' && p + 1 < r->end;
-        if (is_escape && p[1] == 'z') {
-            p += 2;
-            while (p < r->end && isspace((unsigned char)*p))
-                p++;
-        } else {
-            p += is_escape ? 2 : 1;
-        }
-    }
+    while (p < r->end && *p != quote && !is_newline(*p))
+        p = *p == '\\' && p + 1 < r->end ? skip_escape(r, p) : p + 1;
     int rc = check_name(r, r->at + 1, p, err);
     count_lines(r, p < r->end && *p == quote ? p + 1 : p);
     return rc;
@@ -120,12 +131,24 @@ static bool is_name_byte(char byte)
     return isalnum((unsigned char)byte) || byte == '_';
 }
 
+/* True for the words that an expression follows. */
+static bool is_operator(struct peri_slice name)
+{
+    static const char *const words[] = {"and", "elseif", "if",    "in",   "not",
+                                        "or",  "return", "until", "while"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (name.size == strlen(words[i]) && memcmp(name.data, words[i], name.size) == 0)
+            return true;
+    return false;
+}
+
 /* Names and numbers. */
 static int skip_name(struct rewriter *r, struct peri_error *err)
 {
     const char *from = r->at;
     while (r->at < r->end && is_name_byte(*r->at))
         r->at++;
+    r->is_after_operand = !is_operator(peri_slice_of(from, (size_t)(r->at - from)));
     return check_name(r, from, r->at, err);
 }
 
@@ -144,14 +167,18 @@ static int step(struct rewriter *r, struct peri_error *err)
     int level;
     if (is_name_byte(byte))
         return skip_name(r, err);
-    if (byte == '#')
-        return replace_length(r);
-    if (byte == '"' || byte == '\'')
-        return skip_string(r, err);
     if (byte == '-' && r->at + 1 < r->end && r->at[1] == '-')
         return skip_comment(r);
-    if (byte == '[' && (level = bracket_level(r, r->at)) >= 0)
+    if (byte == '#' && !r->is_after_operand)
+        return replace_length(r);
+    if (!isspace((unsigned char)byte))
+        r->is_after_operand = byte != '\0' && strchr(")]}\"'", byte) != NULL;
+    if (byte == '"' || byte == '\'')
+        return skip_string(r, err);
+    if (byte == '[' && (level = bracket_level(r, r->at)) >= 0) {
+        r->is_after_operand = true;
         return skip_bracket(r, level, true, err);
+    }
     count_lines(r, r->at + 1);
     return 0;
 }
@@ -159,7 +186,7 @@ static int step(struct rewriter *r, struct peri_error *err)
 int vm_rewrite(struct peri_slice text, const char *chunk, struct peri_buffer *out,
                struct peri_error *err)
 {
-    struct rewriter r = {text.data, text.data + text.size, text.data, chunk, out, 1};
+    struct rewriter r = {text.data, text.data + text.size, text.data, chunk, out, 1, false};
     int rc = 0;
     if (text.size > 0 && *r.at == '#') {
         const char *newline = memchr(r.at, '\n', text.size);

@@ -6,9 +6,8 @@
  * of a string that says so, and the metamethod of strings for ^ asks vm/border.h. Both operators
  * bind the same: ^ takes its right operand as a unary operator does (#x^2 is #(x^2)), and binds
  * tighter to the left than any operator that could stand there. Only # in strings and comments must
- * be left alone; lines stay where they are, columns do not. What differs: a syntax error just
- * behind a # is "near
- * '^'" or the like.
+ * be left alone, and # behind an operand, for the compiler to refuse; lines stay where they are,
+ * columns do not. What differs: a syntax error just behind a # is "near '^'" or the like.
  *
  * Refused, because what they ask for depends on the collector: the names __gc and __mode, as
  * identifiers and as whole strings. */
