@@ -194,10 +194,14 @@ void rpc_request_cancel(struct rpc_request *request, const char *reason)
 {
     if (request->state == RPC_REQUEST_IDLE)
         return;
+    const struct rpc_result cancelled = {.code = PERI_ECANCELLED,
+                                         .code_name = text_of("ECANCELLED")};
     struct wire_message cancel = {.kind = WIRE_CANCEL, .id = request->id};
     cancel.cancel.reason = text_of(reason);
     if (request->state == RPC_REQUEST_SENT)
         rpc_client_tell(request->client, &cancel);
+    if (rpc_trace_is_on(request->client->self->tracer))
+        trace(request, &cancelled, 0);
     rpc_requests_leave(request);
 }
 

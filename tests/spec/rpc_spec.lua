@@ -515,6 +515,57 @@ describe("perilune.rpc", function()
     assert.are.equal("EUNREACHABLE", (select(3, peer:call "x")))
   end)
 
+  it("lets anybody close anything first", function()
+    for round = 1, 9 do
+      local server
+      server = assert(rpc.serve({
+        bye = function() server:close() end,
+        slow = function() fiber.sleep(0.01) end,
+        child = function() fiber.spawn(fiber.sleep, 0.005) return 2 end,
+        count = function() for i = 1, 1000 do rpc.yield(i) end end,
+        deep = function(n)
+          if n == 0 then
+            return fiber.self():name()
+          end
+          local next_peer <close> = rpc.connect(server:address())
+          return next_peer:call("deep", n - 1)
+        end,
+      }, { listen = "127.0.0.1:0" }))
+      local peer = rpc.connect(server:address(), { deadline = 1 })
+      assert.are.equal(2, peer:call "child")
+      assert.are.equal("rpc deep", peer:call("deep", 5))
+      local fibers = {}
+      for i = 1, 10 do
+        fibers[i] = fiber.spawn(function() peer:call "slow" end)
+      end
+      fibers[3]:cancel()
+      assert.are.equal(1, (peer:stream("count")):recv()) -- and the stream is forgotten
+      local stream = peer:stream "count"
+      fiber.spawn(function()
+        for item in peer:stream "count" do
+          if item == 3 then
+            fiber.self():cancel()
+          end
+        end
+      end)
+      collectgarbage()
+      fiber.sleep(0.005)
+      local function bye()
+        peer:call "bye"
+      end
+      local ends = { function() peer:close() end, bye, function() server:close() end }
+      ends[round % 3 + 1]()
+      repeat
+        local item = stream:recv()
+      until item == nil
+      for i = 1, 10 do
+        fibers[i]:join()
+      end
+      peer:close()
+      server:close()
+    end
+  end)
+
   it("prints calls for perilune run --trace-rpc", function()
     local script = [[
       local rpc = require "perilune.rpc"
