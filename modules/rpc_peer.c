@@ -91,8 +91,9 @@ struct answer {
 static int push_answer(lua_State *L)
 {
     struct answer *answer = lua_touserdata(L, 1);
-    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_error err;
     struct rpc_result broken = {.code = PERI_EFORMAT};
+    peri_error_clear(&err);
     lua_settop(L, 0);
     if (answer->result->code == 0) {
         if (wire_push_list(L, answer->result->values, &answer->count, &err) == 0)

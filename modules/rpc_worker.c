@@ -49,9 +49,10 @@ static void answer(lua_State *L, struct rpc_worker *worker)
 {
     struct peri_buffer *scratch = &worker->box->context->scratch;
     struct rpc_call *call = worker->call;
-    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_error err;
     int first = HANDLER_INDEX + 1;
     int count = call->kind == RPC_PLAIN ? lua_gettop(L) - first + 1 : 0;
+    peri_error_clear(&err);
     int rc = wire_encode_list(L, first, count, "result", rpc_call_body_max(call), scratch, &err);
     if (rc == 0) {
         worker->call = NULL;
@@ -203,7 +204,6 @@ static struct rpc_worker *push_worker(lua_State *L, struct rpc_server_box *box)
 
 struct arrival {
     struct rpc_call *call;
-    struct rpc_worker *worker;
     struct peri_error err;
 };
 
@@ -258,8 +258,9 @@ static void on_call(struct rpc_call *call)
 {
     const struct rpc_lua_function *function = call->handler->data;
     lua_State *L = function->box->context->vm->L;
-    struct arrival arrival = {.call = call};
+    struct arrival arrival;
     int top = lua_gettop(L);
+    arrival.call = call;
     peri_error_clear(&arrival.err);
     lua_pushcfunction(L, take_call);
     lua_pushlightuserdata(L, &arrival);

@@ -326,30 +326,38 @@ static void start(struct rpc_guest *guest, struct rpc_function *function, struct
     function->handler.on_call(call); /* last: it may answer */
 }
 
+/* A call that is not even started. */
+static void refuse_start(struct rpc_guest *guest, const struct wire_message *message,
+                         const struct rpc_function *function, struct peri_slice name)
+{
+    struct peri_error why = PERI_ERROR_INIT;
+    if (function == NULL)
+        (void)peri_fail_plain(&why, PERI_ENOFUNCTION, "there is no function %.*s",
+                              (int)(name.size < NAME_SHOWN_MAX ? name.size : NAME_SHOWN_MAX),
+                              name.data);
+    else if (guest->in_flight >= guest->server->self->inflight_max)
+        (void)peri_fail_plain(&why, PERI_EBUSY, "%zu calls of this connection are being served",
+                              guest->in_flight);
+    else
+        (void)peri_fail(&why, PERI_ENOMEM, "no room for it");
+    refuse(guest, message, &why);
+}
+
 static void take_call(struct rpc_guest *guest, const struct wire_message *message, size_t size)
 {
     struct rpc_server *server = guest->server;
-    struct peri_error why; /* filled where it is needed: this runs for every call */
-    peri_error_clear(&why);
     struct peri_slice name = message->kind == WIRE_CAST ? message->cast.name : message->call.name;
     if (!rpc_window_is_new(&guest->window, message->id)) {
         server->stats.repeated++;
         return;
     }
     server->stats.calls++;
-    struct rpc_function *function = find_function(server, name);
     struct rpc_call *call = NULL;
-    if (function == NULL)
-        (void)peri_fail_plain(&why, PERI_ENOFUNCTION, "there is no function %.*s",
-                              (int)(name.size < NAME_SHOWN_MAX ? name.size : NAME_SHOWN_MAX),
-                              name.data);
-    else if (guest->in_flight >= server->self->inflight_max)
-        (void)peri_fail_plain(&why, PERI_EBUSY, "%zu calls of this connection are being served",
-                              guest->in_flight);
-    else if ((call = new_call(server)) == NULL)
-        (void)peri_fail(&why, PERI_ENOMEM, "no room for it");
+    struct rpc_function *function = find_function(server, name);
+    if (function != NULL && guest->in_flight < server->self->inflight_max)
+        call = new_call(server);
     if (call == NULL)
-        refuse(guest, message, &why);
+        refuse_start(guest, message, function, name);
     else
         start(guest, function, call, message, size); /* last */
 }
