@@ -21,11 +21,12 @@ end
 local pwd = assert(io.popen "pwd")
 local root = pwd:read "l"
 pwd:close()
-local paths = {
-  here = root .. "/scripts/benches/rpc",
-  release = root .. "/build/release",
-  perilune = os.getenv "PERILUNE" or root .. "/build/release/perilune",
-}
+local perilune = os.getenv "PERILUNE" or "build/release/perilune"
+if perilune:sub(1, 1) ~= "/" then
+  perilune = root .. "/" .. perilune
+end
+local paths = { here = root .. "/scripts/benches/rpc", programs = perilune:match "^(.*)/" }
+paths.perilune = perilune
 local build = root .. "/build/bench/rpc"
 
 -- The packages start services of their own, which RUNLEVEL=1 forbids. Debian's tarantool becomes `lua`: this
@@ -36,9 +37,10 @@ local function install_peers()
   end
 end
 
+-- The servers and the client are built where the binary was.
 local function prepare()
-  local commands = { "mkdir -p " .. build, "cmake --preset release >/dev/null",
-    "cmake --build --preset release --target bench_rpc >/dev/null" }
+  local commands = { ("mkdir -p '%s'"):format(build),
+    ("cmake --build '%s' --target bench_rpc >/dev/null"):format(paths.programs) }
   for _, command in ipairs(commands) do
     if not os.execute(command) then
       io.stderr:write("failed: ", command, "\n")

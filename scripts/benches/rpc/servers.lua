@@ -35,9 +35,9 @@ local function client(command)
   end
 end
 
-local function load_with(protocol, release)
+local function load_with(protocol, programs)
   return client(function(server, cell)
-    return ("%s/bench_rpc_load %s %s %s %d %d %g"):format(release, protocol, server.port, server.pid,
+    return ("%s/bench_rpc_load %s %s %s %d %d %g"):format(programs, protocol, server.port, server.pid,
       cell.connections, cell.depth, cell.seconds)
   end)
 end
@@ -76,22 +76,22 @@ local function redis_benchmark(server, cell)
 end
 
 --- All servers, in the order of the table. A row with `shares` is another client for the server of that name.
----@param paths { here: string, release: string, perilune: string }
+---@param paths { here: string, programs: string, perilune: string }
 ---@return table[]
 function M.list(paths)
   local port = 20000 + os.time() % 20000
-  local here, release = paths.here, paths.release
+  local here, programs = paths.here, paths.programs
   return {
-    { name = "bare libuv echo", command = release .. "/bench_rpc_uv", load = load_with("raw", release) },
-    { name = "frames (env_conn), no rpc", command = release .. "/bench_rpc_env",
-      load = load_with("frame", release) },
-    { name = "perilune rpc, C handler", command = release .. "/bench_rpc_echo",
-      load = load_with("rpc", release) },
+    { name = "bare libuv echo", command = programs .. "/bench_rpc_uv", load = load_with("raw", programs) },
+    { name = "frames (env_conn), no rpc", command = programs .. "/bench_rpc_env",
+      load = load_with("frame", programs) },
+    { name = "perilune rpc, C handler", command = programs .. "/bench_rpc_echo",
+      load = load_with("rpc", programs) },
     { name = "perilune rpc, Lua handler", command = ("%s run %s/echo.lua"):format(paths.perilune, here),
-      load = load_with("rpc", release) },
+      load = load_with("rpc", programs) },
     { name = "perilune rpc, Lua both ends", shares = "perilune rpc, Lua handler", load = own_client(paths) },
     { name = "tarantool, our client", command = ("tarantool %s/echo_tarantool.lua %d"):format(here, port + 1),
-      load = load_with("iproto", release), needs = "tarantool" },
+      load = load_with("iproto", programs), needs = "tarantool" },
     { name = "tarantool, net.box", shares = "tarantool, our client", load = netbox(here),
       needs = "tarantool" },
     { name = "redis, redis-benchmark -t ping", port = port, depths = { [1] = true, [16] = true },
