@@ -17,9 +17,9 @@ struct call_op {
     struct rpc_link *link;
     struct peri_list free_link;
     lua_State *L; /* the coroutine that called */
-    int base;     /* its arguments; what the call gave stands above */
-    bool is_lost; /* there was no memory for what the call gave */
 };
+
+enum { ANSWER_IS_LOST = -1 }; /* in place of a count: there was no memory for what the call gave */
 
 static struct call_op *take_op(struct rpc_link *link)
 {
@@ -107,6 +107,8 @@ static int push_answer(lua_State *L)
     return answer->count = lua_gettop(L);
 }
 
+/* Leaves what the call gave, and its count, with the fiber: that may still be cancelled before it
+ * runs, and then never comes back to the operation. */
 static void on_done(struct rpc_request *request, const struct rpc_result *result)
 {
     struct call_op *op = container_of(request, struct call_op, request);
@@ -115,12 +117,14 @@ static void on_done(struct rpc_request *request, const struct rpc_result *result
     int top = lua_gettop(L);
     lua_pushcfunction(L, push_answer);
     lua_pushlightuserdata(L, &answer);
-    if (lua_pcall(L, 1, LUA_MULTRET, 0) == LUA_OK && lua_checkstack(op->L, answer.count))
+    if (lua_pcall(L, 1, LUA_MULTRET, 0) == LUA_OK && lua_checkstack(op->L, answer.count + 1))
         lua_xmove(L, op->L, answer.count);
     else
-        op->is_lost = true;
+        answer.count = ANSWER_IS_LOST;
     lua_settop(L, top);
+    lua_pushinteger(op->L, answer.count); /* l_call has made room for this one */
     fiber_wake(&op->wait);
+    give_op(op);
 }
 
 static void on_cancel(struct fiber_wait *wait)
@@ -133,13 +137,12 @@ static void on_cancel(struct fiber_wait *wait)
 static int call_finish(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
-    struct call_op *op = container_of((struct fiber_wait *)ctx, struct call_op, wait);
-    int base = op->base;
-    bool is_lost = op->is_lost;
-    give_op(op);
-    if (is_lost)
+    (void)ctx;
+    int count = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    if (count == ANSWER_IS_LOST)
         return box_fail(L, PERI_ENOMEM, "no memory for what the call gave");
-    return lua_gettop(L) - base;
+    return count;
 }
 
 /* ---- calls ---- */
@@ -180,6 +183,7 @@ static int l_call(lua_State *L)
     size_t name_size;
     const char *name = luaL_checklstring(L, 2, &name_size);
     fiber_check(L, "peer:call");
+    luaL_checkstack(L, 1, "peer:call");
     if (link->client == NULL)
         return fail_closed(L);
     peri_error_clear(&err);
@@ -203,7 +207,6 @@ static int l_call(lua_State *L)
         return fail_start(L, link, &err);
     }
     op->L = L;
-    op->base = lua_gettop(L);
     op->wait = (struct fiber_wait){.what = "peer:call", .on_cancel = on_cancel};
     return fiber_suspend(L, &op->wait, call_finish);
 }

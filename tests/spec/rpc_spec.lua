@@ -193,6 +193,30 @@ describe("perilune.rpc", function()
       end
     end)
 
+    -- The sanitizer tells when the program ends.
+    it("of a fiber whose answer is already there leaves nothing behind", function()
+      local peer = serving { echo = function(x) return x end }
+      for _ = 1, 20 do
+        local fibers, answered = {}, 0
+        for i = 1, 10 do
+          fibers[i] = fiber.spawn(function()
+            assert(peer:call("echo", i) == i)
+            answered = answered + 1
+            for j, other in ipairs(fibers) do
+              if j ~= i then
+                other:cancel()
+              end
+            end
+          end)
+        end
+        for _, one in ipairs(fibers) do
+          one:join()
+        end
+        assert.is_true(answered >= 1)
+      end
+      assert.are.equal("again", peer:call("echo", "again"))
+    end)
+
     it("of a function by its own program is an error to the caller", function()
       local peer = serving { quit = function() fiber.self():cancel "enough" end }
       local _, err, code = peer:call "quit"
