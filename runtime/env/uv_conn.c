@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "env/log.h"
 #include "env/uv_conn.h"
 
 enum { LINGER_PERIOD_US = 1000000, LINGER_PERIODS_MAX = 10, US_PER_MS = 1000 };
@@ -135,13 +134,6 @@ void uv_conn_is_up(struct uv_conn *conn)
         uv_conn_make_due(conn);
 }
 
-/* A peer that breaks the framing is worth a line; one that goes is not. */
-static void log_end(struct uv_conn *conn, int status)
-{
-    if (status == PERI_EFORMAT || status == PERI_ETOOBIG)
-        env_log(conn->base.env, ENV_LOG_WARN, "env", "closed a connection: %s", conn->failure);
-}
-
 void uv_conn_end(struct uv_conn *conn, int status, const char *what)
 {
     bool was_opening = conn->state == CONN_OPENING;
@@ -151,7 +143,6 @@ void uv_conn_end(struct uv_conn *conn, int status, const char *what)
                    was_opening ? "connect to" : "connection with", conn->peer,
                    *what != '\0' ? what : peri_strerror(status));
     close_handles(conn);
-    log_end(conn, status);
     if (was_opening)
         conn->events->on_open(conn->data, status);
     else
