@@ -69,6 +69,7 @@ static void read_options(lua_State *L, struct simulation_options *options)
     options->trace_from = field_integer(L, "trace_from", 0);
     options->trace_to = field_integer(L, "trace_to", 0);
     options->keeps_checkpoints = field_flag(L, "checkpoints");
+    options->gives_history = field_flag(L, "history");
     options->echoes = field_flag(L, "echo");
     options->log_level = field_level(L, "log_level");
 }
@@ -138,6 +139,8 @@ static int push_result(lua_State *L)
         lua_setfield(L, -2, "checkpoints");
     }
     set_bytes(L, "expect", &run->expect);
+    if (run->options->gives_history)
+        set_bytes(L, "history", &run->history);
     set_bytes(L, "trace", &run->tracer.lines);
     set_bytes(L, "printed", &run->tracer.printed);
     return 1;

@@ -95,6 +95,7 @@ struct simulation_options {
     const char *trace_path; /* or NULL */
     uint64_t trace_from, trace_to;
     bool keeps_checkpoints;
+    bool gives_history; /* in the result */
     bool echoes;
     enum env_log_level
         log_level; /* of nodes: what they log below it is neither seen nor paid for */

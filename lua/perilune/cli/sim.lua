@@ -51,6 +51,7 @@ function M.parser(argparse)
   parser:option("-t --time", "End a run after so much virtual time, instead of the scenario's limit.")
     :argname "TIME":convert(units.parse_duration)
   parser:option("--trace", "Write a line for each event into FILE."):argname "FILE"
+  parser:option("--history", "Write what clients recorded into FILE, for perilune check."):argname "FILE"
   parser:option("--arg", "A value for the scenario: args.NAME in the file."):argname "NAME=VALUE":count "*"
     :convert(job_options.read_argument)
   parser:flag("--verify", "Run each seed twice, under different circumstances, and compare every event.")
@@ -66,6 +67,7 @@ Examples:
   perilune sim examples/scenarios/ping.lua
   perilune sim examples/scenarios/primary_backup.lua --seeds 1..1000
   perilune sim cluster.lua --seed 42 --trace trace.txt
+  perilune sim cluster.lua --seed 42 --history h.jsonl && perilune check --model register h.jsonl
   perilune sim cluster.lua --seeds 1..100 --verify]]
   return parser
 end
@@ -133,19 +135,32 @@ end
 
 -- ---- one seed ----
 
+-- One event a line. Returns an exit code when that cannot be written.
+local function write_history(path, events)
+  local json, lines = require "perilune.json", {}
+  for index, event in ipairs(events) do
+    lines[index] = json.encode(event) .. "\n"
+  end
+  local ok, err, code = require("perilune.fs").write(path, table.concat(lines))
+  return not ok and output.fail { what = "sim --history", why = err, code = code } or nil
+end
+
 local function run_one(args)
   local started = require("perilune").now()
   local result, err, code = require("perilune.sim").run {
     scenario = args.scenario, seed = args.seed, args = job_options.collect(args.arg), time = args.time,
-    trace = args.trace, verify = args.verify, log_level = verbs.settings.log_level,
+    trace = args.trace, history = args.history and true, verify = args.verify, log_level = verbs.settings.log_level,
     echo = not args.quiet and not args.json,
   }
   if not result then
     return output.fail { what = "sim " .. args.scenario, why = err, code = code }
   end
   local seconds = require("perilune").now() - started
-  if args.json then
-    result.printed, result.seconds = nil, seconds
+  local failed = args.history and write_history(args.history, result.history)
+  if failed then
+    return failed
+  elseif args.json then
+    result.history, result.printed, result.seconds = nil, nil, seconds
     output.json(result)
   elseif not result.ok then
     show_failure(args, result)
@@ -286,8 +301,9 @@ function M.run(args)
     return output.usage_error("sim", "missing argument 'SCENARIO.lua'", "write: " .. M.usage)
   elseif args.seeds and args.seed then
     return output.usage_error("sim", "--seed and --seeds exclude each other")
-  elseif args.seeds and args.trace then
-    return output.usage_error("sim", "--trace is for one seed", "write --seed N instead of --seeds")
+  elseif args.seeds and (args.trace or args.history) then
+    return output.usage_error("sim", "--trace and --history are for one seed",
+      "write --seed N instead of --seeds")
   end
   return args.seeds and run_many(args) or run_one(args)
 end

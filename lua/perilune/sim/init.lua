@@ -17,6 +17,7 @@ local REAL_SECONDS = 600
 ---@field time number      virtual seconds
 ---@field hash string      of all events
 ---@field stats table<string, integer>  events, sent, delivered, lost, ...
+---@field history? table[]  what clients recorded with perilune.history, when that was asked for
 ---@field printed? string  what nodes printed and logged, at most the last 64 KiB
 ---@field cpu number       seconds that it took
 ---@field rss integer      bytes
@@ -40,6 +41,7 @@ local REAL_SECONDS = 600
 ---@class perilune.sim.RunOptions: perilune.sim.CommonOptions
 ---@field seed? integer          default 1
 ---@field trace? string          a file that gets a line for each event
+---@field history? boolean       gives the history in the result
 ---@field echo? boolean          what nodes print goes to standard error at once
 
 ---@class perilune.sim.SeedsOptions: perilune.sim.CommonOptions
@@ -51,7 +53,7 @@ local REAL_SECONDS = 600
 local OPTIONS = {
   scenario = "string", seed = "number", time = true, trace = "string", verify = "boolean", echo = "boolean",
   args = "table", log_level = "string", jobs = "number", from = "number", to = "number",
-  on_result = "function",
+  on_result = "function", history = "boolean",
   real_seconds = "number", watchdog = true,
 }
 
@@ -76,6 +78,7 @@ local function common_of(options)
     common.watchdog_us = require("perilune.sim.times").microseconds(options.watchdog, "sim.run: watchdog", 3)
   end
   common.args = assert(require("perilune.msgpack").encode(options.args or {}))
+  common.history = options.history
   common.echo, common.trace, common.log_level = options.echo, options.trace, options.log_level
   common.real_seconds = options.real_seconds or REAL_SECONDS
   return common
@@ -160,6 +163,8 @@ function M.run(options)
   local result = pool.run(1, options.seed or 1)
   if result.error then
     return nil, result.error, result.code
+  elseif options.history then
+    result.history = require("perilune.sim.values").unpack_list(result.history or "")
   end
   return result
 end

@@ -134,12 +134,7 @@ end
 --- What clients have recorded through perilune.history, in the one order of the world.
 ---@return table[] events
 function Judge:history() -- luacheck: ignore 212
-  local msgpack = require "perilune.msgpack"
-  local events, bytes, position = {}, core.history(), 1
-  while position <= #bytes do
-    events[#events + 1], position = msgpack.decode(bytes, position)
-  end
-  return events
+  return values.unpack_list(core.history())
 end
 
 --- Judges the history by a model: "register", "kv", ..., or a table (perilune.check). The run fails when it

@@ -23,6 +23,17 @@ function M.unpack(bytes)
   return table.unpack(list, 1, list.n)
 end
 
+--- Decodes values that stand one behind the other.
+---@param bytes string
+---@return any[]
+function M.unpack_list(bytes)
+  local list, position = {}, 1
+  while position <= #bytes do
+    list[#list + 1], position = msgpack.decode(bytes, position)
+  end
+  return list
+end
+
 --- A line of the trace: a message, and fields as JSON.
 ---@param message any
 ---@param fields? table

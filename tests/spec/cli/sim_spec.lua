@@ -105,6 +105,18 @@ describe("perilune sim", function()
     assert.matches("No such file or directory", result.stderr)
   end)
 
+  it("writes the history, which perilune check reads", function()
+    local path = folder:at "history.jsonl"
+    local found = cli.run { "sim", "examples/scenarios/primary_backup.lua", "--seed", "1", "--history", path }
+    assert.equal(0, found.status)
+    local judged = cli.run { "check", "--model", "register", path }
+    assert.equal(1, judged.status)
+    assert.matches("not linearizable", judged.stdout .. judged.stderr)
+    assert.equal(0, run(SLEEPER, "--history", path).status)
+    assert.equal("", folder:read "history.jsonl")
+    assert.equal(1, run(SLEEPER, "--history", folder:at "missing/h").status)
+  end)
+
   it("verifies seeds", function()
     local result = run(UNEVEN, "--seeds", "1..2", "--verify")
     assert.equal(0, result.status)
@@ -124,7 +136,7 @@ describe("perilune sim", function()
     { "seeds that are none", { "sim", "x.lua", "--seeds", "9..1" }, "'9..1' is not a range of seeds", 2 },
     { "no jobs", { "sim", "x.lua", "--jobs", "0" }, "'0' is not a whole number from 1 to", 2 },
     { "seed and seeds", { "sim", "x.lua", "--seed", "1", "--seeds", "1..2" }, "exclude each other", 2 },
-    { "a trace of many", { "sim", "x.lua", "--seeds", "1..2", "--trace", "t" }, "%-%-trace is for one", 2 },
+    { "a trace of many", { "sim", "x.lua", "--seeds", "1..2", "--trace", "t" }, "are for one seed", 2 },
     { "an unknown option", { "sim", "x.lua", "--sed", "1" }, "did you mean '%-%-seed'", 2 },
     { "a time without unit", { "sim", "x.lua", "--time", "5" }, "needs a unit: 5s", 2 },
   }
