@@ -67,7 +67,7 @@ Examples:
   perilune sim examples/scenarios/ping.lua
   perilune sim examples/scenarios/primary_backup.lua --seeds 1..1000
   perilune sim cluster.lua --seed 42 --trace trace.txt
-  perilune sim cluster.lua --seed 42 --history h.jsonl && perilune check --model register h.jsonl
+  perilune sim cluster.lua --seed 42 --history h.jsonl; perilune check --model kv h.jsonl
   perilune sim cluster.lua --seeds 1..100 --verify]]
   return parser
 end
@@ -149,7 +149,8 @@ local function run_one(args)
   local started = require("perilune").now()
   local result, err, code = require("perilune.sim").run {
     scenario = args.scenario, seed = args.seed, args = job_options.collect(args.arg), time = args.time,
-    trace = args.trace, history = args.history and true, verify = args.verify, log_level = verbs.settings.log_level,
+    trace = args.trace, history = args.history and true, verify = args.verify,
+    log_level = verbs.settings.log_level,
     echo = not args.quiet and not args.json,
   }
   if not result then
