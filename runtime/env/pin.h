@@ -29,8 +29,8 @@ struct env_region {
 /* Calls run(data) on a stack at a fixed address and returns when it has returned; on this thread
  * time() and clock(), as linked into this binary, return 0 meanwhile. run must not leave by a
  * longjmp. Errors, after which run was not called: PERI_EBUSY inside another pinned call, of this
- * thread or any other; PERI_ENOMEM; PERI_EINVAL where the kernel lays out memory otherwise (the
- * thread sanitizer); errno codes. */
+ * thread or any other, and where something else lies at the address, as the thread sanitizer's
+ * shadow does; PERI_EINVAL from a kernel that maps elsewhere; PERI_ENOMEM; errno codes. */
 int env_pinned_call(void (*run)(void *data), void *data, struct peri_error *err);
 
 /* True inside a pinned call, on its thread. */
