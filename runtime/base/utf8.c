@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <stdint.h>
+
 /* The bounds of the second byte are those of Unicode's table 3-7. */
 size_t peri_utf8_length(struct peri_slice text)
 {
@@ -26,10 +28,25 @@ size_t peri_utf8_length(struct peri_slice text)
     return length;
 }
 
+/* Bytes of ASCII at the front, eight at a time: most text has little else. */
+static size_t ascii_size(struct peri_slice bytes)
+{
+    uint64_t word;
+    size_t size = 0;
+    for (; bytes.size - size >= sizeof word; size += sizeof word) {
+        memcpy(&word, bytes.data + size, sizeof word);
+        if ((word & UINT64_C(0x8080808080808080)) != 0)
+            break;
+    }
+    return size;
+}
+
 bool peri_utf8_is_valid(struct peri_slice bytes)
 {
     while (bytes.size > 0) {
-        size_t length = peri_utf8_length(bytes);
+        size_t length = ascii_size(bytes);
+        if (length == 0)
+            length = peri_utf8_length(bytes);
         if (length == 0)
             return false;
         bytes = peri_slice_of(bytes.data + length, bytes.size - length);

@@ -52,11 +52,29 @@ static void text_is_valid_as_a_whole(void **state)
     assert_false(peri_utf8_is_valid(peri_slice_of("text\xC3", 5)));
 }
 
+/* Wherever a byte stands that is not ASCII, it is looked at. */
+static void every_byte_counts(void **state)
+{
+    enum { SIZE = 40 };
+    char text[SIZE];
+    (void)state;
+    for (size_t size = 2; size <= SIZE; size++)
+        for (size_t at = 0; at + 1 < size; at++) {
+            memset(text, 'x', sizeof text);
+            text[at] = '\xC3';
+            text[at + 1] = '\xA9';
+            assert_true(peri_utf8_is_valid(peri_slice_of(text, size)));
+            text[at] = 'x';
+            assert_false(peri_utf8_is_valid(peri_slice_of(text, size)));
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(characters_have_lengths),
         cmocka_unit_test(text_is_valid_as_a_whole),
+        cmocka_unit_test(every_byte_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
