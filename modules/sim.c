@@ -188,7 +188,7 @@ static int l_create(lua_State *L)
     const char *role = luaL_checkstring(L, 2);
     struct peri_slice arguments = sim_check_bytes(L, 3);
     bool may_fail = lua_toboolean(L, 4);
-    lua_Integer memory_bytes = luaL_optinteger(L, 5, 0);
+    lua_Integer memory_bytes = luaL_optinteger(L, 5, SIM_MEMBER_MEMORY_BYTES);
     if (sim_member_create(run, name, role, arguments, &member, &err) != 0)
         return box_error(L, &err);
     member->may_fail = may_fail;

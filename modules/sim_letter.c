@@ -43,7 +43,7 @@ static bool take_letter(lua_State *L, struct sim_member *member, enum sim_mail m
     struct sim_letter *letter = container_of(letters->next, struct sim_letter, link);
     lua_pushstring(L, sim_node_name(letter->from->node));
     lua_pushlstring(L, letter->bytes, letter->size);
-    peri_list_remove(&letter->link);
+    sim_member_take(member, letter);
     free(letter);
     return true;
 }

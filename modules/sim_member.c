@@ -63,13 +63,19 @@ static int on_start(void *data, struct sim_node *node)
     return rc;
 }
 
+void sim_member_take(struct sim_member *member, struct sim_letter *letter)
+{
+    peri_list_remove(&letter->link);
+    member->letter_count--;
+}
+
 static void drop_letters(struct sim_member *member)
 {
     for (int mail = 0; mail < SIM_MAILS; mail++) {
         while (!peri_list_is_empty(&member->letters[mail])) {
             struct sim_letter *letter =
                 container_of(member->letters[mail].next, struct sim_letter, link);
-            peri_list_remove(&letter->link);
+            sim_member_take(member, letter);
             free(letter);
         }
     }
@@ -129,6 +135,8 @@ int sim_member_post(struct sim_member *to, enum sim_mail mail, struct sim_member
 {
     if (to->vm == NULL && !to->is_starting)
         return PERI_EDOWN;
+    if (to->letter_count >= SIM_LETTERS_MAX)
+        return PERI_EBUSY;
     struct sim_letter *letter = malloc(sizeof *letter + bytes.size);
     if (letter == NULL)
         return PERI_ENOMEM;
@@ -137,6 +145,7 @@ int sim_member_post(struct sim_member *to, enum sim_mail mail, struct sim_member
     if (bytes.size > 0)
         memcpy(letter->bytes, bytes.data, bytes.size);
     peri_list_append(&to->letters[mail], &letter->link);
+    to->letter_count++;
     sim_world_note(to->run->world, from->node, "letter", sim_hash_bytes(bytes.data, bytes.size),
                    "to %s, %zu bytes", sim_node_name(to->node), bytes.size);
     if (!sim_event_is_scheduled(&to->delivery))
@@ -162,7 +171,7 @@ static void set_options(struct sim_member *member)
     member->options.env = sim_node_env(member->node);
     env_log_set_level(member->options.env, member->run->options->log_level);
     member->options.simulated = &member->simulated;
-    member->options.memory_limit_bytes = 0;
+    member->options.memory_limit_bytes = SIM_MEMBER_MEMORY_BYTES;
     member->options.on_lost = on_lost;
     member->options.on_lost_data = member;
 }

@@ -30,6 +30,11 @@
 
 enum { SIM_EVENT_LETTER = 1000 }; /* the number of our kind of event, as the hash sees it */
 
+enum {
+    SIM_MEMBER_MEMORY_BYTES = 512 << 20, /* of a Lua state, unless its start says otherwise */
+    SIM_LETTERS_MAX = 65536,             /* that wait for one member */
+};
+
 /* Which letters: the scenario's own, or those of boot.lua and controller.lua. */
 enum sim_mail { SIM_MAIL_USER, SIM_MAIL_SYSTEM, SIM_MAILS };
 
@@ -63,6 +68,7 @@ struct sim_member {
     bool has_delivery;            /* delivery is initialized */
     struct sim_event delivery;    /* wakes those who wait for letters */
     struct peri_list letters[SIM_MAILS];
+    size_t letter_count;                   /* in all of them */
     struct peri_list receivers[SIM_MAILS]; /* struct sim_receiver */
 };
 
@@ -146,7 +152,11 @@ struct sim_member *sim_member_of(lua_State *L);
 /* The member with the node's name, or NULL. */
 struct sim_member *sim_member_named(struct simulation *run, const char *name);
 
-/* Sends a letter; from is who seems to have sent it. Errors: PERI_EDOWN, PERI_ENOMEM. */
+/* Takes a letter of the member out of its list; the caller frees it. */
+void sim_member_take(struct sim_member *member, struct sim_letter *letter);
+
+/* Sends a letter; from is who seems to have sent it. Errors: PERI_EDOWN; PERI_EBUSY
+ * while too many wait already; PERI_ENOMEM. */
 int sim_member_post(struct sim_member *to, enum sim_mail mail, struct sim_member *from,
                     struct peri_slice bytes);
 

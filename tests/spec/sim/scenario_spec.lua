@@ -121,6 +121,14 @@ describe("a scenario", function()
     end)
   end)
 
+  it("whose controller does not take what nodes tell ends", function()
+    local got = failure [[
+      return { nodes = { a = function(node) while true do node:tell "more" end end },
+        run = function(sim) sim:start("n1", "a") sim:sleep(1) end }]]
+    assert.equal("node", got.kind)
+    assert.matches("node controller: .*\nstack traceback:\n\t.*scenario.lua:1", got.message)
+  end)
+
   it("that waits for ever names every fiber and what it waits for", function()
     local got = failure [[
       return { nodes = { a = function(node) node:receive() end },
