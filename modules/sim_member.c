@@ -21,8 +21,9 @@ static void on_program_end(void *data)
 static void on_lost(void *data, const char *text)
 {
     struct sim_member *member = data;
+    const char *kind = member == member->run->controller ? "controller" : "node";
     if (!member->may_fail)
-        simulation_fail(member->run, member, "node", text);
+        simulation_fail(member->run, member, kind, text);
 }
 
 static int push_boot(lua_State *L)

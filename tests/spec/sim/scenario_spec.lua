@@ -62,6 +62,8 @@ describe("a scenario", function()
         "controller", "sim:sleep: a duration cannot be negative" },
       { "fails an assertion", "return { run = function(sim) sim:assert(1 == 2, 'one is two') end }",
         "controller", "scenario.lua:1: one is two" },
+      { "has a fiber that raises",
+        "return { run = function(sim) sim:after(1, error, 'no') sim:sleep(2) end }", "controller", "no" },
       { "raises", "return { run = function() error 'no' end }",
         "controller", "scenario.lua:1: no\nstack traceback:" },
     }
