@@ -2,7 +2,7 @@
  *
  * Ids grow with each request, yet requests may arrive in another order and twice. The window
  * remembers the last RPC_WINDOW_SIZE numbers; what is older counts as seen, so that no request ever
- * runs twice. Pure. */
+ * runs twice, and so does the last number of all, which nothing could follow. Pure. */
 #ifndef PERI_RPC_WINDOW_H
 #define PERI_RPC_WINDOW_H
 
@@ -39,11 +39,11 @@ static inline void rpc_window_advance(struct rpc_window *window, uint64_t number
     window->next = number + 1;
 }
 
-/* True when the number came before, or is too old to tell. */
+/* True when the number came before, is too old to tell, or is 2^64 - 1. */
 static inline bool rpc_window_has(struct rpc_window *window, uint64_t number)
 {
     if (number >= window->next)
-        return false;
+        return number == UINT64_MAX;
     if (window->next - number > RPC_WINDOW_SIZE)
         return true;
     return (*rpc_window_word(window, number) & rpc_window_bit(number)) != 0;

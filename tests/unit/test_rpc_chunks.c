@@ -261,6 +261,21 @@ static void test_the_window(void **state)
     }
 }
 
+/* The last numbers that there are: nothing turns round to 0, and no loop passes the end. */
+static void test_the_end_of_all_numbers(void **state)
+{
+    (void)state;
+    static struct rpc_window window;
+    memset(&window, 0, sizeof window);
+    assert_true(rpc_window_is_new(&window, 1));
+    assert_true(rpc_window_is_new(&window, UINT64_MAX - 2));
+    assert_false(rpc_window_is_new(&window, UINT64_MAX));
+    assert_true(rpc_window_is_new(&window, UINT64_MAX - 1));
+    assert_false(rpc_window_is_new(&window, UINT64_MAX));
+    assert_false(rpc_window_is_new(&window, UINT64_MAX - 2));
+    assert_false(rpc_window_is_new(&window, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_chunks_that_contradict_each_other),
         cmocka_unit_test(test_the_inbox_takes_what_came),
         cmocka_unit_test(test_the_window),
+        cmocka_unit_test(test_the_end_of_all_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
