@@ -128,10 +128,13 @@ static int check_local(const struct rpc_handshake *h, struct peri_error *err)
 static int copy_name(char out[RPC_NAME_MAX + 1], struct peri_slice name, const char *what,
                      struct peri_error *err)
 {
-    if (name.size > RPC_NAME_MAX || memchr(name.data, '\0', name.size) != NULL)
+    if (name.size > RPC_NAME_MAX)
         return peri_fail_plain(err, PERI_EPROTOCOL, "the %s's name is longer than %d bytes", what,
                                RPC_NAME_MAX);
-    memcpy(out, name.data, name.size);
+    if (name.size > 0 && memchr(name.data, '\0', name.size) != NULL)
+        return peri_fail_plain(err, PERI_EPROTOCOL, "the %s's name has a zero byte", what);
+    if (name.size > 0)
+        memcpy(out, name.data, name.size);
     out[name.size] = '\0';
     return 0;
 }
@@ -155,6 +158,11 @@ static int check_nonce(struct peri_slice nonce, unsigned char out[RPC_NONCE_SIZE
                                RPC_NONCE_SIZE);
     memcpy(out, nonce.data, RPC_NONCE_SIZE);
     return 0;
+}
+
+static uint64_t limited(uint64_t body_max)
+{
+    return body_max < RPC_BODY_MAX ? body_max : RPC_BODY_MAX;
 }
 
 /* ---- steps ---- */
@@ -181,7 +189,7 @@ static int take_hello(struct rpc_handshake *h, const struct wire_message *messag
     if (rc != 0)
         return rc;
     h->peer.incarnation = message->hello.incarnation;
-    h->peer.body_max = message->hello.body_max;
+    h->peer.body_max = limited(message->hello.body_max);
     h->peer.ping_ms = message->hello.ping_ms;
     h->state = RPC_AWAITS_PROOF;
     answer->kind = WIRE_CHALLENGE;
@@ -239,7 +247,7 @@ static int take_welcome(struct rpc_handshake *h, const struct wire_message *mess
         rc = check_proof(h, false, message->welcome.mac, err);
     if (rc != 0)
         return rc;
-    h->peer.body_max = message->welcome.body_max;
+    h->peer.body_max = limited(message->welcome.body_max);
     h->peer.inflight_max = message->welcome.inflight_max;
     h->state = RPC_HANDSHAKE_DONE;
     return 1;

@@ -32,7 +32,8 @@ enum {
     RPC_NONCE_SIZE = 32,
     RPC_MAC_SIZE = 32,
     RPC_SECRET_MIN = 16,
-    RPC_NAME_MAX = 255, /* bytes of a cluster's or a node's name */
+    RPC_NAME_MAX = 255,     /* bytes of a cluster's or a node's name */
+    RPC_BODY_MAX = 1 << 30, /* of rpc_identity.body_max; a peer that states more means this */
 };
 
 /* What a node says of itself. Lent for the life of whoever gets it. */

@@ -78,6 +78,19 @@ static void test_both_sides_learn_who_the_other_is(void **state)
     assert_int_equal(p.server.peer.ping_ms, 2000);
 }
 
+/* Sums with it must not turn round. */
+static void test_a_limit_beyond_all_limits_is_the_limit(void **state)
+{
+    (void)state;
+    struct pair p;
+    start(&p, secret, secret, false);
+    p.client_self.body_max = p.server_self.body_max = UINT64_MAX;
+    p.hello.hello.body_max = UINT64_MAX;
+    assert_int_equal(run(&p), 1);
+    assert_int_equal(p.server.peer.body_max, RPC_BODY_MAX);
+    assert_int_equal(p.client.peer.body_max, RPC_BODY_MAX);
+}
+
 static void test_secrets(void **state)
 {
     (void)state;
@@ -264,6 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_sides_learn_who_the_other_is),
+        cmocka_unit_test(test_a_limit_beyond_all_limits_is_the_limit),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_the_secret_does_not_travel),
         cmocka_unit_test(test_a_proof_is_no_use_to_the_other_side),
