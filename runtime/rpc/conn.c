@@ -256,11 +256,21 @@ static void on_message(void *data, struct peri_slice bytes)
 
 /* ---- life ---- */
 
+/* What went wrong, without "connection with ADDRESS: " in front: whoever says it names the peer. */
+static const char *failure_of(const struct env_conn *wire)
+{
+    const char *failure = env_conn_failure(wire);
+    const char *peer = env_conn_peer(wire);
+    const char *found = strstr(failure, peer);
+    size_t size = strlen(peer);
+    return found != NULL && strncmp(found + size, ": ", 2) == 0 ? found + size + 2 : failure;
+}
+
 static void on_close(void *data, int status)
 {
     struct rpc_conn *conn = data;
     struct peri_error why = PERI_ERROR_INIT;
-    const char *failure = env_conn_failure(conn->wire);
+    const char *failure = failure_of(conn->wire);
     if (status == PERI_ECLOSED)
         (void)peri_fail_plain(&why, status, "the other side closed the connection");
     else if (failure[0] != '\0')
