@@ -34,7 +34,9 @@
     X(EUNREACHABLE, -10018, RETRY, "no connection to the peer")                                    \
     X(ENONDETERMINISTIC, -10019, FINAL, "it cannot be made deterministic")                         \
     X(EDISCONNECTED, -10020, RETRY, "the connection broke before the answer came")                 \
-    X(EDOWN, -10021, RETRY, "the node is down")
+    X(EDOWN, -10021, RETRY, "the node is down")                                                    \
+    X(ENOTLEADER, -10022, RETRY, "this node is not the leader")                                    \
+    X(EFENCED, -10023, FINAL, "the replica's disk failed, and it was fenced")
 
 /* The codes that operating system and runtime share are the errno values under our prefix. */
 #define PERI_ENOMEM (-12)

@@ -1,0 +1,232 @@
+/* state.h - the state of a replica, and what the files of this folder do to it. Not for others.
+ *
+ * A step is: check the event (nothing changes), make room (nothing that is said changes), let the
+ * event change the state, and then raft_settle: what follows from the new state, whatever the event
+ * was. Only the fields below "of the step" differ between replicas that saw the same events. */
+#ifndef PERI_RAFT_STATE_H
+#define PERI_RAFT_STATE_H
+
+#include "raft/progress.h"
+#include "raft/quorum.h"
+#include "raft/raft.h"
+
+/* Local reads, numbered: those up to closed are confirmed or dropped, the rest up to last is open.
+ */
+struct raft_reads {
+    uint64_t last, closed;
+    uint64_t ready, ready_index; /* served once ready_index is applied; ready 0: none */
+    uint64_t forwarded;          /* follower: the number that the leader was asked about; 0: none */
+    struct raft_read_slot own;   /* leader */
+};
+
+struct raft {
+    struct raft_options options;
+    uint64_t random; /* state of the generator */
+    uint64_t now_us;
+
+    /* Persistent state (Raft figure 2), as it will be when all records are durable. */
+    uint64_t term, vote;
+    struct raft_log log;
+    struct raft_history *history; /* ascending; [0]: as of log.base_index; last: in force */
+    size_t history_count, history_capacity;
+    uint64_t snapshot_index, snapshot_term;
+
+    /* Records. */
+    uint64_t seq, durable_seq; /* handed out; durable. seq >= durable_seq */
+    uint64_t hard_seq;         /* the last that changed term or vote: messages wait for it */
+    uint64_t install_seq;      /* the last that installs a snapshot: applying waits for it */
+    uint64_t pending_since_us; /* when seq > durable_seq: the disk has shown no progress since */
+    bool is_fenced;            /* a write failed */
+
+    /* Volatile state. */
+    enum raft_role role;
+    uint64_t leader; /* 0: unknown */
+    uint64_t commit_index, last_applied;
+    uint64_t applying_index; /* end of the window handed out, or last_applied */
+    uint64_t verified_index; /* the log matches that of this term's leader up to here */
+    uint64_t election_deadline_us;
+    uint64_t contact_us; /* when a leader was last heard */
+    bool has_contact;
+    uint8_t votes[RAFT_MEMBERS_MAX]; /* enum raft_vote, in the order of the members */
+    struct raft_reads reads;
+
+    /* Of a leader. peers: one a member, in their order. */
+    struct raft_progress peers[RAFT_MEMBERS_MAX];
+    uint64_t term_start;      /* the index of its first entry */
+    uint64_t round;           /* of heartbeats */
+    uint64_t quorum_since_us; /* CheckQuorum counts from then at the earliest */
+    uint64_t heartbeat_deadline_us;
+    uint64_t transfer_to, transfer_deadline_us; /* 0: none */
+    bool is_transfer_told;
+    bool is_lease_over; /* somebody was told to campaign: whenever that arrives, it is allowed to */
+
+    /* Of the step: not part of the state. */
+    struct raft_output *out;
+    struct raft_record *record; /* this step's, once there is something to write */
+    bool has_new_members;
+};
+
+/* ---- raft.c ---- */
+
+/* Adds an action; its members are to be filled. */
+struct raft_action *raft_emit(struct raft *raft, enum raft_action_type type);
+
+/* The record of this step, with the present term and vote. */
+struct raft_record *raft_record_open(struct raft *raft);
+
+/* A message of the present term, to wait until term and vote are durable; lent for filling. */
+struct raft_message *raft_send(struct raft *raft, enum raft_message_type type, uint64_t to);
+
+/* Makes the last message wait for everything handed out so far. */
+void raft_send_after_all(struct raft *raft);
+
+/* The next random number. */
+uint64_t raft_random(struct raft *raft);
+
+/* Gives up leadership in favour of whoever is furthest, because of the disk or a removal. */
+void raft_abdicate(struct raft *raft);
+
+/* True while a write has shown no progress for an election timeout. */
+bool raft_is_stalled(const struct raft *raft);
+
+/* ---- refuse.c ---- */
+
+/* The errors of raft_step but PERI_ENOMEM; *next is what a RAFT_CHANGE leads to. */
+int raft_check_event(const struct raft *raft, const struct raft_event *event,
+                     struct raft_configuration *next);
+
+/* True for what only the leader of its term sends. */
+bool raft_is_from_leader(enum raft_message_type type);
+
+/* ---- election.c ---- */
+
+/* Changes term (and forgets the vote) when it is newer, and follows leader, which may be 0. */
+void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader);
+
+/* Draws the next election deadline. */
+void raft_election_arm(struct raft *raft);
+
+/* Asks for pre-votes, or with is_transfer for votes at once. */
+void raft_campaign(struct raft *raft, bool is_transfer);
+
+/* True when this replica votes in the configuration in force, or in one before it that may still be
+ * the group's: a removed replica can be needed until its removal is committed (Thesis 4.2.2). */
+bool raft_is_electable(const struct raft *raft);
+
+/* True when this replica may campaign: it is electable, its disk works, it installs no snapshot. */
+bool raft_may_campaign(const struct raft *raft);
+
+/* True while a leader is so recent that no other may be elected (Thesis 4.2.3, 6.4.1). */
+bool raft_is_in_lease(const struct raft *raft);
+
+/* The handlers of messages; term rules are done before. */
+void raft_on_vote_request(struct raft *raft, const struct raft_message *message);
+void raft_on_vote_reply(struct raft *raft, const struct raft_message *message);
+
+/* Counts the vote for itself, now that it is durable. */
+void raft_election_on_durable(struct raft *raft);
+
+/* ---- replication.c ---- */
+
+/* Appends an entry of this leader's; conf for RAFT_CONFIGURATION only. */
+void raft_append_own(struct raft *raft, enum raft_entry_type type, uint32_t size_bytes,
+                     const struct raft_configuration *configuration);
+
+/* Moves commit_index up to index, never back. */
+void raft_commit_to(struct raft *raft, uint64_t index);
+
+/* Sends a heartbeat to every member. */
+void raft_heartbeat(struct raft *raft);
+
+/* The time that a quorum has answered messages of, at the earliest when it last changed. */
+uint64_t raft_quorum_contact_us(const struct raft *raft);
+
+/* Checks a message's entries against the log. Errors: PERI_EPROTOCOL. */
+int raft_check_append(const struct raft *raft, const struct raft_event *event);
+
+/* The handlers of messages from and to a leader. */
+void raft_on_append(struct raft *raft, const struct raft_event *event);
+void raft_on_append_reply(struct raft *raft, size_t at, const struct raft_message *message);
+void raft_on_heartbeat(struct raft *raft, const struct raft_message *message);
+void raft_on_heartbeat_reply(struct raft *raft, size_t at, const struct raft_message *message);
+
+/* Entries for a peer have been read. */
+void raft_on_fetched(struct raft *raft, size_t at, const struct raft_event *event);
+
+/* Advances the commit index from what is durable where (Raft 5.3, 5.4.2). */
+void raft_settle_commit(struct raft *raft);
+
+/* Sends what each peer can take. */
+void raft_settle_sends(struct raft *raft);
+
+/* Hands out the next window to apply. */
+void raft_settle_apply(struct raft *raft);
+
+/* ---- membership.c ---- */
+
+/* Makes room for count more configurations. Errors: PERI_ENOMEM. */
+int raft_history_reserve(struct raft *raft, size_t count);
+
+/* A configuration is in force from its entry on; it ceases when the entry is truncated; those
+ * below base are forgotten but for the one in force there. */
+void raft_history_push(struct raft *raft, uint64_t index,
+                       const struct raft_configuration *configuration);
+void raft_history_truncate(struct raft *raft, uint64_t first);
+void raft_history_compact(struct raft *raft, uint64_t base_index);
+
+/* The configuration in force. */
+static inline const struct raft_configuration *raft_active(const struct raft *raft)
+{
+    return &raft->history[raft->history_count - 1].configuration;
+}
+
+/* Checks, and proposes, a change. Errors as of raft_step. */
+int raft_check_change(const struct raft *raft, const struct raft_event *event,
+                      struct raft_configuration *next);
+
+/* Leaves a joint configuration, promotes learners, retires a leader that was removed. */
+void raft_settle_members(struct raft *raft);
+
+/* A transfer's conditions; the transfer; its next step. */
+int raft_check_transfer(const struct raft *raft, uint64_t to);
+void raft_transfer(struct raft *raft, uint64_t to);
+void raft_settle_transfer(struct raft *raft);
+
+/* ---- read.c ---- */
+
+/* Numbers a read; the round trip begins when the step settles. */
+void raft_read(struct raft *raft);
+
+/* A follower's reads: asks the leader (again). */
+void raft_reads_forward(struct raft *raft);
+
+/* Drops the reads that are not confirmed. */
+void raft_reads_drop(struct raft *raft);
+
+/* The handlers of messages. */
+void raft_on_read_index(struct raft *raft, size_t at, const struct raft_message *message);
+void raft_on_read_index_reply(struct raft *raft, const struct raft_message *message);
+
+/* Moves a leader's reads through their rounds; delivers those whose state is there. */
+void raft_settle_rounds(struct raft *raft);
+void raft_settle_reads(struct raft *raft);
+
+/* ---- snapshot.c ---- */
+
+/* Offers the newest snapshot to a peer. */
+void raft_snapshot_offer(struct raft *raft, size_t at);
+
+/* Checks a staged snapshot. Errors: PERI_EPROTOCOL. */
+int raft_check_install(const struct raft_event *event);
+
+/* Installs one. */
+void raft_on_install(struct raft *raft, const struct raft_event *event);
+
+/* A snapshot was delivered to a peer, or was not. */
+void raft_on_snapshot_sent(struct raft *raft, size_t at, bool success);
+
+/* Checks, and cuts, what the host has cut. Errors: PERI_EINVAL. */
+int raft_check_compacted(const struct raft *raft, const struct raft_event *event);
+void raft_compacted(struct raft *raft, const struct raft_event *event);
+
+#endif

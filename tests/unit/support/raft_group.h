@@ -1,0 +1,148 @@
+/* raft_group.h - a host for the Raft core in memory: disks, a bag of packets, state machines, and
+ * oracles that look after every step.
+ *
+ * The host keeps every promise of raft.h and no more: records reach the disk when the test says so
+ * and in their order; messages and windows wait for theirs; a crash forgets what is not on disk.
+ * When something breaks, group->err says what, and nothing moves any more. */
+#ifndef PERI_TEST_RAFT_GROUP_H
+#define PERI_TEST_RAFT_GROUP_H
+
+#include "raft/invariants.h"
+#include "raft/raft.h"
+
+enum { GROUP_MAX = 7, GROUP_ENTRIES_MAX = 256 /* in a packet */ };
+
+struct group_entry {
+    uint64_t term, payload;
+    uint32_t size_bytes;
+    enum raft_entry_type type;
+    struct raft_configuration members;
+};
+
+/* entries[i] stands at base + 1 + i. */
+struct group_log {
+    uint64_t base, base_term;
+    struct group_entry *entries;
+    size_t count, capacity;
+};
+
+struct group_snapshot {
+    uint64_t index, term, state;
+    struct raft_configuration members;
+};
+
+/* A record on its way to the disk, with what it writes. */
+struct group_write {
+    struct raft_record record;
+    struct group_snapshot snapshot;
+    struct group_log entries; /* base: the entry before the first */
+};
+
+struct group_disk {
+    uint64_t term, vote;
+    struct group_log log;
+    struct group_snapshot snapshot;
+    struct raft_configuration base_members; /* as of log.base */
+};
+
+/* A message on its way, with its payload. */
+struct group_packet {
+    struct raft_message message;
+    struct group_entry *entries;
+    size_t count;
+    struct group_snapshot snapshot;
+    uint64_t at_us, order; /* for whoever delivers */
+};
+
+struct group_held {
+    struct raft_action action;
+    struct group_packet packet; /* of a message */
+};
+
+struct group_read {
+    uint64_t number, least; /* the index that it must see */
+};
+
+enum { GROUP_WRITES_MAX = 512, GROUP_HELD_MAX = 4096, GROUP_READS_MAX = 256 };
+
+struct group_replica {
+    uint64_t id;
+    struct raft *raft; /* NULL: down */
+    uint64_t starts;
+    struct group_disk disk;
+    struct group_log log; /* as the core believes it to be */
+    struct group_write writes[GROUP_WRITES_MAX];
+    size_t write_count;
+    struct group_held held[GROUP_HELD_MAX]; /* waits for a record */
+    size_t held_count;
+    uint64_t applied, state; /* the state machine: a chain of hashes */
+    uint64_t apply_last;     /* end of the window to apply; 0: none */
+    struct group_read reads[GROUP_READS_MAX];
+    size_t read_count;
+    uint64_t fetch_first[GROUP_MAX]; /* [id - 1]: an open RAFT_FETCH for that peer; 0: none */
+    uint64_t fetch_bytes;
+    int64_t skew_ppm; /* its clock runs so much faster */
+};
+
+struct group {
+    struct raft_options options;
+    struct raft_configuration first;
+    uint64_t seed, now_us, packet_order;
+    struct group_replica replicas[GROUP_MAX]; /* [i] has id i + 1 */
+    size_t count;
+    struct group_packet *packets;
+    size_t packet_count, packet_capacity;
+    struct raft_watch *watch;
+    uint64_t *states; /* [i]: state after entry i; 0: not applied yet */
+    size_t states_count;
+    uint64_t applied_max, reads_done, elections, snapshots, changes;
+    bool checks_dumps; /* after every step, load(dump) is the same */
+    struct raft_output out;
+    struct peri_error err; /* code 0: all is well */
+    /* Looks at what a step gave; may be NULL. */
+    void (*on_action)(struct group *group, struct group_replica *replica,
+                      const struct raft_action *action);
+    void *data;
+};
+
+/* A group of total replicas, down, of which the first voters are its voters. */
+struct group *group_create(size_t voters, size_t total, uint64_t seed,
+                           const struct raft_options *options);
+void group_close(struct group *group);
+
+struct group_replica *group_replica(struct group *group, uint64_t id);
+
+/* The time that a replica's clock shows, and the time when it will show clock_us. */
+uint64_t group_clock_us(const struct group *group, const struct group_replica *replica);
+uint64_t group_when_us(const struct group *group, const struct group_replica *replica,
+                       uint64_t clock_us);
+
+/* Starts a replica from its disk; stops it, after survivors of its pending writes have become
+ * durable without its knowing. */
+void group_start(struct group *group, uint64_t id);
+void group_crash(struct group *group, uint64_t id, size_t survivors);
+
+/* Feeds an event, whose now_us is filled in, and carries out the actions. Returns raft_step's. */
+int group_step(struct group *group, uint64_t id, struct raft_event *event);
+
+int group_propose(struct group *group, uint64_t id, uint64_t payload, uint32_t size_bytes);
+int group_read(struct group *group, uint64_t id);
+
+/* The oldest count records become durable. */
+void group_persist(struct group *group, uint64_t id, size_t count);
+
+/* Applies the window that is open, if any. */
+void group_apply(struct group *group, uint64_t id);
+
+/* Answers the open RAFT_FETCHes. */
+void group_fetch(struct group *group, uint64_t id);
+bool group_has_fetch(const struct group_replica *replica);
+
+/* Takes a snapshot of what is applied, and cuts the log but for so many trailing entries. */
+void group_snapshot(struct group *group, uint64_t id, uint64_t trailing);
+
+/* Delivers packets[at], leaving it there when keep; or loses it. */
+void group_deliver(struct group *group, size_t at, bool keep);
+void group_drop(struct group *group, size_t at);
+
+#endif

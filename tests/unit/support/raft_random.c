@@ -1,0 +1,413 @@
+#include "raft_random.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "raft_group.h"
+
+enum { US_PER_MS = 1000, PEACE_US = 20000000 };
+
+struct schedule {
+    struct group *group;
+    uint64_t random, events, crashes, next_payload;
+    bool is_peace;
+    bool cut[GROUP_MAX][GROUP_MAX]; /* [from][to] */
+    unsigned loss_percent, duplicate_percent, slow_percent;
+    uint64_t persist_at[GROUP_MAX], apply_at[GROUP_MAX], fetch_at[GROUP_MAX];
+    uint64_t stalled_until[GROUP_MAX];
+    uint64_t client_at, nemesis_at;
+};
+
+static uint64_t draw(struct schedule *s, uint64_t below)
+{
+    uint64_t z = s->random += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return (z ^ z >> 31) % below;
+}
+
+static bool chance(struct schedule *s, unsigned percent)
+{
+    return draw(s, 100) < percent;
+}
+
+static bool is_up(const struct schedule *s, size_t at)
+{
+    return s->group->replicas[at].raft != NULL;
+}
+
+static struct raft_status status_of(const struct schedule *s, size_t at)
+{
+    struct raft_status status;
+    raft_status(s->group->replicas[at].raft, &status);
+    return status;
+}
+
+static void crash(struct schedule *s, size_t at)
+{
+    if (!is_up(s, at))
+        return;
+    group_crash(s->group, at + 1, draw(s, s->group->replicas[at].write_count + 1));
+    s->persist_at[at] = s->apply_at[at] = s->fetch_at[at] = 0;
+    s->crashes++;
+}
+
+/* ---- what becomes due ---- */
+
+static uint64_t latency_us(struct schedule *s)
+{
+    return chance(s, s->slow_percent) ? draw(s, 200 * US_PER_MS) : 100 + draw(s, 2 * US_PER_MS);
+}
+
+/* Decides what becomes of packets that were just sent. */
+static void assign_packets(struct schedule *s)
+{
+    struct group *group = s->group;
+    for (size_t i = 0; i < group->packet_count;) {
+        struct group_packet *packet = &group->packets[i];
+        if (packet->at_us != 0) {
+            i++;
+            continue;
+        }
+        size_t from = packet->message.from - 1, to = packet->message.to - 1;
+        if (s->cut[from][to] || chance(s, s->loss_percent)) {
+            group_drop(group, i);
+            continue;
+        }
+        packet->at_us = group->now_us + latency_us(s);
+        i++;
+    }
+}
+
+static void assign_work(struct schedule *s)
+{
+    struct group *group = s->group;
+    for (size_t i = 0; i < group->count; i++) {
+        struct group_replica *replica = &group->replicas[i];
+        if (replica->raft == NULL)
+            continue;
+        if (replica->write_count > 0 && s->persist_at[i] == 0)
+            s->persist_at[i] = group->now_us + 100 + draw(s, 3 * US_PER_MS);
+        if (s->persist_at[i] != 0 && s->persist_at[i] < s->stalled_until[i])
+            s->persist_at[i] = s->stalled_until[i];
+        if (replica->apply_last != 0 && s->apply_at[i] == 0)
+            s->apply_at[i] = group->now_us + draw(s, US_PER_MS);
+        if (group_has_fetch(replica) && s->fetch_at[i] == 0)
+            s->fetch_at[i] = group->now_us + draw(s, 5 * US_PER_MS);
+    }
+}
+
+static void earliest(uint64_t *best, uint64_t at, int *what, int candidate)
+{
+    if (at != 0 && at < *best) {
+        *best = at;
+        *what = candidate;
+    }
+}
+
+enum {
+    DUE_PACKET,
+    DUE_CLIENT,
+    DUE_NEMESIS,
+    DUE_TIME,
+    DUE_PERSIST = 100,
+    DUE_APPLY = 200,
+    DUE_FETCH = 300
+};
+
+/* What is due next; packets: which. */
+static int next_due(struct schedule *s, uint64_t *at, size_t *packet)
+{
+    struct group *group = s->group;
+    int what = -1;
+    *at = UINT64_MAX;
+    for (size_t i = 0; i < group->packet_count; i++)
+        if (group->packets[i].at_us < *at) {
+            *at = group->packets[i].at_us;
+            *packet = i;
+            what = DUE_PACKET;
+        }
+    earliest(at, s->client_at, &what, DUE_CLIENT);
+    if (!s->is_peace)
+        earliest(at, s->nemesis_at, &what, DUE_NEMESIS);
+    for (size_t i = 0; i < group->count; i++) {
+        struct group_replica *replica = &group->replicas[i];
+        if (replica->raft == NULL)
+            continue;
+        uint64_t deadline = group_when_us(group, replica, raft_deadline_us(replica->raft));
+        earliest(at, deadline, &what, DUE_TIME + (int)i);
+        earliest(at, s->persist_at[i], &what, DUE_PERSIST + (int)i);
+        earliest(at, s->apply_at[i], &what, DUE_APPLY + (int)i);
+        earliest(at, s->fetch_at[i], &what, DUE_FETCH + (int)i);
+    }
+    return what;
+}
+
+/* ---- clients ---- */
+
+static void change_members(struct schedule *s, size_t at)
+{
+    struct raft_change changes[2];
+    size_t count = 1 + draw(s, 2);
+    static const enum raft_change_type TYPES[] = {RAFT_ADD_MEMBER, RAFT_ADD_VOTER, RAFT_ADD_LEARNER,
+                                                  RAFT_REMOVE};
+    for (size_t i = 0; i < count; i++)
+        changes[i] = (struct raft_change){TYPES[draw(s, 4)], 1 + draw(s, s->group->count)};
+    struct raft_event event = {.type = RAFT_CHANGE, .changes = changes, .count = count};
+    group_step(s->group, at + 1, &event);
+}
+
+static void ask(struct schedule *s, size_t at)
+{
+    struct raft_event event = {.type = RAFT_TRANSFER, .peer = draw(s, s->group->count + 1)};
+    uint64_t kind = draw(s, 1000);
+    if (kind < 600) {
+        group_propose(s->group, at + 1, ++s->next_payload, (uint32_t)draw(s, 100));
+    } else if (kind < 900) {
+        group_read(s->group, at + 1);
+    } else if (kind < 950) {
+        group_snapshot(s->group, at + 1, draw(s, 20));
+    } else if (s->is_peace) {
+        return;
+    } else if (kind < 965) {
+        change_members(s, at);
+    } else if (kind < 975) {
+        group_step(s->group, at + 1, &event);
+    } else if (kind < 980) {
+        event.type = RAFT_CAMPAIGN;
+        group_step(s->group, at + 1, &event);
+    } else if (kind < 985) {
+        event.type = RAFT_FORGET_LEADER;
+        group_step(s->group, at + 1, &event);
+    } else if (kind < 990) {
+        event.type = RAFT_UNREACHABLE;
+        event.peer = 1 + draw(s, s->group->count);
+        group_step(s->group, at + 1, &event);
+    }
+}
+
+/* Proposals go to whoever thinks that it leads; the rest to anybody. */
+static void client(struct schedule *s)
+{
+    size_t at = draw(s, s->group->count);
+    for (size_t i = 0; i < s->group->count && chance(s, 80); i++) {
+        size_t candidate = draw(s, s->group->count);
+        if (is_up(s, candidate) && status_of(s, candidate).role == RAFT_LEADER) {
+            at = candidate;
+            break;
+        }
+    }
+    if (is_up(s, at))
+        ask(s, at);
+    s->client_at = s->group->now_us + 100 + draw(s, 8 * US_PER_MS);
+}
+
+/* ---- trouble ---- */
+
+static void heal(struct schedule *s)
+{
+    memset(s->cut, 0, sizeof s->cut);
+    s->loss_percent = s->duplicate_percent = s->slow_percent = 0;
+}
+
+static void restart_all(struct schedule *s)
+{
+    for (size_t i = 0; i < s->group->count; i++)
+        group_start(s->group, i + 1);
+}
+
+static void split(struct schedule *s)
+{
+    bool side[GROUP_MAX];
+    bool is_one_way = chance(s, 30);
+    for (size_t i = 0; i < s->group->count; i++)
+        side[i] = chance(s, 50);
+    for (size_t i = 0; i < s->group->count; i++)
+        for (size_t j = 0; j < s->group->count; j++)
+            s->cut[i][j] = side[i] != side[j] && (!is_one_way || side[i]);
+}
+
+static void nemesis(struct schedule *s)
+{
+    size_t at = draw(s, s->group->count);
+    struct raft_event failed = {.type = RAFT_PERSIST_FAILED};
+    switch (draw(s, 10)) {
+    case 0:
+    case 1:
+        crash(s, at);
+        break;
+    case 2:
+        for (size_t i = 0; i < s->group->count; i++)
+            crash(s, i);
+        restart_all(s);
+        break;
+    case 3:
+    case 4:
+        restart_all(s);
+        break;
+    case 5:
+        split(s);
+        break;
+    case 6:
+        s->loss_percent = (unsigned)draw(s, 30);
+        s->duplicate_percent = (unsigned)draw(s, 20);
+        s->slow_percent = (unsigned)draw(s, 20);
+        break;
+    case 7:
+        s->stalled_until[at] = s->group->now_us + draw(s, 1000 * US_PER_MS);
+        break;
+    case 8:
+        group_step(s->group, at + 1, &failed);
+        crash(s, at);
+        break;
+    default:
+        heal(s);
+        restart_all(s);
+        break;
+    }
+    s->nemesis_at = s->group->now_us + draw(s, 400 * US_PER_MS) + 1;
+}
+
+/* ---- the run ---- */
+
+static void act(struct schedule *s, int what, size_t packet)
+{
+    struct group *group = s->group;
+    if (what == DUE_PACKET) {
+        bool keep = chance(s, s->duplicate_percent);
+        if (keep)
+            group->packets[packet].at_us = group->now_us + latency_us(s) + 1;
+        group_deliver(group, packet, keep);
+    } else if (what == DUE_CLIENT) {
+        client(s);
+    } else if (what == DUE_NEMESIS) {
+        nemesis(s);
+    } else if (what >= DUE_FETCH) {
+        s->fetch_at[what - DUE_FETCH] = 0;
+        group_fetch(group, (uint64_t)(what - DUE_FETCH) + 1);
+    } else if (what >= DUE_APPLY) {
+        s->apply_at[what - DUE_APPLY] = 0;
+        group_apply(group, (uint64_t)(what - DUE_APPLY) + 1);
+    } else if (what >= DUE_PERSIST) {
+        size_t at = (size_t)(what - DUE_PERSIST);
+        s->persist_at[at] = 0;
+        group_persist(group, at + 1, 1 + draw(s, group->replicas[at].write_count + 1));
+    } else {
+        struct raft_event event = {.type = RAFT_TIME};
+        group_step(group, (uint64_t)(what - DUE_TIME) + 1, &event);
+    }
+}
+
+/* True when there is one leader that everybody who belongs to the group has caught up with. */
+static bool is_settled(struct schedule *s)
+{
+    size_t leader = SIZE_MAX;
+    for (size_t i = 0; i < s->group->count; i++)
+        if (is_up(s, i) && status_of(s, i).role == RAFT_LEADER) {
+            if (leader != SIZE_MAX)
+                return false;
+            leader = i;
+        }
+    if (leader == SIZE_MAX)
+        return false;
+    struct raft_status best = status_of(s, leader);
+    const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
+    if (best.last_applied != best.last_index || raft_configuration_is_joint(members))
+        return false;
+    for (size_t i = 0; i < members->count; i++)
+        if (status_of(s, members->ids[i] - 1).last_applied != best.last_index ||
+            s->group->replicas[members->ids[i] - 1].applied != best.last_index)
+            return false;
+    return true;
+}
+
+static void run_until(struct schedule *s, uint64_t end_us, bool until_settled)
+{
+    struct group *group = s->group;
+    while (group->err.code == 0) {
+        uint64_t at;
+        size_t packet = 0;
+        assign_packets(s);
+        assign_work(s);
+        int what = next_due(s, &at, &packet);
+        if (what < 0 || at > end_us || (until_settled && is_settled(s)))
+            return;
+        if (group->now_us < at)
+            group->now_us = at;
+        act(s, what, packet);
+        s->events++;
+    }
+}
+
+static void choose_options(struct schedule *s, struct raft_options *options)
+{
+    raft_options_init(options, 1, s->random);
+    options->message_max_bytes = 64 + draw(s, 2000);
+    options->inflight_max_bytes = 100 + draw(s, 8000);
+    options->unapplied_max_bytes = 50 + draw(s, 2000);
+    options->uncommitted_max_bytes = 500 + draw(s, 20000);
+    options->sizes_max = 16U << draw(s, 6);
+    options->has_leases = chance(s, 50);
+}
+
+static void begin_peace(struct schedule *s)
+{
+    heal(s);
+    memset(s->stalled_until, 0, sizeof s->stalled_until);
+    for (size_t i = 0; i < s->group->count; i++)
+        if (is_up(s, i) && status_of(s, i).is_fenced)
+            crash(s, i);
+    restart_all(s);
+    s->is_peace = true;
+}
+
+static void need_progress(struct schedule *s)
+{
+    uint64_t before = raft_watch_last(s->group->watch);
+    begin_peace(s);
+    run_until(s, s->group->now_us + PEACE_US / 4, false);
+    s->client_at = 0;
+    run_until(s, s->group->now_us + PEACE_US, true);
+    if (s->group->err.code == 0 &&
+        (!is_settled(s) || raft_watch_last(s->group->watch) <= before + 20))
+        peri_fail_plain(&s->group->err, PERI_ECORRUPT,
+                        "peace brought no progress: %" PRIu64 " entries, then %" PRIu64, before,
+                        raft_watch_last(s->group->watch));
+}
+
+static void add_totals(const struct schedule *s, struct raft_random_totals *totals)
+{
+    totals->events += s->events;
+    totals->elections += s->group->elections;
+    totals->commits += raft_watch_last(s->group->watch);
+    totals->reads += s->group->reads_done;
+    totals->snapshots += s->group->snapshots;
+    totals->changes += s->group->changes;
+    totals->crashes += s->crashes;
+}
+
+int raft_random_run(uint64_t seed, uint64_t duration_us, struct raft_random_totals *totals,
+                    struct peri_error *err)
+{
+    struct schedule s = {.random = seed * 0x2545f4914f6cdd1d + 1};
+    struct raft_options options;
+    choose_options(&s, &options);
+    size_t voters = 1 + draw(&s, 5), total = voters + draw(&s, GROUP_MAX - voters + 1);
+    s.group = group_create(voters, total, seed, &options);
+    s.group->checks_dumps = chance(&s, 5);
+    for (size_t i = 0; i < total; i++) {
+        s.group->replicas[i].skew_ppm = (int64_t)draw(&s, 2000) - 1000;
+        group_start(s.group, i + 1);
+    }
+    s.client_at = s.nemesis_at = s.group->now_us + US_PER_MS;
+    run_until(&s, s.group->now_us + duration_us, false);
+    if (s.group->err.code == 0)
+        need_progress(&s);
+    add_totals(&s, totals);
+    int rc = s.group->err.code;
+    if (rc != 0 && err != NULL)
+        *err = s.group->err;
+    group_close(s.group);
+    return rc;
+}

@@ -1,0 +1,20 @@
+/* raft_random.h - random schedules: a group under load, crashes, cuts, stalls and changes of
+ * members, and then in peace, when it must get on. */
+#ifndef PERI_TEST_RAFT_RANDOM_H
+#define PERI_TEST_RAFT_RANDOM_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* What happened in schedules, summed up. */
+struct raft_random_totals {
+    uint64_t events, elections, commits, reads, snapshots, changes, crashes;
+};
+
+/* Runs the schedule of a seed: trouble for duration_us of virtual time, then peace. Returns 0, or
+ * PERI_ECORRUPT with the reason in err: an invariant was broken, or peace brought no progress. */
+int raft_random_run(uint64_t seed, uint64_t duration_us, struct raft_random_totals *totals,
+                    struct peri_error *err);
+
+#endif
