@@ -135,10 +135,14 @@ describe("labrpc over TCP", function()
     end
     serve(address)
     assert.are.equal("handler2-99", peer:with { deadline = 5 }:call("Handler2", 99))
-    local started = fiber.now()
-    assert.are.equal("handler2-100", peer:call("Handler2", 100))
-    assert.truthy(fiber.now() - started < 0.03)
-    assert.are.same({ 99, 100 }, ran)
+    local fastest = math.huge -- of a few: the machine may be busy
+    for n = 100, 104 do
+      local started = fiber.now()
+      assert.are.equal("handler2-" .. n, peer:call("Handler2", n))
+      fastest = math.min(fastest, fiber.now() - started)
+    end
+    assert.truthy(fastest < 0.03)
+    assert.are.same({ 99, 100, 101, 102, 103, 104 }, ran)
   end)
 
   it("TestKilled", function()
@@ -157,7 +161,7 @@ describe("labrpc over TCP", function()
     fiber.sleep(0.5)
     assert.are.equal("EBUSY", (select(3, failed:try_recv())))
     child:kill(9)
-    assert.are.equal("EDISCONNECTED", fiber.deadline(0.1, function() return failed:recv() end))
+    assert.are.equal("EDISCONNECTED", fiber.deadline(1, function() return failed:recv() end))
     child:wait()
   end)
 

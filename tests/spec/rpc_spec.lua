@@ -137,8 +137,8 @@ describe("perilune.rpc", function()
         return last:call "left"
       end }
       local left = assert(first:with { deadline = 0.5 }:call "relay")
-      assert.truthy(left <= 0.4 and left > 0.2)
-      assert.truthy(assert(first:with { deadline = 2 }:call "relay") > 1.5)
+      assert.truthy(left <= 0.4 and left > 0)
+      assert.truthy(assert(first:with { deadline = 4 }:call "relay") > 2)
     end)
 
     it("are inherited by what a function spawns", function()
@@ -283,7 +283,7 @@ describe("perilune.rpc", function()
 
   describe("secrets", function()
     local function attempt(server_options, peer_options)
-      peer_options.wait, peer_options.deadline = true, 1
+      peer_options.deadline = 5
       return serving({ echo = function(x) return x end }, server_options, peer_options):call("echo", 1)
     end
 
@@ -484,8 +484,8 @@ describe("perilune.rpc", function()
     local function send_raw(server, script)
       local port = server:address():match ":(%d+)$"
       local started = fiber.now()
-      local result = assert(process.run { "timeout", "10", "bash", "-c",
-        ("trap '' PIPE; exec 3<>/dev/tcp/127.0.0.1/%s; { %s; } >&3 2>/dev/null; cat <&3 | wc -c"):format(port, script) })
+      local talk = "trap '' PIPE; exec 3<>/dev/tcp/127.0.0.1/%s; { %s; } >&3 2>/dev/null; cat <&3 | wc -c"
+      local result = assert(process.run { "timeout", "10", "bash", "-c", talk:format(port, script) })
       assert.are.equal(0, result.status)
       return tonumber(result.stdout), fiber.now() - started
     end
@@ -500,7 +500,7 @@ describe("perilune.rpc", function()
       it("closes after " .. name, function()
         local peer, server = serving { echo = function(x) return x end }
         local _, seconds = send_raw(server, script)
-        assert.truthy(seconds < 1.5, seconds)
+        assert.truthy(seconds < 1.9, seconds) -- before the handshake's time is over
         assert.are.equal(1, server:stats().refused)
         assert.are.equal(1, peer:call("echo", 1))
       end)
@@ -510,7 +510,7 @@ describe("perilune.rpc", function()
       local peer, server = serving { echo = function(x) return x end }
       local slowly = [[printf '\x40'; for i in 1 2 3 4 5 6 7; do sleep 0.4; printf '\0'; done]]
       local _, seconds = send_raw(server, slowly)
-      assert.truthy(seconds >= 1.9 and seconds < 4, seconds)
+      assert.truthy(seconds >= 1.9 and seconds < 8, seconds)
       assert.are.equal(1, peer:call("echo", 1))
       assert.are.equal(1, server:stats().refused)
     end)
@@ -532,11 +532,11 @@ describe("perilune.rpc", function()
       address:send(assert(rpc.serve({}, { listen = "127.0.0.1:0" })):address())
       fiber.sleep(60)
     end)
-    local peer = closing(rpc.connect(address:recv(), { deadline = 0.2 }))
+    local peer = closing(rpc.connect(address:recv()))
     assert.are.equal("ENOFUNCTION", (select(3, peer:call "x")))
     owner:cancel()
     fiber.sleep(0.05)
-    assert.are.equal("EUNREACHABLE", (select(3, peer:call "x")))
+    assert.are.equal("EUNREACHABLE", (select(3, peer:with { deadline = 0.2 }:call "x")))
   end)
 
   it("lets anybody close anything first", function()
