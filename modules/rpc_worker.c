@@ -7,7 +7,11 @@
 #include "vm/state.h"
 #include "wire/codec.h"
 
-enum { IDLE_MAX = 256, WORKER_INDEX = 1, HANDLER_INDEX = 2 };
+enum {
+    IDLE_MAX = 4096, /* fibers of some KiB each, kept after a burst of calls */
+    WORKER_INDEX = 1,
+    HANDLER_INDEX = 2
+};
 
 /* ---- idle workers ---- */
 
