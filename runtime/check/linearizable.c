@@ -344,8 +344,8 @@ static int choose(struct check_search *search)
 static size_t growth(const struct check_search *search)
 {
     const struct check_model *model = search->part->model;
-    return check_transitions_memory(&search->transitions)
-           + (model->memory == NULL ? 0 : model->memory(search->part->instance));
+    return check_transitions_memory(&search->transitions) +
+           (model->memory == NULL ? 0 : model->memory(search->part->instance));
 }
 
 int check_search_run(struct check_search *search, uint64_t steps)

@@ -1,6 +1,6 @@
 /* messages.c - rows of messages: 100 connections between two nodes, each of which carries ten
- * 64-byte messages back and forth. The Lua handler gets the message as a string, makes a table of it,
- * and sends its body back. */
+ * 64-byte messages back and forth. The Lua handler gets the message as a string, makes a table of
+ * it, and sends its body back. */
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>
