@@ -209,20 +209,32 @@ local function as_json(args, summary, seconds)
   }
 end
 
+-- How the runs ended. One that failed as the scenario expects is no pass for who reads "passed".
+local function outcome(summary)
+  local count = units.format_count
+  if not summary.expect then
+    return ("%s of %s passed"):format(count(summary.passed), plural(summary.runs, "run"))
+  end
+  local found, failed = #summary.found, #summary.failures
+  local others = summary.passed - found
+  return ("%s: %s failed as expected, %s did not fail%s"):format(plural(summary.runs, "run"), count(found),
+    count(others), failed > 0 and (", %s failed otherwise"):format(count(failed)) or "")
+end
+
 local function show_summary(args, summary, seconds)
   if summary.expect and #summary.found == 0 then
     output.fail { what = "sim " .. args.scenario, code = "EFAILED",
       why = ("no run failed as the scenario expects: %s"):format(summary.expect),
       hint = "try more seeds" }
   elseif summary.expect then
-    note(args, ("%s of %s failed as the scenario expects; the first is"):format(
+    note(args, ("found what the scenario expects in %s of %s; the first is"):format(
       units.format_count(#summary.found), plural(summary.runs, "run")))
     note(args, "  " .. replay_command(args, summary.found[1].seed))
     note(args, "  " .. first_line(summary.found[1].failure.message))
   end
-  note(args, ("%s of %s passed: %s, %s of virtual time in %s%s"):format(units.format_count(summary.passed),
-    plural(summary.runs, "run"), plural(summary.events, "event"), units.format_duration(summary.time),
-    units.format_duration(seconds), args.verify and "; each run twice, with the same events" or ""))
+  note(args, ("%s: %s, %s of virtual time in %s%s"):format(outcome(summary), plural(summary.events, "event"),
+    units.format_duration(summary.time), units.format_duration(seconds),
+    args.verify and "; each run twice, with the same events" or ""))
 end
 
 local function show_as_it_comes(args, bar, shown, result)

@@ -74,8 +74,10 @@ describe("perilune sim", function()
       return { expect = "seven", run = function(sim) sim:assert(sim.seed ~= 7, "seven") end }]]
     local found = run(source, "--seeds", "1..10")
     assert.equal(0, found.status)
-    assert.matches("1 of 10 runs failed as the scenario expects; the first is\n  perilune sim .* 7\n",
+    assert.matches("found what the scenario expects in 1 of 10 runs; the first is\n  perilune sim .* 7\n",
       found.stderr)
+    assert.matches("\n10 runs: 1 failed as expected, 9 did not fail: ", found.stderr)
+    assert.not_matches("passed", found.stderr)
     local none = run(source, "--seeds", "1..6")
     assert.equal(1, none.status)
     assert.matches("no run failed as the scenario expects: seven", none.stderr)
