@@ -78,7 +78,8 @@ function M.parser(argparse)
   parser:epilog [[
 A history has one event a line, in the order in which one observer saw them:
   {"process":1,"type":"invoke","f":"write","value":5}
-  {"process":1,"type":"ok","f":"write"}            or "fail" (it did not happen), "info" (unknown)
+  {"process":1,"type":"ok","f":"write"}
+An operation ends with "ok", "fail" (it did not happen) or "info" (nobody knows).
 
 Examples:
   perilune check --model register history.jsonl

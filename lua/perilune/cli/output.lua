@@ -155,6 +155,64 @@ function M.table(rows, right)
   return table.concat(lines, "\n")
 end
 
+local HELP_WIDTH_MAX = 96
+local HELP_WIDTH_MIN = 60
+local HELP_WIDTH_ELSEWHERE = 79
+
+--- How wide a page of help is: as the terminal, or 79 columns when standard output is none.
+---@return integer
+function M.help_width()
+  local columns = terminal.columns(DESCRIPTORS.stdout)
+  if columns == 0 then
+    return HELP_WIDTH_ELSEWHERE
+  end
+  return math.max(HELP_WIDTH_MIN, math.min(HELP_WIDTH_MAX, columns - 1))
+end
+
+local function fill_paragraph(words, width)
+  local lines = { words[1] }
+  for index = 2, #words do
+    local longer = lines[#lines] .. " " .. words[index]
+    if #longer <= width then
+      lines[#lines] = longer
+    else
+      lines[#lines + 1] = words[index]
+    end
+  end
+  return table.concat(lines, "\n")
+end
+
+--- Fills prose to a width. Lines that are indented or empty stay as they are, for they are to be copied;
+--- a line that ends in a colon ends its paragraph.
+---@param text string
+---@param width integer
+---@return string
+function M.fill(text, width)
+  local parts, words = {}, {}
+  local function finish()
+    if #words > 0 then
+      parts[#parts + 1] = fill_paragraph(words, width)
+      words = {}
+    end
+  end
+  for line in (text .. "\n"):gmatch "(.-)\n" do
+    local is_fixed = line:find "^%s" or line == ""
+    if is_fixed then
+      finish()
+      parts[#parts + 1] = line
+    else
+      for word in line:gmatch "%S+" do
+        words[#words + 1] = word
+      end
+      if line:find ":$" then
+        finish()
+      end
+    end
+  end
+  finish()
+  return table.concat(parts, "\n")
+end
+
 ---@class perilune.cli.Progress
 ---@field package label string
 ---@field package started number

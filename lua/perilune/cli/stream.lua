@@ -26,8 +26,8 @@ function M.parser(argparse)
   parser:epilog [[
 Examples:
   cat books/* | perilune stream map wc.lua | sort | perilune stream reduce wc.lua
-  hadoop jar hadoop-streaming.jar -files perilune,wc.lua -input books -output counts \\
-    -mapper "./perilune stream map wc.lua" -combiner "./perilune stream combine wc.lua" \\
+  hadoop jar hadoop-streaming.jar -files perilune,wc.lua -input books -output counts \
+    -mapper "./perilune stream map wc.lua" -combiner "./perilune stream combine wc.lua" \
     -reducer "./perilune stream reduce wc.lua"]]
   return parser
 end

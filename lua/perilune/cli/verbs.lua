@@ -139,11 +139,16 @@ function M.prepare(parser, usage)
         end).completes = option.choices
     end
   end
+  local width = output.help_width()
+  -- argparse breaks long lines and joins no short ones, so the text below the options is laid out here.
+  local epilog = parser._epilog
+  parser._epilog = nil
   parser:add_help(false)
   parser:flag "-h --help":description "Show this help and exit.":action(function()
-    error(setmetatable({ help = parser:get_help() }, Stop), 0)
+    local below = epilog and "\n\n" .. output.fill(epilog, width) or ""
+    error(setmetatable({ help = parser:get_help() .. below }, Stop), 0)
   end)
-  parser:help_max_width(96):help_description_margin(26):usage_max_width(90)
+  parser:help_max_width(width):help_description_margin(26):usage_max_width(width)
   for _, option in ipairs(parser._options) do
     polish_option(option)
   end

@@ -40,6 +40,16 @@ describe("the command line", function()
     end)
   end
 
+  for _, verb in ipairs { "run", "mr", "stream", "sim", "check", "test", "completion" } do
+    it(("fits the help of %s into 79 columns"):format(verb), function()
+      local is_example = false
+      for line in cli.run({ verb, "--help" }).stdout:gmatch "[^\n]+" do
+        is_example = is_example or line == "Examples:" -- commands are not broken
+        assert.is_true(is_example or #line <= 79, line)
+      end
+    end)
+  end
+
   for _, case in ipairs {
     { { "rnu", "x" }, "perilune: rnu: unknown verb\nhint: did you mean 'perilune run'?\n" },
     { { "frobnicate" }, "perilune: frobnicate: unknown verb\nhint: see 'perilune help' for the verbs\n" },

@@ -78,6 +78,16 @@ describe("what a person reads", function()
   end)
 end)
 
+describe("help", function()
+  it("fills prose and leaves what is to be copied", function()
+    local examples = "\n\nExamples:\n  perilune mr a-very-long-command-line -o x\n  b\n"
+    assert.equal("one two three\nfour five" .. examples .. "six seven",
+      output.fill("one two\nthree four five" .. examples .. "six\nseven", 13))
+    assert.equal("", output.fill("", 10))
+    assert.equal("unbreakable x", output.fill("unbreakable x", 5):gsub("\n", " "))
+  end)
+end)
+
 describe("suggestions", function()
   local verbs = { "run", "mr", "test", "version", "help", "completion" }
   for word, meant in pairs {
