@@ -76,6 +76,15 @@ static struct peri_slice string_field(lua_State *L, int index, const char *name,
     return text; /* the value stays on the stack, which keeps it */
 }
 
+/* What a table that was raised has to say: its message, or what its __tostring makes of it. */
+static struct peri_slice message_of(lua_State *L, int index)
+{
+    struct peri_slice message = string_field(L, index, "message", "a table was raised");
+    if (lua_type(L, -1) != LUA_TSTRING && luaL_getmetafield(L, index, "__tostring") != LUA_TNIL)
+        message.data = luaL_tolstring(L, index, &message.size);
+    return message;
+}
+
 /* What on_error made of an error is on top: { error, traceback }. An error that is a table may have
  * code, message and retryable. */
 static int answer_error(lua_State *L)
@@ -86,7 +95,7 @@ static int answer_error(lua_State *L)
     int error_index = lua_gettop(L);
     if (lua_istable(L, error_index)) {
         failure.code = string_field(L, error_index, "code", "ELUA");
-        failure.message = string_field(L, error_index, "message", "a table was raised");
+        failure.message = message_of(L, error_index);
         (void)lua_getfield(L, error_index, "retryable");
         failure.is_retryable = lua_toboolean(L, -1);
     } else {
@@ -115,15 +124,21 @@ static int on_error(lua_State *L)
 /* The function raised: an error object of on_error, or of Lua's when memory is short, is on top. */
 static void answer_raised(lua_State *L, struct rpc_worker *worker)
 {
+    int rc = LUA_ERRMEM;
     if (lua_istable(L, -1)) {
         lua_pushcfunction(L, answer_error);
         lua_pushlightuserdata(L, worker);
         lua_pushvalue(L, -3);
-        if (lua_pcall(L, 2, 0, 0) == LUA_OK)
+        rc = lua_pcall(L, 2, 0, 0);
+        if (rc == LUA_OK)
             return;
     }
     struct peri_error err = PERI_ERROR_INIT;
-    (void)peri_fail(&err, PERI_EMEMORY, "%s", worker->function->fiber_name);
+    if (rc == LUA_ERRMEM)
+        (void)peri_fail(&err, PERI_EMEMORY, "%s", worker->function->fiber_name);
+    else
+        (void)peri_fail_plain(&err, PERI_ELUA, "an error that cannot be read was raised: %s",
+                              lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "another one");
     if (worker->call != NULL)
         fail_call(worker, &err);
 }

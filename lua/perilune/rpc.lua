@@ -123,6 +123,8 @@ function M.serve(functions, options)
   for name, fn in pairs(functions) do
     if type(name) ~= "string" or type(fn) ~= "function" then
       error(("serve: %s is a %s; names are strings and values functions"):format(tostring(name), type(fn)), 2)
+    elseif name:find("\0", 1, true) then
+      error(("serve: the name %q has a zero byte"):format(name), 2)
     end
   end
   options = options_of.check(options, SERVE, "serve")
@@ -140,8 +142,9 @@ end
 ---@param options? perilune.rpc.PeerOptions
 ---@return perilune.rpc.Peer
 function M.connect(address, options)
-  if type(address) ~= "string" then
-    error(("connect: an address, as in connect(\"host:7100\"), not a %s"):format(type(address)), 2)
+  if type(address) ~= "string" or address:find("\0", 1, true) then
+    error(("connect: an address, as in connect(\"host:7100\"), not a %s"):format(type(address) == "string"
+      and "string with a zero byte" or type(address)), 2)
   end
   options = options_of.check(options, CONNECT, "connect")
   local read = identity("connect", options)
@@ -222,6 +225,10 @@ end
 ---@param ... any
 ---@return table[] outcomes
 function M.multicall(peers, name, ...)
+  if type(peers) ~= "table" or type(name) ~= "string" then
+    error(("multicall: a list of peers and a function's name, not a %s and a %s"):format(type(peers),
+      type(name)), 2)
+  end
   local arguments = table.pack(...)
   local fibers, outcomes = {}, {}
   for index, peer in ipairs(peers) do
@@ -229,8 +236,13 @@ function M.multicall(peers, name, ...)
       outcomes[index] = outcome(peer:call(name, table.unpack(arguments, 1, arguments.n)))
     end)
   end
+  local misuse
   for _, each in ipairs(fibers) do
-    each:join()
+    local ok, err, code = each:join()
+    misuse = misuse or not ok and code == "ELUA" and { err } -- only what is no peer or no data raises
+  end
+  if misuse then
+    error(misuse[1], 2)
   end
   return outcomes
 end

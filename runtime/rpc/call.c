@@ -115,9 +115,32 @@ static void log_lost(const struct rpc_call *call, int rc)
             call->name.data, who, peri_strerror(rc));
 }
 
+/* The beginning of a text, and no half of a character. */
+static struct peri_slice cut(struct peri_slice text, size_t size_max)
+{
+    if (text.size <= size_max)
+        return text;
+    while (size_max > 0 && ((unsigned char)text.data[size_max] & 0xc0) == 0x80)
+        size_max--;
+    return peri_slice_of(text.data, size_max);
+}
+
+/* A failure that any caller can take: a message that is too long would be lost. */
+static struct rpc_failure cut_failure(const struct rpc_call *call,
+                                      const struct rpc_failure *failure)
+{
+    size_t size_max = rpc_call_body_max(call) / 4;
+    size_max = size_max < RPC_FAILURE_TEXT_MAX ? size_max : RPC_FAILURE_TEXT_MAX;
+    return (struct rpc_failure){.code = cut(failure->code, size_max),
+                                .message = cut(failure->message, size_max),
+                                .is_retryable = failure->is_retryable,
+                                .traceback = cut(failure->traceback, size_max)};
+}
+
 void rpc_call_fail(struct rpc_call *call, const struct rpc_failure *failure)
 {
-    int rc = call->kind == RPC_CAST ? 0 : send_error(call->guest, call->id, failure);
+    struct rpc_failure sent = cut_failure(call, failure);
+    int rc = call->kind == RPC_CAST ? 0 : send_error(call->guest, call->id, &sent);
     if (rc != 0 && call->guest->conn.is_ready)
         log_lost(call, rc);
     release(call, failure->code);

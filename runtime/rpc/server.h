@@ -91,7 +91,10 @@ struct rpc_failure {
     bool is_retryable;
 };
 
-/* Answers with an error. */
+enum { RPC_FAILURE_TEXT_MAX = 64 << 10 };
+
+/* Answers with an error. Of each of its texts at most RPC_FAILURE_TEXT_MAX bytes are sent, and no
+ * more than a quarter of what the caller takes. */
 void rpc_call_fail(struct rpc_call *call, const struct rpc_failure *failure);
 
 /* Answers with an error of ours. */

@@ -84,6 +84,22 @@ describe("perilune.rpc", function()
       assert.is_true(details.remote)
     end)
 
+    it("brings errors that are hard to bring", function()
+      local function mute() error "no" end
+      local raised = {
+        index = setmetatable({}, { __index = mute }), text = setmetatable({}, { __tostring = mute }),
+        long = ("é"):rep(20 << 20), code = { code = ("C"):rep(20 << 20), message = "m" },
+      }
+      local peer = serving { raise = function(what) error(raised[what], 0) end }
+      for what, pattern in pairs { index = "cannot be read was raised: .*no$", text = "cannot be read.*no$",
+        long = "éé$", code = ": m$" } do
+        local _, err, code = peer:call("raise", what)
+        assert.matches(pattern, err)
+        assert.matches(what == "code" and "^C+$" or "^ELUA$", code)
+        assert.is_true(#err < 100000 and #code < 100000 and utf8.len(err) ~= nil)
+      end
+    end)
+
     it("brings an error's own code", function()
       local peer = serving {
         busy = function() error { code = "EMINE", message = "later", retryable = true } end,
@@ -92,7 +108,9 @@ describe("perilune.rpc", function()
       assert.matches(": later$", err)
       assert.are.equal("EMINE", code)
       assert.is_true(details.retryable)
-      assert.are.equal("ELUA", (select(3, peer:call "odd")))
+      _, err, code = peer:call "odd"
+      assert.matches(": odd$", err)
+      assert.are.equal("ELUA", code)
     end)
 
     it("lets functions wait, and other calls pass", function()
@@ -467,6 +485,16 @@ describe("perilune.rpc", function()
       assert.are.same({ false, "ELUA" }, { outcomes[2].ok, outcomes[2].code })
       assert.are.same({ false, "EUNREACHABLE" }, { outcomes[3].ok, outcomes[3].code })
     end)
+  end)
+
+  it("tells misuse of it from what the world does", function()
+    local peer = serving { echo = function(x) return x end }
+    assert.error_matches(function() rpc.multicall({ peer, peer }, "echo", print) end,
+      "argument 1 is a function")
+    assert.error_matches(function() rpc.multicall({ peer, 5 }, "echo") end, "index a number value")
+    assert.error_matches(function() rpc.multicall({ peer }) end, "a list of peers and a function's name")
+    assert.error_matches(function() rpc.serve { ["a\0b"] = print } end, "zero byte")
+    assert.error_matches(function() rpc.connect "127.0.0.1:1\0x" end, "zero byte")
   end)
 
   it("says who calls", function()
