@@ -100,9 +100,9 @@ static int check_peer(const struct raft *raft, const struct raft_progress *peer,
     uint64_t bytes = 0, last = peer->match_index;
     for (uint32_t i = 0; i < peer->inflight_count; i++) {
         uint32_t at = (peer->inflight_first + i) & (RAFT_INFLIGHT_MAX - 1U);
-        HOLDS(peer->inflight[at].last > last && peer->inflight[at].last < peer->next_index);
-        last = peer->inflight[at].last;
-        bytes += peer->inflight[at].bytes;
+        HOLDS(peer->window[at].last > last && peer->window[at].last < peer->next_index);
+        last = peer->window[at].last;
+        bytes += peer->window[at].bytes;
     }
     HOLDS(bytes == peer->inflight_bytes);
     return 0;

@@ -27,8 +27,8 @@ void raft_progress_sent(struct raft_progress *progress, uint64_t last, uint64_t 
     PERI_ASSERT(progress->inflight_count < RAFT_INFLIGHT_MAX && last >= progress->next_index);
     uint32_t at =
         (progress->inflight_first + progress->inflight_count++) & (RAFT_INFLIGHT_MAX - 1U);
-    progress->inflight[at].last = last;
-    progress->inflight[at].bytes = size_bytes;
+    progress->window[at].last = last;
+    progress->window[at].bytes = size_bytes;
     progress->inflight_bytes += size_bytes;
     progress->next_index = last + 1;
 }
@@ -36,8 +36,8 @@ void raft_progress_sent(struct raft_progress *progress, uint64_t last, uint64_t 
 bool raft_progress_matched(struct raft_progress *progress, uint64_t index)
 {
     while (progress->inflight_count > 0 &&
-           progress->inflight[progress->inflight_first].last <= index) {
-        progress->inflight_bytes -= progress->inflight[progress->inflight_first].bytes;
+           progress->window[progress->inflight_first].last <= index) {
+        progress->inflight_bytes -= progress->window[progress->inflight_first].bytes;
         progress->inflight_first = (progress->inflight_first + 1) & (RAFT_INFLIGHT_MAX - 1U);
         progress->inflight_count--;
     }

@@ -35,7 +35,7 @@ struct raft_progress {
     uint32_t inflight_first, inflight_count;
     struct {
         uint64_t last, bytes;
-    } inflight[RAFT_INFLIGHT_MAX]; /* a ring, in the order of last */
+    } window[RAFT_INFLIGHT_MAX]; /* a ring, in the order of last */
     enum raft_progress_state state;
     bool is_paused;   /* probe: an answer is awaited */
     bool is_fetching; /* entries for it are being read */

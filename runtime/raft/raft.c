@@ -108,7 +108,7 @@ static void on_leader_message(struct raft *raft, const struct raft_event *event)
         raft_on_install(raft, event);
     else
         raft_on_heartbeat(raft, message);
-    raft_reads_forward(raft); /* again: the question or its answer may be lost */
+    raft_reads_retry(raft);
 }
 
 static void on_answer(struct raft *raft, const struct raft_message *message)

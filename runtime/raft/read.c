@@ -46,12 +46,18 @@ static void confirm(struct raft_reads *reads, uint64_t number, uint64_t index)
 void raft_reads_forward(struct raft *raft)
 {
     struct raft_reads *reads = &raft->reads;
+    reads->forwarded = raft->leader != 0 && reads->last > reads->closed ? reads->last : 0;
     if (reads->forwarded == 0)
-        reads->forwarded = reads->last;
-    if (reads->forwarded > reads->closed && raft->leader != 0)
-        raft_send(raft, RAFT_READ_INDEX, raft->leader)->round = reads->forwarded;
-    else
-        reads->forwarded = 0;
+        return;
+    reads->forwarded_us = raft->now_us;
+    raft_send(raft, RAFT_READ_INDEX, raft->leader)->round = reads->forwarded;
+}
+
+void raft_reads_retry(struct raft *raft)
+{
+    if (raft->reads.forwarded != 0 &&
+        raft->now_us >= raft->reads.forwarded_us + raft->options.heartbeat_us)
+        raft_reads_forward(raft);
 }
 
 void raft_on_read_index_reply(struct raft *raft, const struct raft_message *message)

@@ -176,8 +176,8 @@ static void pass_progress(struct pass *pass, struct raft_progress *peer)
     pass_u32(pass, &peer->inflight_first);
     pass_u32(pass, &peer->inflight_count);
     for (size_t i = 0; i < RAFT_INFLIGHT_MAX; i++) {
-        pass_word(pass, &peer->inflight[i].last);
-        pass_word(pass, &peer->inflight[i].bytes);
+        pass_word(pass, &peer->window[i].last);
+        pass_word(pass, &peer->window[i].bytes);
     }
     pass_progress_state(pass, &peer->state);
     pass_bool(pass, &peer->is_paused);
@@ -191,6 +191,7 @@ static void pass_reads(struct pass *pass, struct raft_reads *reads)
     pass_word(pass, &reads->ready);
     pass_word(pass, &reads->ready_index);
     pass_word(pass, &reads->forwarded);
+    pass_word(pass, &reads->forwarded_us);
     pass_slot(pass, &reads->own);
 }
 

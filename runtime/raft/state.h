@@ -16,6 +16,7 @@ struct raft_reads {
     uint64_t last, closed;
     uint64_t ready, ready_index; /* served once ready_index is applied; ready 0: none */
     uint64_t forwarded;          /* follower: the number that the leader was asked about; 0: none */
+    uint64_t forwarded_us;       /* and when */
     struct raft_read_slot own;   /* leader */
 };
 
@@ -197,8 +198,9 @@ void raft_settle_transfer(struct raft *raft);
 /* Numbers a read; the round trip begins when the step settles. */
 void raft_read(struct raft *raft);
 
-/* A follower's reads: asks the leader (again). */
+/* A follower's reads: asks the leader; and again when the question or its answer may be lost. */
 void raft_reads_forward(struct raft *raft);
+void raft_reads_retry(struct raft *raft);
 
 /* Drops the reads that are not confirmed. */
 void raft_reads_drop(struct raft *raft);

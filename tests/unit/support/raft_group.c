@@ -15,7 +15,7 @@ static void *must(void *memory)
 
 /* ---- logs ---- */
 
-static void log_add(struct group_log *log, const struct group_entry *entry)
+void group_log_add(struct group_log *log, const struct group_entry *entry)
 {
     if (log->count == log->capacity) {
         log->capacity = 2 * log->capacity + 16;
@@ -246,7 +246,7 @@ void group_start(struct group *group, uint64_t id)
         return;
     log_reset(&replica->log, disk->log.base, disk->log.base_term);
     for (size_t i = 0; i < disk->log.count; i++)
-        log_add(&replica->log, &disk->log.entries[i]);
+        group_log_add(&replica->log, &disk->log.entries[i]);
     replica->applied = disk->snapshot.index;
     replica->state = disk->snapshot.state;
     check_all(group, replica, UINT64_MAX, NULL);
@@ -267,7 +267,7 @@ static void write_down(struct group_replica *replica, const struct group_write *
     PERI_ASSERT(write->entries.count == 0 ||
                 write->entries.base == disk->log.base + disk->log.count);
     for (size_t i = 0; i < write->entries.count; i++)
-        log_add(&disk->log, &write->entries.entries[i]);
+        group_log_add(&disk->log, &write->entries.entries[i]);
 }
 
 void group_crash(struct group *group, uint64_t id, size_t survivors)
@@ -319,6 +319,26 @@ static void open_window(struct group *group, struct group_replica *replica,
     replica->apply_last = action->last;
 }
 
+/* What a message promises stands on the disk of whoever sends it (Raft figure 2: "updated on stable
+ * storage before responding"). */
+static void check_promise(struct group *group, const struct group_replica *replica,
+                          const struct raft_message *m)
+{
+    const struct group_disk *disk = &replica->disk;
+    bool is_hypothetical =
+        m->type == RAFT_PRE_VOTE || (m->type == RAFT_PRE_VOTE_REPLY && m->success);
+    bool is_same_term = disk->term == m->term;
+    if (!is_hypothetical && disk->term < m->term)
+        fail(group, "speaks of a term that its disk does not know", replica->id, m->term);
+    if (is_same_term && m->type == RAFT_REQUEST_VOTE && disk->vote != m->from)
+        fail(group, "campaigns without its own vote on disk", replica->id, m->term);
+    if (is_same_term && m->type == RAFT_REQUEST_VOTE_REPLY && m->success && disk->vote != m->to)
+        fail(group, "gives a vote that is not on its disk", replica->id, m->term);
+    if (is_same_term && m->type == RAFT_APPEND_ENTRIES_REPLY && m->success &&
+        disk->log.base + disk->log.count < m->index)
+        fail(group, "acknowledges what is not on its disk", replica->id, m->index);
+}
+
 /* Lets go what waited for records up to the durable one. */
 static void release(struct group *group, struct group_replica *replica)
 {
@@ -329,10 +349,12 @@ static void release(struct group *group, struct group_replica *replica)
         struct group_held *held = &replica->held[i];
         if (held->action.after_seq > status.durable_seq)
             replica->held[kept++] = *held;
-        else if (held->action.type == RAFT_SEND)
-            send_packet(group, &held->packet);
-        else
+        else if (held->action.type == RAFT_APPLY)
             open_window(group, replica, &held->action);
+        else {
+            check_promise(group, replica, &held->packet.message);
+            send_packet(group, &held->packet);
+        }
     }
     replica->held_count = kept;
 }
@@ -367,8 +389,8 @@ static void take_record(struct group_replica *replica, const struct raft_record 
         if (record->type == RAFT_CONFIGURATION && record->configuration != NULL)
             own.members = *record->configuration;
         const struct group_entry *entry = entries == NULL ? &own : &entries[i - entries_first];
-        log_add(&write->entries, entry);
-        log_add(&replica->log, entry);
+        group_log_add(&write->entries, entry);
+        group_log_add(&replica->log, entry);
     }
 }
 

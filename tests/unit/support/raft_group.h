@@ -105,6 +105,9 @@ struct group {
     void *data;
 };
 
+/* Appends a copy of entry: for logs that a test wants to begin with. */
+void group_log_add(struct group_log *log, const struct group_entry *entry);
+
 /* A group of total replicas, down, of which the first voters are its voters. */
 struct group *group_create(size_t voters, size_t total, uint64_t seed,
                            const struct raft_options *options);
