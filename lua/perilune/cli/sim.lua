@@ -37,6 +37,14 @@ local function read_seeds(text)
   return { from = from, to = to }
 end
 
+local function read_time(text)
+  local seconds, err = units.parse_duration(text)
+  if seconds == 0 then
+    return nil, "a run needs some time"
+  end
+  return seconds, err
+end
+
 ---@param argparse table
 ---@return table parser
 function M.parser(argparse)
@@ -49,7 +57,7 @@ function M.parser(argparse)
   parser:option("-j --jobs", "How many at the same time (default: one for each core)."):argname "J"
     :convert(read_count)
   parser:option("-t --time", "End a run after so much virtual time, instead of the scenario's limit.")
-    :argname "TIME":convert(units.parse_duration)
+    :argname "TIME":convert(read_time)
   parser:option("--trace", "Write a line for each event into FILE."):argname "FILE"
   parser:option("--history", "Write what clients recorded into FILE, for perilune check."):argname "FILE"
   parser:option("--arg", "A value for the scenario: args.NAME in the file."):argname "NAME=VALUE":count "*"

@@ -81,9 +81,9 @@ end
 return function()
   local info = core.info()
   prepare("perilune.history", record_history)
-  local scenario, why = scenario_of.load(info)
-  if not scenario then
-    core.fail("scenario", why)
+  local ok, scenario, why = xpcall(scenario_of.load, with_traceback, info)
+  if not ok or not scenario then
+    core.fail("scenario", ok and why or scenario)
   end
   return (info.role and run_node or run_controller)(info, scenario)
 end

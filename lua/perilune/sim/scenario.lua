@@ -59,7 +59,7 @@ local function add_folder_to_path(path)
   package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(folder, folder, package.path)
 end
 
---- Runs the chunk of a scenario file in this state and gives its table.
+--- Runs the chunk of a scenario file in this state and gives its table. What the chunk raises passes through.
 ---@param info table  what the core says of this member: source, chunk, path
 ---@return table|nil scenario
 ---@return string? why
@@ -70,10 +70,8 @@ function M.load(info)
   end
   add_folder_to_path(info.path)
   _G.args = msgpack.decode(info.args)
-  local ok, scenario = xpcall(chunk, debug.traceback)
-  if not ok then
-    return nil, scenario
-  elseif type(scenario) == "function" then
+  local scenario = chunk()
+  if type(scenario) == "function" then
     scenario = { run = scenario }
   elseif type(scenario) ~= "table" then
     return nil, ("%s: a scenario returns a table with nodes and run, not a %s"):format(info.chunk,

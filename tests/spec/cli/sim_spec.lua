@@ -30,6 +30,25 @@ describe("perilune sim", function()
     assert.matches("^sim .*scenario.lua %-%-seed 9 %-%-arg 'a=b c'$", command)
   end)
 
+  it("refuses a run without time", function()
+    local result = run(SLEEPER, "--time", "0")
+    assert.same({ 2, "" }, { result.status, result.stdout })
+    assert.matches("--time: a run needs some time", result.stderr, 1, true)
+  end)
+
+  it("says so when the file raises what is no text", function()
+    for source, message in pairs {
+      ["error {}"] = "(error object is a table value)",
+      ["error(setmetatable({}, { __tostring = function() error 'mute' end }))"] = ":1: mute",
+      ["return setmetatable({ run = print }, { __pairs = function() error 'shy' end })"] = ":1: shy",
+    } do
+      local result = run(source)
+      assert.equal(1, result.status)
+      assert.matches("seed 1: the scenario cannot run at 0.000000 s: ", result.stderr, 1, true)
+      assert.matches(message, result.stderr, 1, true)
+    end
+  end)
+
   it("lists what can go wrong", function()
     local result = cli.run { "sim", "--faults" }
     assert.equal(0, result.status)
