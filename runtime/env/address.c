@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "env/env.h"
 
@@ -66,6 +67,14 @@ static bool has_space(struct peri_slice host)
     return false;
 }
 
+/* The name means this machine everywhere, also where no file and no server of names says so (RFC
+ * 6761 6.3). */
+static bool is_localhost(struct peri_slice host)
+{
+    static const char name[] = "localhost";
+    return host.size == strlen(name) && strncasecmp(host.data, name, host.size) == 0;
+}
+
 int env_address_parse(const char *text, struct env_address *out, struct peri_error *err)
 {
     struct peri_slice host;
@@ -83,7 +92,7 @@ int env_address_parse(const char *text, struct env_address *out, struct peri_err
         return refuse(text, "has no port of 0 to 65535", err);
     if (text[0] == '[' && host.size == 0)
         return refuse(text, "names no host", err);
-    if (host.size > 0) {
+    if (host.size > 0 && !is_localhost(host)) {
         memcpy(out->host, host.data, host.size);
         out->host[host.size] = '\0';
     }

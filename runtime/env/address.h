@@ -15,7 +15,7 @@ enum {
 struct env_address {
     bool is_unix;
     uint16_t port;               /* ENV_PORT_DEFAULT when the text has none */
-    char host[ENV_HOST_MAX + 1]; /* without brackets; "127.0.0.1" when the text has none */
+    char host[ENV_HOST_MAX + 1]; /* without brackets; "127.0.0.1" for none and for "localhost" */
     char path[ENV_PATH_MAX + 1]; /* of a Unix socket; "" otherwise */
 };
 
