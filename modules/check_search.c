@@ -123,6 +123,51 @@ static int part_items(lua_State *L)
     return 1;
 }
 
+/* part:item(i): the i-th item from 1: its operation, call and end; count when i is left out */
+static int part_item(lua_State *L)
+{
+    const struct check_part *part = check_part_box(L, 1)->part;
+    if (lua_isnoneornil(L, 2)) {
+        lua_pushinteger(L, (lua_Integer)part->count);
+        return 1;
+    }
+    lua_Integer index = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, index >= 1 && (size_t)index <= part->count, 2, "no such item");
+    const struct check_item *item = &part->items[index - 1];
+    lua_pushinteger(L, (lua_Integer)item->operation + 1);
+    lua_pushinteger(L, item->call);
+    lua_pushinteger(L, item->end);
+    return 3;
+}
+
+/* part:focus({ value, ... }): the part that remains of it when only these values count; or nil and
+ * why */
+static int part_focus(lua_State *L)
+{
+    const struct part_box *whole = check_part_box(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    size_t count = (size_t)lua_rawlen(L, 2);
+    check_value *values = lua_newuserdatauv(L, (count + 1) * sizeof *values, 0);
+    for (size_t i = 0; i < count; i++) {
+        (void)lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        values[i] = check_read_value(L, whole->history->values, -1);
+        lua_pop(L, 1);
+    }
+    struct part_box *box = lua_newuserdatauv(L, sizeof *box, PART_VALUES);
+    *box = (struct part_box){.history = whole->history};
+    luaL_setmetatable(L, CHECK_PART_TYPE);
+    (void)lua_getiuservalue(L, 1, PART_HISTORY);
+    lua_setiuservalue(L, -2, PART_HISTORY);
+    struct check_focus focus;
+    struct peri_error err = PERI_ERROR_INIT;
+    int rc = check_focus_init(&focus, whole->history->values, values, count);
+    if (rc != 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    rc = check_part_focus(&box->part, whole->history, whole->part, &focus, &err);
+    check_focus_deinit(&focus);
+    return rc == 0 ? 1 : box_error(L, &err);
+}
+
 /* part:widest(): the most operations open at a time, and the index of the one that makes it so */
 static int part_widest(lua_State *L)
 {
@@ -351,6 +396,7 @@ static void define(lua_State *L, const char *type, const luaL_Reg *methods, lua_
 void check_define_search(lua_State *L)
 {
     static const luaL_Reg parts[] = {{"items", part_items},   {"widest", part_widest},
+                                     {"item", part_item},     {"focus", part_focus},
                                      {"effect", part_effect}, {"state", part_state},
                                      {"search", part_search}, {"sequential", part_sequential},
                                      {"close", part_close},   {NULL, NULL}};

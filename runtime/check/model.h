@@ -5,6 +5,7 @@
 #ifndef PERI_CHECK_MODEL_H
 #define PERI_CHECK_MODEL_H
 
+#include "check/focus.h"
 #include "check/history.h"
 
 /* What compile and step answer, besides negative error codes. */
@@ -48,6 +49,13 @@ struct check_model {
      * has no such operation, err saying what it has; PERI_ENOMEM. */
     int (*compile)(void *instance, const struct check_operation *operation,
                    struct check_effect *effect, struct peri_error *err);
+
+    /* May be NULL: this model cannot be seen through a few values. Makes of an operation what it is
+     * for the values in focus: CHECK_ACCEPT, or CHECK_REJECT when it is nothing. Every order of
+     * operations that is legal must stay legal. Errors: PERI_ENOMEM, PERI_ETOOBIG; PERI_EINVAL when
+     * the operation mixes values. */
+    int (*project)(struct check_values *values, const struct check_focus *focus,
+                   struct check_operation *operation);
 
     /* CHECK_ACCEPT and the state after the operation, or CHECK_REJECT; CHECK_ASK when only the
      * caller of the search can tell (check_search_answer). Errors: PERI_ENOMEM, PERI_ETOOBIG. */

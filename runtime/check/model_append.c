@@ -123,6 +123,16 @@ static int compile(void *data, const struct check_operation *operation, struct c
     return operation->outcome == CHECK_FAIL ? CHECK_REJECT : CHECK_ACCEPT;
 }
 
+/* The elements of a few values stand in the list in the order in which they were appended. */
+static int project(struct check_values *values, const struct check_focus *focus,
+                   struct check_operation *operation)
+{
+    if (!check_value_is(values, operation->f, "read"))
+        return check_focus_has(focus, operation->input);
+    int rc = check_focus_list(focus, values, &operation->output);
+    return rc == 0 ? CHECK_ACCEPT : rc;
+}
+
 static int step(void *data, uint32_t state, const struct check_effect *effect, uint32_t *next)
 {
     *next = state;
@@ -183,6 +193,7 @@ const struct check_model check_model_append = {
     .close = close,
     .init = init,
     .compile = compile,
+    .project = project,
     .step = step,
     .after = after,
     .may_lead = may_lead,

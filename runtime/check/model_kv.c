@@ -149,6 +149,26 @@ static int compile(void *data, const struct check_operation *operation, struct c
     return CHECK_ACCEPT;
 }
 
+/* Absent and "" read alike. */
+static bool is_in_focus(const struct check_values *values, const struct check_focus *focus,
+                        check_value value)
+{
+    bool is_void = value == CHECK_NIL || check_value_is(values, value, "");
+    return is_void ? focus->has_void : check_focus_has(focus, value);
+}
+
+/* As a register. What append makes depends on all values before it. */
+static int project(struct check_values *values, const struct check_focus *focus,
+                   struct check_operation *operation)
+{
+    if (check_value_is(values, operation->f, "append"))
+        return PERI_EINVAL;
+    if (check_value_is(values, operation->f, "get"))
+        return is_in_focus(values, focus, operation->output);
+    bool is_put = check_value_is(values, operation->f, "put");
+    return is_in_focus(values, focus, is_put ? operation->input : CHECK_NIL);
+}
+
 static int append(struct instance *instance, uint32_t state, check_value piece, uint32_t *next)
 {
     uint32_t rope = state == ABSENT ? 0 : state / 2;
@@ -230,6 +250,7 @@ const struct check_model check_model_kv = {
     .close = close,
     .init = init,
     .compile = compile,
+    .project = project,
     .step = step,
     .after = after,
     .may_lead = may_lead,

@@ -42,6 +42,14 @@ static bool may_follow(const struct check_values *values, check_value token, che
            check_value_to_integer(values, token) > check_value_to_integer(values, last);
 }
 
+/* The clients in focus still hold it one at a time, with growing tokens. */
+static int project(struct check_values *values, const struct check_focus *focus,
+                   struct check_operation *operation)
+{
+    (void)values;
+    return check_focus_has(focus, operation->process);
+}
+
 static int step(void *data, uint32_t state, const struct check_effect *effect, uint32_t *next)
 {
     struct check_state_instance *instance = data;
@@ -69,6 +77,7 @@ const struct check_model check_model_lock = {
     .close = check_state_close,
     .init = init,
     .compile = compile,
+    .project = project,
     .step = step,
     .show = check_state_show,
     .memory = check_state_memory,

@@ -22,6 +22,16 @@ static int compile(void *data, const struct check_operation *operation, struct c
     return operation->outcome == CHECK_FAIL ? CHECK_REJECT : CHECK_ACCEPT;
 }
 
+/* A few values leave in the order in which they came. What may have taken any value concerns
+ * them all; what found the queue empty says something of them, but only where nil is in focus. */
+static int project(struct check_values *values, const struct check_focus *focus,
+                   struct check_operation *operation)
+{
+    if (check_value_is(values, operation->f, "enqueue"))
+        return check_focus_has(focus, operation->input);
+    return operation->outcome == CHECK_INFO || check_focus_has(focus, operation->output);
+}
+
 static int step(void *data, uint32_t state, const struct check_effect *effect, uint32_t *next)
 {
     struct check_state_instance *instance = data;
@@ -55,6 +65,7 @@ const struct check_model check_model_queue = {
     .close = check_state_close,
     .init = check_state_init,
     .compile = compile,
+    .project = project,
     .step = step,
     .show = check_state_show,
     .memory = check_state_memory,

@@ -80,6 +80,34 @@ static int compile(void *data, const struct check_operation *operation, struct c
     return operation->outcome == CHECK_FAIL ? CHECK_REJECT : CHECK_ACCEPT;
 }
 
+static int project_cas(struct check_values *values, const struct check_focus *focus,
+                       struct check_operation *operation)
+{
+    size_t count;
+    const check_value *pair = check_value_items(values, operation->input, &count);
+    check_value old = pair[0], new = pair[1];
+    bool has_old = check_focus_has(focus, old), has_new = check_focus_has(focus, new);
+    if (operation->outcome == CHECK_FAIL || (!has_old && !has_new))
+        return CHECK_REJECT;
+    if (has_old && has_new)
+        return CHECK_ACCEPT;
+    *(has_new ? &operation->input : &operation->output) = has_new ? new : old;
+    struct peri_slice f = has_new ? peri_slice_of("write", 5) : peri_slice_of("read", 4);
+    int rc = check_value_string(values, f, &operation->f);
+    return rc != 0 ? rc : has_new || operation->outcome == CHECK_OK;
+}
+
+/* A write of a value that nobody reads can be left out: the value before it stays. A cas to a value
+ * in focus is at least a write of it, one from such a value a read. */
+static int project(struct check_values *values, const struct check_focus *focus,
+                   struct check_operation *operation)
+{
+    if (check_value_is(values, operation->f, "cas"))
+        return project_cas(values, focus, operation);
+    bool is_read = check_value_is(values, operation->f, "read");
+    return check_focus_has(focus, is_read ? operation->output : operation->input);
+}
+
 static int step(void *instance, uint32_t state, const struct check_effect *effect, uint32_t *next)
 {
     (void)instance;
@@ -127,6 +155,7 @@ const struct check_model check_model_register = {
     .close = free,
     .init = init,
     .compile = compile,
+    .project = project,
     .step = step,
     .after = after,
     .may_lead = may_lead,
@@ -142,6 +171,7 @@ const struct check_model check_model_cas_register = {
     .close = free,
     .init = init,
     .compile = compile,
+    .project = project,
     .step = step,
     .after = after,
     .may_lead = may_lead,

@@ -68,6 +68,16 @@ static int compile(void *data, const struct check_operation *operation, struct c
     return operation->outcome == CHECK_FAIL ? CHECK_REJECT : CHECK_ACCEPT;
 }
 
+/* Each element comes and goes by itself. */
+static int project(struct check_values *values, const struct check_focus *focus,
+                   struct check_operation *operation)
+{
+    if (!check_value_is(values, operation->f, "read"))
+        return check_focus_has(focus, operation->input);
+    int rc = check_focus_list(focus, values, &operation->output);
+    return rc == 0 ? CHECK_ACCEPT : rc;
+}
+
 /* Where element stands, or belongs, in sorted words. */
 static size_t position(const uint32_t *words, size_t count, uint32_t element)
 {
@@ -119,6 +129,7 @@ const struct check_model check_model_set = {
     .close = check_state_close,
     .init = check_state_init,
     .compile = compile,
+    .project = project,
     .step = step,
     .show = check_state_show,
     .memory = check_state_memory,

@@ -36,58 +36,94 @@ static int add_effect(struct check_part *part, struct check_sequences *known,
     return rc;
 }
 
-static int compile(struct check_part *part, const struct check_history *history, uint32_t index,
+/* What a part is made from. focus may be NULL: all values. */
+struct source {
+    const struct check_history *history;
+    const struct check_focus *focus;
+    const uint32_t *operations;
+    size_t count;
+};
+
+static int compile(struct check_part *part, const struct source *source, uint32_t index,
                    struct check_sequences *known, struct peri_error *err)
 {
-    const struct check_operation *operation = &history->operations[index];
+    struct check_operation operation = source->history->operations[index];
     struct check_item *item = &part->items[part->count];
     struct check_effect effect;
-    int rc = part->model->compile(part->instance, operation, &effect, err);
+    int rc = source->focus == NULL
+                 ? CHECK_ACCEPT
+                 : part->model->project(source->history->values, source->focus, &operation);
+    if (rc == CHECK_ACCEPT)
+        rc = part->model->compile(part->instance, &operation, &effect, err);
     if (rc != CHECK_ACCEPT)
         return rc;
-    if (operation->outcome == CHECK_INFO && effect.is_pure)
+    if (operation.outcome == CHECK_INFO && effect.is_pure)
         return 0;
-    *item = (struct check_item){index, 0, operation->call, operation->end};
+    *item = (struct check_item){index, 0, operation.call, operation.end};
     rc = add_effect(part, known, &effect, &item->effect);
     part->count += rc == 0;
     return rc;
 }
 
-static int compile_all(struct check_part *part, const struct check_history *history,
-                       const uint32_t *operations, size_t count, struct peri_error *err)
+static int compile_all(struct check_part *part, const struct source *source, struct peri_error *err)
 {
     struct check_sequences *known;
     int rc = check_sequences_create(&known);
     if (rc != 0)
         return rc;
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = compile(part, history, operations[i], known, err);
+    for (size_t i = 0; rc == 0 && i < source->count; i++)
+        rc = compile(part, source, source->operations[i], known, err);
     check_sequences_close(known);
     return rc;
 }
 
-int check_part_create(struct check_part **out, const struct check_history *history,
-                      const struct check_model *model, const struct check_external *external,
-                      const uint32_t *operations, size_t count, struct peri_error *err)
+static int create(struct check_part **out, const struct source *source,
+                  const struct check_model *model, const struct check_external *external,
+                  struct peri_error *err)
 {
     struct check_part *part = calloc(1, sizeof *part);
     if (part == NULL)
-        return peri_fail(err, PERI_ENOMEM, "compile %zu operations", count);
+        return peri_fail(err, PERI_ENOMEM, "compile %zu operations", source->count);
     part->model = model;
     struct peri_error why;
     peri_error_clear(&why);
-    int rc = make_room(part, count);
+    int rc = make_room(part, source->count);
     if (rc == 0)
-        rc = model->create(history->values, external, &part->instance);
+        rc = model->create(source->history->values, external, &part->instance);
     if (rc == 0)
-        rc = compile_all(part, history, operations, count, &why);
+        rc = compile_all(part, source, &why);
     if (rc == 0) {
         *out = part;
         return 0;
     }
     check_part_close(part);
     return why.code != 0 ? peri_fail_plain(err, rc, "%s", why.text)
-                         : peri_fail(err, rc, "compile %zu operations", count);
+                         : peri_fail(err, rc, "compile %zu operations", source->count);
+}
+
+int check_part_create(struct check_part **out, const struct check_history *history,
+                      const struct check_model *model, const struct check_external *external,
+                      const uint32_t *operations, size_t count, struct peri_error *err)
+{
+    struct source source = {history, NULL, operations, count};
+    return create(out, &source, model, external, err);
+}
+
+int check_part_focus(struct check_part **out, const struct check_history *history,
+                     const struct check_part *part, const struct check_focus *focus,
+                     struct peri_error *err)
+{
+    if (part->model->project == NULL)
+        return peri_fail(err, PERI_EINVAL, "the model %s has no focus", part->model->name);
+    uint32_t *operations = malloc((part->count + 1) * sizeof *operations);
+    if (operations == NULL)
+        return peri_fail(err, PERI_ENOMEM, "look at %zu operations", part->count);
+    for (size_t i = 0; i < part->count; i++)
+        operations[i] = part->items[i].operation;
+    struct source source = {history, focus, operations, part->count};
+    int rc = create(out, &source, part->model, NULL, err);
+    free(operations);
+    return rc;
 }
 
 static int compare_ends(const void *left, const void *right)

@@ -32,6 +32,13 @@ int check_part_create(struct check_part **out, const struct check_history *histo
                       const struct check_model *model, const struct check_external *external,
                       const uint32_t *operations, size_t count, struct peri_error *err);
 
+/* Makes the part that remains of one when only the values in focus count (focus.h): illegal only if
+ * the whole is. On success the caller ends *out with check_part_close(). Errors: as above;
+ * PERI_EINVAL when the model, or the history with this model, cannot be seen so. */
+int check_part_focus(struct check_part **out, const struct check_history *history,
+                     const struct check_part *part, const struct check_focus *focus,
+                     struct peri_error *err);
+
 /* The most items that are open at one time, and the index of the first whose call makes it so.
  * Errors: PERI_ENOMEM. */
 int check_part_widest(const struct check_part *part, size_t *most, size_t *item);

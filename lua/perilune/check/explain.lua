@@ -1,6 +1,7 @@
 --- Says why a history is not linearizable, or why nobody knows.
 local describe = require "perilune.check.describe"
 local fiber = require "perilune.fiber"
+local focus = require "perilune.check.focus"
 local shrink = require "perilune.check.shrink"
 
 local M = {}
@@ -19,8 +20,8 @@ local TRIED_MAX = 50       -- operations that the blocked one may contradict
 ---@field order? table[]      what could be put in order before the blocked one completed
 ---@field sentence string
 
-local function items_of(history, key)
-  local items = key.part:items()
+local function items_of(history, part)
+  local items = part:items()
   for _, item in ipairs(items) do
     local op = history:operation(item.operation)
     item.op, item.call, item.finish = op, op.call, op.finish
@@ -70,14 +71,12 @@ local function sentence(blocked, other, count, is_only)
 end
 
 local function counterexample(history, key, budget)
-  local trial = {
-    key = key,
-    budget = {
-      deadline = fiber.now() + SECONDS, steps = STEPS, memory = budget.memory,
-    },
-  }
-  local items = items_of(history, key)
-  local found = shrink.shrink(trial, items, budget.shrink)
+  local own = { deadline = fiber.now() + SECONDS, steps = STEPS, memory = budget.memory }
+  local proof = key.proof or budget.shrink and focus.find(key, own) or nil
+  local part = proof and proof.part or key.part
+  local trial = { part = part, states = key.states, budget = own }
+  local items = items_of(history, part)
+  local found = shrink.shrink(trial, items, budget.shrink, proof and proof.events)
   local result = { operations = {}, others = 0, repeated = 0, blocked = items[found.blocked].op }
   for _, index in ipairs(found.kept) do
     table.insert(result.operations, items[index].op)
@@ -86,6 +85,9 @@ local function counterexample(history, key, budget)
     local role = item.call < found.events and found.roles[index]
     result.others = result.others + (role == shrink.ANYTIME and 1 or 0)
     result.repeated = result.repeated + (role == shrink.LEFT_OUT and 1 or 0)
+  end
+  if proof then
+    result.others = result.others + key.part:item() - #items
   end
   result.other = contradicted(trial, items, found)
   local _, order = shrink.try(trial, found.events - 1)

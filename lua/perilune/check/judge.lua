@@ -7,11 +7,18 @@ local M = {}
 
 local SLICE_STEPS = 20000
 local PASSES = { 100 * 1000, 4 * 1000 * 1000, math.maxinteger }
+local PROVEN_PASS = 2 -- after it, what is undecided is looked at through few values
 
 ---@class perilune.check.Budget
 ---@field deadline number   on the monotonic clock
 ---@field steps number      that are left
+---@field spent? integer    steps so far
 ---@field memory integer    bytes that a search may take
+
+local function spend(budget, steps)
+  budget.steps = budget.steps - steps
+  budget.spent = (budget.spent or 0) + steps
+end
 
 --- Runs one search until it is decided or something is used up.
 ---@param search userdata
@@ -25,7 +32,7 @@ function M.run(search, states, budget, steps_max)
   while true do
     local used = search:effort() - before
     if used >= limit then
-      budget.steps = budget.steps - used
+      spend(budget, used)
       return "steps"
     end
     local result, state, effect = search:run(math.ceil(math.min(SLICE_STEPS, limit - used)))
@@ -34,13 +41,13 @@ function M.run(search, states, budget, steps_max)
     elseif result == "ask" then
       assert(search:answer(states:step(state, effect)))
     elseif result ~= "more" then
-      budget.steps = budget.steps - (search:effort() - before)
+      spend(budget, search:effort() - before)
       return result
     else
       fiber.yield()
     end
     if fiber.now() >= budget.deadline then
-      budget.steps = budget.steps - (search:effort() - before)
+      spend(budget, search:effort() - before)
       return "time"
     end
   end
@@ -91,6 +98,7 @@ function M.parts(history, model)
     end
     keys[index] = {
       key = group.key, operations = #group.operations, part = part, steps = 0, memory = 0,
+      history = history, model = model,
       states = external and models.states(model, part) or nil,
     }
   end
@@ -109,6 +117,16 @@ local function search_key(key, budget, steps_max)
   end
 end
 
+-- Asks for a proof of what the search cannot decide.
+local function prove_key(key, budget, prove)
+  local before = budget.spent
+  key.proof = prove(key, budget)
+  key.steps = key.steps + budget.spent - before
+  if key.proof then
+    key.ok, key.reason = false, nil
+  end
+end
+
 local function undecided(keys)
   local open = {}
   for _, key in ipairs(keys) do
@@ -123,8 +141,9 @@ end
 --- with what is left, in equal shares.
 ---@param keys table[]
 ---@param budget perilune.check.Budget
-function M.search(keys, budget)
-  for _, pass in ipairs(PASSES) do
+---@param prove fun(key: table, budget: perilune.check.Budget): table|nil  that a key is wrong
+function M.search(keys, budget, prove)
+  for number, pass in ipairs(PASSES) do
     local open = undecided(keys)
     for index, key in ipairs(open) do
       local shares = #open - index + 1
@@ -135,6 +154,9 @@ function M.search(keys, budget)
       }
       local given = share.steps
       search_key(key, share, pass)
+      if number == PROVEN_PASS and key.ok == nil then
+        prove_key(key, share, prove)
+      end
       budget.steps = budget.steps - (given - share.steps)
     end
   end

@@ -14,7 +14,8 @@ local RECORDED, LEFT_OUT, ANYTIME = "\0", "\1", "\2"
 M.RECORDED, M.LEFT_OUT, M.ANYTIME = RECORDED, LEFT_OUT, ANYTIME
 
 ---@class perilune.check.Trial
----@field key perilune.check.KeyVerdict
+---@field part userdata
+---@field states? perilune.check.States  of a model in Lua
 ---@field budget perilune.check.Budget
 
 --- Searches a key with some of its operations in other roles.
@@ -24,17 +25,16 @@ M.RECORDED, M.LEFT_OUT, M.ANYTIME = RECORDED, LEFT_OUT, ANYTIME
 ---@return string result
 ---@return table[]|nil order  when legal
 function M.try(trial, events, roles)
-  local key = trial.key
-  local search <close> = assert(key.part:search(trial.budget.memory, events, roles and table.concat(roles)))
-  local result = judge.run(search, key.states, trial.budget, SEARCH_STEPS)
+  local search <close> = assert(trial.part:search(trial.budget.memory, events, roles and table.concat(roles)))
+  local result = judge.run(search, trial.states, trial.budget, SEARCH_STEPS)
   return result, result == "legal" and search:order() or nil
 end
 
--- The completions of the operations that the model speaks of, in their order.
-local function ends_of(items)
+-- The completions before an event of the operations that the model speaks of, in their order.
+local function ends_of(items, events)
   local ends = {}
   for index, item in ipairs(items) do
-    if item.finish then
+    if item.finish and item.finish < events then
       ends[#ends + 1] = { finish = item.finish, index = index }
     end
   end
@@ -140,9 +140,10 @@ end
 ---@param trial perilune.check.Trial
 ---@param items table[]  of the part, with call and finish of their operations
 ---@param is_thinned boolean
+---@param events_max? integer  it is known to be wrong before this event
 ---@return { blocked: integer, events: integer, roles: string[], kept: integer[] }
-function M.shrink(trial, items, is_thinned)
-  local ends = ends_of(items)
+function M.shrink(trial, items, is_thinned, events_max)
+  local ends = ends_of(items, events_max or math.huge)
   local last = ends[is_thinned and shortest(trial, ends) or #ends]
   local events = last.finish + 1
   local roles = {}

@@ -1,0 +1,253 @@
+--- Proves that a long history is wrong by a few of its values.
+---
+--- What is wrong seen through a few values (in C: check_part_focus) is wrong; the fewest that do are a small
+--- history that explains itself. Which values? Of a set each element alone. Else those of operations that
+--- stand together: mostly a fault shows between neighbours. Else the first completion that no order explains
+--- is found by halving, and the values near it, and near what else was done with its value, are tried.
+local describe = require "perilune.check.describe"
+local fiber = require "perilune.fiber"
+local json = require "perilune.json"
+local judge = require "perilune.check.judge"
+
+local M = {}
+
+local WIDTHS = { 2, 8, 32, 128 } -- operations on each side
+local STEPS_BASE, STEPS_EACH = 100 * 1000, 3 -- of one search: enough where the history is right
+local PLACES_MAX = 12  -- of operations on the same value
+local ELEMENTS_MAX = 8 -- of a list
+local LOOKED_BACK_MAX = 1000 * 1000
+local ELEMENTS_TRIED_MAX = 4000 -- of a set
+local STEPS_MAX = 2000 * 1000
+
+M.LARGE = 200 -- operations: fewer are thinned out as they are
+
+local BLOCK, WINDOW = 2048, 64 -- operations whose values are looked at together
+
+local function search(part, budget, events, steps_max)
+  local steps = steps_max or STEPS_BASE + STEPS_EACH * part:item()
+  local run <close> = assert(part:search(budget.memory, events))
+  return judge.run(run, nil, budget, steps)
+end
+
+-- The first event before which all is right and with which nothing is. Searches that take too long count as
+-- wrong: they do where no order is found quickly.
+local function first_wrong(part, events, budget, steps_max)
+  local right, wrong = 0, events
+  while wrong - right > 1 do
+    local middle = (right + wrong) // 2
+    if fiber.now() >= budget.deadline then
+      return nil
+    elseif search(part, budget, middle, steps_max) == "legal" then
+      right = middle
+    else
+      wrong = middle
+    end
+    fiber.yield()
+  end
+  return wrong
+end
+
+-- The last item that was called before an event.
+local function item_before(part, event)
+  local low, high = 0, part:item()
+  while low < high do
+    local middle = (low + high + 1) // 2
+    local _, call = part:item(middle)
+    if call < event then
+      low = middle
+    else
+      high = middle - 1
+    end
+  end
+  return low
+end
+
+-- The item that ended with an event.
+local function item_ending(part, event)
+  local last = item_before(part, event)
+  for index = last, math.max(1, last - LOOKED_BACK_MAX), -1 do
+    local _, _, finish = part:item(index)
+    if finish == event then
+      return index
+    end
+  end
+end
+
+-- The values that an operation is about.
+local function values_of(op, model)
+  if model == "lock" then
+    return { op.process }
+  elseif op.f == "cas" then
+    return { op.value[1], op.value[2] }
+  elseif op.f == "read" and type(op.result) == "table" and (model == "set" or model == "append") then
+    return table.move(op.result, math.max(1, #op.result - ELEMENTS_MAX + 1), #op.result, 1, {})
+  elseif op.f == "dequeue" and op.result == nil then
+    return {} -- of an empty queue: says little of its neighbours
+  elseif op.f == "read" or op.f == "get" or op.f == "dequeue" then
+    return { op.outcome == "ok" and op.result == nil and json.null or op.result }
+  elseif op.f == "delete" then
+    return { json.null }
+  end
+  return { op.value == nil and json.null or op.value }
+end
+
+-- A list of different values.
+local function collection()
+  local list, seen = {}, {}
+  return list, function(values)
+    for _, value in ipairs(values) do
+      local id = describe.identity(value)
+      if not seen[id] then
+        seen[id] = true
+        list[#list + 1] = value
+      end
+    end
+  end
+end
+
+-- Where in a part things are done with the values of an item, and where that item is.
+local function places_of(history, model, part, blocked, limit)
+  local places, values = { blocked }, values_of(history:operation((part:item(blocked))), model)
+  local own, err = part:focus(values)
+  if not own then
+    return nil, err
+  end
+  local last = item_before(own, limit)
+  for index = last, math.max(1, last - PLACES_MAX + 1), -1 do
+    local _, call = own:item(index)
+    places[#places + 1] = item_before(part, call + 1)
+  end
+  return places, values
+end
+
+-- Takes out of values all that are not needed: chunks first. Gives what is left, and its part.
+local function fewest(part, values, events, budget)
+  local size = (#values + 1) // 2
+  while true do
+    local at, has_shrunk = 1, false
+    while at <= #values and #values > 1 do
+      local rest = table.move(values, 1, at - 1, 1, {})
+      table.move(values, at + size, #values, at, rest)
+      local smaller = part:focus(rest)
+      if #rest > 0 and smaller and search(smaller, budget, events) == "illegal" then
+        part, values, has_shrunk = smaller, rest, true
+      else
+        at = at + size
+      end
+      if fiber.now() >= budget.deadline then
+        return part
+      end
+    end
+    if size == 1 and not has_shrunk then
+      return part
+    end
+    size = math.max(1, size // 2)
+  end
+end
+
+-- The values of the items [from, to] of a part.
+local function values_between(key, part, from, to)
+  local list, add = collection()
+  for index = math.max(1, from), math.min(part:item(), to) do
+    add(values_of(key.history:operation((part:item(index))), key.model))
+  end
+  return list
+end
+
+-- The part of some values when that is wrong, made small.
+local function proof_of(part, values, events, budget)
+  local near = #values > 0 and part:focus(values)
+  if near and search(near, budget, events) == "illegal" then
+    return { part = fewest(near, values, events, budget), events = events }
+  end
+end
+
+-- Tries the values of each window of a part alone, half of a window apart.
+local function by_windows(key, part, events, budget, window)
+  for from = 1, part:item(), math.max(1, window // 2) do
+    local proof = proof_of(part, values_between(key, part, from, from + window - 1), events, budget)
+    if proof or fiber.now() >= budget.deadline then
+      return proof
+    end
+    fiber.yield()
+  end
+end
+
+-- Tries windows of a part; in blocks, so that each window need not look at everything. Where a few values
+-- stand for most of the part nothing would be gained.
+local function by_blocks(key, events, budget)
+  local part = key.part
+  for from = 1, part:item(), BLOCK - WINDOW do
+    local values = values_between(key, part, from, from + BLOCK - 1)
+    local block = part:focus(values)
+    if fiber.now() >= budget.deadline or #values * 2 < math.min(BLOCK, part:item()) // 4 then
+      return nil
+    end
+    local proof = by_windows(key, block, events, budget, WINDOW)
+    if proof then
+      return proof
+    end
+  end
+end
+
+-- Tries each element of a set alone.
+local function by_element(key, events, budget)
+  local part, list, add = key.part, collection()
+  for index = 1, part:item() do
+    add(values_of(key.history:operation((part:item(index))), key.model))
+    if index % BLOCK == 0 then
+      fiber.yield()
+    end
+  end
+  for number, value in ipairs(list) do
+    local proof = proof_of(part, { value }, events, budget)
+    if proof or number > ELEMENTS_TRIED_MAX or fiber.now() >= budget.deadline then
+      return proof
+    end
+    fiber.yield()
+  end
+end
+
+-- Tries values near the first completion that nothing explains.
+local function by_halving(key, event_count, budget)
+  local part = key.part
+  local steps_max = STEPS_BASE + STEPS_EACH * part:item() + math.min(2 * key.steps, STEPS_MAX)
+  local events = first_wrong(part, event_count, budget, steps_max)
+  local blocked = events and item_ending(part, events - 1)
+  if not blocked then
+    return nil
+  end
+  local places, own = places_of(key.history, key.model, part, blocked, events)
+  if not places then
+    return nil
+  end
+  for _, width in ipairs(WIDTHS) do
+    local values, add = collection()
+    add(own)
+    add(key.model == "queue" and { json.null } or {})
+    for _, place in ipairs(places) do
+      add(values_between(key, part, place - width, place + width))
+      fiber.yield()
+    end
+    local proof = proof_of(part, values, events, budget)
+    if proof or fiber.now() >= budget.deadline then
+      return proof
+    end
+  end
+end
+
+--- Finds a part of a key that is wrong by itself and is about few values.
+---@param key perilune.check.KeyVerdict
+---@param budget perilune.check.Budget
+---@return { part: userdata, events: integer }|nil proof  the part is wrong up to this event of the history;
+---  nil: none was found, which says nothing
+function M.find(key, budget)
+  if type(key.model) ~= "string" or key.part:item() <= M.LARGE or not key.part:focus {} then
+    return nil
+  end
+  local _, _, events = key.history:counts()
+  return key.model == "set" and by_element(key, events, budget) or by_blocks(key, events, budget)
+    or by_halving(key, events, budget)
+end
+
+return M

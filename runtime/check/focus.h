@@ -1,0 +1,33 @@
+/* focus.h - a history seen through a few values.
+ *
+ * What remains when all but the operations about some values are forgotten (projection): a read of
+ * a whole list sees only those of its elements, a cas becomes what it means for them. Each model
+ * forgets so (check_model.project) that every legal order stays legal; where the rest is illegal,
+ * so is all. A few operations are then a proof. */
+#ifndef PERI_CHECK_FOCUS_H
+#define PERI_CHECK_FOCUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check/value.h"
+
+struct check_focus {
+    uint64_t *bits; /* one a value */
+    size_t size;    /* values that have a bit */
+    bool has_void;  /* no value, or the empty string, is in focus */
+};
+
+/* Makes the focus of some values; the caller deinits it. Errors: PERI_ENOMEM. */
+int check_focus_init(struct check_focus *focus, const struct check_values *values,
+                     const check_value *list, size_t count);
+void check_focus_deinit(struct check_focus *focus);
+
+bool check_focus_has(const struct check_focus *focus, check_value value);
+
+/* Replaces a list by those of its items that are in focus; what is no list stays. Errors:
+ * PERI_ENOMEM, PERI_ETOOBIG. */
+int check_focus_list(const struct check_focus *focus, struct check_values *values,
+                     check_value *list);
+
+#endif
