@@ -153,6 +153,17 @@ static uint64_t hash_of(const struct env_fault_info *info, const struct sim_node
     return sim_mix(sim_mix(hash, delay->low_us), sim_mix(delay->high_us, delay->tail_us));
 }
 
+/* A value as a scenario may write it: the trace is read beside it. */
+static void describe_number(enum env_fault_unit unit, int64_t number, char *out, size_t size)
+{
+    if (unit == ENV_FAULT_UNIT_PPM || unit == ENV_FAULT_UNIT_SIGNED_PPM)
+        (void)snprintf(out, size, " %.10g%%", (double)number / 1e4);
+    else if (unit == ENV_FAULT_UNIT_US || unit == ENV_FAULT_UNIT_SIGNED_US)
+        (void)snprintf(out, size, " %" PRId64 "us", number);
+    else
+        (void)snprintf(out, size, " %" PRId64, number);
+}
+
 static void describe(const struct env_fault_info *info, const struct env_fault_value *value,
                      char *out, size_t size)
 {
@@ -162,7 +173,7 @@ static void describe(const struct env_fault_info *info, const struct env_fault_v
                        env_delay_shape_name(delay->shape), delay->low_us, delay->high_us,
                        delay->tail_us);
     else if (info->unit != ENV_FAULT_UNIT_NONE)
-        (void)snprintf(out, size, " %" PRId64, value->number);
+        describe_number(info->unit, value->number, out, size);
     else
         *out = '\0';
 }

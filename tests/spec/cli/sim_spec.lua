@@ -49,6 +49,17 @@ describe("perilune sim", function()
     end
   end)
 
+  it("shows settings in the trace as a scenario writes them", function()
+    local trace = folder:at "trace.txt"
+    local source = [[return { network = { loss = 0.05 }, run = function(sim) sim:start("n", "n")
+      sim:clock("n", { drift = "-200ppm", jump = "3s" }) end, nodes = { n = function() end } }]]
+    assert.equal(0, run(source, "--trace", trace).status)
+    local text = assert(require("perilune.fs").read(trace))
+    assert.matches("fault +loss all %-> all 5%%\n", text)
+    assert.matches("drift n %-0.02%%", text)
+    assert.matches("jump n 3000000us", text)
+  end)
+
   it("lists what can go wrong", function()
     local result = cli.run { "sim", "--faults" }
     assert.equal(0, result.status)
