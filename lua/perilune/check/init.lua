@@ -99,12 +99,16 @@ local function model_of(model, caller)
   if type(model) == "table" then
     return models.check(model, caller), model.name or "a table"
   end
-  for _, known in ipairs(core.models()) do
+  local names = {}
+  for index, known in ipairs(core.models()) do
+    names[index] = known.name
     if known.name == model then
       return model, model
     end
   end
-  error(("%s: no model is called %s; see check.models()"):format(caller, tostring(model)), 3)
+  local near = require("perilune.suggest").nearest(tostring(model), names)
+  error(("%s: no model is called %s; %s"):format(caller, tostring(model),
+    near and ("did you mean %s?"):format(near) or "there are " .. table.concat(names, ", ")), 3)
 end
 
 local function budget_of(options, caller)

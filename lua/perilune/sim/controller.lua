@@ -74,7 +74,7 @@ local function start(self, options, ...)
   elseif type(options.name) ~= "string" then
     error(("sim:start: the name of a node is a string, not a %s"):format(type(options.name)), 3)
   end
-  local bytes = values.pack("sim:start", ...)
+  local bytes = values.pack("sim:start", 3, 0, ...)
   insist(3, core.create(options.name, role, bytes, options.may_fail, memory_bytes(options.memory)))
   self.nodes[options.name] = { name = options.name, incarnation = 0, waiting = {} }
   for _, group in ipairs { "disk", "clock", "process" } do
@@ -148,7 +148,7 @@ end
 ---@param ... any
 function Sim:restart(name, ...)
   self:check_name(name, "sim:restart")
-  insist(2, core.start(name, select("#", ...) > 0 and values.pack("sim:restart", ...) or nil))
+  insist(2, core.start(name, select("#", ...) > 0 and values.pack("sim:restart", 2, 0, ...) or nil))
   local node = self.nodes[name]
   node.outcome, node.incarnation = nil, node.incarnation + 1
 end
@@ -256,7 +256,7 @@ end
 ---@return string? code  "EDOWN"
 function Sim:tell(name, ...)
   self:check_name(name, "sim:tell")
-  return core.post("user", name, values.pack("sim:tell", ...))
+  return core.post("user", name, values.pack("sim:tell", 2, 0, ...))
 end
 
 local function received(from, bytes)
@@ -294,7 +294,7 @@ function Sim:probe(name, probe, ...)
   local id = self.question_count + 1
   self.question_count = id
   local question = { node = name, ticket = core.ticket() }
-  local ok, err, code = core.post("system", name, values.pack("sim:probe", id, probe, ...))
+  local ok, err, code = core.post("system", name, values.pack("sim:probe", 2, 2, id, probe, ...))
   if not ok then
     return nil, err, code
   end

@@ -148,9 +148,10 @@ function Judge:check(model, options)
   for name, value in pairs(options or {}) do
     settings[name] = value
   end
-  local verdict, err = check.linearizable(self:history(), model, settings)
-  if not verdict then
-    error("sim:check: " .. err, 2)
+  local ok, verdict, err = pcall(check.linearizable, self:history(), model, settings)
+  if not ok or not verdict then
+    local why = tostring(verdict or err):gsub("^perilune/[%w_/]+%.lua:%d+: ", "", 1)
+    error("sim:check: " .. why:gsub("^check%.linearizable: ", "", 1), 2)
   elseif not verdict.ok then
     core.fail(verdict.ok == nil and "undecided" or "check", check.text(verdict))
   end

@@ -34,7 +34,7 @@ end
 --- Tells the controller something, outside of the network: it always arrives, in order, at once.
 ---@param ... any  data
 function Node:tell(...) -- luacheck: ignore 212
-  assert(core.post("user", nil, values.pack("node:tell", ...)))
+  assert(core.post("user", nil, values.pack("node:tell", 2, 0, ...)))
 end
 
 --- Waits for what the controller tells this node.
@@ -71,17 +71,18 @@ function Node:ended(outcome)
   end
   local bytes
   if outcome[1] then
-    bytes = values.pack("results of node " .. self.name, "ended", self.incarnation, true,
+    bytes = values.pack("results of node " .. self.name, 2, 3, "ended", self.incarnation, true,
       table.unpack(outcome, 2, outcome.n))
   else
-    bytes = values.pack("", "ended", self.incarnation, false, outcome[2])
+    bytes = values.pack("", 2, 3, "ended", self.incarnation, false, outcome[2])
   end
   assert(core.post("system", nil, bytes))
 end
 
 local function answer(node, probes, id, name, ...)
   local outcome = table.pack(pcall(probes[name], node, ...))
-  local bytes = values.pack("results of probe " .. name, "answer", id, table.unpack(outcome, 1, outcome.n))
+  local bytes = values.pack("results of probe " .. name, 2, 3, "answer", id,
+    table.unpack(outcome, 1, outcome.n))
   assert(core.post("system", nil, bytes))
 end
 

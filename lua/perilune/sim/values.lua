@@ -5,11 +5,19 @@ local M = {}
 
 --- Encodes values. Raises for what cannot pass: functions, userdata, coroutines, cycles.
 ---@param what string  for messages: "sim:start"
+---@param level integer  whose line the error names, as for error
+---@param own integer    how many of the first values are ours; messages count the others
 ---@param ... any
 ---@return string bytes
-function M.pack(what, ...)
+function M.pack(what, level, own, ...)
   local bytes, err = msgpack.encode(table.pack(...))
-  return bytes or error(("%s: what passes to another node must be data: %s"):format(what, err), 3)
+  if bytes then
+    return bytes
+  end
+  local why = err:gsub("^t%[(%d+)%]", function(number)
+    return ("value %d"):format(number - own)
+  end)
+  error(("%s: what passes to another node must be data: %s"):format(what, why), level + 1)
 end
 
 --- Decodes what pack gave.

@@ -215,7 +215,9 @@ c3 read 4 at 12.028 s although c1's write of 5 had been acknowledged at 12.020 s
 
   it("raises for misuse, naming it", function()
     assert.has_error(function() check.linearizable({}, "regster") end,
-      "check.linearizable: no model is called regster; see check.models()")
+      "check.linearizable: no model is called regster; did you mean register?")
+    assert.error_matches(function() check.linearizable({}, "stack") end,
+      "no model is called stack; there are register, cas%-register")
     assert.error_matches(function() check.linearizable(5, "register") end, "a history is a list of events")
     assert.error_matches(function() check.linearizable({}, "register", { bugdet = 1 }) end,
       "did you mean budget")
