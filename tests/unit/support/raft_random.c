@@ -55,9 +55,12 @@ static void crash(struct schedule *s, size_t at)
 
 /* ---- what becomes due ---- */
 
+/* A few slow packets come when everybody has forgotten them. */
 static uint64_t latency_us(struct schedule *s)
 {
-    return chance(s, s->slow_percent) ? draw(s, 200 * US_PER_MS) : 100 + draw(s, 2 * US_PER_MS);
+    if (!chance(s, s->slow_percent))
+        return 100 + draw(s, 2 * US_PER_MS);
+    return draw(s, (chance(s, 20) ? 3000 : 200) * US_PER_MS);
 }
 
 /* Decides what becomes of packets that were just sent. */
@@ -228,11 +231,32 @@ static void split(struct schedule *s)
             s->cut[i][j] = side[i] != side[j] && (!is_one_way || side[i]);
 }
 
+/* Whoever thinks that it leads is heard by nobody, and perhaps hears nobody. */
+static void isolate_leaders(struct schedule *s)
+{
+    bool is_deaf = chance(s, 70);
+    for (size_t i = 0; i < s->group->count; i++) {
+        if (!is_up(s, i) || status_of(s, i).role != RAFT_LEADER)
+            continue;
+        for (size_t j = 0; j < s->group->count; j++) {
+            s->cut[i][j] = true;
+            s->cut[j][i] |= is_deaf;
+        }
+    }
+}
+
+static void crash_leaders(struct schedule *s)
+{
+    for (size_t i = 0; i < s->group->count; i++)
+        if (is_up(s, i) && status_of(s, i).role == RAFT_LEADER)
+            crash(s, i);
+}
+
 static void nemesis(struct schedule *s)
 {
     size_t at = draw(s, s->group->count);
     struct raft_event failed = {.type = RAFT_PERSIST_FAILED};
-    switch (draw(s, 10)) {
+    switch (draw(s, 13)) {
     case 0:
     case 1:
         crash(s, at);
@@ -260,6 +284,13 @@ static void nemesis(struct schedule *s)
     case 8:
         group_step(s->group, at + 1, &failed);
         crash(s, at);
+        break;
+    case 9:
+    case 10:
+        isolate_leaders(s);
+        break;
+    case 11:
+        crash_leaders(s);
         break;
     default:
         heal(s);
