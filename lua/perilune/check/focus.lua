@@ -1,8 +1,8 @@
 --- Proves that a long history is wrong by a few of its values.
 ---
 --- What is wrong seen through a few values (in C: check_part_focus) is wrong; the fewest that do are a small
---- history that explains itself. Which values? Of a set each element alone. Else those of operations that
---- stand together: mostly a fault shows between neighbours. Else the first completion that no order explains
+--- history that explains itself. Which values? Of a set each element alone; of a queue three that are apart.
+--- Else those of operations that stand together: mostly a fault shows between neighbours. Else the first completion that no order explains
 --- is found by halving, and the values near it, and near what else was done with its value, are tried.
 local describe = require "perilune.check.describe"
 local fiber = require "perilune.fiber"
@@ -22,6 +22,7 @@ local STEPS_MAX = 2000 * 1000
 M.LARGE = 200 -- operations: fewer are thinned out as they are
 
 local BLOCK, WINDOW = 2048, 64 -- operations whose values are looked at together
+local STRIDE = 16 -- values between those of a queue that are looked at together
 
 local function search(part, budget, events, steps_max)
   local steps = steps_max or STEPS_BASE + STEPS_EACH * part:item()
@@ -163,9 +164,23 @@ local function proof_of(part, values, events, budget)
 end
 
 -- Tries the values of each window of a part alone, half of a window apart.
-local function by_windows(key, part, events, budget, window)
-  for from = 1, part:item(), math.max(1, window // 2) do
-    local proof = proof_of(part, values_between(key, part, from, from + window - 1), events, budget)
+local function by_windows(key, part, events, budget)
+  for from = 1, part:item(), WINDOW // 2 do
+    local proof = proof_of(part, values_between(key, part, from, from + WINDOW - 1), events, budget)
+    if proof or fiber.now() >= budget.deadline then
+      return proof
+    end
+    fiber.yield()
+  end
+end
+
+-- Tries each value with two that come a while later. In a queue the order of those that were enqueued at the
+-- same time shows only when they leave: few that are apart are judged at once.
+local function by_strides(key, part, events, budget)
+  local values = values_between(key, part, 1, part:item())
+  for index, value in ipairs(values) do
+    local apart = { value, values[index + STRIDE], values[index + 2 * STRIDE] }
+    local proof = proof_of(part, apart, events, budget)
     if proof or fiber.now() >= budget.deadline then
       return proof
     end
@@ -183,7 +198,7 @@ local function by_blocks(key, events, budget)
     if fiber.now() >= budget.deadline or #values * 2 < math.min(BLOCK, part:item()) // 4 then
       return nil
     end
-    local proof = by_windows(key, block, events, budget, WINDOW)
+    local proof = (key.model == "queue" and by_strides or by_windows)(key, block, events, budget)
     if proof then
       return proof
     end

@@ -10,7 +10,7 @@ local OPERATIONS_MAX = 10
 describe("a long history with one fault", function()
   for _, case in ipairs {
     { "register", "stale" }, { "register", "never" }, { "kv", "stale" }, { "kv", "never" },
-    { "set", "wrong" },
+    { "set", "wrong" }, { "queue", "lost" }, { "queue", "twice" },
   } do
     it(("is shown wrong by a few operations: %s, %s"):format(case[1], case[2]), function()
       local verdict = assert(check.linearizable(planted.make(case[1], case[2], 20000, 8), case[1]))

@@ -51,7 +51,33 @@ OBJECTS.set = {
   end,
 }
 
---- Makes one: register, kv or set; the fault is "stale", "never" or "wrong".
+OBJECTS.queue = {
+  ask = function(world, random)
+    world.count = (world.count or 0) + 1
+    local is_enqueue = random(1, 20) > 9 + (#world.written - (world.taken or 0)) // 10
+    return is_enqueue and "enqueue" or "dequeue", is_enqueue and world.count or nil
+  end,
+  act = function(world, op)
+    local is_faulty, taken = world.is_faulty, world.taken or 0
+    if op.f == "enqueue" then
+      if is_faulty and world.fault == "lost" then
+        world.is_faulty = false
+      else
+        table.insert(world.written, op.value)
+      end
+      return
+    end
+    local first = world.written[taken + 1]
+    if is_faulty and first and world.fault == "twice" then
+      world.is_faulty = false
+    elseif first then
+      world.taken = taken + 1
+    end
+    return first
+  end,
+}
+
+--- Makes one: register, kv, set or queue; the fault is "stale", "never", "wrong", "lost" or "twice".
 ---@param model string
 ---@param fault string
 ---@param size integer
