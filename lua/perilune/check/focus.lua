@@ -2,8 +2,9 @@
 ---
 --- What is wrong seen through a few values (in C: check_part_focus) is wrong; the fewest that do are a small
 --- history that explains itself. Which values? Of a set each element alone; of a queue three that are apart.
---- Else those of operations that stand together: mostly a fault shows between neighbours. Else the first completion that no order explains
---- is found by halving, and the values near it, and near what else was done with its value, are tried.
+--- Else those of operations that stand together: mostly a fault shows between neighbours. Else the first
+--- completion that no order explains is found by halving, and the values near it, and near what else was
+--- done with its value, are tried.
 local describe = require "perilune.check.describe"
 local fiber = require "perilune.fiber"
 local json = require "perilune.json"
