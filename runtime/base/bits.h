@@ -10,16 +10,16 @@
 
 static inline void bits_put_le32(char *out, uint32_t value)
 {
-    for (int i = 0; i < 4; i++)
-        out[i] = (char)(value >> (8 * i));
+    out[0] = (char)value;
+    out[1] = (char)(value >> 8);
+    out[2] = (char)(value >> 16);
+    out[3] = (char)(value >> 24);
 }
 
 static inline uint32_t bits_get_le32(const char *in)
 {
-    uint32_t value = 0;
-    for (int i = 0; i < 4; i++)
-        value |= (uint32_t)(unsigned char)in[i] << (8 * i);
-    return value;
+    const unsigned char *at = (const unsigned char *)in;
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
 static inline void bits_put_le64(char *out, uint64_t value)

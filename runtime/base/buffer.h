@@ -10,11 +10,26 @@ struct peri_buffer {
     size_t size, capacity;
 };
 
+/* Is peri_buffer_reserve for more bytes than there is room for. */
+int peri_buffer_grow(struct peri_buffer *buffer, size_t more);
+
 /* Makes room for more bytes behind size. Errors: PERI_ENOMEM, the buffer unchanged. */
-int peri_buffer_reserve(struct peri_buffer *buffer, size_t more);
+static inline int peri_buffer_reserve(struct peri_buffer *buffer, size_t more)
+{
+    return more <= buffer->capacity - buffer->size ? 0 : peri_buffer_grow(buffer, more);
+}
 
 /* Appends size bytes, which it copies. Errors: PERI_ENOMEM, the buffer unchanged. */
-int peri_buffer_append(struct peri_buffer *buffer, const void *data, size_t size);
+static inline int peri_buffer_append(struct peri_buffer *buffer, const void *data, size_t size)
+{
+    int rc = peri_buffer_reserve(buffer, size);
+    if (rc != 0)
+        return rc;
+    if (size > 0)
+        memcpy(buffer->data + buffer->size, data, size);
+    buffer->size += size;
+    return 0;
+}
 
 /* Frees the bytes; the buffer is empty and usable again. */
 void peri_buffer_deinit(struct peri_buffer *buffer);
