@@ -73,6 +73,12 @@ static void trace(const struct rpc_call *call, struct peri_slice outcome)
     server->self->tracer->on_call(server->self->tracer, &line);
 }
 
+/* Calls of such a handler never outlive on_call: they are in no list. */
+static bool is_brief(const struct rpc_handler *handler)
+{
+    return handler->on_cancel == NULL;
+}
+
 static void release(struct rpc_call *call, struct peri_slice outcome)
 {
     struct rpc_guest *guest = call->guest;
@@ -84,6 +90,10 @@ static void release(struct rpc_call *call, struct peri_slice outcome)
     server->stats.bytes += call->size + call->answer_size;
     server->stats.in_flight--;
     guest->in_flight--;
+    if (is_brief(call->handler)) {
+        call->guest = NULL; /* start_brief sees it */
+        return;
+    }
     peri_list_remove(&call->link);
     peri_list_append(&server->free_calls, &call->link);
 }
@@ -170,7 +180,8 @@ void rpc_call_reply(struct rpc_call *call, struct peri_slice values)
         return;
     }
     if (call->kind == RPC_PLAIN) {
-        struct wire_message message = {.kind = WIRE_REPLY, .id = call->id};
+        struct wire_message message;
+        wire_message_start(&message, WIRE_REPLY, call->id);
         message.reply.values = values;
         int rc = rpc_conn_send(&call->guest->conn, &message);
         if (rc != 0) {
@@ -233,7 +244,8 @@ int rpc_call_item(struct rpc_call *call, struct peri_slice values)
     PERI_ASSERT(call->kind == RPC_STREAM);
     if (call->items == call->granted || call->guest->conn.out.bytes > 0)
         return PERI_EBUSY;
-    struct wire_message message = {.kind = WIRE_ITEM, .id = call->id};
+    struct wire_message message;
+    wire_message_start(&message, WIRE_ITEM, call->id);
     message.item.number = call->items;
     message.item.values = values;
     int rc = rpc_conn_send(&call->guest->conn, &message);
@@ -322,13 +334,16 @@ static uint64_t due_us(const struct rpc_guest *guest, const struct wire_message 
     return now_us + (uint64_t)message->budget_ms * US_PER_MS;
 }
 
-static void start(struct rpc_guest *guest, struct rpc_function *function, struct rpc_call *call,
-                  const struct wire_message *message, size_t size)
+/* Names every member, which is faster than zeroing first. */
+static inline void init_call(struct rpc_call *call, struct rpc_guest *guest,
+                             struct rpc_function *function, const struct wire_message *message,
+                             size_t size)
 {
     bool is_cast = message->kind == WIRE_CAST;
     bool is_stream = !is_cast && (message->flags & WIRE_FLAG_STREAM) != 0;
     *call = (struct rpc_call){
         .handler = &function->handler,
+        .data = NULL,
         .kind = is_cast     ? RPC_CAST
                 : is_stream ? RPC_STREAM
                             : RPC_PLAIN,
@@ -338,15 +353,36 @@ static void start(struct rpc_guest *guest, struct rpc_function *function, struct
         .started_us = guest->conn.heard_us,
         .guest = guest,
         .id = message->id,
+        .items = 0,
         .granted = RPC_STREAM_WINDOW,
         .size = size,
+        .answer_size = 0,
+        .link = {&call->link, &call->link},
     };
-    peri_list_append(bucket_of(guest, call->id), &call->link);
     guest->in_flight++;
     guest->server->stats.in_flight++;
-    if (function->handler.on_cancel != NULL)
-        rpc_conn_wake_by(&guest->conn, call->due_us);
+}
+
+static void start_brief(struct rpc_guest *guest, struct rpc_function *function,
+                        const struct wire_message *message, size_t size)
+{
+    struct rpc_call call;
+    init_call(&call, guest, function, message, size);
+    function->handler.on_call(&call);
+    PERI_ASSERT(call.guest == NULL); /* it has been answered */
+}
+
+static int start(struct rpc_guest *guest, struct rpc_function *function,
+                 const struct wire_message *message, size_t size)
+{
+    struct rpc_call *call = new_call(guest->server);
+    if (call == NULL)
+        return PERI_ENOMEM;
+    init_call(call, guest, function, message, size);
+    peri_list_append(bucket_of(guest, call->id), &call->link);
+    rpc_conn_wake_by(&guest->conn, call->due_us);
     function->handler.on_call(call); /* last: it may answer */
+    return 0;
 }
 
 /* A call that is not even started. */
@@ -375,14 +411,12 @@ static void take_call(struct rpc_guest *guest, const struct wire_message *messag
         return;
     }
     server->stats.calls++;
-    struct rpc_call *call = NULL;
     struct rpc_function *function = find_function(server, name);
-    if (function != NULL && guest->in_flight < server->self->inflight_max)
-        call = new_call(server);
-    if (call == NULL)
+    bool is_possible = function != NULL && guest->in_flight < server->self->inflight_max;
+    if (is_possible && is_brief(&function->handler))
+        start_brief(guest, function, message, size); /* last */
+    else if (!is_possible || start(guest, function, message, size) != 0)
         refuse_start(guest, message, function, name);
-    else
-        start(guest, function, call, message, size); /* last */
 }
 
 static void take_cancel(struct rpc_guest *guest, const struct wire_message *message)

@@ -52,6 +52,11 @@ static inline bool rpc_window_has(struct rpc_window *window, uint64_t number)
 /* True the first time that a number comes; false for one that was there or is too old to tell. */
 static inline bool rpc_window_is_new(struct rpc_window *window, uint64_t number)
 {
+    if (number == window->next && number != UINT64_MAX) { /* as most do */
+        window->next++;
+        *rpc_window_word(window, number) |= rpc_window_bit(number);
+        return true;
+    }
     if (rpc_window_has(window, number))
         return false;
     if (number >= window->next)

@@ -137,12 +137,10 @@ static int encode_header(const struct wire_message *message, struct peri_buffer 
     if (rc != 0)
         return rc;
     char *at = out->data + out->size;
-    at[0] = WIRE_VERSION;
-    at[1] = (char)message->kind;
-    at[2] = (char)message->flags;
-    at[3] = (char)(message->flags >> 8);
+    uint64_t id = message->id;
+    bits_put_le32(at, WIRE_VERSION | (uint32_t)message->kind << 8 | (uint32_t)message->flags << 16);
     bits_put_le32(at + 4, message->budget_ms);
-    bits_put_le64(at + 8, message->id);
+    bits_put_le64(at + 8, id);
     out->size += WIRE_MESSAGE_HEADER_SIZE;
     return append_byte(out, TYPE_FIXARRAY | field_counts[message->kind]);
 }
@@ -209,7 +207,7 @@ static const struct {
     {HEAD_ARRAY, 2},  {HEAD_ARRAY, 4},  {HEAD_MAP, 2},    {HEAD_MAP, 4},
 };
 
-static struct head short_head(unsigned byte)
+static inline struct head short_head(unsigned byte)
 {
     if (byte < 0x80)
         return (struct head){HEAD_UINT, byte};
@@ -222,28 +220,36 @@ static struct head short_head(unsigned byte)
     return (struct head){HEAD_SCALAR, 0}; /* e0 .. ff: -32 .. -1 */
 }
 
-/* Takes a head from the front of bytes; HEAD_WRONG also when it is unfinished. */
-static struct head read_head(struct peri_slice *bytes)
+static inline void skip(struct peri_slice *bytes, size_t size)
+{
+    bytes->data += size;
+    bytes->size -= size;
+}
+
+static struct head read_long_head(struct peri_slice *bytes, unsigned byte)
 {
     struct head head = {HEAD_WRONG, 0};
-    if (bytes->size == 0)
+    size_t width = long_heads[byte - 0xc0].width;
+    if (bytes->size - 1 < width)
         return head;
-    unsigned byte = (unsigned char)bytes->data[0];
-    size_t width = 0;
-    if (byte < 0xc0 || byte > 0xdf) {
-        head = short_head(byte);
-    } else {
-        width = long_heads[byte - 0xc0].width;
-        if (bytes->size - 1 < width)
-            return head;
-        head.type = long_heads[byte - 0xc0].type;
-        head.number = head.type == HEAD_BOOL ? byte & 1 : 0;
-        for (size_t i = 1; i <= width; i++)
-            head.number = head.number << 8 | (unsigned char)bytes->data[i];
-    }
-    bytes->data += 1 + width;
-    bytes->size -= 1 + width;
+    head.type = long_heads[byte - 0xc0].type;
+    head.number = head.type == HEAD_BOOL ? byte & 1 : 0;
+    for (size_t i = 1; i <= width; i++)
+        head.number = head.number << 8 | (unsigned char)bytes->data[i];
+    skip(bytes, 1 + width);
     return head;
+}
+
+/* Takes a head from the front of bytes; HEAD_WRONG also when it is unfinished. */
+static inline struct head read_head(struct peri_slice *bytes)
+{
+    if (bytes->size == 0)
+        return (struct head){HEAD_WRONG, 0};
+    unsigned byte = (unsigned char)bytes->data[0];
+    if (byte >= 0xc0 && byte <= 0xdf)
+        return read_long_head(bytes, byte);
+    skip(bytes, 1);
+    return short_head(byte);
 }
 
 /* Every item takes a byte at least, so no count beyond the bytes left is believed. */
@@ -259,8 +265,7 @@ size_t wire_value_size(struct peri_slice bytes)
         if (head.type == HEAD_STRING) {
             if (head.number > rest.size)
                 return 0;
-            rest.data += head.number;
-            rest.size -= head.number;
+            skip(&rest, head.number);
         } else if (head.type == HEAD_ARRAY || head.type == HEAD_MAP) {
             pending += head.type == HEAD_MAP ? 2 * head.number : head.number;
         }
@@ -276,8 +281,7 @@ static bool decode_string(struct peri_slice *bytes, struct peri_slice *out)
     if (head.type != HEAD_STRING || head.number > bytes->size)
         return false;
     *out = peri_slice_of(bytes->data, head.number);
-    bytes->data += head.number;
-    bytes->size -= head.number;
+    skip(bytes, head.number);
     return true;
 }
 
@@ -285,8 +289,7 @@ static bool decode_value(struct peri_slice *bytes, struct peri_slice *out)
 {
     size_t size = wire_value_size(*bytes);
     *out = peri_slice_of(bytes->data, size);
-    bytes->data += size;
-    bytes->size -= size;
+    skip(bytes, size);
     return size > 0;
 }
 
