@@ -47,6 +47,7 @@ struct uv_conn {
     bool is_socket_open, is_timer_open;
     bool is_looking_up;         /* lookup runs */
     bool is_reading, is_paused; /* paused by the owner; not reading also until resume is served */
+    bool is_delivering;         /* what came in a read; what is sent meanwhile leaves after it */
     bool is_above_mark;         /* on_writable is owed */
     bool is_shut;               /* the peer has been told that no more will come */
     bool is_local;              /* the peer is on this machine */

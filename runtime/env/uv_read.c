@@ -138,12 +138,14 @@ static void on_read(uv_stream_t *handle, ssize_t got, const uv_buf_t *buffer)
         end_reading(conn, (int)got);
         return;
     }
+    conn->is_delivering = true;
     if (conn->rest.size > 0 && buffer->base == conn->rest.data + conn->rest.size) {
         conn->rest.size += (size_t)got;
         take_rest(conn);
     } else {
         take_shared(conn, peri_slice_of(buffer->base - conn->offset, conn->offset + (size_t)got));
     }
+    conn->is_delivering = false;
     if (conn->state == CONN_OPEN)
         uv_conn_flush(conn); /* the answers leave together */
 }

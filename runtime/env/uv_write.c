@@ -80,12 +80,15 @@ void env_uv_net_close(struct env_uv *uv)
 
 /* ---- queue ---- */
 
+static inline size_t flying_bytes(const struct uv_conn *conn)
+{
+    return conn->flight.size > 0 ? uv_stream_get_write_queue_size(&conn->socket.stream) : 0;
+}
+
 size_t uv_conn_queued_bytes(const struct env_conn *base)
 {
     const struct uv_conn *conn = uv_conn_of(base);
-    size_t flying =
-        conn->flight.size > 0 ? uv_stream_get_write_queue_size(&conn->socket.stream) : 0;
-    return conn->out.size + flying;
+    return conn->out.size + flying_bytes(conn);
 }
 
 int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t count)
@@ -93,14 +96,15 @@ int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t c
     struct uv_conn *conn = uv_conn_of(base);
     if ((conn->state != CONN_OPEN && conn->state != CONN_OPENING) || conn->write_status != 0)
         return PERI_ECLOSED;
-    if (uv_conn_queued_bytes(base) > ENV_CONN_QUEUE_MAX)
+    size_t flying = flying_bytes(conn);
+    if (conn->out.size + flying > ENV_CONN_QUEUE_MAX)
         return PERI_EBUSY;
     int rc = wire_frame_encode(&conn->out, parts, count);
     if (rc != 0)
         return rc;
-    if (uv_conn_queued_bytes(base) > ENV_CONN_QUEUE_MARK)
+    if (conn->out.size + flying > ENV_CONN_QUEUE_MARK)
         conn->is_above_mark = true;
-    if (conn->state == CONN_OPEN)
+    if (conn->state == CONN_OPEN && !conn->is_delivering)
         uv_conn_make_due(conn);
     return 0;
 }
@@ -182,6 +186,7 @@ static int fly(struct uv_conn *conn, size_t written)
 
 static int write_out(struct uv_conn *conn)
 {
+    wire_frames_seal(&conn->out);
     uv_buf_t bytes = {conn->out.data, conn->out.size};
     int written = uv_try_write(&conn->socket.stream, &bytes, 1);
     if (written < 0 && written != UV_EAGAIN)

@@ -40,9 +40,18 @@ int wire_frame_encode(struct peri_buffer *out, const struct peri_slice *parts, s
         at += parts[i].size;
     }
     bits_put_le32(header, (uint32_t)size);
-    bits_put_le32(header + 4, checksum(peri_slice_of(header + WIRE_FRAME_HEADER_SIZE, size)));
     out->size += WIRE_FRAME_HEADER_SIZE + size;
     return 0;
+}
+
+void wire_frames_seal(struct peri_buffer *frames)
+{
+    for (size_t at = 0; at < frames->size;) {
+        char *header = frames->data + at;
+        size_t size = bits_get_le32(header);
+        bits_put_le32(header + 4, checksum(peri_slice_of(header + WIRE_FRAME_HEADER_SIZE, size)));
+        at += WIRE_FRAME_HEADER_SIZE + size;
+    }
 }
 
 int wire_frame_decode(struct peri_slice bytes, size_t message_max, struct peri_slice *message,

@@ -13,10 +13,14 @@
 
 enum { WIRE_FRAME_HEADER_SIZE = 8 };
 
-/* Appends to out a frame whose message is the count parts, one behind the other. Errors:
- * PERI_EINVAL when they are empty, PERI_ETOOBIG beyond 2^32 - 1 bytes, PERI_ENOMEM; out is then
- * unchanged. */
+/* Appends to out a frame whose message is the count parts, one behind the other. Its checksum is
+ * missing until wire_frames_seal. Errors: PERI_EINVAL when the parts are empty, PERI_ETOOBIG beyond
+ * 2^32 - 1 bytes, PERI_ENOMEM; out is then unchanged. */
 int wire_frame_encode(struct peri_buffer *out, const struct peri_slice *parts, size_t count);
+
+/* Writes the checksums of the frames that frames consists of. Apart from wire_frame_encode because
+ * summing up bytes the moment after they were stored in other pieces makes the processor wait. */
+void wire_frames_seal(struct peri_buffer *frames);
 
 /* Looks for a frame at the front of bytes. Returns 1 when it is all there: *message is lent from
  * bytes, *frame_size is header and message. Returns 0 when more bytes are needed: *frame_size is

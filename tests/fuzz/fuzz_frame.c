@@ -80,6 +80,7 @@ static void fuzz_messages(struct peri_slice bytes)
         size_t before = out.size;
         size_t frame_size;
         PERI_ASSERT(wire_frame_encode(&out, parts, PARTS_MAX) == 0);
+        wire_frames_seal(&out);
         struct peri_slice frame = peri_slice_of(out.data + before, out.size - before);
         PERI_ASSERT(wire_frame_decode(frame, SIZE_MAX, &message, &frame_size, NULL) == 1);
         PERI_ASSERT(peri_slice_compare(message, peri_slice_of(rest.data + 1, size)) == 0);

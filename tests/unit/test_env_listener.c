@@ -49,6 +49,7 @@ static void broken_framing_ends_one_connection(void **state)
     struct peri_slice part = {"message", 7};
     assert_int_equal(wire_frame_encode(&frame, &part, 1), 0);
     assert_int_equal(wire_frame_encode(&frame, &part, 1), 0);
+    wire_frames_seal(&frame);
     struct peri_slice good = peri_slice_of(frame.data, frame.size / 2);
 
     assert_int_equal(end_of(good, true, &net), PERI_ECLOSED);
@@ -137,6 +138,7 @@ static void drip_ends_with(size_t size, uint64_t limit_us, int closes)
     struct peri_slice part = {bytes, size};
     struct dripping drip = {0};
     assert_int_equal(wire_frame_encode(&frame, &part, 1), 0);
+    wire_frames_seal(&frame);
     net_open(&net, "127.0.0.1:0");
     net.server.idle_limit_us = limit_us;
     net.server.stop_at = 1;

@@ -23,6 +23,7 @@ static void frames_come_back_one_by_one(void **state)
     struct peri_slice parts[] = {text("one "), text(""), text("message")};
     assert_int_equal(wire_frame_encode(&out, parts, 3), 0);
     assert_int_equal(wire_frame_encode(&out, &parts[0], 1), 0);
+    wire_frames_seal(&out);
     struct peri_slice message;
     struct peri_slice rest = peri_buffer_slice(&out);
     size_t size;
@@ -43,6 +44,7 @@ static void unfinished_frames_say_what_is_missing(void **state)
     struct peri_slice message;
     size_t size;
     assert_int_equal(wire_frame_encode(&out, &part, 1), 0);
+    wire_frames_seal(&out);
     for (size_t have = 0; have < out.size; have++) {
         struct peri_slice bytes = peri_slice_of(out.data, have);
         assert_int_equal(wire_frame_decode(bytes, 10, &message, &size, NULL), 0);
@@ -60,6 +62,7 @@ static void damaged_frames_are_refused(void **state)
     struct peri_error err = PERI_ERROR_INIT;
     size_t size;
     assert_int_equal(wire_frame_encode(&out, &part, 1), 0);
+    wire_frames_seal(&out);
     for (size_t bit = 32; bit < out.size * 8; bit++) { /* behind the size */
         out.data[bit / 8] = (char)(out.data[bit / 8] ^ 1 << bit % 8);
         assert_int_equal(wire_frame_decode(peri_buffer_slice(&out), 10, &message, &size, &err),

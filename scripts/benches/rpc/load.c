@@ -117,6 +117,8 @@ static double percentile_us(uint64_t calls, double share)
 
 static void send_output(const struct connection *c)
 {
+    if (protocol->finish != NULL)
+        protocol->finish(&output);
     for (size_t done = 0; done < output.size;) {
         ssize_t sent = write(c->fd, output.data + done, output.size - done);
         if (sent < 0)

@@ -15,6 +15,8 @@ struct load_protocol {
     void (*greet)(int fd);
     /* Appends the request with that id to out. */
     void (*request)(struct peri_buffer *out, uint64_t id);
+    /* Completes the requests in out before they are sent; may be NULL. */
+    void (*finish)(struct peri_buffer *out);
     /* Looks for an answer at the front of bytes: returns its size, or 0 when more must come. *id is
      * the request's, or stays as it is when answers come in the order of requests. Exits when the
      * answer is wrong. */

@@ -65,8 +65,9 @@ static size_t frame_answer(const char *bytes, size_t size, uint64_t *id)
     return frame_size;
 }
 
-const struct load_protocol load_raw = {"raw", NULL, raw_request, raw_answer};
-const struct load_protocol load_frame = {"frame", NULL, frame_request, frame_answer};
+const struct load_protocol load_raw = {"raw", NULL, raw_request, NULL, raw_answer};
+const struct load_protocol load_frame = {"frame", NULL, frame_request, wire_frames_seal,
+                                         frame_answer};
 
 /* ---- Perilune ---- */
 
@@ -95,6 +96,7 @@ static void say(int fd, const struct wire_message *message)
 {
     struct peri_buffer frame = {NULL, 0, 0};
     put_frame(&frame, encode(message));
+    wire_frames_seal(&frame);
     load_write(fd, frame.data, frame.size);
     peri_buffer_deinit(&frame);
 }
@@ -138,9 +140,10 @@ static void rpc_greet(int fd)
 static const char ARGS_HEAD[] = {'\x91', '\xd9', LOAD_PAYLOAD_SIZE};
 enum { ARGS_SIZE = sizeof ARGS_HEAD + LOAD_PAYLOAD_SIZE };
 
-/* All requests are the same but for the id, and the frame around it. */
+/* All requests are the same but for the id and the checksum. */
 static void rpc_request(struct peri_buffer *out, uint64_t id)
 {
+    enum { ID_AT = WIRE_FRAME_HEADER_SIZE + 8 };
     static struct peri_buffer call;
     if (call.size == 0) {
         char args[ARGS_SIZE];
@@ -149,11 +152,10 @@ static void rpc_request(struct peri_buffer *out, uint64_t id)
         memcpy(args + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE);
         message.call.name = peri_slice_of("echo", 4);
         message.call.args = peri_slice_of(args, sizeof args);
-        struct peri_slice bytes = encode(&message);
-        load_append(&call, bytes.data, bytes.size);
+        put_frame(&call, encode(&message));
     }
-    bits_put_le64(call.data + 8, id + 1);
-    put_frame(out, peri_buffer_slice(&call));
+    load_append(out, call.data, call.size);
+    bits_put_le64(out->data + out->size - call.size + ID_AT, id + 1);
 }
 
 /* What differs from the one good answer is looked at more closely, and ends the run. */
@@ -176,7 +178,7 @@ static size_t rpc_answer(const char *bytes, size_t size, uint64_t *id)
     load_fail(line);
 }
 
-const struct load_protocol load_rpc = {"rpc", rpc_greet, rpc_request, rpc_answer};
+const struct load_protocol load_rpc = {"rpc", rpc_greet, rpc_request, wire_frames_seal, rpc_answer};
 
 /* ---- Tarantool's iproto (doc: Box protocol): size, header map, body map ---- */
 
@@ -244,4 +246,5 @@ static size_t iproto_answer(const char *bytes, size_t size, uint64_t *id)
     return whole;
 }
 
-const struct load_protocol load_iproto = {"iproto", iproto_greet, iproto_request, iproto_answer};
+const struct load_protocol load_iproto = {"iproto", iproto_greet, iproto_request, NULL,
+                                          iproto_answer};
