@@ -9,7 +9,7 @@ local options_of = require "perilune.options"
 local M = {}
 
 local MICROSECONDS = 1000 * 1000
-local OPTIONS = { sink = "function", node = "string", now = "function" }
+local OPTIONS = { sink = "function", node = "string", incarnation = "number", now = "function" }
 
 ---@class perilune.history.Event
 ---@field process string
@@ -56,13 +56,16 @@ local function emit(event)
 end
 
 --- Says where events go. Without a sink they are kept for `events`.
----@param options { sink?: fun(event: perilune.history.Event), node?: string, now?: fun(): integer }
+---@param options { sink?: fun(event: perilune.history.Event), node?: string, incarnation?: integer,
+---   now?: fun(): integer }
 ---   sink: takes each event, in their order, and may keep it; node: stands in events and in front of clients'
----   names; now: the time in microseconds
+---   names; incarnation: how often the node was restarted, for its clients are others then; now: the time in
+---   microseconds
 function M.setup(options)
   options = options_of.check(options, OPTIONS, "history.setup")
   state.sink = options.sink or state.sink
   state.node = options.node or state.node
+  state.incarnation = options.incarnation or state.incarnation
   state.now = options.now or state.now
 end
 
@@ -101,13 +104,20 @@ function M.reset()
   state = fresh()
 end
 
+-- What stands in front of clients' names: who comes back after a crash remembers nothing of what was before,
+-- so it is another client ("n1!1/c1").
+local function prefix()
+  local life = state.incarnation and state.incarnation > 0 and ("!%d"):format(state.incarnation) or ""
+  return state.node and ("%s%s/"):format(state.node, life) or ""
+end
+
 --- Makes a client. It has at most one open operation.
 ---@param name? string  default: a number
 ---@return perilune.history.Client
 function M.client(name)
   state.count = state.count + 1
   name = name or ("c%d"):format(state.count)
-  return setmetatable({ name = state.node and state.node .. "/" .. name or name, lives = 0 }, Client)
+  return setmetatable({ name = prefix() .. name, lives = 0 }, Client)
 end
 
 local function process_of(client)

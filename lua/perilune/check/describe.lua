@@ -23,7 +23,7 @@ function M.value(value, size_max)
   if value == nil or value == json.null then
     return "nil"
   elseif type(value) == "string" then
-    text = value:match "^[%w_%-./:+' ]+$" and not value:match "^%s" and value or ("%q"):format(value)
+    text = value:match "^[%w_%-./:+'! ]+$" and not value:match "^%s" and value or ("%q"):format(value)
   else
     text = json.encode(value, { lossy = true })
   end

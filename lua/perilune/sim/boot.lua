@@ -37,8 +37,10 @@ end
 
 local function record_history(history)
   local msgpack = require "perilune.msgpack"
+  local info = core.info()
   history.setup {
-    node = core.info().name,
+    node = info.name,
+    incarnation = info.incarnation,
     now = core.now,
     sink = function(event)
       local key = event.key ~= nil and " " .. tostring(event.key) or ""

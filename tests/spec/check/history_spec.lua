@@ -55,6 +55,10 @@ describe("perilune.history", function()
       seen[1])
     assert.are.equal("v", seen[2].value)
     assert.are.equal(0, #history.events())
+    history.setup { incarnation = 2 }
+    history.client("writer"):invoke "read"
+    assert.are.equal("n1!2/writer", seen[3].process)
+    assert.are.equal("n1", seen[3].node)
   end)
 
   it("writes a file that check reads", function()

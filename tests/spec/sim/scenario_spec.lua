@@ -381,6 +381,18 @@ describe("a scenario", function()
       "this works in a simulation only: perilune sim SCENARIO.lua")
   end)
 
+  it("names clients of a restarted node anew", function()
+    scenario.pass(folder, [[
+      local history = require "perilune.history"
+      return { nodes = { a = function(node) history.invoke "acquire" node:receive() end },
+        run = function(sim)
+          sim:start("n1", "a") sim:sleep(1) sim:crash "n1" sim:restart "n1" sim:sleep(1)
+          local events = sim:history()
+          assert(#events == 2 and events[1].process == "n1/c1" and events[2].process == "n1!1/c1")
+          assert(sim:check("lock").ok)
+        end }]])
+  end)
+
   it("finds modules beside it", function()
     folder:write("helper.lua", "return { value = 5 }")
     scenario.pass(folder, [[
