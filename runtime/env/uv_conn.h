@@ -85,8 +85,9 @@ struct uv_conn {
 
 /* What all connections of an environment share. */
 struct uv_net {
-    uv_idle_t idle;       /* active while something is due: the loop then does not sleep */
-    struct peri_list due; /* struct uv_conn that must be looked at before the loop sleeps */
+    uv_idle_t idle;           /* active while something is due: the loop then does not sleep */
+    struct peri_list due;     /* struct uv_conn that must be looked at before the loop sleeps */
+    struct peri_buffer spare; /* what was written last: for whoever sends next, while it is warm */
     char buffer[64 << 10];
 };
 

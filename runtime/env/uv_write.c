@@ -62,12 +62,15 @@ int uv_net_get(struct env_uv *uv)
         return PERI_ENOMEM;
     (void)uv_idle_init(&uv->loop, &uv->net->idle); /* cannot fail */
     peri_list_init(&uv->net->due);
+    uv->net->spare = (struct peri_buffer){0};
     return 0;
 }
 
 static void on_idle_closed(uv_handle_t *handle)
 {
-    free(container_of((uv_idle_t *)handle, struct uv_net, idle));
+    struct uv_net *net = container_of((uv_idle_t *)handle, struct uv_net, idle);
+    peri_buffer_deinit(&net->spare);
+    free(net);
 }
 
 void env_uv_net_close(struct env_uv *uv)
@@ -91,6 +94,24 @@ size_t uv_conn_queued_bytes(const struct env_conn *base)
     return conn->out.size + flying_bytes(conn);
 }
 
+/* Connections that answer one after the other write from one buffer, which stays in the processor's
+ * cache; those that have nothing to send need none. */
+static void take_spare(struct uv_conn *conn)
+{
+    struct uv_net *net = conn->uv->net;
+    conn->out = net->spare;
+    net->spare = (struct peri_buffer){0};
+}
+
+static void leave_spare(struct uv_conn *conn)
+{
+    struct uv_net *net = conn->uv->net;
+    if (net->spare.capacity > 0)
+        return;
+    net->spare = conn->out;
+    conn->out = (struct peri_buffer){0};
+}
+
 int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t count)
 {
     struct uv_conn *conn = uv_conn_of(base);
@@ -99,6 +120,8 @@ int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t c
     size_t flying = flying_bytes(conn);
     if (conn->out.size + flying > ENV_CONN_QUEUE_MAX)
         return PERI_EBUSY;
+    if (conn->out.capacity == 0)
+        take_spare(conn);
     int rc = wire_frame_encode(&conn->out, parts, count);
     if (rc != 0)
         return rc;
@@ -193,6 +216,7 @@ static int write_out(struct uv_conn *conn)
         return written;
     if (written == (int64_t)conn->out.size) {
         empty(&conn->out);
+        leave_spare(conn);
         return 0;
     }
     return fly(conn, written < 0 ? 0 : (size_t)written);
