@@ -9,6 +9,7 @@ local M = {}
 local EXPLAINED_MAX = 3    -- keys
 local SECONDS = 10         -- that shrinking may take for each, also when the budget is used up
 local STEPS = 30 * 1000 * 1000
+local YIELD_EVERY = 4096   -- operations; others run in between
 local TRIED_MAX = 50       -- operations that the blocked one may contradict
 
 ---@class perilune.check.Counterexample
@@ -22,9 +23,12 @@ local TRIED_MAX = 50       -- operations that the blocked one may contradict
 
 local function items_of(history, part)
   local items = part:items()
-  for _, item in ipairs(items) do
+  for index, item in ipairs(items) do
     local op = history:operation(item.operation)
     item.op, item.call, item.finish = op, op.call, op.finish
+    if index % YIELD_EVERY == 0 then
+      fiber.yield()
+    end
   end
   return items
 end
@@ -104,6 +108,9 @@ function M.order(items, order)
   local steps = {}
   for index, step in ipairs(order) do
     steps[index] = { operation = items[step.item].operation, state = step.state }
+    if index % YIELD_EVERY == 0 then
+      fiber.yield()
+    end
   end
   return steps
 end

@@ -8,6 +8,7 @@ local options_of = require "perilune.options"
 
 local M = {}
 
+local YIELD_EVERY = 4096 -- events
 local MEBIBYTE = 1024 * 1024
 local DEFAULTS = { budget = 60, memory = 512 * MEBIBYTE, steps = math.huge, shrink = true }
 local OPTIONS = { budget = "number", memory = "number", steps = "number", shrink = "boolean" }
@@ -75,7 +76,8 @@ function M.read(path, format)
   return M.parse(text, format)
 end
 
-local function history_of(events, caller)
+-- is_waiting: lets other fibers run meanwhile.
+local function history_of(events, caller, is_waiting)
   if type(events) == "userdata" then
     return events
   elseif type(events) ~= "table" then
@@ -90,6 +92,9 @@ local function history_of(events, caller)
     local ok, err, code = history:add(event, number)
     if not ok then
       return nil, err, code
+    end
+    if is_waiting and number % YIELD_EVERY == 0 then
+      fiber.yield()
     end
   end
   return history
@@ -180,7 +185,7 @@ end
 function M.linearizable(events, model, options)
   local budget = budget_of(options, "check.linearizable")
   model = model_of(model, "check.linearizable")
-  local history, err, code = history_of(events, "check.linearizable")
+  local history, err, code = history_of(events, "check.linearizable", true)
   if not history then
     return nil, err, code
   end
@@ -211,7 +216,7 @@ function M.sequential(events, model, options)
     error("check.sequential: the model must be one that has a name; see check.models()", 2)
   end
   model = model_of(model, "check.sequential")
-  local history, err, code = history_of(events, "check.sequential")
+  local history, err, code = history_of(events, "check.sequential", true)
   if not history then
     return nil, err, code
   end
