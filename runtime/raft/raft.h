@@ -137,9 +137,9 @@ struct raft_event {
     uint64_t peer, seq, index, last, term, size_bytes;
 };
 
-/* One atomic write. In this order: install the snapshot (the log is then empty behind it),
- * truncate, append. An entry that this replica made itself is described; those of AppendEntries the
- * host has. */
+/* One atomic write. In this order: install the snapshot (the log is then empty behind it, and a
+ * window to apply that was handed out before is void), truncate, append. An entry that this replica
+ * made itself is described; those of AppendEntries the host has. */
 struct raft_record {
     uint64_t seq, term, vote;
     uint64_t snapshot_index, snapshot_term; /* 0: none */
