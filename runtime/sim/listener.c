@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "env/address.h"
 #include "sim/net_internal.h"
 
-enum { FREE_PORT_FIRST = 49152, UNIX_HOST = 0 };
+enum { FREE_PORT_FIRST = 49152 };
 
 struct sim_listener {
     struct env_listener base;
@@ -20,46 +21,22 @@ struct sim_listener {
 
 /* ---- addresses ---- */
 
-/* "unix:/path" has port 0 and the path as host. */
-struct address {
-    char host[SIM_ADDRESS_SIZE];
-    uint16_t port;
-    bool is_unix;
-};
-
-static int parse_port(const char *text, uint16_t *out)
+/* Reads an address; a Unix socket's port is 0, its path is the text. */
+static int parse(struct sim_node *node, const char *text, struct env_address *out,
+                 struct peri_error *err)
 {
-    enum { DECIMAL = 10 };
-    char *end = NULL;
-    unsigned long port = strtoul(text, &end, DECIMAL);
-    if (*text < '0' || *text > '9' || *end != '\0' || port > UINT16_MAX)
-        return PERI_EINVAL;
-    *out = (uint16_t)port;
-    return 0;
-}
-
-static int parse(const char *text, struct address *out)
-{
-    static const char unix_prefix[] = "unix:";
-    *out = (struct address){.port = ENV_PORT_DEFAULT};
-    if (strlen(text) >= sizeof out->host - sizeof "65535")
-        return PERI_EINVAL;
-    if (strncmp(text, unix_prefix, sizeof unix_prefix - 1) == 0) {
-        out->is_unix = true;
+    if (!sim_node_is_up(node))
+        return peri_fail(err, PERI_ECANCELLED, "address %s", text);
+    int rc = env_address_parse(text, out, err);
+    if (out->is_unix)
         out->port = 0;
-        (void)snprintf(out->host, sizeof out->host, "%s", text);
-        return text[sizeof unix_prefix - 1] == '/' ? 0 : PERI_EINVAL;
-    }
-    const char *colon = strrchr(text, ':');
-    size_t length = colon != NULL ? (size_t)(colon - text) : strlen(text);
-    memcpy(out->host, text, length);
-    return colon != NULL ? parse_port(colon + 1, &out->port) : 0;
+    return rc;
 }
 
 /* The node that an address means on a node: itself, or the one of that name. */
-static struct sim_node *host_of(struct sim_node *node, const struct address *address)
+static struct sim_node *host_of(struct sim_node *node, const struct env_address *address)
 {
-    static const char *const own[] = {"", "localhost", "127.0.0.1", "[::1]", "0.0.0.0", "[::]"};
+    static const char *const own[] = {"127.0.0.1", "::1", "0.0.0.0", "::"};
     if (address->is_unix)
         return node;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
@@ -106,21 +83,22 @@ static uint16_t free_port(struct sim_node *node)
     return node->last_port;
 }
 
-static int prepare(struct sim_node *node, const char *text, struct sim_listener *listener)
+static int prepare(struct sim_node *node, const char *text, struct sim_listener *listener,
+                   struct peri_error *err)
 {
-    struct address address;
-    int rc = sim_node_is_up(node) ? parse(text, &address) : PERI_ECANCELLED;
+    struct env_address address;
+    int rc = parse(node, text, &address, err);
     if (rc != 0)
         return rc;
     if (host_of(node, &address) != node)
-        return -EADDRNOTAVAIL;
+        return peri_fail(err, -EADDRNOTAVAIL, "listen on %s", text);
     if (!address.is_unix && address.port == 0)
         address.port = free_port(node);
-    if (find_listener(node, address.port, address.host) != NULL)
-        return -EADDRINUSE;
+    if (find_listener(node, address.port, text) != NULL)
+        return peri_fail(err, -EADDRINUSE, "listen on %s", text);
     listener->port = address.port;
     if (address.is_unix)
-        (void)snprintf(listener->text, sizeof listener->text, "%s", address.host);
+        (void)snprintf(listener->text, sizeof listener->text, "%s", text);
     else
         (void)snprintf(listener->text, sizeof listener->text, "%s:%u", node->name, address.port);
     return 0;
@@ -132,10 +110,12 @@ static int listener_open(struct env *env, const char *address,
 {
     struct sim_node *node = sim_node_cast(env);
     struct sim_listener *listener = calloc(1, sizeof *listener);
-    int rc = listener != NULL ? prepare(node, address, listener) : PERI_ENOMEM;
+    if (listener == NULL)
+        return peri_fail(err, PERI_ENOMEM, "listen on %s", address);
+    int rc = prepare(node, address, listener, err);
     if (rc != 0) {
         free(listener);
-        return peri_fail(err, rc, "listen on %s", address);
+        return rc;
     }
     listener->base.env = env;
     listener->on_connection = on_connection;
@@ -182,39 +162,39 @@ static int ask(struct sim_conn *conn)
     return 0;
 }
 
-static int connect_to(struct sim_node *node, const char *text, struct sim_conn **out)
+static int connect_to(struct sim_node *node, const char *text, struct sim_conn **out,
+                      struct peri_error *err)
 {
-    struct address address;
-    int rc = sim_node_is_up(node) ? parse(text, &address) : PERI_ECANCELLED;
+    struct env_address address;
+    int rc = parse(node, text, &address, err);
     if (rc != 0)
         return rc;
     struct sim_node *peer_node = host_of(node, &address);
     if (peer_node == NULL)
-        return -ENXIO; /* no such host */
+        return peri_fail_plain(err, PERI_EINVAL, "connect to %s: there is no node of that name",
+                               text);
     rc = sim_conn_create(node, peer_node, out);
     if (rc != 0)
-        return rc;
+        return peri_fail(err, rc, "connect to %s", text);
     (*out)->is_initiator = true;
     (*out)->port = address.port;
     (void)snprintf((*out)->peer_text, sizeof(*out)->peer_text, "%s", text);
     rc = ask(*out);
     if (rc == 0 && sim_net_is_cut(node->world, node, peer_node))
         sim_conn_hear_of_cut(*out);
-    if (rc != 0)
-        sim_conn_free(*out);
-    return rc;
+    if (rc == 0)
+        return 0;
+    sim_conn_free(*out);
+    return peri_fail(err, rc, "connect to %s", text);
 }
 
 int sim_conn_connect(struct env *env, const char *address, const struct env_conn_events *events,
                      void *data, struct env_conn **out, struct peri_error *err)
 {
     struct sim_conn *conn = NULL;
-    int rc = connect_to(sim_node_cast(env), address, &conn);
-    if (rc == -ENXIO)
-        return peri_fail_plain(err, PERI_EINVAL, "connect to %s: there is no node of that name",
-                               address);
-    if (rc != 0)
-        return peri_fail(err, rc, "connect to %s", address);
+    int rc = connect_to(sim_node_cast(env), address, &conn, err);
+    if (rc != 0 || conn == NULL)
+        return rc;
     conn->events = events;
     conn->data = data;
     *out = &conn->base;

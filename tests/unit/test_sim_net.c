@@ -262,7 +262,9 @@ static void addresses_name_nodes_and_ports(void **state)
         {"x:7200", PERI_EINVAL, 0},
         {"s:x", PERI_EINVAL, 0},
         {"s:70000", PERI_EINVAL, 0},
-        {"unix:s", PERI_EINVAL, 0},
+        {"unix:s", 0, -ECONNREFUSED},
+        {"unix:", PERI_EINVAL, 0},
+        {"localhost:7200", 0, -ECONNREFUSED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct pair *pair = new_pair(1);
