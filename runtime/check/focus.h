@@ -23,6 +23,7 @@ int check_focus_init(struct check_focus *focus, const struct check_values *value
                      const check_value *list, size_t count);
 void check_focus_deinit(struct check_focus *focus);
 
+/* True when the value is in focus. */
 bool check_focus_has(const struct check_focus *focus, check_value value);
 
 /* Replaces a list by those of its items that are in focus; what is no list stays. Errors:

@@ -25,10 +25,12 @@ struct sim_listener {
 static int parse(struct sim_node *node, const char *text, struct env_address *out,
                  struct peri_error *err)
 {
-    if (!sim_node_is_up(node))
-        return peri_fail(err, PERI_ECANCELLED, "address %s", text);
+    if (!sim_node_is_up(node)) {
+        (void)peri_fail(err, PERI_ECANCELLED, "address %s", text);
+        return PERI_ECANCELLED;
+    }
     int rc = env_address_parse(text, out, err);
-    if (out->is_unix)
+    if (rc == 0 && out->is_unix)
         out->port = 0;
     return rc;
 }
@@ -170,12 +172,16 @@ static int connect_to(struct sim_node *node, const char *text, struct sim_conn *
     if (rc != 0)
         return rc;
     struct sim_node *peer_node = host_of(node, &address);
-    if (peer_node == NULL)
-        return peri_fail_plain(err, PERI_EINVAL, "connect to %s: there is no node of that name",
-                               text);
+    if (peer_node == NULL) {
+        (void)peri_fail_plain(err, PERI_EINVAL, "connect to %s: there is no node of that name",
+                              text);
+        return PERI_EINVAL;
+    }
     rc = sim_conn_create(node, peer_node, out);
-    if (rc != 0)
-        return peri_fail(err, rc, "connect to %s", text);
+    if (rc != 0) {
+        (void)peri_fail(err, rc, "connect to %s", text);
+        return rc;
+    }
     (*out)->is_initiator = true;
     (*out)->port = address.port;
     (void)snprintf((*out)->peer_text, sizeof(*out)->peer_text, "%s", text);
@@ -185,7 +191,8 @@ static int connect_to(struct sim_node *node, const char *text, struct sim_conn *
     if (rc == 0)
         return 0;
     sim_conn_free(*out);
-    return peri_fail(err, rc, "connect to %s", text);
+    (void)peri_fail(err, rc, "connect to %s", text);
+    return rc;
 }
 
 int sim_conn_connect(struct env *env, const char *address, const struct env_conn_events *events,
@@ -193,7 +200,7 @@ int sim_conn_connect(struct env *env, const char *address, const struct env_conn
 {
     struct sim_conn *conn = NULL;
     int rc = connect_to(sim_node_cast(env), address, &conn, err);
-    if (rc != 0 || conn == NULL)
+    if (rc != 0)
         return rc;
     conn->events = events;
     conn->data = data;
