@@ -70,6 +70,12 @@ describe("perilune.fs", function()
       assert.truthy(err:find("/dev/full", 1, true))
     end)
 
+    it("never put a file in the place of a device", function()
+      assert(fs.write("/dev/null", "x", { atomic = true }))
+      assert.are.equal("other", fs.stat("/dev/null").type)
+      assert.are.equal("ENOSPC", select(3, fs.write("/dev/full", "x", { atomic = true })))
+    end)
+
     it("refuse options that do not exist, and paths with zero bytes", function()
       assert.has_error(function() fs.write(at "x", "", { atomc = true }) end,
         "fs.write: unknown option atomc; did you mean atomic?")

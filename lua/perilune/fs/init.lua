@@ -39,6 +39,10 @@ local function beside(path)
 end
 
 local function write_atomic(path, data)
+  local stat = core.stat(path)
+  if stat and stat.type == "other" then -- a device is written to, not replaced
+    return core.write(path, data, core.WRITE, false)
+  end
   local temporary = beside(path)
   local ok, err, code = core.write(temporary, data, core.WRITE | core.CREATE | core.EXCLUSIVE, true)
   if ok then
