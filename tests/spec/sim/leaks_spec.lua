@@ -9,7 +9,7 @@ describe("a planted leak", function()
   local folder = new_folder(before_each, after_each)
 
   -- Files of code are inputs of a run and are read as they are: the one way out that is left.
-  for _, name in ipairs { "clock", "context_switches", "folder", "process_id", "random" } do
+  for _, name in ipairs { "clock", "cpu_time", "folder", "process_id", "random" } do
     it(("is found by --verify: %s"):format(name), function()
       local path = ("tests/spec/sim/leaks/%s.lua"):format(name)
       local result = binary.run { "sim", path, "--verify", "--seed", "1" }
