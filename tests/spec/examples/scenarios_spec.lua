@@ -20,7 +20,7 @@ describe("the scenario", function()
   local WEAK = {
     { "primary_backup", 5, {}, "not linearizable" },
     { "three_phase_commit", 30, {}, "%d committed and %d aborted" },
-    { "quorum_register", 40, { write_back = "no" }, "not linearizable" },
+    { "quorum_register", 300, { write_back = "no" }, "not linearizable" },
   }
   for _, case in ipairs(WEAK) do
     local name, seeds, args, pattern = table.unpack(case)
