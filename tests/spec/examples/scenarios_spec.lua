@@ -19,7 +19,7 @@ describe("the scenario", function()
   -- A known weakness, the seeds that are enough to meet it, and what the failure says.
   local WEAK = {
     { "primary_backup", 5, {}, "not linearizable" },
-    { "three_phase_commit", 30, {}, "%d committed and %d aborted" },
+    { "three_phase_commit", 100, {}, "%d committed and %d aborted" },
     { "quorum_register", 300, { write_back = "no" }, "not linearizable" },
   }
   for _, case in ipairs(WEAK) do
