@@ -7,7 +7,7 @@
 #include "simulation.h"
 #include "vm/scheduler.h"
 
-enum { LETTER_DOWN_SIZE = 24, REPORTED_FIBERS_MAX = 100 };
+enum { LETTER_DOWN_SIZE = 24 };
 
 /* ---- starting and ending ---- */
 
@@ -243,43 +243,4 @@ struct sim_member *sim_member_named(struct simulation *run, const char *name)
 {
     struct sim_node *node = sim_world_node(run->world, name);
     return node != NULL ? sim_node_data(node) : NULL;
-}
-
-/* ---- where everybody stands ---- */
-
-static void report_fiber(const struct sim_member *member, const struct fiber *fiber,
-                         struct peri_buffer *out)
-{
-    char where[FIBER_REASON_SIZE];
-    char line[FIBER_REASON_SIZE * 2];
-    fiber_where(fiber, where, sizeof where);
-    const char *state = sim_node_state(member->node) == SIM_NODE_PAUSED ? " (paused)" : "";
-    int size = snprintf(line, sizeof line, "%s%s: fiber %s: %s at %s\n",
-                        sim_node_name(member->node), state, fiber->name, fiber_doing(fiber), where);
-    (void)peri_buffer_append(out, line, (size_t)size < sizeof line ? (size_t)size : sizeof line);
-}
-
-/* Reports the fibers of a member, and counts them in *count. */
-static void report_member(const struct sim_member *member, size_t *count, struct peri_buffer *out)
-{
-    static const char own[] = "simulation: "; /* fibers of boot.lua and controller.lua */
-    const struct fiber *fiber = member->vm->scheduler->first;
-    for (; fiber != NULL; fiber = fiber->all_next)
-        if (strncmp(fiber->name, own, sizeof own - 1) != 0 && (*count)++ < REPORTED_FIBERS_MAX)
-            report_fiber(member, fiber, out);
-}
-
-void sim_members_report(const struct simulation *run, struct peri_buffer *out)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < sim_world_node_count(run->world); i++) {
-        const struct sim_member *member = sim_node_data(sim_world_node_at(run->world, i));
-        if (member->vm != NULL && member->vm->scheduler != NULL)
-            report_member(member, &count, out);
-    }
-    if (count <= REPORTED_FIBERS_MAX)
-        return;
-    char line[FIBER_REASON_SIZE];
-    int size = snprintf(line, sizeof line, "... and %zu more\n", count - REPORTED_FIBERS_MAX);
-    (void)peri_buffer_append(out, line, (size_t)size);
 }

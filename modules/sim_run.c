@@ -65,6 +65,7 @@ static void read_options(lua_State *L, struct simulation_options *options)
     options->seed = field_integer(L, "seed", 1);
     options->time_max_us = field_integer(L, "time_us", 0);
     options->watchdog_us = field_integer(L, "watchdog_us", WATCHDOG_DEFAULT_US);
+    options->turns_max = (uint32_t)field_integer(L, "turns_max", 0);
     options->trace_path = field_string(L, "trace");
     options->trace_from = field_integer(L, "trace_from", 0);
     options->trace_to = field_integer(L, "trace_to", 0);

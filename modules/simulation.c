@@ -1,10 +1,6 @@
 #include "simulation.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "env/pin.h"
-#include "vm/scheduler.h"
 
 enum { TIME_MAX_DEFAULT_S = 600, US_PER_S = 1000000 };
 
@@ -13,71 +9,6 @@ struct pinned_run {
     struct peri_error *err;
     int rc;
 };
-
-/* ---- how it ends ---- */
-
-void simulation_fail(struct simulation *run, struct sim_member *member, const char *kind,
-                     const char *text)
-{
-    struct sim_failure *failure = &run->failure;
-    if (failure->is_set || run->has_passed)
-        return;
-    failure->is_set = true;
-    failure->kind = kind;
-    (void)peri_buffer_append(&failure->text, text, strlen(text));
-    const char *node = member != NULL ? sim_node_name(member->node) : "";
-    (void)peri_buffer_append(&failure->node, node, strlen(node));
-    sim_world_note(run->world, member != NULL ? member->node : NULL, "failure", 0, "%s", text);
-    sim_world_stop(run->world);
-}
-
-static void fail_with_fibers(struct simulation *run, struct sim_member *member, const char *kind,
-                             const char *text)
-{
-    sim_members_report(run, &run->failure.fibers);
-    simulation_fail(run, member, kind, text);
-}
-
-static void fail_stuck(struct simulation *run)
-{
-    struct sim_node *node = sim_world_stuck(run->world);
-    struct sim_member *member = node != NULL ? sim_node_data(node) : NULL;
-    struct fiber *fiber =
-        member != NULL && member->vm != NULL ? member->vm->scheduler->baton : NULL;
-    if (fiber == NULL) {
-        simulation_fail(run, member, "stuck", "an event did not return");
-        return;
-    }
-    lua_State *L = member->vm->L;
-    char text[FIBER_NAME_SIZE + FIBER_REASON_SIZE];
-    (void)snprintf(text, sizeof text, "fiber %s computes and never waits", fiber->name);
-    fiber_push_traceback(L, fiber->L, text);
-    simulation_fail(run, member, "stuck", lua_tostring(L, -1));
-    lua_pop(L, 1);
-}
-
-static void conclude(struct simulation *run, enum sim_end end)
-{
-    if (run->has_passed || run->failure.is_set)
-        return;
-    switch (end) {
-    case SIM_END_IDLE:
-        fail_with_fibers(run, NULL, "deadlock", "nothing can wake the controller any more");
-        break;
-    case SIM_END_TIME:
-        fail_with_fibers(run, NULL, "time", "the run has not ended within its virtual time");
-        break;
-    case SIM_END_STUCK:
-        fail_stuck(run);
-        break;
-    case SIM_END_FAILED:
-        simulation_fail(run, NULL, "died", "the simulator lacked memory");
-        break;
-    case SIM_END_STOPPED: /* the controller was cancelled, or ended itself by os.exit */
-        simulation_fail(run, run->controller, "controller", "the controller did not return");
-        break;
-    }
-}
 
 /* ---- the run ---- */
 
@@ -88,6 +19,7 @@ static int create_world(struct simulation *run, struct peri_error *err)
         .seed = wanted->seed,
         .host = run->host,
         .watchdog_us = wanted->watchdog_us,
+        .turns_max = wanted->turns_max,
         .on_output = sim_tracer_on_output,
         .on_trace = sim_tracer_is_wanted(wanted) ? sim_tracer_on_trace : NULL,
         .data = run,
@@ -126,7 +58,7 @@ static int run_pinned(struct simulation *run, struct peri_error *err)
         rc = start_controller(run, err);
     if (rc != 0)
         return rc;
-    conclude(run, run_to_the_end(run));
+    simulation_conclude(run, run_to_the_end(run));
     return sim_tracer_close(run, err);
 }
 

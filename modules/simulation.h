@@ -1,6 +1,7 @@
 /* simulation.h - one run of a scenario: a world whose nodes are Lua states.
  *
  * simulation.c  the run: makes the world, starts the controller, says how it ended
+ * sim_end.c     why it ended, when its controller has not returned
  * sim_run.c     the same for Lua outside of the run
  * sim_member.c  a node and its Lua state: start, end, letters between members
  * sim_trace.c   the trace, and what nodes print
@@ -98,6 +99,7 @@ struct simulation_options {
     uint64_t seed;
     uint64_t time_max_us;   /* virtual; 0: what the scenario says */
     uint64_t watchdog_us;   /* real time that an event may take */
+    uint32_t turns_max;     /* see struct sim_options */
     const char *trace_path; /* or NULL */
     uint64_t trace_from, trace_to;
     bool keeps_checkpoints;
@@ -132,10 +134,16 @@ struct simulation {
 int simulation_run(struct simulation *run, struct peri_error *err);
 void simulation_deinit(struct simulation *run);
 
+/* ---- sim_end.c ---- */
+
 /* The run has failed, unless it has already: node may be NULL, kind is lent for ever. It ends after
  * the event that runs. */
 void simulation_fail(struct simulation *run, struct sim_member *member, const char *kind,
                      const char *text);
+
+/* The world's loop has ended: unless the run has passed or failed already, it fails, with the
+ * fibers that are to blame. */
+void simulation_conclude(struct simulation *run, enum sim_end end);
 
 /* ---- sim_member.c ---- */
 
@@ -159,10 +167,6 @@ void sim_member_take(struct sim_member *member, struct sim_letter *letter);
  * while too many wait already; PERI_ENOMEM. */
 int sim_member_post(struct sim_member *to, enum sim_mail mail, struct sim_member *from,
                     struct peri_slice bytes);
-
-/* Appends "NODE: fiber NAME: WHAT at FILE:LINE" for each fiber of every member that runs, of the
- * first hundred. */
-void sim_members_report(const struct simulation *run, struct peri_buffer *out);
 
 /* ---- sim_trace.c ---- */
 

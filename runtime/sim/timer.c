@@ -85,6 +85,7 @@ struct sim_turn {
     struct sim_handle handle;
     struct sim_event event;
     bool is_started;
+    uint32_t row;     /* how often it has gone on at once */
     bool *was_closed; /* while on_turn runs: where to say that it closed the turn */
     void (*on_turn)(void *data);
     void *data;
@@ -115,6 +116,7 @@ static void turn_schedule(struct sim_turn *turn, uint64_t least_us)
     uint64_t delay_us = sim_stream_delay(&node->streams[SIM_SCHED], &node->settings.turn_delay);
     if (delay_us < least_us)
         delay_us = least_us;
+    turn->row = least_us != 0 && delay_us == least_us ? turn->row + 1 : 0;
     sim_event_schedule(node->world, &turn->event, sim_node_now_us(node) + delay_us);
 }
 
@@ -122,14 +124,16 @@ static void turn_on_due(struct sim_world *world, struct sim_event *event)
 {
     struct sim_turn *turn = container_of(event, struct sim_turn, event);
     bool was_closed = false;
-    (void)world;
     turn->was_closed = &was_closed;
     turn->on_turn(turn->data);
     if (was_closed)
         return;
     turn->was_closed = NULL;
-    if (turn->is_started && !sim_event_is_scheduled(event))
-        turn_schedule(turn, TURN_MIN_US);
+    if (!turn->is_started || sim_event_is_scheduled(event))
+        return;
+    turn_schedule(turn, TURN_MIN_US);
+    if (turn->row >= world->options.turns_max)
+        world->spinning = event->node;
 }
 
 static const struct sim_event_kind turn_kind = {SIM_EVENT_TURN, "turn", turn_on_due,
@@ -158,6 +162,7 @@ static void turn_start(struct env_turn *base)
     if (turn->is_started || !sim_node_is_up(sim_node_cast(base->env)))
         return;
     turn->is_started = true;
+    turn->row = 0;
     if (turn->was_closed == NULL) /* else turn_on_due does it, when on_turn is over */
         turn_schedule(turn, 0);
 }

@@ -147,6 +147,11 @@ static void postpone(struct sim_world *world, struct sim_node *node, struct sim_
 static void begin_event(struct sim_world *world, struct sim_event *event)
 {
     world->event_count++;
+    if (world->now_us != world->still_us) {
+        world->still_us = world->now_us;
+        world->still_events = 0;
+    }
+    world->still_events++;
     mix_event(world, event);
     if (world->options.on_trace != NULL)
         trace_event(world, event);
@@ -195,16 +200,27 @@ void sim_world_skip_to(struct sim_world *world, uint64_t time_us)
         world->now_us = time_us;
 }
 
+/* True when the run is over because it gets nowhere, after an event of the node. */
+static bool is_hanging(struct sim_world *world, struct sim_node *node, enum sim_end *why)
+{
+    if (!world->is_stuck && world->spinning == NULL && world->still_events < SIM_STILL_EVENTS_MAX)
+        return false;
+    world->stuck = node;
+    *why = world->is_stuck           ? SIM_END_STUCK
+           : world->spinning != NULL ? SIM_END_SPINNING
+                                     : SIM_END_STILL;
+    return true;
+}
+
 static enum sim_end run_until(struct sim_world *world, uint64_t until_us)
 {
     struct sim_event *event;
+    enum sim_end why;
     while ((event = sim_event_take(world, until_us)) != NULL) {
         struct sim_node *node = event->node;
         run_event(world, event);
-        if (world->is_stuck) {
-            world->stuck = node;
-            return SIM_END_STUCK;
-        }
+        if (is_hanging(world, node, &why))
+            return why;
         if (world->is_stopped)
             return world->has_failed ? SIM_END_FAILED : SIM_END_STOPPED;
     }
@@ -223,6 +239,8 @@ enum sim_end sim_world_run(struct sim_world *world, uint64_t until_us)
     world->is_stuck = 0;
     world->quiet_ticks = 0;
     world->stuck = NULL;
+    world->spinning = NULL;
+    world->still_events = 0;
     if (world->watchdog != NULL)
         env_ticker_start(world->watchdog);
     enum sim_end end = run_until(world, until_us);
@@ -297,6 +315,8 @@ int sim_world_create(struct sim_world **out, const struct sim_options *options,
     world->options = *options;
     if (world->options.epoch_us == 0)
         world->options.epoch_us = DEFAULT_EPOCH_US;
+    if (world->options.turns_max == 0)
+        world->options.turns_max = SIM_TURNS_MAX;
     world->hash = sim_mix(0, options->seed);
     world->settings = default_settings;
     sim_net_init(world);

@@ -42,11 +42,22 @@ struct sim_options {
     /* The real environment, lent for the world's life, for the watchdog alone; NULL: none. */
     struct env *host;
     uint64_t watchdog_us; /* real time that one event may take; 0: no limit */
+    /* Turns of a node (env_turn_start) that may follow each other at the least distance, which is a
+     * microsecond: code that waits by yielding. A turn of Lua is 4096 switches of fibers. 0:
+     * SIM_TURNS_MAX. */
+    uint32_t turns_max;
     /* What nodes write to standard output (fd 1) and error (2). NULL: it goes nowhere. */
     void (*on_output)(void *data, struct sim_node *node, int fd, struct peri_slice bytes);
     void (*on_trace)(void *data, const struct sim_trace *line); /* or NULL */
     void *data;                                                 /* of the callbacks */
     bool keeps_checkpoints;                                     /* for sim_world_checkpoints */
+};
+
+/* What ends runs that would seem to hang. Counts, not time: each machine stops at the same event.
+ */
+enum {
+    SIM_TURNS_MAX = 10000,           /* 10 ms of virtual time, and seconds of real */
+    SIM_STILL_EVENTS_MAX = 10000000, /* while virtual time stands still */
 };
 
 /* Why sim_world_run came back. */
@@ -56,7 +67,10 @@ enum sim_end {
     SIM_END_STOPPED, /* sim_world_stop */
     SIM_END_STUCK,   /* an event took longer than watchdog_us of real time; sim_world_stuck names it
                       */
-    SIM_END_FAILED,  /* the simulator itself lacked memory: nothing that happened counts */
+    SIM_END_SPINNING, /* a node had something to do for turns_max turns in a row, and so kept time
+                         from moving; sim_world_stuck names it */
+    SIM_END_STILL,    /* SIM_STILL_EVENTS_MAX events at one moment; sim_world_stuck has the last */
+    SIM_END_FAILED,   /* the simulator itself lacked memory: nothing that happened counts */
 };
 
 /* Creates an empty world. options is copied. On success the caller owns *out. Errors: PERI_ENOMEM,
@@ -96,7 +110,8 @@ enum { SIM_CHECKPOINT_EVENTS = 1000 };
  * events; returns how many there are. Lent until the world runs again. */
 size_t sim_world_checkpoints(const struct sim_world *world, const uint64_t **out);
 
-/* The node whose event did not return, after SIM_END_STUCK; NULL for an event of the world. */
+/* Whose event it was, after SIM_END_STUCK, SIM_END_SPINNING and SIM_END_STILL; NULL: the world's.
+ */
 struct sim_node *sim_world_stuck(const struct sim_world *world);
 
 /* Mixes a value into the hash, and with a trace writes a line: for what happens inside an event.

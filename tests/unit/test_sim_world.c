@@ -1,4 +1,4 @@
-/* Simulated worlds: order of events, what a seed decides, clocks, processes, the watchdog. */
+/* Simulated worlds: order of events, what a seed decides, clocks, processes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,6 @@
 
 #include "env/env.h"
 #include "env/log.h"
-#include "env/uv.h"
 #include "sim/clock.h"
 #include "sim/event.h"
 #include "sim/fault.h"
@@ -508,48 +507,6 @@ static void checkpoints_allow_bisecting(void **state)
     sim_world_close(world);
 }
 
-/* ---- the watchdog ---- */
-
-struct spinner {
-    struct env *host;
-    struct env_ticker *ticker;
-    volatile int ticks;
-};
-
-static void on_interrupt(void *data)
-{
-    struct spinner *spinner = data;
-    spinner->ticks++;
-}
-
-/* Spins, as Lua code would until its ticker ticks. */
-static int start_spinner(void *data, struct sim_node *node)
-{
-    struct spinner *spinner = data;
-    assert_int_equal(
-        env_ticker_create(sim_node_env(node), 1000, on_interrupt, spinner, &spinner->ticker), 0);
-    env_ticker_start(spinner->ticker);
-    while (spinner->ticks == 0)
-        continue;
-    env_ticker_stop(spinner->ticker);
-    return 0;
-}
-
-static void an_event_that_does_not_return_ends_the_run(void **state)
-{
-    (void)state;
-    struct spinner spinner = {0};
-    struct sim_world *world = NULL;
-    assert_int_equal(env_uv_create(&spinner.host, NULL), 0);
-    struct sim_options options = {.host = spinner.host, .watchdog_us = 40000};
-    assert_int_equal(sim_world_create(&world, &options, NULL), 0);
-    struct sim_node *node = new_node(world, "n1", start_spinner, &spinner);
-    assert_int_equal(sim_world_run(world, UINT64_MAX), SIM_END_STUCK);
-    assert_ptr_equal(sim_world_stuck(world), node);
-    sim_world_close(world);
-    env_close(spinner.host);
-}
-
 /* ---- size ---- */
 
 static void a_thousand_nodes_are_light(void **state)
@@ -582,7 +539,6 @@ int main(void)
         cmocka_unit_test(turns_take_time_when_they_go_on),
         cmocka_unit_test(logs_carry_node_and_virtual_time),
         cmocka_unit_test(checkpoints_allow_bisecting),
-        cmocka_unit_test(an_event_that_does_not_return_ends_the_run),
         cmocka_unit_test(a_thousand_nodes_are_light),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,6 +36,8 @@ local REAL_SECONDS = 600
 ---@field verify? boolean        run each seed twice and compare all events
 ---@field log_level? string      least level of what nodes log; default "error"
 ---@field watchdog? number|string  real time that one event may take; default "10s"
+---@field turns_max? integer      turns in a row, each of 4096 switches of fibers, that a node may take
+---                               without waiting; default 10000
 ---@field real_seconds? number   real time after which the process of a run is killed; default 600
 
 ---@class perilune.sim.RunOptions: perilune.sim.CommonOptions
@@ -54,7 +56,7 @@ local OPTIONS = {
   scenario = "string", seed = "number", time = true, trace = "string", verify = "boolean", echo = "boolean",
   args = "table", log_level = "string", jobs = "number", from = "number", to = "number",
   on_result = "function", history = "boolean",
-  real_seconds = "number", watchdog = true,
+  real_seconds = "number", watchdog = true, turns_max = "number",
 }
 
 local function read_scenario(path)
@@ -78,7 +80,7 @@ local function common_of(options)
     common.watchdog_us = require("perilune.sim.times").microseconds(options.watchdog, "sim.run: watchdog", 3)
   end
   common.args = assert(require("perilune.msgpack").encode(options.args or {}))
-  common.history = options.history
+  common.history, common.turns_max = options.history, options.turns_max
   common.echo, common.trace, common.log_level = options.echo, options.trace, options.log_level
   common.real_seconds = options.real_seconds or REAL_SECONDS
   return common

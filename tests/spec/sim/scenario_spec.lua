@@ -196,6 +196,56 @@ describe("a scenario", function()
     end)
   end
 
+  local RESTLESS = {
+    { "sleeping for no time", "while true do perilune.sleep(0) end" },
+    { "yielding", "while true do perilune.yield() end" },
+    { "asking what never becomes true", [[
+        perilune.spawn({ name = "other" }, function() perilune.sleep(0.001) perilune.sleep(3600) end)
+        repeat perilune.yield() until node.own]] },
+  }
+  for _, case in ipairs(RESTLESS) do
+    it("whose node keeps time from passing is stuck: " .. case[1], function()
+      local source = ([[
+        local perilune = require "perilune"
+        local function wait(node)
+          %s
+        end
+        return { nodes = { a = wait, b = function() perilune.every(0.01, print) perilune.sleep(3600) end },
+          run = function(sim) sim:start("n1", "a") sim:start("n2", "b") sim:sleep "1h" end }]])
+        :format(case[2])
+      local result = run(source, { turns_max = 20 })
+      local got = result.failure
+      assert.equal("stuck", got.kind)
+      assert.equal("n1", got.node)
+      assert.matches("^fiber main goes on and on without letting time pass", got.message)
+      assert.matches("scenario.lua:%d+: in", got.message)
+      assert.is_true(result.time < 0.01)
+      assert.equal(result.hash, run(source, { turns_max = 20 }).hash)
+    end)
+  end
+
+  it("that asks again and again, and lets time pass, is not stuck", function()
+    scenario.pass(folder, [[
+      local perilune = require "perilune"
+      return { process = { turn_delay = "10us" },
+        nodes = { a = function()
+          local due = perilune.now() + 1e-3
+          while perilune.now() < due do perilune.yield() end
+        end },
+        run = function(sim) sim:start("n1", "a") sim:join "n1" end }]], { turns_max = 20 })
+  end)
+
+  it("whose fibers rest now and then is not stuck", function()
+    scenario.pass(folder, [[
+      local perilune = require "perilune"
+      return { run = function(sim)
+        for _ = 1, 30 do
+          for _ = 1, 15 * 4096 do perilune.yield() end
+          sim:sleep(0.001)
+        end
+      end }]], { turns_max = 20 })
+  end)
+
   it("passes on what nodes are given, tell, answer and return", function()
     scenario.pass(folder, [[
       return {
