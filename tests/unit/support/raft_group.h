@@ -63,7 +63,7 @@ struct group_read {
     uint64_t number, least; /* the index that it must see */
 };
 
-enum { GROUP_WRITES_MAX = 512, GROUP_HELD_MAX = 4096, GROUP_READS_MAX = 256 };
+enum { GROUP_READS_MAX = 256 };
 
 struct group_replica {
     uint64_t id;
@@ -71,10 +71,10 @@ struct group_replica {
     uint64_t starts;
     struct group_disk disk;
     struct group_log log; /* as the core believes it to be */
-    struct group_write writes[GROUP_WRITES_MAX];
-    size_t write_count;
-    struct group_held held[GROUP_HELD_MAX]; /* waits for a record */
-    size_t held_count;
+    struct group_write *writes;
+    size_t write_count, write_capacity;
+    struct group_held *held; /* waits for a record */
+    size_t held_count, held_capacity;
     uint64_t applied, state; /* the state machine: a chain of hashes */
     uint64_t apply_last;     /* end of the window to apply; 0: none */
     struct group_read reads[GROUP_READS_MAX];
