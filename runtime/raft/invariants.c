@@ -86,8 +86,7 @@ static int check_role(const struct raft *raft, struct peri_error *err)
               raft_log_term(&raft->log, raft->term_start) == raft->term);
         return 0;
     }
-    HOLDS(!"a role");
-    return 0;
+    return peri_fail(err, PERI_ECORRUPT, "replica %" PRIu64 " is in role %d", id, (int)raft->role);
 }
 
 static int check_peer(const struct raft *raft, const struct raft_progress *peer,
