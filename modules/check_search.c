@@ -164,7 +164,8 @@ static int part_focus(lua_State *L)
     if (rc != 0)
         return box_fail(L, rc, peri_strerror(rc));
     rc = check_part_focus(&box->part, whole->history, whole->part, &focus, &err);
-    check_focus_deinit(&focus);
+    if (rc != 0)
+        check_focus_deinit(&focus);
     return rc == 0 ? 1 : box_error(L, &err);
 }
 

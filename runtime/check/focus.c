@@ -30,6 +30,13 @@ void check_focus_deinit(struct check_focus *focus)
     focus->bits = NULL;
 }
 
+void check_focus_narrow(struct check_focus *focus, const struct check_focus *by)
+{
+    for (size_t i = 0; i <= focus->size / WORD_BITS; i++)
+        focus->bits[i] &= i <= by->size / WORD_BITS ? by->bits[i] : 0;
+    focus->has_void = focus->has_void && by->has_void;
+}
+
 bool check_focus_has(const struct check_focus *focus, check_value value)
 {
     return value < focus->size && (focus->bits[value / WORD_BITS] >> (value % WORD_BITS)) & 1;

@@ -23,6 +23,9 @@ int check_focus_init(struct check_focus *focus, const struct check_values *value
                      const check_value *list, size_t count);
 void check_focus_deinit(struct check_focus *focus);
 
+/* Takes out of focus what is not in by as well. */
+void check_focus_narrow(struct check_focus *focus, const struct check_focus *by);
+
 /* True when the value is in focus. */
 bool check_focus_has(const struct check_focus *focus, check_value value);
 

@@ -11,6 +11,7 @@ void check_part_close(struct check_part *part)
         return;
     if (part->instance != NULL)
         part->model->close(part->instance);
+    check_focus_deinit(&part->focus);
     free(part->items);
     free(part->effects);
     free(part);
@@ -109,9 +110,9 @@ int check_part_create(struct check_part **out, const struct check_history *histo
     return create(out, &source, model, external, err);
 }
 
-int check_part_focus(struct check_part **out, const struct check_history *history,
-                     const struct check_part *part, const struct check_focus *focus,
-                     struct peri_error *err)
+static int focus_on(struct check_part **out, const struct check_history *history,
+                    const struct check_part *part, const struct check_focus *focus,
+                    struct peri_error *err)
 {
     if (part->model->project == NULL)
         return peri_fail(err, PERI_EINVAL, "the model %s has no focus", part->model->name);
@@ -123,6 +124,18 @@ int check_part_focus(struct check_part **out, const struct check_history *histor
     struct source source = {history, focus, operations, part->count};
     int rc = create(out, &source, part->model, NULL, err);
     free(operations);
+    return rc;
+}
+
+int check_part_focus(struct check_part **out, const struct check_history *history,
+                     const struct check_part *part, struct check_focus *focus,
+                     struct peri_error *err)
+{
+    if (part->focus.bits != NULL)
+        check_focus_narrow(focus, &part->focus);
+    int rc = focus_on(out, history, part, focus, err);
+    if (rc == 0)
+        (*out)->focus = *focus;
     return rc;
 }
 

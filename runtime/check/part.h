@@ -21,6 +21,7 @@ struct check_part {
     size_t count;
     struct check_effect *effects; /* no two are equal */
     size_t effect_count;
+    struct check_focus focus; /* without bits: it is no part of a part */
 };
 
 /* Compiles the operations of a history (count indices in ascending order) for a model. What says
@@ -33,10 +34,11 @@ int check_part_create(struct check_part **out, const struct check_history *histo
                       const uint32_t *operations, size_t count, struct peri_error *err);
 
 /* Makes the part that remains of one when only the values in focus count (focus.h): illegal only if
- * the whole is. On success the caller ends *out with check_part_close(). Errors: as above;
+ * the whole is. Takes focus; of a part that was made so itself, what both have in focus remains. On
+ * success the caller ends *out with check_part_close(). Errors: as above;
  * PERI_EINVAL when the model, or the history with this model, cannot be seen so. */
 int check_part_focus(struct check_part **out, const struct check_history *history,
-                     const struct check_part *part, const struct check_focus *focus,
+                     const struct check_part *part, struct check_focus *focus,
                      struct peri_error *err);
 
 /* The most items that are open at one time, and the index of the first whose call makes it so.

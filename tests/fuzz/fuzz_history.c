@@ -1,5 +1,6 @@
 /* Fuzzes the readers of histories: the first byte chooses the format and the model. What can be
- * read is searched for a while, so that models meet odd operations too. */
+ * read is searched for a while, so that models meet odd operations too. What is right stays right
+ * seen through some of its values, and through some of these. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -8,9 +9,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { FORMATS = 4, STEPS = 2000, MEMORY_MAX = 16 << 20, OPERATIONS_MAX = 1000 };
+enum {
+    FORMATS = 4,
+    STEPS = 2000,
+    MEMORY_MAX = 16 << 20,
+    OPERATIONS_MAX = 1000,
+    VALUES_MAX = 20,
+    SKIP_MAX = 3
+};
 
-static void search(struct check_part *part)
+static int search(struct check_part *part)
 {
     struct check_search *search;
     const struct check_limits limits = {NULL, CHECK_NEVER, MEMORY_MAX};
@@ -20,6 +28,32 @@ static void search(struct check_part *part)
     if (result == CHECK_LEGAL)
         PERI_ASSERT(check_search_order_size(search) <= part->count);
     check_search_close(search);
+    return result;
+}
+
+static void look_closer(const struct check_history *history, const struct check_part *part,
+                        unsigned skip)
+{
+    check_value values[VALUES_MAX];
+    struct check_focus focus;
+    struct check_part *seen;
+    struct peri_error err = PERI_ERROR_INIT;
+    for (size_t i = 0; i < VALUES_MAX; i += 2) {
+        const struct check_operation *operation = &history->operations[i * skip % history->count];
+        values[i] = operation->input;
+        values[i + 1] = operation->output;
+    }
+    PERI_ASSERT(check_focus_init(&focus, history->values, values, VALUES_MAX) == 0);
+    int rc = check_part_focus(&seen, history, part, &focus, &err);
+    PERI_ASSERT(rc == 0 || (rc == PERI_EINVAL && err.text[0] != '\0'));
+    if (rc != 0) {
+        check_focus_deinit(&focus);
+        return;
+    }
+    PERI_ASSERT(search(seen) != CHECK_ILLEGAL);
+    if (skip < SKIP_MAX)
+        look_closer(history, seen, skip + 1);
+    check_part_close(seen);
 }
 
 static void judge(const struct check_history *history, const struct check_model *model)
@@ -34,7 +68,8 @@ static void judge(const struct check_history *history, const struct check_model 
     PERI_ASSERT(rc == 0 || (rc == PERI_EFORMAT && err.text[0] != '\0'));
     if (rc != 0)
         return;
-    search(part);
+    if (search(part) == CHECK_LEGAL && count > 0)
+        look_closer(history, part, 1);
     check_part_close(part);
 }
 

@@ -66,6 +66,9 @@ describe("what is seen through a few values", function()
           local search = focused:search(1 << 24)
           local result = search:run(1000000)
           assert.are.equal("legal", result, ("seed %d: %s"):format(seed, json.encode(values)))
+          -- What is not in the first focus is not in a second either.
+          local again = focused:focus { values[2], 1, 2, 3, "x" }
+          assert.are.equal("legal", (again:search(1 << 24):run(1000000)), ("seed %d"):format(seed))
         end
       end
       assert.is_true(seen > 10 or model == "counter", seen)
