@@ -26,6 +26,24 @@ static void on_lost(void *data, const char *text)
         simulation_fail(member->run, member, kind, text);
 }
 
+/* The watchdog stops code below something that no yield can cross, such as a __close handler of a
+ * fiber that was cancelled. */
+static void on_stopped(const struct vm_simulated *simulated, lua_State *L)
+{
+    const struct sim_member *found = container_of(simulated, struct sim_member, simulated);
+    struct simulation *run = found->run;
+    struct sim_member *member = sim_node_data(found->node);
+    const struct fiber *fiber = fiber_current(L);
+    if (run->failure.is_set || fiber == NULL)
+        return;
+    char text[FIBER_NAME_SIZE + FIBER_REASON_SIZE];
+    (void)snprintf(text, sizeof text, "fiber %s computes and never returns%s", fiber->name,
+                   member->vm->closing != NULL ? ", in a __close handler" : "");
+    fiber_push_traceback(L, L, text);
+    simulation_fail(run, member, "stuck", lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
 static int push_boot(lua_State *L)
 {
     if (luaL_loadstring(L, "return require 'perilune.sim.boot' ()") != LUA_OK)
@@ -97,7 +115,8 @@ static void on_down(void *data, struct sim_node *node, enum sim_down how)
 {
     struct sim_member *member = data;
     (void)node;
-    (void)how;
+    if (how != SIM_DOWN_EXIT && member->vm != NULL)
+        fiber_scheduler_abandon(member->vm);
     vm_state_close(member->vm);
     member->vm = NULL;
     drop_letters(member);
@@ -169,6 +188,7 @@ static void set_options(struct sim_member *member)
 {
     member->options = *member->run->base;
     member->simulated.slot = ++member->run->member_count;
+    member->simulated.on_stopped = on_stopped;
     member->options.env = sim_node_env(member->node);
     env_log_set_level(member->options.env, member->run->options->log_level);
     member->options.simulated = &member->simulated;

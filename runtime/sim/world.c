@@ -185,9 +185,9 @@ static void run_event(struct sim_world *world, struct sim_event *event)
     if (node != NULL)
         node->blocked_us = 0;          /* what somebody did in between took no time of its events */
     event->kind->on_due(world, event); /* it may free the event */
-    world->running = NULL;
     if (node != NULL)
         end_node_event(world, node);
+    world->running = NULL;
     if (world->options.keeps_checkpoints && world->event_count % SIM_CHECKPOINT_EVENTS == 0)
         keep_checkpoint(world);
 }

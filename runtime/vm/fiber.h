@@ -50,6 +50,9 @@ int fiber_scheduler_create(struct vm_state *vm, struct peri_error *err);
 /* Cancels and closes every fiber that is left. Accepts a vm without scheduler. */
 void fiber_scheduler_close(struct vm_state *vm);
 
+/* The process of vm was killed: fiber_scheduler_close then runs no __close handler. */
+void fiber_scheduler_abandon(struct vm_state *vm);
+
 /* Asks the state's program to end with the exit status: nothing is resumed any more, the loop
  * stops (or on_end is called, soon). The first status wins. Callable from fibers (which then yield)
  * and from callbacks. */

@@ -74,11 +74,19 @@ bool vm_can_yield(lua_State *L)
     return vm->scheduler != NULL && vm->barriers == 0 && lua_isyieldable(L);
 }
 
+/* In a simulated state only the watchdog ticks, when an event has taken too much real time. */
+static bool is_watchdogs(const struct vm_state *vm)
+{
+    return vm->options->simulated != NULL && vm->ticks > 0;
+}
+
 /* Why code that cannot yield must not go on, or NULL. */
 static const char *overdue(const struct vm_state *vm)
 {
     const struct fiber_scheduler *s = vm->scheduler;
     uint64_t now_us = env_now_us(vm->env);
+    if (is_watchdogs(vm))
+        return "the simulation ends: this code never returns";
     if (vm->closing != NULL)
         return now_us >= vm->close_until_us ? "__close handlers ran too long" : NULL;
     if (s == NULL)
@@ -91,6 +99,14 @@ static const char *overdue(const struct vm_state *vm)
     if (is_timed && now_us - vm->slice_start_us >= VM_UNYIELDABLE_MAX_US)
         return "code inside a function that cannot yield ran longer than 1 s";
     return NULL;
+}
+
+/* Tells who wants to know where code is stopped, while it still stands there. */
+static void tell_stopped(const struct vm_state *vm, lua_State *L)
+{
+    const struct vm_simulated *simulated = vm->options->simulated;
+    if (is_watchdogs(vm) && simulated->on_stopped != NULL)
+        simulated->on_stopped(simulated, L);
 }
 
 /* Raises at this instruction and, should a pcall catch that, at every further one: nothing but
@@ -112,8 +128,10 @@ bool vm_preempt_attend_in_hook(lua_State *L, lua_Debug *activation)
         return true;
     }
     const char *text = overdue(vm);
-    if (text != NULL)
-        raise_here(vm, L, activation, text);
+    if (text == NULL)
+        return false;
+    tell_stopped(vm, L);
+    raise_here(vm, L, activation, text);
     return false;
 }
 
@@ -138,6 +156,7 @@ int vm_attend(lua_State *L, lua_KContext ctx, lua_KFunction k)
     }
     const char *text = overdue(vm);
     if (text != NULL) {
+        tell_stopped(vm, L);
         arm(vm, L, 1);
         vm->is_stopping = true;
         return luaL_error(L, "%s", text);

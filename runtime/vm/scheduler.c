@@ -281,6 +281,12 @@ void fiber_scheduler_close(struct vm_state *vm)
     free(s);
 }
 
+void fiber_scheduler_abandon(struct vm_state *vm)
+{
+    if (vm->scheduler != NULL)
+        vm->scheduler->shutdown_until_us = 1; /* long past */
+}
+
 /* ---- the program ---- */
 
 static int spawn_main(lua_State *L)

@@ -54,6 +54,9 @@ struct vm_state {
 struct vm_simulated {
     uint32_t slot; /* whose addresses its memory has, 1 to ENV_REGION_SLOTS_MAX; see env/pin.h */
     uint64_t hash_seed; /* decides the order of pairs over strings; see vm/hash_seed.h */
+    /* The simulator's watchdog, the only one that ticks here, stops code that cannot yield: L still
+     * stands where that is; then an error unwinds it. May raise. NULL: nobody looks. */
+    void (*on_stopped)(const struct vm_simulated *simulated, lua_State *L);
 };
 
 struct vm_options {

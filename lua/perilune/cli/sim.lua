@@ -113,7 +113,8 @@ end
 
 local function show_failure(args, result)
   local failure = result.failure
-  local lines = { ("%s at %.6f s: %s"):format(headline(failure), result.time or 0, failure.message or "") }
+  local when = failure.kind == "died" and "" or (" at %.6f s"):format(result.time or 0)
+  local lines = { ("%s%s: %s"):format(headline(failure), when, failure.message or "") }
   if failure.fibers then
     lines[#lines + 1] = "where every fiber stands:"
     lines[#lines + 1] = "  " .. failure.fibers:gsub("\n(.)", "\n  %1"):gsub("\n$", "")
