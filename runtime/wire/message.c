@@ -1,41 +1,10 @@
 #include "wire/message.h"
 
-#include <ctype.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/assert.h"
 #include "base/bits.h"
 #include "base/utf8.h"
 
-enum field_type { FIELD_UINT, FIELD_BOOL, FIELD_TEXT, FIELD_BYTES, FIELD_VALUE };
-
-struct field {
-    const char *name;
-    enum field_type type;
-    size_t offset; /* in struct wire_message */
-};
-
-enum { FIELDS_MAX = 8 };
-
-/* The tables are indexed by kind; numbers that are not used have no name. */
-static const struct field fields[][FIELDS_MAX] = {
-#define MESSAGE(name, number, member, what) [number] = {
-#define FIELD(type, member, field)                                                                 \
-    {#field, FIELD_##type, offsetof(struct wire_message, member.field)},
-#define MESSAGE_END(member)                                                                        \
-    }                                                                                              \
-    ,
-#include "wire/messages.def"
-};
-
-static const unsigned char field_counts[] = {
-#define MESSAGE(name, number, member, what) [number] = 0
-#define FIELD(type, member, field) +1
-#define MESSAGE_END(member) ,
-#include "wire/messages.def"
-};
-
+/* Indexed by kind; numbers that are not used have no name. */
 static const char *const names[] = {
 #define MESSAGE(name, number, member, what) [number] = #name,
 #define FIELD(type, member, field)
@@ -48,15 +17,12 @@ const char *wire_kind_name(unsigned kind)
     return kind < sizeof names / sizeof names[0] ? names[kind] : NULL;
 }
 
-static const void *field_of(const struct wire_message *message, const struct field *field)
-{
-    return (const char *)message + field->offset;
-}
-
-static struct peri_slice slice_of(const struct wire_message *message, const struct field *field)
-{
-    return *(const struct peri_slice *)field_of(message, field);
-}
+static const unsigned char field_counts[] = {
+#define MESSAGE(name, number, member, what) [number] = 0
+#define FIELD(type, member, field) +1
+#define MESSAGE_END(member) ,
+#include "wire/messages.def"
+};
 
 /* ---- encoding ---- */
 
@@ -96,70 +62,117 @@ static int append_byte(struct peri_buffer *out, unsigned byte)
     return peri_buffer_append(out, &head, 1);
 }
 
-static int append_head(struct peri_buffer *out, enum field_type type, struct peri_slice bytes)
+static int append_string_head(struct peri_buffer *out, struct peri_slice bytes, bool is_text)
 {
     if (bytes.size > UINT32_MAX)
         return PERI_ETOOBIG;
-    if (type == FIELD_VALUE)
-        return bytes.size == 0 ? append_byte(out, TYPE_NIL) : 0;
-    if (type == FIELD_BYTES || !peri_utf8_is_valid(bytes))
+    if (!is_text || !peri_utf8_is_valid(bytes))
         return append_number(out, TYPE_BIN, bytes.size);
     if (bytes.size <= FIXSTR_MAX)
         return append_byte(out, TYPE_FIXSTR | (unsigned)bytes.size);
     return append_number(out, TYPE_STR, bytes.size);
 }
 
-static int encode_slice(struct peri_buffer *out, enum field_type type, struct peri_slice bytes)
+/* Each encode_<type> first appends what the field before it left in tail, which thus is the last
+ * field's. */
+static inline int append_tail(struct peri_buffer *out, struct peri_slice *tail)
 {
-    int rc = append_head(out, type, bytes);
-    return rc != 0 ? rc : peri_buffer_append(out, bytes.data, bytes.size);
+    if (tail->size == 0)
+        return 0;
+    int rc = peri_buffer_append(out, tail->data, tail->size);
+    *tail = peri_slice_of(NULL, 0);
+    return rc;
 }
 
-static int encode_field(const struct wire_message *message, const struct field *field,
-                        struct peri_buffer *out)
+static inline int encode_UINT(struct peri_buffer *out, uint64_t number, struct peri_slice *tail)
 {
-    uint64_t number;
-    switch (field->type) {
-    case FIELD_UINT:
-        number = *(const uint64_t *)field_of(message, field);
-        return number <= FIXINT_MAX ? append_byte(out, (unsigned)number)
-                                    : append_number(out, TYPE_UINT, number);
-    case FIELD_BOOL:
-        return append_byte(out, TYPE_FALSE + (unsigned)*(const bool *)field_of(message, field));
-    default:
-        return encode_slice(out, field->type, slice_of(message, field));
-    }
-}
-
-static int encode_header(const struct wire_message *message, struct peri_buffer *out)
-{
-    int rc = peri_buffer_reserve(out, WIRE_MESSAGE_HEADER_SIZE);
+    int rc = append_tail(out, tail);
     if (rc != 0)
         return rc;
-    char *at = out->data + out->size;
-    uint64_t id = message->id;
-    bits_put_le32(at, WIRE_VERSION | (uint32_t)message->kind << 8 | (uint32_t)message->flags << 16);
-    bits_put_le32(at + 4, message->budget_ms);
-    bits_put_le64(at + 8, id);
-    out->size += WIRE_MESSAGE_HEADER_SIZE;
-    return append_byte(out, TYPE_FIXARRAY | field_counts[message->kind]);
+    return number <= FIXINT_MAX ? append_byte(out, (unsigned)number)
+                                : append_number(out, TYPE_UINT, number);
+}
+
+static inline int encode_BOOL(struct peri_buffer *out, bool flag, struct peri_slice *tail)
+{
+    int rc = append_tail(out, tail);
+    return rc != 0 ? rc : append_byte(out, TYPE_FALSE + (unsigned)flag);
+}
+
+static inline int encode_TEXT(struct peri_buffer *out, struct peri_slice text,
+                              struct peri_slice *tail)
+{
+    int rc = append_tail(out, tail);
+    if (rc == 0)
+        rc = append_string_head(out, text, true);
+    return rc != 0 ? rc : peri_buffer_append(out, text.data, text.size);
+}
+
+static inline int encode_BYTES(struct peri_buffer *out, struct peri_slice bytes,
+                               struct peri_slice *tail)
+{
+    int rc = append_tail(out, tail);
+    if (rc == 0)
+        rc = append_string_head(out, bytes, false);
+    *tail = bytes;
+    return rc;
+}
+
+static inline int encode_VALUE(struct peri_buffer *out, struct peri_slice value,
+                               struct peri_slice *tail)
+{
+    int rc = append_tail(out, tail);
+    *tail = value;
+    if (value.size > UINT32_MAX)
+        return PERI_ETOOBIG;
+    return rc != 0 || value.size > 0 ? rc : append_byte(out, TYPE_NIL);
+}
+
+/* encode_call, encode_reply ...: the fields of a message of that kind. */
+#define MESSAGE(name, number, member, what)                                                        \
+    static inline int encode_##member(const struct wire_message *message, struct peri_buffer *out, \
+                                      struct peri_slice *tail)                                     \
+    {                                                                                              \
+        int rc = 0;
+#define FIELD(type, member, field)                                                                 \
+    if (rc == 0)                                                                                   \
+        rc = encode_##type(out, message->member.field, tail);
+#define MESSAGE_END(member)                                                                        \
+    return rc;                                                                                     \
+    }
+#include "wire/messages.def"
+
+static int encode_fields(const struct wire_message *message, struct peri_buffer *out,
+                         struct peri_slice *tail)
+{
+    switch (message->kind) {
+#define MESSAGE(name, number, member, what)                                                        \
+    case WIRE_##name:                                                                              \
+        return encode_##member(message, out, tail);
+#define FIELD(type, member, field)
+#define MESSAGE_END(member)
+#include "wire/messages.def"
+    default:
+        PERI_ASSERT(false);
+        return PERI_EINVAL;
+    }
 }
 
 static int encode(const struct wire_message *message, struct peri_buffer *out,
                   struct peri_slice *tail)
 {
-    const struct field *all = fields[message->kind];
-    size_t last = field_counts[message->kind] - 1U;
-    int rc = encode_header(message, out);
-    for (size_t i = 0; rc == 0 && i < last; i++)
-        rc = encode_field(message, &all[i], out);
+    enum { HEADS_SIZE = WIRE_MESSAGE_HEADER_SIZE + 1 };
+    int rc = peri_buffer_reserve(out, HEADS_SIZE);
     if (rc != 0)
         return rc;
+    char *at = out->data + out->size;
+    bits_put_le32(at, WIRE_VERSION | (uint32_t)message->kind << 8 | (uint32_t)message->flags << 16);
+    bits_put_le32(at + 4, message->budget_ms);
+    bits_put_le64(at + 8, message->id);
+    at[WIRE_MESSAGE_HEADER_SIZE] = (char)(TYPE_FIXARRAY | field_counts[message->kind]);
+    out->size += HEADS_SIZE;
     *tail = peri_slice_of(NULL, 0);
-    if (all[last].type != FIELD_BYTES && all[last].type != FIELD_VALUE)
-        return encode_field(message, &all[last], out);
-    *tail = slice_of(message, &all[last]);
-    return append_head(out, all[last].type, *tail);
+    return encode_fields(message, out, tail);
 }
 
 int wire_message_encode(const struct wire_message *message, struct peri_buffer *out,
@@ -275,7 +288,7 @@ size_t wire_value_size(struct peri_slice bytes)
     return bytes.size - rest.size;
 }
 
-static bool decode_string(struct peri_slice *bytes, struct peri_slice *out)
+static inline bool decode_string(struct peri_slice *bytes, struct peri_slice *out)
 {
     struct head head = read_head(bytes);
     if (head.type != HEAD_STRING || head.number > bytes->size)
@@ -285,7 +298,17 @@ static bool decode_string(struct peri_slice *bytes, struct peri_slice *out)
     return true;
 }
 
-static bool decode_value(struct peri_slice *bytes, struct peri_slice *out)
+static inline bool decode_TEXT(struct peri_slice *bytes, struct peri_slice *out)
+{
+    return decode_string(bytes, out);
+}
+
+static inline bool decode_BYTES(struct peri_slice *bytes, struct peri_slice *out)
+{
+    return decode_string(bytes, out);
+}
+
+static inline bool decode_VALUE(struct peri_slice *bytes, struct peri_slice *out)
 {
     size_t size = wire_value_size(*bytes);
     *out = peri_slice_of(bytes->data, size);
@@ -293,22 +316,46 @@ static bool decode_value(struct peri_slice *bytes, struct peri_slice *out)
     return size > 0;
 }
 
-static bool decode_field(struct peri_slice *bytes, enum field_type type, void *out)
+static inline bool decode_UINT(struct peri_slice *bytes, uint64_t *out)
 {
-    struct head head;
-    switch (type) {
-    case FIELD_UINT:
-        head = read_head(bytes);
-        *(uint64_t *)out = head.number;
-        return head.type == HEAD_UINT;
-    case FIELD_BOOL:
-        head = read_head(bytes);
-        *(bool *)out = head.number != 0;
-        return head.type == HEAD_BOOL;
-    case FIELD_VALUE:
-        return decode_value(bytes, out);
+    struct head head = read_head(bytes);
+    *out = head.number;
+    return head.type == HEAD_UINT;
+}
+
+static inline bool decode_BOOL(struct peri_slice *bytes, bool *out)
+{
+    struct head head = read_head(bytes);
+    *out = head.number != 0;
+    return head.type == HEAD_BOOL;
+}
+
+/* decode_call, decode_reply ...: the fields of a message of that kind; returns the name of the one
+ * that is malformed, or NULL. */
+#define MESSAGE(name, number, member, what)                                                        \
+    static inline const char *decode_##member(struct peri_slice *body,                             \
+                                              struct wire_message *message)                        \
+    {
+#define FIELD(type, member, field)                                                                 \
+    if (!decode_##type(body, &message->member.field))                                              \
+        return #field;
+#define MESSAGE_END(member)                                                                        \
+    return NULL;                                                                                   \
+    }
+#include "wire/messages.def"
+
+static const char *decode_fields(struct peri_slice *body, struct wire_message *message)
+{
+    switch (message->kind) {
+#define MESSAGE(name, number, member, what)                                                        \
+    case WIRE_##name:                                                                              \
+        return decode_##member(body, message);
+#define FIELD(type, member, field)
+#define MESSAGE_END(member)
+#include "wire/messages.def"
     default:
-        return decode_string(bytes, out);
+        PERI_ASSERT(false);
+        return "";
     }
 }
 
@@ -319,12 +366,9 @@ static int decode_body(struct peri_slice body, struct wire_message *message, str
     if (head.type != HEAD_ARRAY || head.number != field_counts[message->kind])
         return peri_fail_plain(err, PERI_EFORMAT, "the body of a %s is no array of %u fields", name,
                                field_counts[message->kind]);
-    for (size_t i = 0; i < field_counts[message->kind]; i++) {
-        const struct field *field = &fields[message->kind][i];
-        if (!decode_field(&body, field->type, (char *)message + field->offset))
-            return peri_fail_plain(err, PERI_EFORMAT, "field %s of a %s is malformed", field->name,
-                                   name);
-    }
+    const char *malformed = decode_fields(&body, message);
+    if (malformed != NULL)
+        return peri_fail_plain(err, PERI_EFORMAT, "field %s of a %s is malformed", malformed, name);
     if (body.size > 0)
         return peri_fail_plain(err, PERI_EFORMAT, "%zu bytes behind the fields of a %s", body.size,
                                name);
@@ -351,75 +395,4 @@ int wire_message_decode(struct peri_slice bytes, struct wire_message *message,
     return decode_body(
         peri_slice_of(bytes.data + WIRE_MESSAGE_HEADER_SIZE, bytes.size - WIRE_MESSAGE_HEADER_SIZE),
         message, err);
-}
-
-/* ---- printing ---- */
-
-struct printer {
-    char *at;
-    size_t left; /* with the final NUL */
-};
-
-__attribute__((format(printf, 2, 3))) static void print(struct printer *printer, const char *format,
-                                                        ...)
-{
-    va_list args;
-    va_start(args, format);
-    int size = vsnprintf(printer->at, printer->left, format, args);
-    va_end(args);
-    size_t used = size < 0 ? 0 : (size_t)size;
-    if (used >= printer->left)
-        used = printer->left - 1;
-    printer->at += used;
-    printer->left -= used;
-}
-
-/* Peers choose these bytes: what is no plain text must not reach a terminal. */
-static void print_text(struct printer *printer, struct peri_slice text)
-{
-    enum { SHOWN_MAX = 64 };
-    for (size_t i = 0; i < text.size && i < SHOWN_MAX; i++) {
-        unsigned char byte = (unsigned char)text.data[i];
-        if (isgraph(byte) && byte != '\\')
-            print(printer, "%c", byte);
-        else
-            print(printer, "\\x%02x", byte);
-    }
-    if (text.size > SHOWN_MAX)
-        print(printer, "...");
-}
-
-static void print_field(struct printer *printer, const struct wire_message *message,
-                        const struct field *field)
-{
-    print(printer, " %s=", field->name);
-    switch (field->type) {
-    case FIELD_UINT:
-        print(printer, "%" PRIu64, *(const uint64_t *)field_of(message, field));
-        break;
-    case FIELD_BOOL:
-        print(printer, "%s", *(const bool *)field_of(message, field) ? "true" : "false");
-        break;
-    case FIELD_TEXT:
-        print_text(printer, slice_of(message, field));
-        break;
-    default:
-        print(printer, "%zuB", slice_of(message, field).size);
-        break;
-    }
-}
-
-void wire_message_print(const struct wire_message *message, char *out, size_t size)
-{
-    PERI_ASSERT(wire_kind_name(message->kind) != NULL && size > 0);
-    struct printer printer = {out, size};
-    print(&printer, "%s", names[message->kind]);
-    if (message->id != 0)
-        print(&printer, " id=%" PRIu64, message->id);
-    if (message->budget_ms != 0)
-        print(&printer, " budget=%" PRIu32, message->budget_ms);
-    if (message->flags != 0)
-        print(&printer, " flags=0x%x", message->flags);
-    for (size_t i = 0; i < field_counts[message->kind]; i++)
-        print_field(&printer, message, &fields[message->kind][i]);
 }
