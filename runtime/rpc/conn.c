@@ -9,6 +9,7 @@ enum {
     US_PER_MS = 1000,
     BOXES_FACTOR = 4,        /* long messages under way, in multiples of the longest */
     PAUSE_BYTES = 4 << 20,   /* answers that the other side has not taken */
+    LOOK_BYTES = 32 << 10,   /* sent between two looks at how many those are */
     EXTRA_SILENCE_PINGS = 1, /* of a server's patience: the client gives up first */
     MESSAGE_EXTRA = 1 << 10, /* what a message may have besides its body */
 };
@@ -77,6 +78,10 @@ static bool is_full(const struct rpc_conn *conn)
 /* Takes no more questions while that lasts. */
 static void pause_if_full(struct rpc_conn *conn)
 {
+    conn->unlooked_bytes += conn->sent_size;
+    if (conn->unlooked_bytes < LOOK_BYTES)
+        return;
+    conn->unlooked_bytes = 0;
     if (conn->is_client || conn->is_paused || !is_full(conn))
         return;
     conn->is_paused = true;

@@ -50,6 +50,7 @@ struct rpc_conn {
     struct rpc_inbox in;
     struct peri_buffer head; /* of the message that is being sent */
     size_t sent_size;        /* of the message that was sent last */
+    size_t unlooked_bytes;   /* sent since we looked whether the other side takes them */
     bool is_client;
     bool is_ready;  /* the handshake is done */
     bool is_paused; /* it does not take our answers, so we take no questions */
