@@ -1,11 +1,24 @@
 /* echo_uv.c - the bare libuv echo server that RPC is measured against: no messages, no frames, no
- * memory per request. Usage: echo_uv; prints "listening at 127.0.0.1:PORT". */
+ * memory per request. With "messages" it takes the stream apart into messages of 64 bytes and
+ * answers each, as whoever serves requests must, but checks, counts and looks up nothing.
+ * Usage: echo_uv [messages]; prints "listening at 127.0.0.1:PORT". */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
+enum { MESSAGE_SIZE = 64 };
+
 static char buffer[64 << 10];
+static char answers[sizeof buffer + MESSAGE_SIZE];
+static bool has_messages;
+
+struct connection {
+    uv_tcp_t tcp;
+    char begun[MESSAGE_SIZE]; /* of a message that is not all there */
+    size_t begun_size;
+};
 
 struct rest {
     uv_write_t request;
@@ -40,34 +53,63 @@ static void write_rest(uv_stream_t *stream, const char *bytes, size_t size)
         free(rest);
 }
 
+static void answer(uv_stream_t *stream, char *bytes, size_t size)
+{
+    uv_buf_t out = uv_buf_init(bytes, (unsigned)size);
+    int written = uv_try_write(stream, &out, 1);
+    size_t done = written < 0 ? 0 : (size_t)written;
+    if (done < size)
+        write_rest(stream, bytes + done, size - done);
+}
+
+/* Answers the whole messages of what has come; returns the size of the answers. */
+static size_t take_messages(struct connection *conn, const char *in, size_t size)
+{
+    size_t used = 0;
+    size_t out = 0;
+    if (conn->begun_size > 0 && conn->begun_size + size >= MESSAGE_SIZE) {
+        used = MESSAGE_SIZE - conn->begun_size;
+        memcpy(answers, conn->begun, conn->begun_size);
+        memcpy(answers + conn->begun_size, in, used);
+        conn->begun_size = 0;
+        out = MESSAGE_SIZE;
+    }
+    for (; conn->begun_size == 0 && size - used >= MESSAGE_SIZE; used += MESSAGE_SIZE) {
+        memcpy(answers + out, in + used, MESSAGE_SIZE);
+        out += MESSAGE_SIZE;
+    }
+    memcpy(conn->begun + conn->begun_size, in + used, size - used);
+    conn->begun_size += size - used;
+    return out;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *in)
 {
     if (got < 0)
         uv_close((uv_handle_t *)stream, on_closed);
     if (got <= 0)
         return;
-    uv_buf_t out = uv_buf_init(in->base, (unsigned)got);
-    int written = uv_try_write(stream, &out, 1);
-    if (written < 0)
-        written = 0;
-    if (written < got)
-        write_rest(stream, in->base + written, (size_t)(got - written));
+    if (has_messages)
+        answer(stream, answers, take_messages((struct connection *)stream, in->base, (size_t)got));
+    else
+        answer(stream, in->base, (size_t)got);
 }
 
 static void on_connection(uv_stream_t *listener, int status)
 {
-    uv_tcp_t *conn = malloc(sizeof *conn);
+    struct connection *conn = calloc(1, sizeof *conn);
     if (status != 0 || conn == NULL)
         abort();
-    uv_tcp_init(listener->loop, conn);
-    uv_tcp_nodelay(conn, 1);
-    if (uv_accept(listener, (uv_stream_t *)conn) != 0)
+    uv_tcp_init(listener->loop, &conn->tcp);
+    uv_tcp_nodelay(&conn->tcp, 1);
+    if (uv_accept(listener, (uv_stream_t *)&conn->tcp) != 0)
         abort();
-    uv_read_start((uv_stream_t *)conn, on_alloc, on_read);
+    uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    has_messages = argc == 2 && strcmp(argv[1], "messages") == 0;
     uv_loop_t *loop = uv_default_loop();
     uv_tcp_t listener;
     struct sockaddr_in address;

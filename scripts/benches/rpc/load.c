@@ -40,8 +40,8 @@ enum { STEPS = 32, BUCKETS = 64 * STEPS };
 static uint64_t histogram[BUCKETS];
 static uint64_t slowest_ns;
 
-static const struct load_protocol *const protocols[] = {&load_raw, &load_frame, &load_rpc,
-                                                        &load_iproto};
+static const struct load_protocol *const protocols[] = {&load_raw, &load_long, &load_frame,
+                                                        &load_rpc, &load_iproto};
 static const struct load_protocol *protocol;
 static uint64_t depth;
 

@@ -37,6 +37,7 @@ void load_write(int fd, const char *bytes, size_t size);
 void load_read(int fd, char *bytes, size_t size);
 
 extern const struct load_protocol load_raw;    /* 64 bytes, echoed */
+extern const struct load_protocol load_long;   /* as many bytes as a CALL of them, echoed */
 extern const struct load_protocol load_frame;  /* a frame of 64 bytes, echoed (wire/frame.h) */
 extern const struct load_protocol load_rpc;    /* Perilune: CALL echo, REPLY */
 extern const struct load_protocol load_iproto; /* Tarantool: CALL echo */

@@ -61,6 +61,7 @@ local function start_all(list)
     elseif server.shares then
       local other = started[server.shares]
       server.port, server.problem = other and other.port, not other and "its server does not run" or nil
+      server.measured_pid = other and other.pid
     else
       local ok, why = servers.start(server, build)
       server.problem = not ok and why or nil
@@ -114,7 +115,7 @@ end
 local function ratio(ours, peer, cell, field)
   local a, b, ratios = ours.results[cell.name] or {}, peer.results[cell.name] or {}, {}
   for i = 1, math.min(#a, #b) do
-    ratios[i] = a[i][field] / b[i][field]
+    ratios[#ratios + 1] = a[i][field] and b[i][field] and a[i][field] / b[i][field]
   end
   table.sort(ratios)
   return ratios[(#ratios + 1) // 2]
@@ -127,19 +128,25 @@ local function goals_of(list)
   end
   local function add(ours, peer, cell, field, what, at_least, below)
     local value = ratio(by_name[ours], by_name[peer], cell, field)
+    local by_cpu = field == "per_second" and ratio(by_name[peer], by_name[ours], cell, "server_cpu_us")
     if value then
       goals[#goals + 1] = {
         what = ("%s, %s: %s"):format(what, cell.name, ours), value = ("%.2fx"):format(value),
         wanted = at_least and (">= %.2fx"):format(at_least) or below and ("< %.2fx"):format(below) or nil,
         met = value >= (at_least or 0) and value < (below or math.huge),
+        by_cpu = by_cpu and ("%.2fx"):format(by_cpu) or nil,
       }
     end
   end
   local bare, c, lua = "bare libuv echo", "perilune rpc, C handler", "perilune rpc, Lua handler"
   local tarantool, netbox = "tarantool, our client", "tarantool, net.box"
   local both = "perilune rpc, Lua both ends"
+  local floors = { "bare echo of rpc's 97 bytes", "echo of parsed messages", "frames (env_conn), no rpc" }
   for _, cell in ipairs(CELLS) do
     add(c, bare, cell, "per_second", "rate by bare echo's", 0.7)
+    for _, floor in ipairs(cell.depth == 128 and floors or {}) do
+      add(floor, bare, cell, "per_second", "rate by bare echo's")
+    end
     if cell.depth > 1 then
       add(lua, netbox, cell, "per_second", "rate by net.box's", 1)
       add(lua, tarantool, cell, "per_second", "rate by tarantool's")

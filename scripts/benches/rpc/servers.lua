@@ -37,8 +37,8 @@ end
 
 local function load_with(protocol, programs)
   return client(function(server, cell)
-    return ("%s/bench_rpc_load %s %s %s %d %d %g"):format(programs, protocol, server.port, server.pid,
-      cell.connections, cell.depth, cell.seconds)
+    return ("%s/bench_rpc_load %s %s %s %d %d %g"):format(programs, protocol, server.port,
+      server.measured_pid or server.pid, cell.connections, cell.depth, cell.seconds)
   end)
 end
 
@@ -83,6 +83,9 @@ function M.list(paths)
   local here, programs = paths.here, paths.programs
   return {
     { name = "bare libuv echo", command = programs .. "/bench_rpc_uv", load = load_with("raw", programs) },
+    { name = "bare echo of rpc's 97 bytes", shares = "bare libuv echo", load = load_with("long", programs) },
+    { name = "echo of parsed messages", command = programs .. "/bench_rpc_uv messages",
+      load = load_with("raw", programs) },
     { name = "frames (env_conn), no rpc", command = programs .. "/bench_rpc_env",
       load = load_with("frame", programs) },
     { name = "perilune rpc, C handler", command = programs .. "/bench_rpc_echo",
