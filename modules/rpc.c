@@ -111,6 +111,13 @@ struct rpc_context *rpc_context_of(lua_State *L)
     return context;
 }
 
+void rpc_push_links(lua_State *L)
+{
+    (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &context_key);
+    (void)lua_getiuservalue(L, -1, 1);
+    lua_remove(L, -2);
+}
+
 static int l_context_gc(lua_State *L)
 {
     struct rpc_context *context = lua_touserdata(L, 1);
@@ -118,13 +125,24 @@ static int l_context_gc(lua_State *L)
     return 0;
 }
 
+static void push_weak_table(lua_State *L)
+{
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    (void)lua_setmetatable(L, -2);
+}
+
 static void create_context(lua_State *L)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &context_key) == LUA_TNIL) {
-        struct rpc_context *context = lua_newuserdatauv(L, sizeof *context, 0);
+        struct rpc_context *context = lua_newuserdatauv(L, sizeof *context, 1);
         *context = (struct rpc_context){
             .vm = vm_state_of(L), .env = vm_state_of(L)->env, .tracer = {.on_call = write_trace}};
         env_random(context->env, &context->incarnation, sizeof context->incarnation);
+        push_weak_table(L);
+        (void)lua_setiuservalue(L, -2, 1);
         lua_createtable(L, 0, 1);
         lua_pushcfunction(L, l_context_gc);
         lua_setfield(L, -2, "__gc");
@@ -142,6 +160,7 @@ int luaopen_perilune_rpc(lua_State *L)
     create_context(L);
     luaL_newlib(L, functions);
     rpc_open_peer(L);
+    rpc_open_link(L);
     rpc_open_stream(L);
     rpc_open_serve(L);
     return 1;

@@ -1,7 +1,8 @@
 /* rpc.h - what the files of perilune.core.rpc share.
  *
  * rpc.c         the module: identities from options, the trace, addresses
- * rpc_peer.c    calling: peers, calls, casts
+ * rpc_link.c    calling: connections, and the peers that share them
+ * rpc_peer.c    calling: calls and casts
  * rpc_stream.c  calling: streams
  * rpc_serve.c   serving: servers, and what served functions can ask
  * rpc_worker.c  serving: a fiber for each call */
@@ -16,6 +17,7 @@
 #include "vm/state.h"
 
 #define RPC_PEER_METATABLE "perilune.rpc.peer"
+#define RPC_HANDLE_METATABLE "perilune.rpc.handle"
 #define RPC_LINK_METATABLE "perilune.rpc.link"
 #define RPC_STREAM_METATABLE "perilune.rpc.stream"
 #define RPC_SERVER_METATABLE "perilune.rpc.server"
@@ -30,20 +32,32 @@ struct rpc_context {
     struct peri_buffer scratch; /* arguments or results on their way out; empty between calls */
 };
 
-/* The context of the state. */
+/* The context of the state; its user value 1 is a weak table of links by what identifies them. */
 struct rpc_context *rpc_context_of(lua_State *L);
 
-/* The connection behind peers; lives in a userdata whose user value 1 is the table of options,
- * which keeps the identity's strings. */
+/* Pushes that table. */
+void rpc_push_links(lua_State *L);
+
+/* The connection behind peers, one for all of the state that call the same address as the same node
+ * with the same limits; lives in a userdata whose user value 1 is the table of options, which keeps
+ * the identity's strings. */
 struct rpc_link {
     struct rpc_context *context;
-    struct rpc_client *client; /* NULL once closed */
+    struct rpc_client *client; /* NULL once closed: with the last handle */
+    size_t handle_count;       /* that are open */
     struct rpc_identity self;
     struct peri_list free_ops; /* rpc_peer.c */
 };
 
-/* What Lua calls a peer: a link and how to use it; user value 1 is the link. */
+/* What one rpc.connect made, and closes; user value 1 is the link. */
+struct rpc_handle {
+    struct rpc_link *link;
+    bool is_open;
+};
+
+/* What Lua calls a peer: a handle and how to use it; user value 1 is the handle. */
 struct rpc_peer_box {
+    struct rpc_handle *handle;
     struct rpc_link *link;
     uint64_t deadline_us; /* of each call */
     bool may_wait;
@@ -56,6 +70,12 @@ void rpc_read_identity(lua_State *L, int index, struct rpc_context *context,
 
 /* The peer at index 1; raises when it is something else. */
 struct rpc_peer_box *rpc_check_peer(lua_State *L);
+
+/* Pushes nil, message, "ECLOSED". */
+int rpc_fail_closed(lua_State *L);
+
+/* Frees what the link keeps for the next calls. */
+void rpc_free_ops(struct rpc_link *link);
 
 /* Until when a call of the current fiber may take: the peer's deadline, or what is left of the
  * fiber's own. */
@@ -74,6 +94,7 @@ void rpc_push_failure(lua_State *L, const struct rpc_client *client,
 /* The parts of the module: each pushes its functions into the table on top and makes its
  * metatables. Raise. */
 void rpc_open_peer(lua_State *L);
+void rpc_open_link(lua_State *L); /* after rpc_open_peer */
 void rpc_open_stream(lua_State *L);
 void rpc_open_serve(lua_State *L);
 

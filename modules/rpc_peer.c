@@ -40,7 +40,7 @@ static void give_op(struct call_op *op)
     peri_list_append(&op->link->free_ops, &op->free_link);
 }
 
-static void free_ops(struct rpc_link *link)
+void rpc_free_ops(struct rpc_link *link)
 {
     while (!peri_list_is_empty(&link->free_ops)) {
         struct call_op *op = container_of(link->free_ops.next, struct call_op, free_link);
@@ -159,7 +159,7 @@ uint64_t rpc_due_us(lua_State *L, const struct rpc_peer_box *peer)
     return limit_us != 0 && limit_us < due_us ? limit_us : due_us;
 }
 
-static int fail_closed(lua_State *L)
+int rpc_fail_closed(lua_State *L)
 {
     return box_fail(L, PERI_ECLOSED, "the peer was closed");
 }
@@ -184,8 +184,8 @@ static int l_call(lua_State *L)
     const char *name = luaL_checklstring(L, 2, &name_size);
     fiber_check(L, "peer:call");
     luaL_checkstack(L, 1, "peer:call");
-    if (link->client == NULL)
-        return fail_closed(L);
+    if (!peer->handle->is_open)
+        return rpc_fail_closed(L);
     peri_error_clear(&err);
     int rc = rpc_encode(L, context, name, 3, "argument", (size_t)link->self.body_max, &err);
     if (rc != 0)
@@ -199,6 +199,7 @@ static int l_call(lua_State *L)
     op->request.name = peri_slice_of(name, name_size); /* on this stack until the call has ended */
     op->request.due_us = rpc_due_us(L, peer);
     op->request.on_done = on_done;
+    op->request.owner = peer->handle;
     rc = rpc_client_call(link->client, &op->request, peri_buffer_slice(&context->scratch),
                          peer->may_wait, &err);
     context->scratch.size = 0;
@@ -220,8 +221,8 @@ static int l_cast(lua_State *L)
     struct peri_error err = PERI_ERROR_INIT;
     size_t name_size;
     const char *name = luaL_checklstring(L, 2, &name_size);
-    if (link->client == NULL)
-        return fail_closed(L);
+    if (!peer->handle->is_open)
+        return rpc_fail_closed(L);
     int rc = rpc_encode(L, context, name, 3, "argument", (size_t)link->self.body_max, &err);
     if (rc == 0)
         rc = rpc_client_cast(link->client, peri_slice_of(name, name_size),
@@ -234,149 +235,15 @@ static int l_cast(lua_State *L)
     return 1;
 }
 
-/* ---- peers ---- */
-
-/* view(peer or link, deadline in seconds, may_wait): a peer with other options. */
-static void push_view(lua_State *L, int link_index, struct rpc_link *link, double deadline,
-                      bool may_wait)
-{
-    struct rpc_peer_box *peer = lua_newuserdatauv(L, sizeof *peer, 1);
-    *peer = (struct rpc_peer_box){
-        .link = link, .deadline_us = (uint64_t)(deadline * 1e6), .may_wait = may_wait};
-    lua_pushvalue(L, link_index);
-    (void)lua_setiuservalue(L, -2, 1);
-    luaL_setmetatable(L, RPC_PEER_METATABLE);
-}
-
-static int l_with(lua_State *L)
-{
-    struct rpc_peer_box *peer = rpc_check_peer(L);
-    double deadline = luaL_optnumber(L, 2, (double)peer->deadline_us / 1e6);
-    bool may_wait = lua_isnoneornil(L, 3) ? peer->may_wait : lua_toboolean(L, 3);
-    (void)lua_getiuservalue(L, 1, 1);
-    push_view(L, lua_gettop(L), peer->link, deadline, may_wait);
-    return 1;
-}
-
-/* connect(address, options): a peer. */
-static int l_connect(lua_State *L)
-{
-    const char *address = luaL_checkstring(L, 1);
-    struct peri_error err = PERI_ERROR_INIT;
-    luaL_checktype(L, 2, LUA_TTABLE);
-    struct rpc_link *link = lua_newuserdatauv(L, sizeof *link, 1);
-    int index = lua_gettop(L);
-    *link = (struct rpc_link){.context = rpc_context_of(L)};
-    peri_list_init(&link->free_ops);
-    lua_pushvalue(L, 2);
-    (void)lua_setiuservalue(L, index, 1);
-    rpc_read_identity(L, 2, link->context, &link->self);
-    (void)lua_getfield(L, 2, "deadline");
-    (void)lua_getfield(L, 2, "wait");
-    push_view(L, index, link, luaL_checknumber(L, -2), lua_toboolean(L, -1));
-    lua_pushvalue(L, index);
-    luaL_setmetatable(L, RPC_LINK_METATABLE);
-    lua_pop(L, 1);
-    if (rpc_client_open(&link->client, link->context->env, &link->self, address, &err) != 0)
-        return box_error(L, &err);
-    return 1;
-}
-
-static void close_link(struct rpc_link *link)
-{
-    struct rpc_client *client = link->client;
-    if (client == NULL)
-        return;
-    rpc_client_close(client); /* its calls end, and say to whom they went */
-    link->client = NULL;
-}
-
-static int l_close(lua_State *L)
-{
-    close_link(rpc_check_peer(L)->link);
-    return 0;
-}
-
-static int l_link_gc(lua_State *L)
-{
-    struct rpc_link *link = luaL_checkudata(L, 1, RPC_LINK_METATABLE);
-    close_link(link);
-    free_ops(link);
-    return 0;
-}
-
-static void set_number(lua_State *L, const char *name, double number)
-{
-    lua_pushnumber(L, number);
-    lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, uint64_t number)
-{
-    lua_pushinteger(L, (lua_Integer)number);
-    lua_setfield(L, -2, name);
-}
-
-static void set_string(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
-static int l_is_up(lua_State *L)
-{
-    const struct rpc_link *link = rpc_check_peer(L)->link;
-    struct rpc_client_info info = {.is_up = false};
-    if (link->client != NULL)
-        rpc_client_look(link->client, &info);
-    lua_pushboolean(L, info.is_up);
-    return 1;
-}
-
-static int l_info(lua_State *L)
-{
-    const struct rpc_link *link = rpc_check_peer(L)->link;
-    struct rpc_client_info info;
-    if (link->client == NULL)
-        return fail_closed(L);
-    rpc_client_look(link->client, &info);
-    double now = (double)env_now_us(link->context->env);
-    lua_newtable(L);
-    set_string(L, "address", info.address);
-    lua_pushboolean(L, info.is_up);
-    lua_setfield(L, -2, "up");
-    set_number(L, "since", (now - (double)info.since_us) / 1e6);
-    set_integer(L, "attempts", info.attempts);
-    set_integer(L, "calls", info.calls);
-    set_integer(L, "in_flight", info.in_flight);
-    if (info.heard_us != 0)
-        set_number(L, "heard", (now - (double)info.heard_us) / 1e6);
-    if (info.peer != NULL) {
-        set_string(L, "node", info.peer->node);
-        set_integer(L, "incarnation", info.peer->incarnation);
-    } else {
-        set_string(L, "why", info.why);
-    }
-    return 1;
-}
+/* ---- the module ---- */
 
 void rpc_open_peer(lua_State *L)
 {
-    static const luaL_Reg methods[] = {
-        {"call", l_call}, {"cast", l_cast},     {"close", l_close}, {"is_up", l_is_up},
-        {"info", l_info}, {"__close", l_close}, {NULL, NULL},
-    };
-    static const luaL_Reg functions[] = {{"connect", l_connect}, {"with", l_with}, {NULL, NULL}};
-    luaL_setfuncs(L, functions, 0);
-    if (luaL_newmetatable(L, RPC_LINK_METATABLE)) {
-        lua_pushcfunction(L, l_link_gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_pop(L, 1);
+    static const luaL_Reg methods[] = {{"call", l_call}, {"cast", l_cast}, {NULL, NULL}};
     if (luaL_newmetatable(L, RPC_PEER_METATABLE)) {
         luaL_setfuncs(L, methods, 0);
         lua_pushvalue(L, -1);
         lua_setfield(L, -2, "__index");
     }
-    lua_setfield(L, -2, "peer"); /* rpc.lua adds methods */
+    lua_setfield(L, -2, "peer"); /* rpc_link.c and rpc.lua add methods */
 }

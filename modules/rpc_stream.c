@@ -6,9 +6,9 @@
 #include "vm/fiber.h"
 #include "wire/codec.h"
 
-enum { NAME_VALUE = 1, LINK_VALUE = 2, USER_VALUES = 2 };
+enum { NAME_VALUE = 1, HANDLE_VALUE = 2, USER_VALUES = 2 };
 
-/* Lives in a userdata whose user values are the function's name and the link. */
+/* Lives in a userdata whose user values are the function's name and the peer's handle. */
 struct stream_box {
     struct rpc_stream stream;
     struct rpc_link *link; /* NULL once closed */
@@ -35,22 +35,22 @@ static int l_stream(lua_State *L)
     struct peri_error err = PERI_ERROR_INIT;
     size_t name_size;
     const char *name = luaL_checklstring(L, 2, &name_size);
-    if (link->client == NULL)
-        return box_fail(L, PERI_ECLOSED, "the peer was closed");
+    if (!peer->handle->is_open)
+        return rpc_fail_closed(L);
     struct stream_box *box = lua_newuserdatauv(L, sizeof *box, USER_VALUES);
     *box = (struct stream_box){.patience_us = peer->deadline_us};
     luaL_setmetatable(L, RPC_STREAM_METATABLE);
     lua_pushvalue(L, 2);
     (void)lua_setiuservalue(L, -2, NAME_VALUE);
     (void)lua_getiuservalue(L, 1, 1);
-    (void)lua_setiuservalue(L, -2, LINK_VALUE);
+    (void)lua_setiuservalue(L, -2, HANDLE_VALUE);
     lua_insert(L, 1); /* below the arguments */
     if (rpc_encode(L, link->context, name, 4, "argument", (size_t)link->self.body_max, &err) != 0)
         return box_error(L, &err);
     box->link = link;
     rpc_stream_open(&box->stream, link->client, peri_slice_of(name, name_size),
                     peri_buffer_slice(&link->context->scratch), rpc_due_us(L, peer), peer->may_wait,
-                    on_change);
+                    peer->handle, on_change);
     link->context->scratch.size = 0;
     lua_settop(L, 1);
     return 1;

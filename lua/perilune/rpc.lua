@@ -6,6 +6,7 @@
 local core = require "perilune.core.rpc"
 local fiber = require "perilune.fiber"
 local options_of = require "perilune.options"
+local units = require "perilune.units"
 
 local M = {}
 
@@ -24,12 +25,12 @@ local KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 ---@field detached? boolean  the server does not end with the fiber that serves
 
 ---@class perilune.rpc.PeerOptions: perilune.rpc.Common
----@field deadline? number  seconds until a call ends; default 5
+---@field deadline? number|string  until a call ends: seconds, or a text such as "50ms"; default 5
 ---@field wait? boolean  calls wait for a connection (default), or fail with EUNREACHABLE
----@field ping? number  seconds of silence after which the server is asked whether it lives; default 2
+---@field ping? number|string  silence after which the server is asked whether it lives; default 2 seconds
 
 ---@class perilune.rpc.CallOptions
----@field deadline? number
+---@field deadline? number|string  seconds, or a text such as "50ms"
 ---@field wait? boolean
 
 ---@class perilune.rpc.Server
@@ -54,8 +55,8 @@ local COMMON = {
   secret = "string", cluster = "string", node = "string", inflight_max = "number", body_max = "number",
 }
 local SERVE = { listen = "string", detached = "boolean" }
-local CONNECT = { deadline = "number", wait = "boolean", ping = "number" }
-local WITH = { deadline = "number", wait = "boolean" }
+local CONNECT = { deadline = true, wait = "boolean", ping = true }
+local WITH = { deadline = true, wait = "boolean" }
 for name, kind in pairs(COMMON) do
   SERVE[name], CONNECT[name] = kind, kind
 end
@@ -63,24 +64,39 @@ end
 local SECRET_MIN, NAME_MAX, INFLIGHT_MAX = 16, 255, 65535
 local DEADLINE_MAX = 86400 * 365
 
-local function check_range(caller, name, value, low, high)
-  if not (value >= low and value <= high) then
-    error(("%s: option %s must be from %s to %s, not %s"):format(caller, name, low, high, value), 4)
-  end
-  return value
-end
+-- The checks below blame the line that called the function that called identity.
+local LEVEL = 4
 
 local function check_integer(caller, name, value, low, high)
   local integer = math.tointeger(value)
   if not integer then
-    error(("%s: option %s must be an integer, not %s"):format(caller, name, value), 4)
+    error(("%s: option %s must be an integer, not %s"):format(caller, name, value), LEVEL)
+  elseif integer < low or integer > high then
+    error(("%s: option %s must be from %d to %d, not %d"):format(caller, name, low, high, integer), LEVEL)
   end
-  return check_range(caller, name, integer, low, high)
+  return integer
+end
+
+-- A number of seconds, or a text such as "50ms".
+local function check_duration(caller, name, value, low, high, level)
+  local seconds, problem = value, nil
+  if type(value) == "string" then
+    seconds, problem = units.parse_duration(value)
+  elseif type(value) ~= "number" then
+    problem = ("seconds or a text like 500ms, not a %s"):format(type(value))
+  end
+  if not problem and not (seconds >= low and seconds <= high) then
+    problem = ("from %s to %s seconds, not %s"):format(low, high, value)
+  end
+  if problem then
+    error(("%s: option %s: %s"):format(caller, name, problem), level)
+  end
+  return seconds
 end
 
 local function check_text(caller, name, value)
   if #value > NAME_MAX or value:find("\0", 1, true) then
-    error(("%s: option %s is longer than %d bytes"):format(caller, name, NAME_MAX), 4)
+    error(("%s: option %s is longer than %d bytes"):format(caller, name, NAME_MAX), LEVEL)
   end
   return value
 end
@@ -98,7 +114,7 @@ local function identity(caller, options)
     node = check_text(caller, "node", options.node or core.node()),
     inflight_max = check_integer(caller, "inflight_max", options.inflight_max or 1024, 1, INFLIGHT_MAX),
     body_max = check_integer(caller, "body_max", options.body_max or 16 * MIB, 4 * KIB, GIB),
-    ping_ms = math.ceil(check_range(caller, "ping", options.ping or 2, 0.05, 60) * 1000),
+    ping_ms = math.ceil(check_duration(caller, "ping", options.ping or 2, 0.05, 60, LEVEL) * 1000),
   }
 end
 
@@ -138,6 +154,8 @@ function M.serve(functions, options)
 end
 
 --- Makes a peer that connects to an address in the background, and again when the connection breaks.
+--- Peers of one address whose secret, cluster, node and limits are equal share one connection, which
+--- closes with the last of them.
 ---@param address string  "host:port", ":port", "unix:/path", or a node's name in the simulator
 ---@param options? perilune.rpc.PeerOptions
 ---@return perilune.rpc.Peer
@@ -148,8 +166,10 @@ function M.connect(address, options)
   end
   options = options_of.check(options, CONNECT, "connect")
   local read = identity("connect", options)
-  read.deadline = check_range("connect", "deadline", options.deadline or 5, 0, DEADLINE_MAX)
+  read.deadline = check_duration("connect", "deadline", options.deadline or 5, 0, DEADLINE_MAX, 3)
   read.wait = options.wait ~= false
+  read.key = string.pack("s4s4s4s4jjj", address, read.secret, read.cluster, read.node, read.inflight_max,
+    read.body_max, read.ping_ms)
   local peer, err, code = core.connect(address, read)
   if not peer and code == "EINVAL" then
     error("connect: " .. err, 2)
@@ -157,16 +177,15 @@ function M.connect(address, options)
   return peer, err, code
 end
 
---- The same peer and connection with other options for its calls: peer:with{ deadline = 0.1 }:call("echo").
+--- The same peer with other options for its calls: peer:with{ deadline = "50ms" }:call("echo").
 ---@param self perilune.rpc.Peer
 ---@param options perilune.rpc.CallOptions
 ---@return perilune.rpc.Peer
 function core.peer.with(self, options)
   options = options_of.check(options, WITH, "with")
-  if options.deadline then
-    check_range("with", "deadline", options.deadline, 0, DEADLINE_MAX)
-  end
-  return core.with(self, options.deadline, options.wait)
+  local deadline = options.deadline
+  deadline = deadline and check_duration("with", "deadline", deadline, 0, DEADLINE_MAX, 3)
+  return core.with(self, deadline, options.wait)
 end
 
 local Failure = {}

@@ -190,12 +190,25 @@ void rpc_client_close(struct rpc_client *client)
 {
     if (client == NULL)
         return;
-    rpc_requests_close(client);
+    rpc_requests_close(client, NULL);
     rpc_conn_close(&client->conn, "the client closes");
     rpc_alarm_deinit(&client->alarm);
     free(client->slots);
     free(client->address);
     free(client);
+}
+
+void rpc_client_leave(struct rpc_client *client, const void *owner)
+{
+    rpc_requests_close(client, owner);
+}
+
+void rpc_client_hurry(struct rpc_client *client)
+{
+    if (client->retry_us == 0)
+        return;
+    client->retry_us = env_now_us(client->env);
+    rpc_alarm_by(&client->alarm, client->retry_us);
 }
 
 void rpc_client_tell(struct rpc_client *client, const struct wire_message *message)

@@ -20,6 +20,13 @@ int rpc_client_open(struct rpc_client **out, struct env *env, const struct rpc_i
 /* Ends every call with PERI_ECLOSED, then the connection. Accepts NULL. */
 void rpc_client_close(struct rpc_client *client);
 
+/* Ends with PERI_ECLOSED the calls under way whose request->owner is owner, which is not NULL: one
+ * of several who share the client goes. Casts that wait for a connection stay. */
+void rpc_client_leave(struct rpc_client *client, const void *owner);
+
+/* Tries to connect soon, not after the pause that follows a failed attempt: somebody new asks. */
+void rpc_client_hurry(struct rpc_client *client);
+
 /* Calls the function request->name with args, a MessagePack array that is copied. While there is no
  * connection the call waits for one when may_wait, and fails with PERI_EUNREACHABLE otherwise.
  * Errors, with nothing started: PERI_EBUSY when inflight_max calls are under way or the queue is

@@ -66,7 +66,7 @@ void rpc_requests_beat(struct rpc_client *client);
 /* Ends those whose time is up; returns when the next one's is, or UINT64_MAX. */
 uint64_t rpc_requests_expire(struct rpc_client *client, uint64_t now_us);
 
-/* Ends all with PERI_ECLOSED. */
-void rpc_requests_close(struct rpc_client *client);
+/* Ends with PERI_ECLOSED those of the owner, or all when that is NULL. */
+void rpc_requests_close(struct rpc_client *client, const void *owner);
 
 #endif

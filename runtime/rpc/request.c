@@ -330,11 +330,13 @@ uint64_t rpc_requests_expire(struct rpc_client *client, uint64_t now_us)
     return next_us;
 }
 
-void rpc_requests_close(struct rpc_client *client)
+void rpc_requests_close(struct rpc_client *client, const void *owner)
 {
     struct peri_error why = PERI_ERROR_INIT;
     (void)peri_fail_plain(&why, PERI_ECLOSED, "the client was closed");
-    for (size_t slot = 0; slot < client->slot_count; slot++)
-        if (client->slots[slot] != NULL)
-            rpc_request_fail(client->slots[slot], &why);
+    for (size_t slot = 0; slot < client->slot_count; slot++) {
+        struct rpc_request *request = client->slots[slot];
+        if (request != NULL && (owner == NULL || request->owner == owner))
+            rpc_request_fail(request, &why);
+    }
 }

@@ -37,7 +37,7 @@ struct rpc_result {
 
 enum rpc_request_state { RPC_REQUEST_IDLE, RPC_REQUEST_WAITS, RPC_REQUEST_SENT };
 
-/* The first four members are the caller's to fill; name is lent until the end. */
+/* The first members, up to owner, are the caller's to fill; name is lent until the end. */
 struct rpc_request {
     struct peri_slice name;
     uint64_t due_us; /* on env_now_us's clock */
@@ -46,6 +46,7 @@ struct rpc_request {
     void (*on_done)(struct rpc_request *request, const struct rpc_result *result);
     /* Of a stream: an ITEM or END came, in any order, perhaps again. NULL: a plain call. */
     void (*on_item)(struct rpc_request *request, const struct wire_message *message);
+    const void *owner; /* for rpc_client_leave; may be NULL */
 
     struct rpc_client *client;
     enum rpc_request_state state;

@@ -82,7 +82,7 @@ static void on_item(struct rpc_request *request, const struct wire_message *mess
 /* ---- for whoever reads ---- */
 
 void rpc_stream_open(struct rpc_stream *stream, struct rpc_client *client, struct peri_slice name,
-                     struct peri_slice args, uint64_t due_us, bool may_wait,
+                     struct peri_slice args, uint64_t due_us, bool may_wait, const void *owner,
                      void (*on_change)(struct rpc_stream *stream))
 {
     struct peri_error err = PERI_ERROR_INIT;
@@ -91,6 +91,7 @@ void rpc_stream_open(struct rpc_stream *stream, struct rpc_client *client, struc
     stream->request.due_us = due_us;
     stream->request.on_done = on_done;
     stream->request.on_item = on_item;
+    stream->request.owner = owner;
     stream->request.granted = RPC_STREAM_WINDOW;
     if (rpc_client_call(client, &stream->request, args, may_wait, &err) != 0) {
         struct rpc_result result = rpc_result_of(&err);

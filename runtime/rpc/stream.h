@@ -27,10 +27,11 @@ struct rpc_stream {
 
 enum rpc_stream_outcome { RPC_STREAM_WAIT, RPC_STREAM_ITEM, RPC_STREAM_END, RPC_STREAM_FAILED };
 
-/* Opens a stream of the function name, which is lent until the close. Before due_us either an item
- * has come or somebody waits for one. What rpc_client_call refuses is a stream that has failed. */
+/* Opens a stream of the function name, which is lent until the close, as is owner (request.h).
+ * Before due_us either an item has come or somebody waits for one. What rpc_client_call refuses is
+ * a stream that has failed. */
 void rpc_stream_open(struct rpc_stream *stream, struct rpc_client *client, struct peri_slice name,
-                     struct peri_slice args, uint64_t due_us, bool may_wait,
+                     struct peri_slice args, uint64_t due_us, bool may_wait, const void *owner,
                      void (*on_change)(struct rpc_stream *stream));
 
 /* Takes the next item: *values is a MessagePack array that moves to the caller, who ends it with

@@ -96,7 +96,7 @@ describe("labrpc over TCP", function()
   it("TestConcurrentMany", function()
     local fibers = {}
     for client = 1, 20 do
-      local peer = connect()
+      local peer = connect { node = "client" .. client } -- peers of one node share a connection
       fibers[client] = fiber.spawn(function()
         for i = 1, 10 do
           local n = client * 100 + i

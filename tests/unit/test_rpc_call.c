@@ -326,7 +326,7 @@ static void test_streams_have_no_holes(void **state)
         assert_int_equal(open_both(world, NULL), 0);
         rpc_stream_open(&reading.stream, world->client, peri_slice_of("items", 5),
                         peri_slice_of(none, sizeof none), env_now_us(world->env) + 2 * DEADLINE_US,
-                        true, on_change);
+                        true, NULL, on_change);
         env_run(world->env);
         assert_false(world->is_late);
         if (reading.outcome == RPC_STREAM_END)

@@ -16,8 +16,8 @@ local function call_on(peer)
   end
 end
 
-for _ = 1, connections do
-  local peer = rpc.connect("127.0.0.1:" .. port, { cluster = "bench" })
+for number = 1, connections do -- as so many nodes, because peers of one node share a connection
+  local peer = rpc.connect("127.0.0.1:" .. port, { cluster = "bench", node = "load" .. number })
   for _ = 1, depth do
     fiber.spawn(call_on, peer)
   end
