@@ -11,6 +11,7 @@ local M = {
 
 local JOBS_MAX = 1024
 local FAILURES_SHOWN = 20
+local SEEDS_LISTED = 100 -- after an interrupt
 
 local function read_count(text)
   local count = math.tointeger(tonumber(text))
@@ -69,7 +70,8 @@ function M.parser(argparse)
   parser:epilog [[
 The exit code is 0 when every run passed, or, for a scenario that is meant to fail (its field
 expect), when some run failed as expected; else 1. A failing run prints the command that
-replays it. Nodes log errors only, unless --log-level says otherwise.
+replays it. Ctrl-C ends --seeds with what it has found so far (exit code 130). Nodes log
+errors only, unless --log-level says otherwise.
 
 Examples:
   perilune sim examples/scenarios/ping.lua
@@ -202,7 +204,7 @@ local function brief(result)
     time = result.time }
 end
 
-local function as_json(args, summary, seconds)
+local function as_json(args, summary, seconds, is_interrupted)
   local lists = {}
   for _, name in ipairs { "failures", "found" } do
     lists[name] = require("perilune.json").array {}
@@ -212,7 +214,8 @@ local function as_json(args, summary, seconds)
     end
   end
   output.json {
-    ok = is_good(summary), scenario = args.scenario, from = args.seeds.from, to = args.seeds.to,
+    ok = not is_interrupted and is_good(summary), interrupted = is_interrupted,
+    scenario = args.scenario, from = args.seeds.from, to = args.seeds.to,
     runs = summary.runs, passed = summary.passed, failures = lists.failures, found = lists.found,
     events = summary.events, time = summary.time, seconds = seconds,
   }
@@ -260,26 +263,82 @@ local function show_as_it_comes(args, bar, shown, result)
   end
 end
 
+-- "3, 7, 11", of the first so many.
+local function list_seeds(results)
+  table.sort(results, by_seed)
+  local seeds = {}
+  for index = 1, math.min(#results, SEEDS_LISTED) do
+    seeds[index] = ("%d"):format(results[index].seed)
+  end
+  seeds[#seeds + 1] = #results > SEEDS_LISTED and "..." or nil
+  return table.concat(seeds, ", ")
+end
+
+-- What a run of many seeds has found so far, for who does not want to wait for the rest.
+local function show_interrupted(args, progress)
+  local summary = progress.summary
+  if args.json then
+    as_json(args, summary, require("perilune").now() - progress.started, true)
+    return
+  end
+  output.note(("interrupted after %s of %s: %s"):format(units.format_count(summary.runs),
+    plural(progress.total, "seed"), outcome(summary)))
+  if #summary.failures > 0 then
+    output.note("failing seeds: " .. list_seeds(summary.failures))
+  end
+  if #summary.found > 0 then
+    output.note("seeds that failed as expected: " .. list_seeds(summary.found))
+  end
+  output.note(("to go on: perilune sim %s --seeds %d..%d"):format(quoted(args.scenario), progress.next_seed,
+    args.seeds.to))
+end
+
+-- How far the seeds are: total, done, the first that has not run (with several jobs they end in no order).
+local function new_progress(args)
+  local progress = {
+    started = require("perilune").now(), total = args.seeds.to - args.seeds.from + 1,
+    next_seed = args.seeds.from, is_over = false,
+    summary = { runs = 0, passed = 0, failures = {}, found = {}, events = 0, time = 0 },
+  }
+  local ahead = {}
+  function progress.add(seed, summary)
+    progress.summary, ahead[seed] = summary, true
+    while ahead[progress.next_seed] do
+      ahead[progress.next_seed] = nil
+      progress.next_seed = progress.next_seed + 1
+    end
+  end
+  return progress
+end
+
 local function run_many(args)
   local perilune = require "perilune"
-  local started, done, total = perilune.now(), 0, args.seeds.to - args.seeds.from + 1
+  local progress = new_progress(args)
+  local started, total = progress.started, progress.total
   local bar <close> = output.progress "seeds"
+  local _ <close> = setmetatable({}, { __close = function(_, err) -- Ctrl-C cancels this fiber
+    if not progress.is_over and err == nil then
+      bar:finish()
+      show_interrupted(args, progress)
+    end
+  end })
   local shown, broken = { count = 0 }, nil
   local summary, err, code = require("perilune.sim").seeds {
     scenario = args.scenario, args = job_options.collect(args.arg), from = args.seeds.from,
     to = args.seeds.to, jobs = args.jobs, time = args.time, verify = args.verify,
     log_level = verbs.settings.log_level,
-    on_result = function(result)
-      done = done + 1
+    on_result = function(result, summary)
+      progress.add(result.seed, summary)
       if result.error or (result.failure and result.failure.kind == "scenario") then
         broken = result
         return true
       end
       show_as_it_comes(args, bar, shown, result)
-      bar:update(done / total, ("%d of %d, %.0f/s, %d failed"):format(done, total,
-        done / math.max(perilune.now() - started, 1e-3), shown.count))
+      bar:update(summary.runs / total, ("%d of %d, %.0f/s, %d failed"):format(summary.runs, total,
+        summary.runs / math.max(perilune.now() - started, 1e-3), #summary.failures))
     end,
   }
+  progress.is_over = true
   bar:finish()
   if not summary or (broken and broken.error) then
     return output.fail {

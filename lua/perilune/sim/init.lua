@@ -50,7 +50,8 @@ local REAL_SECONDS = 600
 ---@field from integer
 ---@field to integer
 ---@field jobs? integer          default: one for each core
----@field on_result? fun(result: perilune.sim.Result): boolean?  true: start no further run
+---@field on_result? fun(result: perilune.sim.Result, summary: table): boolean?  each run's, with the summary
+---                               so far; true: start no further run
 
 local OPTIONS = {
   scenario = "string", seed = "number", time = true, trace = "string", verify = "boolean", echo = "boolean",
@@ -145,7 +146,7 @@ function M.seeds(options)
     elseif not result.ok then
       summary.failures[#summary.failures + 1] = result
     end
-    return options.on_result and options.on_result(result)
+    return options.on_result and options.on_result(result, summary)
   end)
   return summary
 end

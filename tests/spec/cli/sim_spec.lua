@@ -30,6 +30,55 @@ describe("perilune sim", function()
     assert.matches("^sim .*scenario.lua %-%-seed 9 %-%-arg 'a=b c'$", command)
   end)
 
+  describe("interrupted by Ctrl-C", function()
+    local perilune = require "perilune"
+    local process = require "perilune.process"
+
+    local ENDLESS = [[
+      return { run = function(sim)
+        while sim.seed > 5 do end
+        sim:assert(sim.seed ~= 5, "five")
+      end }]]
+
+    -- Runs five seeds, of which the last fails, and is interrupted in the sixth, which computes for ever,
+    -- after so many seconds, or when the fifth has failed:
+    -- exit status, output, rest of the error output, workers.
+    local function interrupt(seconds, ...)
+      local child = assert(process.spawn { cli.path, "sim", folder:write("scenario.lua", ENDLESS), "--seeds",
+        "1..1000", "--jobs", "1", stdout = "pipe", stderr = "pipe", env = { NO_COLOR = "1" }, ... })
+      local children, workers = ("/proc/%d/task/%d/children"):format(child:pid(), child:pid()), ""
+      while not workers:find "%d" do
+        perilune.sleep(0.05)
+        workers = assert(require("perilune.fs").read(children))
+      end
+      if not seconds then
+        repeat local line = assert(child:stderr_read_line()) until line:find "seed 5"
+      end
+      perilune.sleep(seconds or 0.1)
+      child:kill(2)
+      local out, err = child:read(), child:stderr_read()
+      return child:wait().status, out, err, workers
+    end
+
+    it("sums up what has run, and leaves no worker behind", function()
+      local status, out, err, workers = interrupt()
+      assert.same({ 130, "" }, { status, out })
+      assert.matches("interrupted after 5 of 1,000 seeds: 4 of 5 runs passed\nfailing seeds: 5\n"
+        .. "to go on: perilune sim [^\n]*scenario.lua %-%-seeds 6..1000\n$", err)
+      perilune.sleep(0.1)
+      for worker in workers:gmatch "%d+" do
+        assert.is_false(process.is_alive(math.tointeger(worker)))
+      end
+    end)
+
+    it("says so in JSON", function()
+      local status, out = interrupt(2, "--json")
+      local result = json.decode(out)
+      assert.same({ 130, false, true, 5, 4, 5 },
+        { status, result.ok, result.interrupted, result.runs, result.passed, result.failures[1].seed })
+    end)
+  end)
+
   it("refuses a run without time", function()
     local result = run(SLEEPER, "--time", "0")
     assert.same({ 2, "" }, { result.status, result.stdout })
