@@ -155,5 +155,6 @@ void raft_close(struct raft *raft)
         return;
     raft_log_deinit(&raft->log);
     free(raft->history);
+    raft_peers_release(raft);
     free(raft);
 }

@@ -99,6 +99,7 @@ static void become_leader(struct raft *raft)
     raft->heartbeat_deadline_us = raft->now_us + raft->options.heartbeat_us;
     raft->is_lease_over = false;
     raft->reads.own = (struct raft_read_slot){0};
+    PERI_ASSERT(raft_active(raft)->count <= raft->peer_capacity);
     for (size_t i = 0; i < raft_active(raft)->count; i++) {
         raft_progress_init(&raft->peers[i], raft->term_start);
         raft->peers[i].catchup_index = raft->log.last_index;

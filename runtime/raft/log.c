@@ -44,14 +44,8 @@ static int reserve_runs(struct raft_log *log, size_t count)
     return 0;
 }
 
-static int reserve_sums(struct raft_log *log, size_t count)
+static int resize_sums(struct raft_log *log, size_t capacity)
 {
-    uint64_t known = log->last_index - log->sized_index + 1;
-    size_t capacity = log->sums_capacity;
-    while (capacity < known + count && capacity * 2 <= log->sums_max)
-        capacity *= 2;
-    if (capacity == log->sums_capacity)
-        return 0;
     uint64_t *sums = calloc(capacity, sizeof *sums);
     if (sums == NULL)
         return PERI_ENOMEM;
@@ -61,6 +55,15 @@ static int reserve_sums(struct raft_log *log, size_t count)
     log->sums = sums;
     log->sums_capacity = capacity;
     return 0;
+}
+
+static int reserve_sums(struct raft_log *log, size_t count)
+{
+    uint64_t known = log->last_index - log->sized_index + 1;
+    size_t capacity = log->sums_capacity;
+    while (capacity < known + count && capacity * 2 <= log->sums_max)
+        capacity *= 2;
+    return capacity == log->sums_capacity ? 0 : resize_sums(log, capacity);
 }
 
 int raft_log_reserve(struct raft_log *log, size_t count)
@@ -116,6 +119,16 @@ void raft_log_compact(struct raft_log *log, uint64_t index)
     }
     if (log->sized_index < index)
         log->sized_index = index;
+}
+
+void raft_log_trim(struct raft_log *log)
+{
+    uint64_t known = log->last_index - log->sized_index + 1;
+    size_t capacity = log->sums_capacity;
+    while (capacity > CAPACITY_FIRST && capacity / 2 >= known)
+        capacity /= 2;
+    if (capacity < log->sums_capacity)
+        resize_sums(log, capacity); /* else it stays as it is */
 }
 
 void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term)

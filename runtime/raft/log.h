@@ -48,6 +48,9 @@ void raft_log_truncate(struct raft_log *log, uint64_t first);
 /* Cuts off the entries up to index, which lies in the log. */
 void raft_log_compact(struct raft_log *log, uint64_t index);
 
+/* Gives back memory for sizes that are no longer known. What the log says does not change. */
+void raft_log_trim(struct raft_log *log);
+
 /* Empties the log, which then begins after index. */
 void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term);
 

@@ -27,12 +27,33 @@ int raft_history_reserve(struct raft *raft, size_t count)
     return 0;
 }
 
+int raft_peers_reserve(struct raft *raft, size_t count)
+{
+    if (raft->peer_capacity >= count)
+        return 0;
+    struct raft_progress *peers = realloc(raft->peers, count * sizeof *peers);
+    if (peers == NULL)
+        return PERI_ENOMEM;
+    memset(peers + raft->peer_capacity, 0, (count - raft->peer_capacity) * sizeof *peers);
+    raft->peers = peers;
+    raft->peer_capacity = count;
+    return 0;
+}
+
+void raft_peers_release(struct raft *raft)
+{
+    free(raft->peers);
+    raft->peers = NULL;
+    raft->peer_capacity = 0;
+}
+
 /* Keeps what is known of members that stay. */
 static void remap_peers(struct raft *raft, const struct raft_configuration *from)
 {
     const struct raft_configuration *to = raft_active(raft);
     struct raft_progress before[RAFT_MEMBERS_MAX];
-    memcpy(before, raft->peers, sizeof before);
+    PERI_ASSERT(to->count <= raft->peer_capacity);
+    memcpy(before, raft->peers, from->count * sizeof *before);
     for (size_t i = 0; i < to->count; i++) {
         int at = raft_configuration_find(from, to->ids[i]);
         if (at >= 0) {

@@ -58,8 +58,19 @@ bool raft_is_stalled(const struct raft *raft)
            raft->now_us >= raft->pending_since_us + raft->options.election_min_us;
 }
 
+/* Members whose progress this step may have to keep. Only a candidate becomes leader, and not in
+ * the step that made it one: its own vote has to be durable first. */
+static size_t count_peers(const struct raft *raft, const struct raft_event *event,
+                          const struct raft_configuration *next)
+{
+    if (raft->role != RAFT_CANDIDATE && raft->role != RAFT_LEADER)
+        return 0;
+    return event->type == RAFT_CHANGE ? next->count : raft_active(raft)->count;
+}
+
 /* Room for whatever this event may add: its entries, and one of this replica's own. */
-static int reserve(struct raft *raft, const struct raft_event *event)
+static int reserve(struct raft *raft, const struct raft_event *event,
+                   const struct raft_configuration *next)
 {
     size_t entries = 1, members = 1;
     if (event->type == RAFT_PROPOSE)
@@ -70,7 +81,9 @@ static int reserve(struct raft *raft, const struct raft_event *event)
             members += event->entries[i].type == RAFT_CONFIGURATION;
     }
     int rc = raft_log_reserve(&raft->log, entries);
-    return rc != 0 ? rc : raft_history_reserve(raft, members);
+    if (rc == 0)
+        rc = raft_history_reserve(raft, members);
+    return rc != 0 ? rc : raft_peers_reserve(raft, count_peers(raft, event, next));
 }
 
 /* ---- messages ---- */
@@ -322,6 +335,8 @@ static void finish(struct raft *raft, enum raft_role role, uint64_t term, uint64
         action->term = raft->term;
         action->peer = raft->leader;
     }
+    if (raft->role == RAFT_FOLLOWER)
+        raft_peers_release(raft);
     raft->out = NULL;
     raft->record = NULL;
     raft->has_new_members = false;
@@ -334,7 +349,7 @@ int raft_step(struct raft *raft, const struct raft_event *event, struct raft_out
     out->index = out->read = 0;
     int rc = raft_check_event(raft, event, &next);
     if (rc == 0)
-        rc = reserve(raft, event);
+        rc = reserve(raft, event, &next);
     if (rc != 0)
         return rc;
     enum raft_role role = raft->role;
@@ -380,6 +395,14 @@ void raft_status(const struct raft *raft, struct raft_status *status)
         .transfer_to = raft->transfer_to,
         .configuration_index = raft->history[raft->history_count - 1].index,
     };
+}
+
+size_t raft_size_bytes(const struct raft *raft)
+{
+    return sizeof *raft + raft->log.sums_capacity * sizeof *raft->log.sums +
+           raft->log.run_capacity * sizeof *raft->log.runs +
+           raft->history_capacity * sizeof *raft->history +
+           raft->peer_capacity * sizeof *raft->peers;
 }
 
 uint64_t raft_term_at(const struct raft *raft, uint64_t index)

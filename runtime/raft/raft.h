@@ -218,6 +218,9 @@ uint64_t raft_deadline_us(const struct raft *raft);
 /* The state of affairs. */
 void raft_status(const struct raft *raft, struct raft_status *status);
 
+/* The memory that a replica takes, in bytes. */
+size_t raft_size_bytes(const struct raft *raft);
+
 /* The term of an entry of the log; 0 when it is not there, or cut off. */
 uint64_t raft_term_at(const struct raft *raft, uint64_t index);
 

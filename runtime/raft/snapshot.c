@@ -95,5 +95,6 @@ void raft_compacted(struct raft *raft, const struct raft_event *event)
         raft->snapshot_term = raft_log_term(&raft->log, event->last);
     }
     raft_log_compact(&raft->log, event->index);
+    raft_log_trim(&raft->log);
     raft_history_compact(raft, event->index);
 }

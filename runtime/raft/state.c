@@ -9,7 +9,7 @@
 #include "raft/invariants.h"
 #include "raft/state.h"
 
-enum { FORMAT = 1, WORD = 8 };
+enum { FORMAT = 2, WORD = 8 };
 static const uint64_t MAGIC = 0x7466617269726570; /* "periraft" */
 
 enum pass_mode { PASS_HASH, PASS_DUMP, PASS_LOAD };
@@ -137,7 +137,7 @@ static void pass_history(struct pass *pass, struct raft *raft)
     if (!may_hold(pass, count, 2 + 2 * RAFT_MEMBERS_MAX))
         return;
     if (pass->mode == PASS_LOAD)
-        pass->rc = raft_history_reserve(raft, count);
+        pass->rc = count == 0 ? PERI_EFORMAT : raft_history_reserve(raft, count);
     if (pass->rc != 0)
         return;
     raft->history_count = count;
@@ -145,6 +145,10 @@ static void pass_history(struct pass *pass, struct raft *raft)
         struct raft_configuration *members = &raft->history[i].configuration;
         pass_word(pass, &raft->history[i].index);
         pass_size(pass, &members->count);
+        if (members->count > RAFT_MEMBERS_MAX) {
+            pass->rc = PERI_EFORMAT;
+            return;
+        }
         for (size_t j = 0; j < RAFT_MEMBERS_MAX; j++) {
             pass_word(pass, &members->ids[j]);
             pass_byte(pass, &members->members[j]);
@@ -213,7 +217,11 @@ static void pass_volatile(struct pass *pass, struct raft *raft)
 
 static void pass_leader(struct pass *pass, struct raft *raft)
 {
-    size_t count = raft->role == RAFT_LEADER ? RAFT_MEMBERS_MAX : 0;
+    size_t count = raft->role == RAFT_LEADER ? raft_active(raft)->count : 0;
+    if (pass->mode == PASS_LOAD)
+        pass->rc = raft_peers_reserve(raft, count);
+    if (pass->rc != 0)
+        return;
     for (size_t i = 0; i < count; i++)
         pass_progress(pass, &raft->peers[i]);
     pass_word(pass, &raft->term_start);
@@ -248,7 +256,8 @@ static void pass_raft(struct pass *pass, struct raft *raft)
     pass_word(pass, &raft->pending_since_us);
     pass_bool(pass, &raft->is_fenced);
     pass_volatile(pass, raft);
-    pass_leader(pass, raft);
+    if (pass->rc == 0)
+        pass_leader(pass, raft);
 }
 
 uint64_t raft_hash(const struct raft *raft)

@@ -51,8 +51,10 @@ struct raft {
     uint8_t votes[RAFT_MEMBERS_MAX]; /* enum raft_vote, in the order of the members */
     struct raft_reads reads;
 
-    /* Of a leader. peers: one a member, in their order. */
-    struct raft_progress peers[RAFT_MEMBERS_MAX];
+    /* Of a leader. peers: one a member, in their order; there is room for them from candidacy on.
+     */
+    struct raft_progress *peers;
+    size_t peer_capacity;
     uint64_t term_start;      /* the index of its first entry */
     uint64_t round;           /* of heartbeats */
     uint64_t quorum_since_us; /* CheckQuorum counts from then at the earliest */
@@ -167,6 +169,12 @@ void raft_settle_apply(struct raft *raft);
 
 /* Makes room for count more configurations. Errors: PERI_ENOMEM. */
 int raft_history_reserve(struct raft *raft, size_t count);
+
+/* Makes room for the progress of count members. Errors: PERI_ENOMEM. */
+int raft_peers_reserve(struct raft *raft, size_t count);
+
+/* Returns the memory of peers: only who leads, or is about to, needs it. */
+void raft_peers_release(struct raft *raft);
 
 /* A configuration is in force from its entry on; it ceases when the entry is truncated; those
  * below base are forgotten but for the one in force there. */
