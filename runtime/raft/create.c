@@ -81,7 +81,7 @@ static int load_log(struct raft *raft, const struct raft_boot *boot)
     struct raft_log *log = &raft->log;
     int rc = raft_log_init(log, boot->base_index, boot->base_term, raft->options.sizes_max);
     if (rc == 0)
-        rc = raft_log_reserve(log, boot->run_count);
+        rc = raft_log_reserve(log, 0, boot->run_count);
     if (rc != 0)
         return rc;
     if (boot->run_count > 0)

@@ -66,9 +66,9 @@ static int reserve_sums(struct raft_log *log, size_t count)
     return capacity == log->sums_capacity ? 0 : resize_sums(log, capacity);
 }
 
-int raft_log_reserve(struct raft_log *log, size_t count)
+int raft_log_reserve(struct raft_log *log, size_t count, size_t runs)
 {
-    int rc = reserve_runs(log, count);
+    int rc = reserve_runs(log, runs);
     return rc != 0 ? rc : reserve_sums(log, count);
 }
 

@@ -35,9 +35,9 @@ enum { RAFT_ENTRY_OVERHEAD = 16 }; /* that an entry takes besides its bytes; so 
 int raft_log_init(struct raft_log *log, uint64_t base_index, uint64_t base_term, size_t sums_max);
 void raft_log_deinit(struct raft_log *log);
 
-/* Makes room for count more entries, without which raft_log_append may not be called. Errors:
- * PERI_ENOMEM; nothing that the log says changes either way. */
-int raft_log_reserve(struct raft_log *log, size_t count);
+/* Makes room for count more entries in so many runs of equal terms, without which raft_log_append
+ * may not be called. Errors: PERI_ENOMEM; nothing that the log says changes either way. */
+int raft_log_reserve(struct raft_log *log, size_t count, size_t runs);
 
 /* Appends an entry; its term is not below the last one. */
 void raft_log_append(struct raft_log *log, uint64_t term, uint64_t size_bytes);

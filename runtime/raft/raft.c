@@ -72,15 +72,17 @@ static size_t count_peers(const struct raft *raft, const struct raft_event *even
 static int reserve(struct raft *raft, const struct raft_event *event,
                    const struct raft_configuration *next)
 {
-    size_t entries = 1, members = 1;
+    size_t entries = 1, runs = 1, members = 1;
     if (event->type == RAFT_PROPOSE)
         entries += event->count;
     if (event->type == RAFT_MESSAGE && event->message->type == RAFT_APPEND_ENTRIES) {
         entries += event->count;
-        for (size_t i = 0; i < event->count; i++)
+        for (size_t i = 0; i < event->count; i++) {
             members += event->entries[i].type == RAFT_CONFIGURATION;
+            runs += i == 0 || event->entries[i].term != event->entries[i - 1].term;
+        }
     }
-    int rc = raft_log_reserve(&raft->log, entries);
+    int rc = raft_log_reserve(&raft->log, entries, runs);
     if (rc == 0)
         rc = raft_history_reserve(raft, members);
     return rc != 0 ? rc : raft_peers_reserve(raft, count_peers(raft, event, next));

@@ -92,7 +92,7 @@ static void pass_runs(struct pass *pass, struct raft_log *log)
     if (!may_hold(pass, count, 2))
         return;
     if (pass->mode == PASS_LOAD)
-        pass->rc = raft_log_reserve(log, count);
+        pass->rc = raft_log_reserve(log, 0, count);
     if (pass->rc != 0)
         return;
     log->run_count = count;
@@ -113,7 +113,7 @@ static void pass_sums(struct pass *pass, struct raft_log *log)
             return;
         }
         log->sized_index = log->last_index;
-        pass->rc = raft_log_reserve(log, (size_t)count);
+        pass->rc = raft_log_reserve(log, (size_t)count, 0);
         log->sized_index = sized;
     }
     for (uint64_t i = sized; pass->rc == 0 && i <= log->last_index; i++)
