@@ -23,7 +23,7 @@ static int check_message(const struct raft *raft, const struct raft_event *event
     case RAFT_APPEND_ENTRIES:
         return raft_check_append(raft, event);
     case RAFT_INSTALL_SNAPSHOT:
-        return raft_check_install(event);
+        return raft_check_install(raft, event);
     case RAFT_APPEND_ENTRIES_REPLY:
         if (message->success && message->term == raft->term && raft->role == RAFT_LEADER &&
             message->index > raft->log.last_index)

@@ -232,12 +232,12 @@ static bool is_entry_ok(const struct raft_entry *entry, uint64_t term_before,
            (!has_members || raft_configuration_check(entry->configuration, NULL) == 0);
 }
 
-/* A committed entry never changes (Raft 5.4.3): one of the two is not what it says. */
-static bool contradicts_committed(const struct raft *raft, const struct raft_message *message,
-                                  uint64_t index, uint64_t term)
+bool raft_is_contradiction(const struct raft *raft, const struct raft_message *message,
+                           uint64_t index, uint64_t term)
 {
-    return message->term >= raft->term && index <= raft->commit_index &&
-           index >= raft->log.base_index && raft_log_term(&raft->log, index) != term;
+    uint64_t known = message->term == raft->term ? raft->verified_index : raft->commit_index;
+    return message->term >= raft->term && index <= known && index >= raft->log.base_index &&
+           raft_log_term(&raft->log, index) != term;
 }
 
 int raft_check_append(const struct raft *raft, const struct raft_event *event)
@@ -247,13 +247,13 @@ int raft_check_append(const struct raft *raft, const struct raft_event *event)
         message->log_term > message->term || message->last > UINT64_MAX / 2)
         return PERI_EPROTOCOL;
     uint64_t term = message->log_term;
-    if (contradicts_committed(raft, message, message->index, term))
+    if (raft_is_contradiction(raft, message, message->index, term))
         return PERI_EPROTOCOL;
     for (size_t i = 0; i < event->count; i++) {
         if (!is_entry_ok(&event->entries[i], term, message))
             return PERI_EPROTOCOL;
         term = event->entries[i].term;
-        if (contradicts_committed(raft, message, message->index + 1 + i, term))
+        if (raft_is_contradiction(raft, message, message->index + 1 + i, term))
             return PERI_EPROTOCOL;
     }
     return 0;

@@ -37,12 +37,13 @@ void raft_on_snapshot_sent(struct raft *raft, size_t at, bool success)
     peer->is_paused = true; /* until it answers a heartbeat, or says that it has installed it */
 }
 
-int raft_check_install(const struct raft_event *event)
+int raft_check_install(const struct raft *raft, const struct raft_event *event)
 {
     const struct raft_message *message = event->message;
     if (message->index == 0 || message->index > UINT64_MAX / 2 || message->log_term == 0 ||
         message->log_term > message->term || event->configuration == NULL ||
-        raft_configuration_check(event->configuration, NULL) != 0)
+        raft_configuration_check(event->configuration, NULL) != 0 ||
+        raft_is_contradiction(raft, message, message->index, message->log_term))
         return PERI_EPROTOCOL;
     return 0;
 }

@@ -144,6 +144,11 @@ void raft_heartbeat(struct raft *raft);
 /* The time that a quorum has answered messages of, at the earliest when it last changed. */
 uint64_t raft_quorum_contact_us(const struct raft *raft);
 
+/* True when a leader's message denies what cannot be otherwise: a committed entry (Raft 5.4.3), or
+ * what the leader of this term said itself (it never overwrites its log, Raft 5.3). */
+bool raft_is_contradiction(const struct raft *raft, const struct raft_message *message,
+                           uint64_t index, uint64_t term);
+
 /* Checks a message's entries against the log. Errors: PERI_EPROTOCOL. */
 int raft_check_append(const struct raft *raft, const struct raft_event *event);
 
@@ -227,7 +232,7 @@ void raft_settle_reads(struct raft *raft);
 void raft_snapshot_offer(struct raft *raft, size_t at);
 
 /* Checks a staged snapshot. Errors: PERI_EPROTOCOL. */
-int raft_check_install(const struct raft_event *event);
+int raft_check_install(const struct raft *raft, const struct raft_event *event);
 
 /* Installs one. */
 void raft_on_install(struct raft *raft, const struct raft_event *event);
