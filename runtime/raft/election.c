@@ -17,7 +17,7 @@ void raft_election_arm(struct raft *raft)
 
 bool raft_is_in_lease(const struct raft *raft)
 {
-    return raft->role == RAFT_LEADER ||
+    return raft->role == RAFT_LEADER || raft->is_asleep ||
            (raft->has_contact && raft->now_us < raft->contact_us + raft->options.election_min_us);
 }
 
@@ -98,6 +98,8 @@ static void become_leader(struct raft *raft)
     raft->round = 1; /* the first entry is its heartbeat */
     raft->heartbeat_deadline_us = raft->now_us + raft->options.heartbeat_us;
     raft->is_lease_over = false;
+    raft->active_us = raft->now_us;
+    raft->sleepy_round = 0;
     raft->reads.own = (struct raft_read_slot){0};
     PERI_ASSERT(raft_active(raft)->count <= raft->peer_capacity);
     for (size_t i = 0; i < raft_active(raft)->count; i++) {

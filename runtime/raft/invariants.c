@@ -89,6 +89,19 @@ static int check_role(const struct raft *raft, struct peri_error *err)
     return peri_fail(err, PERI_ECORRUPT, "replica %" PRIu64 " is in role %d", id, (int)raft->role);
 }
 
+static int check_sleep(const struct raft *raft, struct peri_error *err)
+{
+    HOLDS(raft->up_count < RAFT_MEMBERS_MAX);
+    for (size_t i = 0; i < raft->up_count; i++)
+        HOLDS(raft_configuration_find(raft_active(raft), raft->up[i]) >= 0);
+    if (!raft->is_asleep)
+        return 0;
+    HOLDS(raft->commit_index == raft->log.last_index);
+    HOLDS(raft->role == RAFT_LEADER || raft_is_up(raft, raft->leader));
+    HOLDS(raft->role != RAFT_LEADER || raft->sleepy_round != 0);
+    return 0;
+}
+
 static int check_peer(const struct raft *raft, const struct raft_progress *peer,
                       struct peri_error *err)
 {
@@ -132,6 +145,8 @@ int raft_check(const struct raft *raft, struct peri_error *err)
         rc = check_indexes(raft, err);
     if (rc == 0)
         rc = check_role(raft, err);
+    if (rc == 0)
+        rc = check_sleep(raft, err);
     if (rc == 0 && raft->role == RAFT_LEADER)
         rc = check_peers(raft, err);
     return rc;

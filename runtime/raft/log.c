@@ -131,6 +131,12 @@ void raft_log_trim(struct raft_log *log)
         resize_sums(log, capacity); /* else it stays as it is */
 }
 
+void raft_log_forget_sizes(struct raft_log *log)
+{
+    log->sized_index = log->last_index;
+    raft_log_trim(log);
+}
+
 void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term)
 {
     log->base_index = log->last_index = log->sized_index = index;

@@ -51,6 +51,9 @@ void raft_log_compact(struct raft_log *log, uint64_t index);
 /* Gives back memory for sizes that are no longer known. What the log says does not change. */
 void raft_log_trim(struct raft_log *log);
 
+/* Forgets the sizes of all entries, and gives back their memory. */
+void raft_log_forget_sizes(struct raft_log *log);
+
 /* Empties the log, which then begins after index. */
 void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term);
 

@@ -39,6 +39,7 @@ struct raft_progress {
     enum raft_progress_state state;
     bool is_paused;   /* probe: an answer is awaited */
     bool is_fetching; /* entries for it are being read */
+    bool is_sleepy;   /* it answered that it sleeps */
 };
 
 /* A member of whose log nothing is known: probe from next_index. */

@@ -193,6 +193,8 @@ static void on_leader_time(struct raft *raft)
 
 static void on_time(struct raft *raft)
 {
+    if (raft->is_asleep)
+        return;
     if (raft->role == RAFT_LEADER) {
         on_leader_time(raft);
         return;
@@ -299,6 +301,10 @@ static void handle(struct raft *raft, const struct raft_event *event,
     case RAFT_CAMPAIGN:
         raft_campaign(raft, false);
         break;
+    case RAFT_PEER_UP:
+    case RAFT_PEER_DOWN:
+        raft_on_peer(raft, event->peer, event->type == RAFT_PEER_UP);
+        break;
     }
 }
 
@@ -314,6 +320,7 @@ static void settle(struct raft *raft)
         raft_settle_transfer(raft);
         raft_settle_rounds(raft);
         raft_settle_sends(raft);
+        raft_settle_sleep(raft);
     }
     if (!raft->is_fenced)
         raft_settle_apply(raft);
@@ -327,6 +334,7 @@ static void finish(struct raft *raft, enum raft_role role, uint64_t term, uint64
         raft->record->vote = raft->vote;
     }
     if (raft->has_new_members) {
+        raft_forget_strangers(raft);
         struct raft_action *action = raft_emit(raft, RAFT_NEW_MEMBERS);
         action->configuration = raft_active(raft);
         action->index = raft->history[raft->history_count - 1].index;
@@ -359,6 +367,7 @@ int raft_step(struct raft *raft, const struct raft_event *event, struct raft_out
     raft->out = out;
     if (event->now_us > raft->now_us)
         raft->now_us = event->now_us;
+    raft_wake(raft, event);
     handle(raft, event, &next);
     settle(raft);
     finish(raft, role, term, leader);
@@ -369,7 +378,7 @@ int raft_step(struct raft *raft, const struct raft_event *event, struct raft_out
 
 uint64_t raft_deadline_us(const struct raft *raft)
 {
-    if (raft->is_fenced)
+    if (raft->is_fenced || raft->is_asleep)
         return UINT64_MAX;
     if (raft->role != RAFT_LEADER)
         return raft_is_electable(raft) ? raft->election_deadline_us : UINT64_MAX;
@@ -383,6 +392,7 @@ void raft_status(const struct raft *raft, struct raft_status *status)
     *status = (struct raft_status){
         .role = raft->role,
         .is_fenced = raft->is_fenced,
+        .is_asleep = raft->is_asleep,
         .id = raft->options.id,
         .term = raft->term,
         .vote = raft->vote,

@@ -42,7 +42,10 @@ struct raft_options {
     uint64_t uncommitted_max_bytes; /* a leader's proposals above this are refused */
     uint64_t unapplied_max_bytes;   /* in a window to apply */
     uint32_t sizes_max;             /* recent entries whose sizes are remembered; at least 16 */
-    bool has_leases; /* reads need no round while a lease lasts; the same on all replicas */
+    uint64_t
+        sleep_after_us; /* a group that rested so long falls asleep; 0: never. The host must say */
+                        /* which peers are up: RAFT_PEER_UP */
+    bool has_leases;    /* reads need no round while a lease lasts; the same on all replicas */
 };
 
 /* Reasonable options for a group whose replicas are on one host or nearby. */
@@ -100,6 +103,7 @@ enum raft_message_type {
 struct raft_message {
     enum raft_message_type type;
     bool success, is_transfer;
+    bool is_sleepy; /* of a heartbeat: the group is at rest; of its reply: so am I, asleep */
     uint64_t from, to, term;
     uint64_t index, log_term, last, commit;
     uint64_t round, sent_us;
@@ -121,7 +125,10 @@ enum raft_event_type {
     RAFT_UNREACHABLE,    /* peer: messages to it were lost */
     RAFT_TRANSFER,       /* peer, or 0: whoever is furthest; leadership shall go there */
     RAFT_FORGET_LEADER,  /* the host knows that the leader is gone: votes are given at once */
-    RAFT_CAMPAIGN        /* as if the election timeout had passed */
+    RAFT_CAMPAIGN,       /* as if the election timeout had passed */
+    RAFT_PEER_UP,        /* peer: the host hears it. So far, and as a new member, it is down; the */
+    RAFT_PEER_DOWN       /* host tells it of every member after raft_create and after */
+                         /* RAFT_NEW_MEMBERS. What restarted, or runs no more, was down */
 };
 
 /* What happened. Pointers are borrowed for the call. */
@@ -190,7 +197,7 @@ struct raft_output {
 
 struct raft_status {
     enum raft_role role;
-    bool is_fenced;
+    bool is_fenced, is_asleep;
     uint64_t id, term, vote, leader;
     uint64_t base_index, last_index, commit_index, last_applied;
     uint64_t snapshot_index, seq, durable_seq;
@@ -212,7 +219,7 @@ void raft_close(struct raft *raft);
  * after RAFT_PERSIST_FAILED, PERI_ENOMEM. On error out->count is 0. */
 int raft_step(struct raft *raft, const struct raft_event *event, struct raft_output *out);
 
-/* When RAFT_TIME is due; UINT64_MAX when nothing is awaited. */
+/* When RAFT_TIME is due; UINT64_MAX when nothing is awaited, as in a group that sleeps. */
 uint64_t raft_deadline_us(const struct raft *raft);
 
 /* The state of affairs. */

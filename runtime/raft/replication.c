@@ -40,11 +40,13 @@ void raft_heartbeat(struct raft *raft)
     const struct raft_configuration *members = raft_active(raft);
     raft->round++;
     raft->heartbeat_deadline_us = raft->now_us + raft->options.heartbeat_us;
+    bool is_sleepy = raft_is_sleepy(raft);
     for (size_t i = 0; i < members->count; i++) {
         if (members->ids[i] == raft->options.id)
             continue;
         struct raft_progress *peer = &raft->peers[i];
         struct raft_message *message = send_stamped(raft, RAFT_HEARTBEAT, members->ids[i]);
+        message->is_sleepy = is_sleepy;
         message->commit =
             peer->match_index < raft->commit_index ? peer->match_index : raft->commit_index;
         if (peer->commit_sent < message->commit)
@@ -189,6 +191,7 @@ void raft_on_heartbeat_reply(struct raft *raft, size_t at, const struct raft_mes
     struct raft_progress *peer = &raft->peers[at];
     bool is_silent = peer->inflight_count > 0 && peer->match_index == peer->heartbeat_match;
     peer->is_paused = false;
+    peer->is_sleepy = message->is_sleepy && message->round >= raft->sleepy_round;
     if (peer->state != RAFT_REPLICATE)
         return;
     /* It restarted, and is reminded of what it holds; or nothing can be asked there any more. */
@@ -329,6 +332,7 @@ void raft_on_heartbeat(struct raft *raft, const struct raft_message *message)
     raft_commit_to(raft, message->commit < verified ? message->commit : verified);
     struct raft_message *reply = reply_stamped(raft, RAFT_HEARTBEAT_REPLY, message);
     reply->success = message->commit <= verified;
+    reply->is_sleepy = raft_falls_asleep(raft, message);
 }
 
 /* ---- both ---- */

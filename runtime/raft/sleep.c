@@ -40,7 +40,12 @@ static bool does_message_wake(const struct raft *raft, const struct raft_message
         return !is_now || (!message->is_sleepy && message->round >= raft->sleepy_round);
     case RAFT_PRE_VOTE:
     case RAFT_REQUEST_VOTE:
-        return raft->role == RAFT_LEADER || message->is_transfer || message->from == raft->leader;
+        if (message->is_transfer)
+            return true;
+        /* A member that has lost its leader finds it again; one that was removed finds nobody. */
+        return raft->role == RAFT_LEADER
+                   ? raft_configuration_find(raft_active(raft), message->from) >= 0
+                   : message->from == raft->leader;
     default:
         return true;
     }

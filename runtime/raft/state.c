@@ -71,6 +71,7 @@ static void pass_options(struct pass *pass, struct raft_options *options)
     pass_word(pass, &options->inflight_max_bytes);
     pass_word(pass, &options->uncommitted_max_bytes);
     pass_word(pass, &options->unapplied_max_bytes);
+    pass_word(pass, &options->sleep_after_us);
     pass_u32(pass, &options->sizes_max);
     pass_bool(pass, &options->has_leases);
 }
@@ -186,6 +187,7 @@ static void pass_progress(struct pass *pass, struct raft_progress *peer)
     pass_progress_state(pass, &peer->state);
     pass_bool(pass, &peer->is_paused);
     pass_bool(pass, &peer->is_fetching);
+    pass_bool(pass, &peer->is_sleepy);
 }
 
 static void pass_reads(struct pass *pass, struct raft_reads *reads)
@@ -210,6 +212,10 @@ static void pass_volatile(struct pass *pass, struct raft *raft)
     pass_word(pass, &raft->election_deadline_us);
     pass_word(pass, &raft->contact_us);
     pass_bool(pass, &raft->has_contact);
+    pass_bool(pass, &raft->is_asleep);
+    pass_size(pass, &raft->up_count);
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        pass_word(pass, &raft->up[i]);
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         pass_byte(pass, &raft->votes[i]);
     pass_reads(pass, &raft->reads);
@@ -228,6 +234,8 @@ static void pass_leader(struct pass *pass, struct raft *raft)
     pass_word(pass, &raft->round);
     pass_word(pass, &raft->quorum_since_us);
     pass_word(pass, &raft->heartbeat_deadline_us);
+    pass_word(pass, &raft->active_us);
+    pass_word(pass, &raft->sleepy_round);
     pass_word(pass, &raft->transfer_to);
     pass_word(pass, &raft->transfer_deadline_us);
     pass_bool(pass, &raft->is_transfer_told);

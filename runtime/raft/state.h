@@ -48,6 +48,9 @@ struct raft {
     uint64_t election_deadline_us;
     uint64_t contact_us; /* when a leader was last heard */
     bool has_contact;
+    bool is_asleep;                /* no timer runs: sleep.c */
+    uint64_t up[RAFT_MEMBERS_MAX]; /* members that the host hears, in no order */
+    size_t up_count;
     uint8_t votes[RAFT_MEMBERS_MAX]; /* enum raft_vote, in the order of the members */
     struct raft_reads reads;
 
@@ -59,6 +62,8 @@ struct raft {
     uint64_t round;           /* of heartbeats */
     uint64_t quorum_since_us; /* CheckQuorum counts from then at the earliest */
     uint64_t heartbeat_deadline_us;
+    uint64_t active_us;    /* when there was something to do last */
+    uint64_t sleepy_round; /* the first heartbeat since that said so; 0: none */
     uint64_t transfer_to, transfer_deadline_us; /* 0: none */
     bool is_transfer_told;
     bool is_lease_over; /* somebody was told to campaign: whenever that arrives, it is allowed to */
@@ -205,6 +210,28 @@ void raft_settle_members(struct raft *raft);
 int raft_check_transfer(const struct raft *raft, uint64_t to);
 void raft_transfer(struct raft *raft, uint64_t to);
 void raft_settle_transfer(struct raft *raft);
+
+/* ---- sleep.c ---- */
+
+/* Wakes a replica that sleeps, if this event does. */
+void raft_wake(struct raft *raft, const struct raft_event *event);
+
+/* True when this leader's next heartbeat, of the present round, says that the group is at rest. */
+bool raft_is_sleepy(struct raft *raft);
+
+/* Falls asleep on a heartbeat that says so, if this replica is at rest, too. */
+bool raft_falls_asleep(struct raft *raft, const struct raft_message *heartbeat);
+
+/* Sends the leader of a group to sleep whose members sleep. */
+void raft_settle_sleep(struct raft *raft);
+
+/* What the host sees of a peer. Errors: PERI_EINVAL for one that is no member. */
+int raft_check_peer(const struct raft *raft, uint64_t id);
+void raft_on_peer(struct raft *raft, uint64_t id, bool is_up);
+bool raft_is_up(const struct raft *raft, uint64_t id);
+
+/* Forgets what was seen of peers that are members no more. */
+void raft_forget_strangers(struct raft *raft);
 
 /* ---- read.c ---- */
 

@@ -14,7 +14,7 @@
 #include "raft_group.h"
 #include "raft_hostile.h"
 
-enum { US_PER_MS = 1000, DELIVERIES = 60, SMALL_SIZES = 16 };
+enum { US_PER_MS = 1000, DELIVERIES = 24, SMALL_SIZES = 16, SLEEP_AFTER_US = 60000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -54,6 +54,7 @@ static struct raft *create(struct input *input)
     raft_options_init(&options, 1, 1);
     uint64_t choice = take(input);
     options.has_leases = choice % 2 == 0;
+    options.sleep_after_us = choice / 8 % 2 * SLEEP_AFTER_US;
     options.sizes_max = SMALL_SIZES;
     options.message_max_bytes = choice;
     struct raft_history history = {0};
@@ -156,10 +157,11 @@ static void change(struct group *group, uint64_t id, struct input *input)
 
 static void ask(struct group *group, uint64_t id, struct input *input)
 {
-    static const enum raft_event_type TYPES[] = {RAFT_TRANSFER, RAFT_CAMPAIGN, RAFT_FORGET_LEADER,
-                                                 RAFT_UNREACHABLE};
+    static const enum raft_event_type TYPES[] = {
+        RAFT_TRANSFER, RAFT_CAMPAIGN,  RAFT_FORGET_LEADER, RAFT_UNREACHABLE,
+        RAFT_PEER_UP,  RAFT_PEER_DOWN, RAFT_PEER_UP,       RAFT_PEER_UP};
     uint64_t choice = take(input);
-    struct raft_event event = {.type = TYPES[choice % 4], .peer = choice / 4 % (group->count + 1)};
+    struct raft_event event = {.type = TYPES[choice % 8], .peer = choice / 8 % (group->count + 1)};
     group_step(group, id, &event);
 }
 
@@ -240,6 +242,7 @@ static void run_group(struct input *input)
     raft_options_init(&options, 1, 1);
     uint64_t choice = take(input), voters = 1 + choice % 4;
     options.has_leases = choice / 4 % 2 == 0;
+    options.sleep_after_us = choice / 16 % 2 * SLEEP_AFTER_US;
     options.sizes_max = SMALL_SIZES;
     options.message_max_bytes = 1 + take(input);
     options.inflight_max_bytes = options.unapplied_max_bytes = 2 * options.message_max_bytes;

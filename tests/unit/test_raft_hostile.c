@@ -41,6 +41,7 @@ static struct raft *create(void)
     struct raft_options options;
     raft_options_init(&options, 1, state_of_random);
     options.has_leases = draw(2) == 0;
+    options.sleep_after_us = draw(2) * 100000;
     options.sizes_max = 16;
     options.message_max_bytes = 1 + draw(200);
     struct raft_history history = {0};

@@ -2,12 +2,15 @@
  * and what the replicas then did. A block ends with an empty line; each shows everything done since
  * the last.
  *
- *   group VOTERS [TOTAL] [leases] [max=BYTES]      log ID terms=1,1,2 [term=3]   before the first
- * "up" up [ID...]   crash ID [written=N]  restart ID campaign ID  time ID [MS]          advance MS
- * (all clocks; nobody notices) persist ID [N]   hold ID (its records wait for "persist")   release
- * ID deliver [FROM TO [N]]   drop [FROM TO]   run (deliver and apply until nothing is left) propose
- * ID [SIZE] [xN]   read ID   apply ID   snapshot ID [trailing=N] change ID add|voter|learner|remove
- * ID...   transfer ID [TO]   forget ID   fail ID   unreachable ID PEER status ID    members ID
+ * - group VOTERS [TOTAL] [leases] [max=BYTES] [sleep=MS]; log ID terms=1,1,2 [term=3]: before up
+ * - up [ID...]; crash ID [written=N]
+ * - campaign ID; time ID [MS]; advance MS: all clocks, and nobody notices
+ * - persist ID [N]; hold ID: its records wait for persist; release ID
+ * - deliver [FROM TO [N]]; drop [FROM TO]; run: deliver and apply until nothing is left
+ * - propose ID [SIZE] [xN]; read ID; apply ID; fetch ID; snapshot ID [trailing=N]
+ * - change ID add|voter|learner|remove ID...; transfer ID [TO]; forget ID; fail ID
+ * - unreachable ID PEER; sees ID [PEER...]: all others are down; status ID
+ * - quietly COMMAND: without its answer
  *
  * PERILUNE_TRACE=write rewrites the files with what happens; read the difference before committing.
  */
@@ -104,10 +107,10 @@ static void say_message(struct trace *trace, const struct raft_message *m)
                 m->log_term);
         break;
     case RAFT_HEARTBEAT:
-        say(trace, " commit=%" PRIu64, m->commit);
+        say(trace, " commit=%" PRIu64 "%s", m->commit, m->is_sleepy ? " sleepy" : "");
         break;
     case RAFT_HEARTBEAT_REPLY:
-        say(trace, "%s", m->success ? "" : " unsure");
+        say(trace, "%s%s", m->success ? "" : " unsure", m->is_sleepy ? " sleepy" : "");
         break;
     case RAFT_INSTALL_SNAPSHOT:
         say(trace, " last=%" PRIu64 "@%" PRIu64, m->index, m->log_term);
@@ -271,6 +274,8 @@ static void make_group(struct trace *trace)
         options.has_leases |= strcmp(trace->words[i], "leases") == 0;
     if (option(trace, "max") != NULL)
         options.message_max_bytes = strtoull(option(trace, "max"), NULL, 10);
+    if (option(trace, "sleep") != NULL)
+        options.sleep_after_us = 1000 * strtoull(option(trace, "sleep"), NULL, 10);
     size_t voters = number(trace, 1, 0), total = number(trace, 2, voters);
     group_close(trace->group);
     trace->group = group_create(voters, total == 0 ? voters : total, 1, &options);
@@ -333,9 +338,9 @@ static void status(struct trace *trace)
     raft_status(group_replica(trace->group, number(trace, 1, 0))->raft, &s);
     say(trace,
         "%" PRIu64 ": term=%" PRIu64 " leader=%" PRIu64 " base=%" PRIu64 " last=%" PRIu64
-        " commit=%" PRIu64 " applied=%" PRIu64 "%s\n",
+        " commit=%" PRIu64 " applied=%" PRIu64 "%s%s\n",
         s.id, s.term, s.leader, s.base_index, s.last_index, s.commit_index, s.last_applied,
-        s.is_fenced ? " fenced" : "");
+        s.is_fenced ? " fenced" : "", s.is_asleep ? " asleep" : "");
 }
 
 /* The commands that are one event. */
@@ -374,6 +379,17 @@ static void up(struct trace *trace)
         group_start(trace->group, number(trace, i, 0));
 }
 
+static void see(struct trace *trace)
+{
+    for (uint64_t peer = 1; peer <= trace->group->count; peer++) {
+        struct raft_event event = {.type = RAFT_PEER_DOWN, .peer = peer};
+        for (size_t i = 2; i < trace->word_count; i++)
+            if (number(trace, i, 0) == peer)
+                event.type = RAFT_PEER_UP;
+        group_step(trace->group, number(trace, 1, 0), &event);
+    }
+}
+
 static bool host(struct trace *trace)
 {
     const char *word = trace->words[0];
@@ -381,6 +397,8 @@ static bool host(struct trace *trace)
     uint64_t id = number(trace, 1, 0);
     if (strcmp(word, "up") == 0)
         up(trace);
+    else if (strcmp(word, "sees") == 0)
+        see(trace);
     else if (strcmp(word, "crash") == 0)
         group_crash(trace->group, id, written == NULL ? 0 : strtoull(written, NULL, 10));
     else if (strcmp(word, "advance") == 0)

@@ -5,7 +5,7 @@
 
 #include "raft/invariants.h"
 
-enum { SMALL = 8, EVENT_TYPES = RAFT_CAMPAIGN + 1, MESSAGE_TYPES = RAFT_READ_INDEX_REPLY + 1 };
+enum { SMALL = 8, EVENT_TYPES = RAFT_PEER_DOWN + 1, MESSAGE_TYPES = RAFT_READ_INDEX_REPLY + 1 };
 
 static uint64_t draw(const struct raft_hostile_source *source, uint64_t below)
 {
@@ -82,6 +82,7 @@ static void make_message(struct raft_hostile *h, const struct raft_status *statu
         .type = (enum raft_message_type)draw(source, MESSAGE_TYPES + 1),
         .success = (flags & 2) != 0,
         .is_transfer = (flags & 12) == 0,
+        .is_sleepy = (flags & 16) != 0,
         .from = 1 + draw(source, 4),
         .to = flags / 16 == 0 ? any(source) : status->id,
         .term = near(source, status->term),
@@ -148,11 +149,13 @@ void raft_hostile_damage(struct raft_message *message, const struct raft_hostile
     uint64_t *const fields[] = {&message->from,  &message->to,       &message->term,
                                 &message->last,  &message->log_term, &message->index,
                                 &message->round, &message->sent_us,  &message->commit};
-    uint64_t at = draw(source, sizeof fields / sizeof *fields + 2);
+    uint64_t at = draw(source, sizeof fields / sizeof *fields + 3);
     if (at < sizeof fields / sizeof *fields)
         *fields[at] = near(source, *fields[at]);
     else if (at == sizeof fields / sizeof *fields)
         message->success = !message->success;
+    else if (at == sizeof fields / sizeof *fields + 1)
+        message->is_sleepy = !message->is_sleepy;
     else
         message->type = (enum raft_message_type)draw(source, MESSAGE_TYPES + 1);
 }

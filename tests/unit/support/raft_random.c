@@ -6,7 +6,7 @@
 
 #include "raft_group.h"
 
-enum { US_PER_MS = 1000, PEACE_US = 20000000 };
+enum { US_PER_MS = 1000, PEACE_US = 20000000, LOOK_US = 200000, SLEEP_US = 5000000 };
 
 struct schedule {
     struct group *group;
@@ -17,6 +17,8 @@ struct schedule {
     uint64_t persist_at[GROUP_MAX], apply_at[GROUP_MAX], fetch_at[GROUP_MAX];
     uint64_t stalled_until[GROUP_MAX];
     uint64_t client_at, nemesis_at;
+    uint64_t look_at[GROUP_MAX];         /* when a host looks at its peers */
+    uint64_t seen[GROUP_MAX][GROUP_MAX]; /* [of][peer]: the start that it has seen; 0: down */
 };
 
 static uint64_t draw(struct schedule *s, uint64_t below)
@@ -50,6 +52,7 @@ static void crash(struct schedule *s, size_t at)
         return;
     group_crash(s->group, at + 1, draw(s, s->group->replicas[at].write_count + 1));
     s->persist_at[at] = s->apply_at[at] = s->fetch_at[at] = 0;
+    memset(s->seen[at], 0, sizeof s->seen[at]);
     s->crashes++;
 }
 
@@ -116,7 +119,8 @@ enum {
     DUE_TIME,
     DUE_PERSIST = 100,
     DUE_APPLY = 200,
-    DUE_FETCH = 300
+    DUE_FETCH = 300,
+    DUE_LOOK = 400
 };
 
 /* What is due next; packets: which. */
@@ -143,6 +147,7 @@ static int next_due(struct schedule *s, uint64_t *at, size_t *packet)
         earliest(at, s->persist_at[i], &what, DUE_PERSIST + (int)i);
         earliest(at, s->apply_at[i], &what, DUE_APPLY + (int)i);
         earliest(at, s->fetch_at[i], &what, DUE_FETCH + (int)i);
+        earliest(at, s->look_at[i], &what, DUE_LOOK + (int)i);
     }
     return what;
 }
@@ -300,6 +305,24 @@ static void nemesis(struct schedule *s)
     s->nemesis_at = s->group->now_us + draw(s, 400 * US_PER_MS) + 1;
 }
 
+/* ---- the failure detector ---- */
+
+/* A host looks who can be heard, and tells its replica; who has restarted was down. */
+static void look(struct schedule *s, size_t at)
+{
+    for (size_t i = 0; i < s->group->count; i++) {
+        const struct group_replica *peer = &s->group->replicas[i];
+        uint64_t seen = is_up(s, i) && !s->cut[i][at] ? peer->starts : 0;
+        struct raft_event event = {.type = RAFT_PEER_DOWN, .peer = i + 1};
+        if (seen != s->seen[at][i])
+            group_step(s->group, at + 1, &event);
+        event.type = seen != 0 ? RAFT_PEER_UP : RAFT_PEER_DOWN;
+        group_step(s->group, at + 1, &event);
+        s->seen[at][i] = seen;
+    }
+    s->look_at[at] = s->group->now_us + LOOK_US / 2 + draw(s, LOOK_US);
+}
+
 /* ---- the run ---- */
 
 static void act(struct schedule *s, int what, size_t packet)
@@ -314,6 +337,8 @@ static void act(struct schedule *s, int what, size_t packet)
         client(s);
     } else if (what == DUE_NEMESIS) {
         nemesis(s);
+    } else if (what >= DUE_LOOK) {
+        look(s, (size_t)(what - DUE_LOOK));
     } else if (what >= DUE_FETCH) {
         s->fetch_at[what - DUE_FETCH] = 0;
         group_fetch(group, (uint64_t)(what - DUE_FETCH) + 1);
@@ -330,18 +355,39 @@ static void act(struct schedule *s, int what, size_t packet)
     }
 }
 
-/* True when there is one leader that everybody who belongs to the group has caught up with. */
-static bool is_settled(struct schedule *s)
+/* The one replica that leads, or -1. */
+static int leader_of(const struct schedule *s)
 {
-    size_t leader = SIZE_MAX;
+    int leader = -1;
     for (size_t i = 0; i < s->group->count; i++)
         if (is_up(s, i) && status_of(s, i).role == RAFT_LEADER) {
-            if (leader != SIZE_MAX)
-                return false;
-            leader = i;
+            if (leader >= 0)
+                return -1;
+            leader = (int)i;
         }
-    if (leader == SIZE_MAX)
+    return leader;
+}
+
+/* True when all members sleep. */
+static bool is_asleep(const struct schedule *s)
+{
+    int leader = leader_of(s);
+    if (leader < 0)
         return false;
+    const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
+    for (size_t i = 0; i < members->count; i++)
+        if (!status_of(s, members->ids[i] - 1).is_asleep)
+            return false;
+    return true;
+}
+
+/* True when there is one leader that everybody who belongs to the group has caught up with. */
+static bool is_settled(const struct schedule *s)
+{
+    int at = leader_of(s);
+    if (at < 0)
+        return false;
+    size_t leader = (size_t)at;
     struct raft_status best = status_of(s, leader);
     const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
     if (best.last_applied != best.last_index || raft_configuration_is_joint(members))
@@ -380,6 +426,7 @@ static void choose_options(struct schedule *s, struct raft_options *options)
     options->uncommitted_max_bytes = 500 + draw(s, 20000);
     options->sizes_max = 16U << draw(s, 6);
     options->has_leases = chance(s, 50);
+    options->sleep_after_us = chance(s, 50) ? (1 + draw(s, 100)) * US_PER_MS : 0;
 }
 
 static void begin_peace(struct schedule *s)
@@ -407,6 +454,22 @@ static void need_progress(struct schedule *s)
                         raft_watch_last(s->group->watch));
 }
 
+/* Without clients the group falls asleep, and when its leader stops then, it soon has another. */
+static void need_sleep(struct schedule *s)
+{
+    s->client_at = 0;
+    run_until(s, s->group->now_us + SLEEP_US, false);
+    if (s->group->err.code == 0 && !is_asleep(s))
+        peri_fail_plain(&s->group->err, PERI_ECORRUPT, "the group does not go to sleep");
+    uint64_t elections = s->group->elections;
+    crash_leaders(s);
+    run_until(s, s->group->now_us + SLEEP_US, false);
+    restart_all(s);
+    run_until(s, s->group->now_us + SLEEP_US, true);
+    if (s->group->err.code == 0 && (!is_settled(s) || s->group->elections == elections))
+        peri_fail_plain(&s->group->err, PERI_ECORRUPT, "a sleeping group stays without leader");
+}
+
 static void add_totals(const struct schedule *s, struct raft_random_totals *totals)
 {
     totals->events += s->events;
@@ -430,11 +493,15 @@ int raft_random_run(uint64_t seed, uint64_t duration_us, struct raft_random_tota
     for (size_t i = 0; i < total; i++) {
         s.group->replicas[i].skew_ppm = (int64_t)draw(&s, 2000) - 1000;
         group_start(s.group, i + 1);
+        if (options.sleep_after_us != 0)
+            s.look_at[i] = s.group->now_us + draw(&s, LOOK_US);
     }
     s.client_at = s.nemesis_at = s.group->now_us + US_PER_MS;
     run_until(&s, s.group->now_us + duration_us, false);
     if (s.group->err.code == 0)
         need_progress(&s);
+    if (s.group->err.code == 0 && options.sleep_after_us != 0)
+        need_sleep(&s);
     add_totals(&s, totals);
     int rc = s.group->err.code;
     if (rc != 0 && err != NULL)
