@@ -4,66 +4,18 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "raft_group.h"
+#include "raft_random_parts.h"
 
-enum { US_PER_MS = 1000, PEACE_US = 20000000, LOOK_US = 200000, SLEEP_US = 5000000 };
-
-struct schedule {
-    struct group *group;
-    uint64_t random, events, crashes, next_payload;
-    bool is_peace;
-    bool cut[GROUP_MAX][GROUP_MAX]; /* [from][to] */
-    unsigned loss_percent, duplicate_percent, slow_percent;
-    uint64_t persist_at[GROUP_MAX], apply_at[GROUP_MAX], fetch_at[GROUP_MAX];
-    uint64_t stalled_until[GROUP_MAX];
-    uint64_t client_at, nemesis_at;
-    uint64_t look_at[GROUP_MAX];         /* when a host looks at its peers */
-    uint64_t seen[GROUP_MAX][GROUP_MAX]; /* [of][peer]: the start that it has seen; 0: down */
-};
-
-static uint64_t draw(struct schedule *s, uint64_t below)
-{
-    uint64_t z = s->random += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (z ^ z >> 31) % below;
-}
-
-static bool chance(struct schedule *s, unsigned percent)
-{
-    return draw(s, 100) < percent;
-}
-
-static bool is_up(const struct schedule *s, size_t at)
-{
-    return s->group->replicas[at].raft != NULL;
-}
-
-static struct raft_status status_of(const struct schedule *s, size_t at)
-{
-    struct raft_status status;
-    raft_status(s->group->replicas[at].raft, &status);
-    return status;
-}
-
-static void crash(struct schedule *s, size_t at)
-{
-    if (!is_up(s, at))
-        return;
-    group_crash(s->group, at + 1, draw(s, s->group->replicas[at].write_count + 1));
-    s->persist_at[at] = s->apply_at[at] = s->fetch_at[at] = 0;
-    memset(s->seen[at], 0, sizeof s->seen[at]);
-    s->crashes++;
-}
+enum { PEACE_US = 20000000, SLEEP_US = 5000000 };
 
 /* ---- what becomes due ---- */
 
 /* A few slow packets come when everybody has forgotten them. */
 static uint64_t latency_us(struct schedule *s)
 {
-    if (!chance(s, s->slow_percent))
-        return 100 + draw(s, 2 * US_PER_MS);
-    return draw(s, (chance(s, 20) ? 3000 : 200) * US_PER_MS);
+    if (!schedule_chance(s, s->slow_percent))
+        return 100 + schedule_draw(s, 2 * US_PER_MS);
+    return schedule_draw(s, (schedule_chance(s, 20) ? 3000 : 200) * US_PER_MS);
 }
 
 /* Decides what becomes of packets that were just sent. */
@@ -77,7 +29,7 @@ static void assign_packets(struct schedule *s)
             continue;
         }
         size_t from = packet->message.from - 1, to = packet->message.to - 1;
-        if (s->cut[from][to] || chance(s, s->loss_percent)) {
+        if (s->cut[from][to] || schedule_chance(s, s->loss_percent)) {
             group_drop(group, i);
             continue;
         }
@@ -94,13 +46,13 @@ static void assign_work(struct schedule *s)
         if (replica->raft == NULL)
             continue;
         if (replica->write_count > 0 && s->persist_at[i] == 0)
-            s->persist_at[i] = group->now_us + 100 + draw(s, 3 * US_PER_MS);
+            s->persist_at[i] = group->now_us + 100 + schedule_draw(s, 3 * US_PER_MS);
         if (s->persist_at[i] != 0 && s->persist_at[i] < s->stalled_until[i])
             s->persist_at[i] = s->stalled_until[i];
         if (replica->apply_last != 0 && s->apply_at[i] == 0)
-            s->apply_at[i] = group->now_us + draw(s, US_PER_MS);
+            s->apply_at[i] = group->now_us + schedule_draw(s, US_PER_MS);
         if (group_has_fetch(replica) && s->fetch_at[i] == 0)
-            s->fetch_at[i] = group->now_us + draw(s, 5 * US_PER_MS);
+            s->fetch_at[i] = group->now_us + schedule_draw(s, 5 * US_PER_MS);
     }
 }
 
@@ -152,193 +104,22 @@ static int next_due(struct schedule *s, uint64_t *at, size_t *packet)
     return what;
 }
 
-/* ---- clients ---- */
-
-static void change_members(struct schedule *s, size_t at)
-{
-    struct raft_change changes[2];
-    size_t count = 1 + draw(s, 2);
-    static const enum raft_change_type TYPES[] = {RAFT_ADD_MEMBER, RAFT_ADD_VOTER, RAFT_ADD_LEARNER,
-                                                  RAFT_REMOVE};
-    for (size_t i = 0; i < count; i++)
-        changes[i] = (struct raft_change){TYPES[draw(s, 4)], 1 + draw(s, s->group->count)};
-    struct raft_event event = {.type = RAFT_CHANGE, .changes = changes, .count = count};
-    group_step(s->group, at + 1, &event);
-}
-
-static void ask(struct schedule *s, size_t at)
-{
-    struct raft_event event = {.type = RAFT_TRANSFER, .peer = draw(s, s->group->count + 1)};
-    uint64_t kind = draw(s, 1000);
-    if (kind < 600) {
-        group_propose(s->group, at + 1, ++s->next_payload, (uint32_t)draw(s, 100));
-    } else if (kind < 900) {
-        group_read(s->group, at + 1);
-    } else if (kind < 950) {
-        group_snapshot(s->group, at + 1, draw(s, 20));
-    } else if (s->is_peace) {
-        return;
-    } else if (kind < 965) {
-        change_members(s, at);
-    } else if (kind < 975) {
-        group_step(s->group, at + 1, &event);
-    } else if (kind < 980) {
-        event.type = RAFT_CAMPAIGN;
-        group_step(s->group, at + 1, &event);
-    } else if (kind < 985) {
-        event.type = RAFT_FORGET_LEADER;
-        group_step(s->group, at + 1, &event);
-    } else if (kind < 990) {
-        event.type = RAFT_UNREACHABLE;
-        event.peer = 1 + draw(s, s->group->count);
-        group_step(s->group, at + 1, &event);
-    }
-}
-
-/* Proposals go to whoever thinks that it leads; the rest to anybody. */
-static void client(struct schedule *s)
-{
-    size_t at = draw(s, s->group->count);
-    for (size_t i = 0; i < s->group->count && chance(s, 80); i++) {
-        size_t candidate = draw(s, s->group->count);
-        if (is_up(s, candidate) && status_of(s, candidate).role == RAFT_LEADER) {
-            at = candidate;
-            break;
-        }
-    }
-    if (is_up(s, at))
-        ask(s, at);
-    s->client_at = s->group->now_us + 100 + draw(s, 8 * US_PER_MS);
-}
-
-/* ---- trouble ---- */
-
-static void heal(struct schedule *s)
-{
-    memset(s->cut, 0, sizeof s->cut);
-    s->loss_percent = s->duplicate_percent = s->slow_percent = 0;
-}
-
-static void restart_all(struct schedule *s)
-{
-    for (size_t i = 0; i < s->group->count; i++)
-        group_start(s->group, i + 1);
-}
-
-static void split(struct schedule *s)
-{
-    bool side[GROUP_MAX];
-    bool is_one_way = chance(s, 30);
-    for (size_t i = 0; i < s->group->count; i++)
-        side[i] = chance(s, 50);
-    for (size_t i = 0; i < s->group->count; i++)
-        for (size_t j = 0; j < s->group->count; j++)
-            s->cut[i][j] = side[i] != side[j] && (!is_one_way || side[i]);
-}
-
-/* Whoever thinks that it leads is heard by nobody, and perhaps hears nobody. */
-static void isolate_leaders(struct schedule *s)
-{
-    bool is_deaf = chance(s, 70);
-    for (size_t i = 0; i < s->group->count; i++) {
-        if (!is_up(s, i) || status_of(s, i).role != RAFT_LEADER)
-            continue;
-        for (size_t j = 0; j < s->group->count; j++) {
-            s->cut[i][j] = true;
-            s->cut[j][i] |= is_deaf;
-        }
-    }
-}
-
-static void crash_leaders(struct schedule *s)
-{
-    for (size_t i = 0; i < s->group->count; i++)
-        if (is_up(s, i) && status_of(s, i).role == RAFT_LEADER)
-            crash(s, i);
-}
-
-static void nemesis(struct schedule *s)
-{
-    size_t at = draw(s, s->group->count);
-    struct raft_event failed = {.type = RAFT_PERSIST_FAILED};
-    switch (draw(s, 13)) {
-    case 0:
-    case 1:
-        crash(s, at);
-        break;
-    case 2:
-        for (size_t i = 0; i < s->group->count; i++)
-            crash(s, i);
-        restart_all(s);
-        break;
-    case 3:
-    case 4:
-        restart_all(s);
-        break;
-    case 5:
-        split(s);
-        break;
-    case 6:
-        s->loss_percent = (unsigned)draw(s, 30);
-        s->duplicate_percent = (unsigned)draw(s, 20);
-        s->slow_percent = (unsigned)draw(s, 20);
-        break;
-    case 7:
-        s->stalled_until[at] = s->group->now_us + draw(s, 1000 * US_PER_MS);
-        break;
-    case 8:
-        group_step(s->group, at + 1, &failed);
-        crash(s, at);
-        break;
-    case 9:
-    case 10:
-        isolate_leaders(s);
-        break;
-    case 11:
-        crash_leaders(s);
-        break;
-    default:
-        heal(s);
-        restart_all(s);
-        break;
-    }
-    s->nemesis_at = s->group->now_us + draw(s, 400 * US_PER_MS) + 1;
-}
-
-/* ---- the failure detector ---- */
-
-/* A host looks who can be heard, and tells its replica; who has restarted was down. */
-static void look(struct schedule *s, size_t at)
-{
-    for (size_t i = 0; i < s->group->count; i++) {
-        const struct group_replica *peer = &s->group->replicas[i];
-        uint64_t seen = is_up(s, i) && !s->cut[i][at] ? peer->starts : 0;
-        struct raft_event event = {.type = RAFT_PEER_DOWN, .peer = i + 1};
-        if (seen != s->seen[at][i])
-            group_step(s->group, at + 1, &event);
-        event.type = seen != 0 ? RAFT_PEER_UP : RAFT_PEER_DOWN;
-        group_step(s->group, at + 1, &event);
-        s->seen[at][i] = seen;
-    }
-    s->look_at[at] = s->group->now_us + LOOK_US / 2 + draw(s, LOOK_US);
-}
-
 /* ---- the run ---- */
 
 static void act(struct schedule *s, int what, size_t packet)
 {
     struct group *group = s->group;
     if (what == DUE_PACKET) {
-        bool keep = chance(s, s->duplicate_percent);
+        bool keep = schedule_chance(s, s->duplicate_percent);
         if (keep)
             group->packets[packet].at_us = group->now_us + latency_us(s) + 1;
         group_deliver(group, packet, keep);
     } else if (what == DUE_CLIENT) {
-        client(s);
+        schedule_client(s);
     } else if (what == DUE_NEMESIS) {
-        nemesis(s);
+        schedule_nemesis(s);
     } else if (what >= DUE_LOOK) {
-        look(s, (size_t)(what - DUE_LOOK));
+        schedule_look(s, (size_t)(what - DUE_LOOK));
     } else if (what >= DUE_FETCH) {
         s->fetch_at[what - DUE_FETCH] = 0;
         group_fetch(group, (uint64_t)(what - DUE_FETCH) + 1);
@@ -348,7 +129,7 @@ static void act(struct schedule *s, int what, size_t packet)
     } else if (what >= DUE_PERSIST) {
         size_t at = (size_t)(what - DUE_PERSIST);
         s->persist_at[at] = 0;
-        group_persist(group, at + 1, 1 + draw(s, group->replicas[at].write_count + 1));
+        group_persist(group, at + 1, 1 + schedule_draw(s, group->replicas[at].write_count + 1));
     } else {
         struct raft_event event = {.type = RAFT_TIME};
         group_step(group, (uint64_t)(what - DUE_TIME) + 1, &event);
@@ -360,7 +141,7 @@ static int leader_of(const struct schedule *s)
 {
     int leader = -1;
     for (size_t i = 0; i < s->group->count; i++)
-        if (is_up(s, i) && status_of(s, i).role == RAFT_LEADER) {
+        if (schedule_is_up(s, i) && schedule_status_of(s, i).role == RAFT_LEADER) {
             if (leader >= 0)
                 return -1;
             leader = (int)i;
@@ -376,7 +157,7 @@ static bool is_asleep(const struct schedule *s)
         return false;
     const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
     for (size_t i = 0; i < members->count; i++)
-        if (!status_of(s, members->ids[i] - 1).is_asleep)
+        if (!schedule_status_of(s, members->ids[i] - 1).is_asleep)
             return false;
     return true;
 }
@@ -388,12 +169,12 @@ static bool is_settled(const struct schedule *s)
     if (at < 0)
         return false;
     size_t leader = (size_t)at;
-    struct raft_status best = status_of(s, leader);
+    struct raft_status best = schedule_status_of(s, leader);
     const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
     if (best.last_applied != best.last_index || raft_configuration_is_joint(members))
         return false;
     for (size_t i = 0; i < members->count; i++)
-        if (status_of(s, members->ids[i] - 1).last_applied != best.last_index ||
+        if (schedule_status_of(s, members->ids[i] - 1).last_applied != best.last_index ||
             s->group->replicas[members->ids[i] - 1].applied != best.last_index)
             return false;
     return true;
@@ -420,23 +201,23 @@ static void run_until(struct schedule *s, uint64_t end_us, bool until_settled)
 static void choose_options(struct schedule *s, struct raft_options *options)
 {
     raft_options_init(options, 1, s->random);
-    options->message_max_bytes = 64 + draw(s, 2000);
-    options->inflight_max_bytes = 100 + draw(s, 8000);
-    options->unapplied_max_bytes = 50 + draw(s, 2000);
-    options->uncommitted_max_bytes = 500 + draw(s, 20000);
-    options->sizes_max = 16U << draw(s, 6);
-    options->has_leases = chance(s, 50);
-    options->sleep_after_us = chance(s, 50) ? (1 + draw(s, 100)) * US_PER_MS : 0;
+    options->message_max_bytes = 64 + schedule_draw(s, 2000);
+    options->inflight_max_bytes = 100 + schedule_draw(s, 8000);
+    options->unapplied_max_bytes = 50 + schedule_draw(s, 2000);
+    options->uncommitted_max_bytes = 500 + schedule_draw(s, 20000);
+    options->sizes_max = 16U << schedule_draw(s, 6);
+    options->has_leases = schedule_chance(s, 50);
+    options->sleep_after_us = schedule_chance(s, 50) ? (1 + schedule_draw(s, 100)) * US_PER_MS : 0;
 }
 
 static void begin_peace(struct schedule *s)
 {
-    heal(s);
+    schedule_heal(s);
     memset(s->stalled_until, 0, sizeof s->stalled_until);
     for (size_t i = 0; i < s->group->count; i++)
-        if (is_up(s, i) && status_of(s, i).is_fenced)
-            crash(s, i);
-    restart_all(s);
+        if (schedule_is_up(s, i) && schedule_status_of(s, i).is_fenced)
+            schedule_crash(s, i);
+    schedule_restart_all(s);
     s->is_peace = true;
 }
 
@@ -462,9 +243,9 @@ static void need_sleep(struct schedule *s)
     if (s->group->err.code == 0 && !is_asleep(s))
         peri_fail_plain(&s->group->err, PERI_ECORRUPT, "the group does not go to sleep");
     uint64_t elections = s->group->elections;
-    crash_leaders(s);
+    schedule_crash_leaders(s);
     run_until(s, s->group->now_us + SLEEP_US, false);
-    restart_all(s);
+    schedule_restart_all(s);
     run_until(s, s->group->now_us + SLEEP_US, true);
     if (s->group->err.code == 0 && (!is_settled(s) || s->group->elections == elections))
         peri_fail_plain(&s->group->err, PERI_ECORRUPT, "a sleeping group stays without leader");
@@ -487,14 +268,15 @@ int raft_random_run(uint64_t seed, uint64_t duration_us, struct raft_random_tota
     struct schedule s = {.random = seed * 0x2545f4914f6cdd1d + 1};
     struct raft_options options;
     choose_options(&s, &options);
-    size_t voters = 1 + draw(&s, 5), total = voters + draw(&s, GROUP_MAX - voters + 1);
+    size_t voters = 1 + schedule_draw(&s, 5),
+           total = voters + schedule_draw(&s, GROUP_MAX - voters + 1);
     s.group = group_create(voters, total, seed, &options);
-    s.group->checks_dumps = chance(&s, 5);
+    s.group->checks_dumps = schedule_chance(&s, 5);
     for (size_t i = 0; i < total; i++) {
-        s.group->replicas[i].skew_ppm = (int64_t)draw(&s, 2000) - 1000;
+        s.group->replicas[i].skew_ppm = (int64_t)schedule_draw(&s, 2000) - 1000;
         group_start(s.group, i + 1);
         if (options.sleep_after_us != 0)
-            s.look_at[i] = s.group->now_us + draw(&s, LOOK_US);
+            s.look_at[i] = s.group->now_us + schedule_draw(&s, LOOK_US);
     }
     s.client_at = s.nemesis_at = s.group->now_us + US_PER_MS;
     run_until(&s, s.group->now_us + duration_us, false);
