@@ -169,10 +169,10 @@ function M.counterexample(example, options)
     lines[#lines + 1] = line
   end
   if example.others > 0 then
-    lines[#lines + 1] = example.others == 1
-      and "  (1 other operation before that: it is wrong whenever it happened, or not)"
-      or ("  (%d other operations before that: it is wrong whenever they happened, or not)"):format(
-        example.others)
+    lines[#lines + 1] = ("  (%d other operation%s left out: %s)"):format(example.others,
+      example.others == 1 and " is" or "s are", example.is_argued
+        and "what they can make of it is counted in, by arithmetic"
+        or example.others == 1 and "it cannot make this right" or "they cannot make this right")
   end
   if example.repeated > 0 then
     lines[#lines + 1] = ("  (%d more left out: a later one does the same again)"):format(example.repeated)

@@ -1,7 +1,7 @@
 --- Says why a history is not linearizable, or why nobody knows.
 local describe = require "perilune.check.describe"
+local evidence = require "perilune.check.evidence"
 local fiber = require "perilune.fiber"
-local focus = require "perilune.check.focus"
 local shrink = require "perilune.check.shrink"
 
 local M = {}
@@ -16,16 +16,19 @@ local TRIED_MAX = 50       -- operations that the blocked one may contradict
 ---@field operations table[]  the smallest part found that is wrong, by their calls
 ---@field blocked table       the operation among them whose completion nothing explains
 ---@field other? table        the one that it contradicts
----@field others integer      how many operations before it do not matter: it is wrong whatever became of them
+---@field others integer      how many operations before it are left out: it is wrong whatever became of them
 ---@field repeated integer    how many are left out because one of the operations does the same again later
+---@field is_argued? boolean  an argument says so, not a search; what is shown is wrong for the search as well
 ---@field order? table[]      what could be put in order before the blocked one completed
 ---@field sentence string
 
-local function items_of(history, part)
+-- shown: what to show of the operations, when the history was made for a proof.
+local function items_of(history, part, shown)
   local items = part:items()
   for index, item in ipairs(items) do
-    local op = history:operation(item.operation)
-    item.op, item.call, item.finish = op, op.call, op.finish
+    local _, call, finish = part:item(index)
+    item.op = shown and shown[item.operation] or history:operation(item.operation)
+    item.call, item.finish = call, item.op.finish and finish
     if index % YIELD_EVERY == 0 then
       fiber.yield()
     end
@@ -74,13 +77,40 @@ local function sentence(blocked, other, count, is_only)
   return ("%s, which no order of these %d operations explains"):format(subject, count)
 end
 
+-- What a model says about its own.
+local function told(key, result)
+  if key.model == "lock" then
+    return require("perilune.check.lock").sentence(result.operations, result.blocked)
+  end
+end
+
+-- What an argument shows is small already. It speaks of all that began before the blocked one ended.
+local function argued(key, proof)
+  local others = 0
+  for index = 1, key.part:item() do
+    local _, call = key.part:item(index)
+    others = others + (call < proof.blocked.finish and 1 or 0)
+  end
+  for _, op in ipairs(proof.operations) do
+    others = others - (op.index and 1 or op.stands_for)
+  end
+  return {
+    operations = proof.operations, blocked = proof.blocked, other = proof.other, sentence = proof.sentence,
+    others = others, repeated = 0, is_argued = true,
+  }
+end
+
 local function counterexample(history, key, budget)
   local own = { deadline = fiber.now() + SECONDS, steps = STEPS, memory = budget.memory }
-  local proof = key.proof or budget.shrink and focus.find(key, own) or nil
+  local proof = key.proof or budget.shrink and evidence.find(key, own) or nil
+  if proof and proof.sentence then
+    return argued(key, proof)
+  end
   local part = proof and proof.part or key.part
   local trial = { part = part, states = key.states, budget = own }
-  local items = items_of(history, part)
-  local found = shrink.shrink(trial, items, budget.shrink, proof and proof.events)
+  local items = items_of(history, part, proof and proof.operations)
+  local found = shrink.shrink(trial, items, budget.shrink and not (proof and proof.is_small),
+    proof and proof.events)
   local result = { operations = {}, others = 0, repeated = 0, blocked = items[found.blocked].op }
   for _, index in ipairs(found.kept) do
     table.insert(result.operations, items[index].op)
@@ -94,9 +124,13 @@ local function counterexample(history, key, budget)
     result.others = result.others + key.part:item() - #items
   end
   result.other = contradicted(trial, items, found)
-  local _, order = shrink.try(trial, found.events - 1)
-  result.order = order and M.order(items, order)
-  result.sentence = sentence(result.blocked, result.other, #found.kept, #found.kept == 1)
+  local said, other = told(key, result)
+  result.other = said and other or result.other
+  if not (proof and proof.operations) then
+    local _, order = shrink.try(trial, found.events - 1)
+    result.order = order and M.order(items, order)
+  end
+  result.sentence = said or sentence(result.blocked, result.other, #found.kept, #found.kept == 1)
   return result
 end
 

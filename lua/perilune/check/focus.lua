@@ -20,8 +20,6 @@ local LOOKED_BACK_MAX = 1000 * 1000
 local ELEMENTS_TRIED_MAX = 4000 -- of a set
 local STEPS_MAX = 2000 * 1000
 
-M.LARGE = 200 -- operations: fewer are thinned out as they are
-
 local BLOCK, WINDOW = 2048, 64 -- operations whose values are looked at together
 local STRIDE = 16 -- values between those of a queue that are looked at together
 
@@ -224,11 +222,19 @@ local function by_element(key, events, budget)
   end
 end
 
+--- The first event with which a wrong key is wrong, or nil when the time is used up.
+---@param key perilune.check.KeyVerdict
+---@param budget perilune.check.Budget
+---@return integer|nil
+function M.first_wrong(key, budget)
+  local _, _, event_count = key.history:counts()
+  local steps_max = STEPS_BASE + STEPS_EACH * key.part:item() + math.min(2 * key.steps, STEPS_MAX)
+  return first_wrong(key.part, event_count, budget, steps_max)
+end
+
 -- Tries values near the first completion that nothing explains.
-local function by_halving(key, event_count, budget)
-  local part = key.part
-  local steps_max = STEPS_BASE + STEPS_EACH * part:item() + math.min(2 * key.steps, STEPS_MAX)
-  local events = first_wrong(part, event_count, budget, steps_max)
+local function by_halving(key, budget)
+  local part, events = key.part, M.first_wrong(key, budget)
   local blocked = events and item_ending(part, events - 1)
   if not blocked then
     return nil
@@ -258,12 +264,12 @@ end
 ---@return { part: userdata, events: integer }|nil proof  the part is wrong up to this event of the history;
 ---  nil: none was found, which says nothing
 function M.find(key, budget)
-  if type(key.model) ~= "string" or key.part:item() <= M.LARGE or not key.part:focus {} then
+  if not key.part:focus {} then
     return nil
   end
   local _, _, events = key.history:counts()
   return key.model == "set" and by_element(key, events, budget) or by_blocks(key, events, budget)
-    or by_halving(key, events, budget)
+    or by_halving(key, budget)
 end
 
 return M

@@ -25,7 +25,9 @@ end
 local function marks_of(key)
   local marks, example = {}, key.counterexample
   for _, op in ipairs(example and example.operations or {}) do
-    marks[op.index] = "kept"
+    if op.index then -- else it stands for others
+      marks[op.index] = "kept"
+    end
   end
   if example then
     marks[example.blocked.index] = "blocked"

@@ -1,7 +1,7 @@
 --- Judges histories: could one object, used by one client at a time, have answered like this?
 local core = require "perilune.core.check"
+local evidence = require "perilune.check.evidence"
 local fiber = require "perilune.fiber"
-local focus = require "perilune.check.focus"
 local judge = require "perilune.check.judge"
 local models = require "perilune.check.model"
 local options_of = require "perilune.options"
@@ -158,10 +158,10 @@ local LINEARIZABLE = { "linearizable", "not linearizable" }
 -- Runs the searches; those of a model in Lua under a deadline that ends even a step that never returns.
 local function search(keys, budget, is_external)
   if not is_external then
-    return judge.search(keys, budget, focus.find)
+    return judge.search(keys, budget, evidence.find)
   end
   local result = table.pack(fiber.deadline(math.max(0.001, budget.deadline - fiber.now()), function()
-    judge.search(keys, budget, focus.find)
+    judge.search(keys, budget, evidence.find)
     return true
   end))
   if not result[1] and result[3] ~= "EDEADLINE" then

@@ -1,8 +1,10 @@
 local check = require "perilune.check"
 local core = require "perilune.core.check"
+local evidence = require "perilune.check.evidence"
 local histories = require "tests.spec.check.histories"
 local json = require "perilune.json"
 local oracle = require "tests.spec.check.oracle"
+local perilune = require "perilune"
 local planted = require "tests.spec.check.planted"
 
 local OPERATIONS_MAX = 10
@@ -10,7 +12,8 @@ local OPERATIONS_MAX = 10
 describe("a long history with one fault", function()
   for _, case in ipairs {
     { "register", "stale" }, { "register", "never" }, { "kv", "stale" }, { "kv", "never" },
-    { "set", "wrong" }, { "queue", "lost" }, { "queue", "twice" },
+    { "set", "wrong" }, { "queue", "lost" }, { "queue", "twice" }, { "counter", "stale" },
+    { "counter", "never" }, { "counter", "odd" }, { "lock", "two" }, { "lock", "token" },
   } do
     it(("is shown wrong by a few operations: %s, %s"):format(case[1], case[2]), function()
       local verdict = assert(check.linearizable(planted.make(case[1], case[2], 20000, 8), case[1]))
@@ -20,11 +23,12 @@ describe("a long history with one fault", function()
       assert.is_true(#operations <= OPERATIONS_MAX, #operations)
       -- They are wrong by themselves.
       local events = {}
-      for _, op in ipairs(operations) do
-        events[#events + 1] = { at = op.call, process = op.index, type = "invoke", f = op.f,
+      for index, op in ipairs(operations) do
+        local process = case[1] == "lock" and op.process or op.index or -index
+        events[#events + 1] = { at = op.call, process = process, type = "invoke", f = op.f,
           value = op.value }
         if op.finish and op.finish <= example.blocked.finish then
-          events[#events + 1] = { at = op.finish, process = op.index, type = "ok", f = op.f,
+          events[#events + 1] = { at = op.finish, process = process, type = "ok", f = op.f,
             value = op.result }
         end
       end
@@ -42,6 +46,26 @@ describe("a long history with one fault", function()
     assert.are.equal(1, #verdict.keys[1].counterexample.operations)
     assert.is_truthy(verdict.why:find("nothing that was asked for until then leads to that", 1, true))
   end)
+end)
+
+describe("an argument of its own", function()
+  for _, model in ipairs { "counter", "lock" } do
+    it(("is found exactly where the whole is wrong: %s"):format(model), function()
+      local wrong = 0
+      for seed = 1, 1500 do
+        local events, operations = histories.make(model, seed, 8)
+        local verdict = check.linearizable(events, model, { shrink = false })
+        local key = verdict.keys[1]
+        if key then
+          local found = evidence.find(key, { deadline = perilune.now() + 60, steps = 1e7, memory = 1 << 24 })
+          local is_right = oracle.is_linearizable(model, operations)
+          wrong = wrong + (is_right and 0 or 1)
+          assert.are.equal(is_right, found == nil, ("seed %d"):format(seed))
+        end
+      end
+      assert.is_true(wrong > 100, wrong)
+    end)
+  end
 end)
 
 describe("what is seen through a few values", function()

@@ -77,7 +77,53 @@ OBJECTS.queue = {
   end,
 }
 
---- Makes one: register, kv, set or queue; the fault is "stale", "never", "wrong", "lost" or "twice".
+OBJECTS.counter = {
+  ask = function(_, random)
+    local is_add = random(1, 2) == 1
+    return is_add and "add" or "read", is_add and random(-1, 3) * 2 or nil
+  end,
+  act = function(world, op)
+    local sums = world.written
+    local sum = sums[#sums] or 0
+    if op.f == "add" then
+      table.insert(sums, sum + op.value)
+      return
+    elseif not world.is_faulty then
+      return sum
+    end
+    world.is_faulty = false
+    return ({ stale = sums[#sums - 60], never = sum + 1000, odd = sum + 1 })[world.fault]
+  end,
+}
+
+-- A client waits with acquire until the lock is free; a fault gives it away while its holder sleeps.
+OBJECTS.lock = {
+  ask = function(world, _, client)
+    local holds = world.holds or {}
+    world.holds = holds
+    return holds[client] and "release" or "acquire"
+  end,
+  act = function(world, op, client)
+    if op.f == "release" then
+      world.holder, world.holds[client] = world.holder ~= client and world.holder or nil, nil
+      return
+    end
+    local token = (world.token or 0) + 1
+    local is_two = world.fault == "two" and world.is_faulty and world.holder and not world.open[world.holder]
+    if world.holder and not is_two then
+      return nil, true
+    elseif is_two then
+      world.is_faulty, world.sleeper = false, world.holder
+    elseif world.is_faulty and world.fault == "token" then
+      world.is_faulty, token = false, token - 20
+    end
+    world.holder, world.holds[client], world.token = client, true, math.max(token, world.token or 0)
+    return token
+  end,
+}
+
+--- Makes one: register, kv, set, queue, counter or lock; the fault is "stale", "never", "odd", "wrong",
+--- "lost", "twice", "two" or "token".
 ---@param model string
 ---@param fault string
 ---@param size integer
@@ -87,12 +133,14 @@ function M.make(model, fault, size, clients)
   local random = histories.generator(size + clients)
   local object = model == "register" and OBJECTS.register { "read", "write" }
     or model == "kv" and OBJECTS.register { "get", "put" } or OBJECTS[model]
-  local world, events, open, count, running = { fault = fault, written = {} }, {}, {}, 0, 0
-  while count < size or running > 0 do
+  local events, open, count, running = {}, {}, 0, 0
+  local world = { fault = fault, written = {}, open = open }
+  while count < size or running > 0 and model ~= "lock" do -- who waits for a lock may wait for ever
     local client = random(1, clients)
     local op = open[client]
-    if not op and count < size then
-      local f, value = object.ask(world, random)
+    local is_asleep = client == world.sleeper -- for ever
+    if not op and not is_asleep and count < size then
+      local f, value = object.ask(world, random, client)
       op = { f = f, value = value }
       open[client], count, running = op, count + 1, running + 1
       events[#events + 1] = { process = client, type = "invoke", f = f, value = value }
@@ -100,7 +148,9 @@ function M.make(model, fault, size, clients)
         world.is_faulty = true
       end
     elseif op and not op.is_done then
-      op.result, op.is_done = object.act(world, op), true
+      local is_waiting
+      op.result, is_waiting = object.act(world, op, client)
+      op.is_done = not is_waiting
     elseif op and random(1, 2) == 1 then
       local value = op.value
       if READS[op.f] then

@@ -54,17 +54,17 @@ describe("perilune check", function()
     for client = 1, 26 do
       lines[#lines + 1] = ('{"process":%d,"type":"invoke","f":"add","value":%d}'):format(client, 1 << client)
     end
+    lines[#lines + 1] = '{"process":99,"type":"invoke","f":"read"}'
     for client = 1, 26 do
       lines[#lines + 1] = ('{"process":%d,"type":"ok","f":"add"}'):format(client)
     end
-    lines[#lines + 1] = '{"process":99,"type":"invoke","f":"read"}'
     lines[#lines + 1] = '{"process":99,"type":"ok","f":"read","value":1}'
     local text = table.concat(lines, "\n")
     local result = cli.run { "check", "--model", "counter", "--budget", "300ms", "-", input = text }
     assert.equal(3, result.status)
     assert.matches("undecided", result.stdout, 1, true)
     assert.matches("the time (--budget) was used up", result.stdout, 1, true)
-    assert.matches("at most 26 operations are open at a time, first at line 26", result.stdout, 1, true)
+    assert.matches("at most 27 operations are open at a time, first at line 27", result.stdout, 1, true)
     result = cli.run { "check", "--model", "counter", "--memory", "1MiB", "-", input = text }
     assert.equal(3, result.status)
     assert.matches("the memory (--memory) was used up", result.stdout, 1, true)
