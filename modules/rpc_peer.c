@@ -208,7 +208,8 @@ static int l_call(lua_State *L)
         return fail_start(L, link, &err);
     }
     op->L = L;
-    op->wait = (struct fiber_wait){.what = "peer:call", .on_cancel = on_cancel};
+    op->wait = (struct fiber_wait){
+        .what = "peer:call", .on_cancel = on_cancel, .due_us = op->request.due_us};
     return fiber_suspend(L, &op->wait, call_finish);
 }
 

@@ -86,8 +86,11 @@ static int wait_for_item(lua_State *L, struct stream_box *box)
 {
     uint64_t due_us = env_now_us(box->link->context->env) + box->patience_us;
     uint64_t limit_us = fiber_due_us(L);
-    rpc_stream_expect(&box->stream, limit_us != 0 && limit_us < due_us ? limit_us : due_us);
-    box->wait = (struct fiber_wait){.what = "stream:recv", .on_cancel = on_cancel};
+    if (limit_us != 0 && limit_us < due_us)
+        due_us = limit_us;
+    rpc_stream_expect(&box->stream, due_us);
+    box->wait =
+        (struct fiber_wait){.what = "stream:recv", .on_cancel = on_cancel, .due_us = due_us};
     return fiber_suspend(L, &box->wait, receive_again);
 }
 

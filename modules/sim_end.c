@@ -3,10 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sim/clock.h"
 #include "simulation.h"
 #include "vm/scheduler.h"
 
-enum { TEXT_SIZE = FIBER_NAME_SIZE + FIBER_REASON_SIZE, REPORTED_FIBERS_MAX = 100 };
+#define US_PER_S UINT64_C(1000000)
+
+enum {
+    TEXT_SIZE = FIBER_NAME_SIZE + FIBER_REASON_SIZE,
+    LINE_SIZE = 2 * FIBER_REASON_SIZE + FIBER_NAME_SIZE + 64,
+    REPORTED_FIBERS_MAX = 100,
+    DEADLOCK_S = 10, /* in which no fiber has run, although there were events */
+};
 
 void simulation_fail(struct simulation *run, struct sim_member *member, const char *kind,
                      const char *text)
@@ -25,25 +33,53 @@ void simulation_fail(struct simulation *run, struct sim_member *member, const ch
 
 /* ---- where everybody stands ---- */
 
+/* " since 1.5 s, until 6.5 s", of a fiber that waits. */
+static void describe_wait(const struct sim_member *member, const struct fiber *fiber, char *out,
+                          size_t size)
+{
+    out[0] = '\0';
+    if (fiber->state != FIBER_WAITING)
+        return;
+    uint64_t since_us = sim_clock_true_us(member->node, fiber->since_us);
+    int used = snprintf(out, size, " since %" PRIu64 ".%06" PRIu64 " s", since_us / US_PER_S,
+                        since_us % US_PER_S);
+    uint64_t until_us = fiber_until_us(fiber);
+    if (until_us == 0) {
+        (void)snprintf(out + used, size - (size_t)used, ", without a deadline");
+        return;
+    }
+    until_us = sim_clock_true_us(member->node, until_us);
+    (void)snprintf(out + used, size - (size_t)used, ", until %" PRIu64 ".%06" PRIu64 " s",
+                   until_us / US_PER_S, until_us % US_PER_S);
+}
+
 static void report_fiber(const struct sim_member *member, const struct fiber *fiber,
                          struct peri_buffer *out)
 {
     char where[FIBER_REASON_SIZE];
-    char line[FIBER_REASON_SIZE * 2];
+    char wait[FIBER_NAME_SIZE + FIBER_NAME_SIZE];
+    char line[LINE_SIZE];
     fiber_where(fiber, where, sizeof where);
+    describe_wait(member, fiber, wait, sizeof wait);
     const char *state = sim_node_state(member->node) == SIM_NODE_PAUSED ? " (paused)" : "";
-    int size = snprintf(line, sizeof line, "%s%s: fiber %s: %s at %s\n",
-                        sim_node_name(member->node), state, fiber->name, fiber_doing(fiber), where);
+    int size =
+        snprintf(line, sizeof line, "%s%s: fiber %s: %s at %s%s\n", sim_node_name(member->node),
+                 state, fiber->name, fiber_doing(fiber), where, wait);
     (void)peri_buffer_append(out, line, (size_t)size < sizeof line ? (size_t)size : sizeof line);
+}
+
+static bool is_ours(const struct fiber *fiber) /* of boot.lua and controller.lua */
+{
+    static const char own[] = "simulation: ";
+    return strncmp(fiber->name, own, sizeof own - 1) == 0;
 }
 
 /* Reports the fibers of a member, and counts them in *count. */
 static void report_member(const struct sim_member *member, size_t *count, struct peri_buffer *out)
 {
-    static const char own[] = "simulation: "; /* fibers of boot.lua and controller.lua */
     const struct fiber *fiber = member->vm->scheduler->first;
     for (; fiber != NULL; fiber = fiber->all_next)
-        if (strncmp(fiber->name, own, sizeof own - 1) != 0 && (*count)++ < REPORTED_FIBERS_MAX)
+        if (!is_ours(fiber) && (*count)++ < REPORTED_FIBERS_MAX)
             report_fiber(member, fiber, out);
 }
 
@@ -67,6 +103,53 @@ static void fail_with_fibers(struct simulation *run, struct sim_member *member, 
 {
     report_members(run, &run->failure.fibers);
     simulation_fail(run, member, kind, text);
+}
+
+/* ---- who waits for ever ---- */
+
+/* True when some fiber of the member will go on by itself, or has run after since_us of true time.
+ * What is paused does not go on by itself. */
+static bool is_alive(const struct sim_member *member, uint64_t *since_us)
+{
+    if (member->vm == NULL || member->vm->scheduler == NULL ||
+        sim_node_state(member->node) == SIM_NODE_PAUSED)
+        return false;
+    for (const struct fiber *f = member->vm->scheduler->first; f != NULL; f = f->all_next) {
+        if (f->state != FIBER_WAITING || fiber_until_us(f) != 0)
+            return true;
+        uint64_t ran_us = sim_clock_true_us(member->node, f->since_us);
+        if (ran_us > *since_us)
+            *since_us = ran_us;
+    }
+    return false;
+}
+
+/* At the end of the run's time: timers of connections go on for ever, so that there are always
+ * events, but when no fiber has run for long and none has a deadline, nobody ever will. */
+static bool is_deadlocked(const struct simulation *run, uint64_t *since_us)
+{
+    *since_us = 0;
+    for (size_t i = 0; i < sim_world_node_count(run->world); i++)
+        if (is_alive(sim_node_data(sim_world_node_at(run->world, i)), since_us))
+            return false;
+    return sim_world_now_us(run->world) - *since_us >= DEADLOCK_S * US_PER_S;
+}
+
+static void fail_late(struct simulation *run)
+{
+    char text[TEXT_SIZE];
+    uint64_t since_us;
+    if (!is_deadlocked(run, &since_us)) {
+        fail_with_fibers(run, NULL, "time", "the run has not ended within its virtual time");
+        return;
+    }
+    (void)snprintf(
+        text, sizeof text,
+        "no fiber has run since %" PRIu64 ".%06" PRIu64
+        " s, and each waits without a deadline: what still happens is housekeeping, such "
+        "as pings of connections",
+        since_us / US_PER_S, since_us % US_PER_S);
+    fail_with_fibers(run, NULL, "deadlock", text);
 }
 
 /* ---- who does not let time pass ---- */
@@ -144,7 +227,7 @@ void simulation_conclude(struct simulation *run, enum sim_end end)
         fail_with_fibers(run, NULL, "deadlock", "nothing can wake the controller any more");
         break;
     case SIM_END_TIME:
-        fail_with_fibers(run, NULL, "time", "the run has not ended within its virtual time");
+        fail_late(run);
         break;
     case SIM_END_STUCK:
         fail_stuck(run);

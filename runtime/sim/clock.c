@@ -37,6 +37,13 @@ uint64_t sim_clock_due_us(const struct sim_node *node, uint64_t delay_us)
     return now_us + (uint64_t)(scaled / rate) + 1; /* a timer is never early */
 }
 
+uint64_t sim_clock_true_us(struct sim_node *node, uint64_t now_us)
+{
+    const struct sim_clock *clock = &node->clock;
+    __int128 local = (__int128)now_us - (__int128)(clock->monotonic_base_us + clock->local_us);
+    return (uint64_t)((__int128)clock->true_us + local * PPM / (PPM + clock->drift_ppm));
+}
+
 void sim_clock_set_drift(struct sim_node *node, int64_t drift_ppm)
 {
     uint64_t counted_us = local_us(node);

@@ -11,6 +11,10 @@
 /* How far the node's wall clock is from the true time, in microseconds. */
 int64_t sim_clock_error_us(struct sim_node *node);
 
+/* The true time at which env_now_us of the node is, or was, now_us: exact since its drift last
+ * changed. */
+uint64_t sim_clock_true_us(struct sim_node *node, uint64_t now_us);
+
 /* Makes the clocks of the node gain drift_ppm of a million (more than -1000000) from now on. */
 void sim_clock_set_drift(struct sim_node *node, int64_t drift_ppm);
 

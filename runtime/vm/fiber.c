@@ -240,7 +240,7 @@ struct fiber *fiber_spawn(lua_State *L, const struct fiber_options *options, int
     fiber->detached = options->detached;
     fiber->cpu_deadline_us = options->cpu_deadline_us;
     fiber->deadline_us = options->deadline_us;
-    fiber->started_us = env_now_us(s->vm->env);
+    fiber->started_us = fiber->since_us = env_now_us(s->vm->env);
     fiber->id = s->next_id++;
     fiber->sleep.on_due = on_sleep_over;
     fiber->deadline.on_due = on_deadline;

@@ -29,6 +29,8 @@ struct fiber_wait {
     struct fiber *fiber;                        /* set by fiber_suspend, NULL again once woken */
     const char *what;                           /* "fs.read": what reports say it waits for; lent */
     void (*on_cancel)(struct fiber_wait *wait); /* the fiber goes away: abandon it; may be NULL */
+    uint64_t due_us; /* when the operation ends by itself, on env_now_us's clock; 0: perhaps never.
+                        For reports only */
 };
 
 /* Raises "FUNCTION: call from inside a fiber" unless L may suspend here. Call it first. */

@@ -54,6 +54,18 @@ const char *fiber_doing(const struct fiber *fiber)
     }
 }
 
+static uint64_t sooner(uint64_t a_us, uint64_t b_us)
+{
+    return b_us != 0 && (a_us == 0 || b_us < a_us) ? b_us : a_us;
+}
+
+uint64_t fiber_until_us(const struct fiber *fiber)
+{
+    uint64_t until_us = fiber->wait != NULL ? fiber->wait->due_us : 0;
+    until_us = sooner(until_us, fiber->sleep.slot != 0 ? fiber->sleep.due_us : 0);
+    return sooner(until_us, fiber->deadline.slot != 0 ? fiber->deadline.due_us : 0);
+}
+
 void fiber_push_traceback(lua_State *L, lua_State *co, const char *message)
 {
     luaL_traceback(L, co, NULL, 0);

@@ -119,6 +119,7 @@ static void account(struct fiber_scheduler *s, struct fiber *fiber)
     fiber->cpu_us += used_us;
     fiber->busy_us += used_us;
     fiber->switches++;
+    fiber->since_us = now_us;
 }
 
 static void on_ended(struct fiber *fiber, int status)

@@ -67,8 +67,9 @@ struct fiber {
     uint64_t cpu_deadline_us;
     uint64_t deadline_us; /* as asked for, for the message */
     uint64_t started_us;
-    void *owner;     /* fiber_set_owner */
-    uint64_t due_us; /* of the owner's; 0: none */
+    uint64_t since_us; /* when it last gave the baton away, or started */
+    void *owner;       /* fiber_set_owner */
+    uint64_t due_us;   /* of the owner's; 0: none */
     uint64_t switches;
     uint64_t id;
     int anchor;
@@ -175,6 +176,11 @@ void fiber_where(const struct fiber *fiber, char *out, size_t size);
 
 /* What the fiber does: "ready", "running", "fs.read", "fiber.sleep", "done". Lent. */
 const char *fiber_doing(const struct fiber *fiber);
+
+/* When the fiber goes on at the latest, whatever others do, on env_now_us's clock; 0: perhaps
+ * never.
+ */
+uint64_t fiber_until_us(const struct fiber *fiber);
 
 /* Pushes on L "message" and the traceback of the fiber: Lua functions only, inner coroutines first.
  * Raises on lack of memory. */

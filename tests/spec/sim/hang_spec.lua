@@ -21,8 +21,9 @@ describe("a scenario that", function()
         run = function(sim) sim:start("n1", "a")
           sim:join "n1" end }]]
     assert.equal("deadlock", got.kind)
-    assert.matches("controller: fiber main: sim:join n1 at .*scenario.lua:3", got.fibers)
-    assert.matches("n1: fiber main: receive at .*scenario.lua:1", got.fibers)
+    assert.matches("controller: fiber main: sim:join n1 at %S*:3 since 0.000000 s, without a deadline\n",
+      got.fibers)
+    assert.matches("n1: fiber main: receive at .*scenario.lua:1 since", got.fibers)
   end)
 
   it("waits for ever in many fibers names the first hundred", function()
@@ -47,6 +48,50 @@ describe("a scenario that", function()
     assert.equal(30, result.time)
     assert.matches("n1: fiber main: fiber.sleep at .*scenario.lua:2", result.failure.fibers)
     assert.equal(5, run(source, { time = "5s" }).time)
+  end)
+
+  describe("leaves pings of connections alone at work", function()
+    local SOURCE = [[
+      local perilune, rpc = require "perilune", require "perilune.rpc"
+      return { time = "2m", network = { latency = "1ms" }, nodes = {
+        server = function()
+          local never = perilune.channel()
+          assert(rpc.serve { echo = function(x) return x end, hang = function() never:recv() end })
+        end,
+        client = function(node)
+          local server = rpc.connect "s1"
+          assert(server:call("echo", 1))
+          %s
+        end },
+        run = function(sim)
+          sim:start("s1", "server")
+          sim:start({ name = "c1", role = "client", clock = { drift = "1%%" } })
+          sim:join "c1"
+        end }]]
+
+    it("and is deadlocked", function()
+      local result = run(SOURCE:format "perilune.sleep(2) node:receive()")
+      assert.equal("deadlock", result.failure.kind)
+      assert.equal(120, result.time)
+      assert.matches("^no fiber has run since 1.98%d+ s, and each waits without a deadline",
+        result.failure.message)
+      assert.matches("controller: fiber main: sim:join c1 at %S*:15 since 0.000000 s, without a deadline\n",
+        result.failure.fibers)
+      assert.matches("c1: fiber main: receive at %S*:10 since 1.98%d+ s, without a deadline\n",
+        result.failure.fibers)
+    end)
+
+    it("and is not while a fiber still has a deadline", function()
+      for code, pattern in pairs {
+        ["perilune.sleep(10000)"] = "fiber.sleep at %S*:10 since 0.00%d+ s, until 990%d.%d+ s\n",
+        ["node:receive '200s'"] = "receive at %S*:10 since 0.00%d+ s, until 198.%d+ s\n",
+        ["server:with { deadline = 500 }:call 'hang'"] = "peer:call at .* since 0.00%d+ s, until 495.%d+ s\n",
+      } do
+        local got = failure(SOURCE:format(code))
+        assert.equal("time", got.kind)
+        assert.matches("c1: fiber main: " .. pattern, got.fibers)
+      end
+    end)
   end)
 
   local SPINS = {
