@@ -26,6 +26,24 @@ static double number_scale(enum env_fault_unit unit)
     }
 }
 
+/* What a setting would be cut to must not go unsaid: half a bit, a loss of a tenth of a millionth.
+ */
+static int read_number(double number, enum env_fault_unit unit, int64_t *out,
+                       struct peri_error *err)
+{
+    double scaled = number * number_scale(unit);
+    if (!(fabs(scaled) < (double)INT64_MAX))
+        return peri_fail_plain(err, PERI_EINVAL, "%g is out of range", number);
+    if (unit == ENV_FAULT_UNIT_COUNT && floor(scaled) < scaled)
+        return peri_fail_plain(err, PERI_EINVAL,
+                               "%g is not a whole number: this is a count, not a share", number);
+    *out = llround(scaled);
+    if (*out == 0 && fabs(number) > 0)
+        return peri_fail_plain(err, PERI_EINVAL, "%g is too small: %s has no finer steps than %g",
+                               number, env_fault_unit_name(unit), 1 / number_scale(unit));
+    return 0;
+}
+
 static int read_amount(lua_State *L, int index, enum env_fault_unit unit, int64_t *out,
                        struct peri_error *err)
 {
@@ -34,13 +52,8 @@ static int read_amount(lua_State *L, int index, enum env_fault_unit unit, int64_
         *out = lua_toboolean(L, index);
         return 0;
     }
-    if (lua_type(L, index) == LUA_TNUMBER) {
-        double number = lua_tonumber(L, index) * number_scale(unit);
-        if (!(fabs(number) < (double)INT64_MAX))
-            return peri_fail_plain(err, PERI_EINVAL, "%g is out of range", number);
-        *out = llround(number);
-        return 0;
-    }
+    if (lua_type(L, index) == LUA_TNUMBER)
+        return read_number(lua_tonumber(L, index), unit, out, err);
     if (lua_type(L, index) != LUA_TSTRING)
         return peri_fail_plain(err, PERI_EINVAL, "a %s cannot be a %s", luaL_typename(L, index),
                                env_fault_unit_name(unit));

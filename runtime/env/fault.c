@@ -189,9 +189,13 @@ int env_fault_parse(enum env_fault_unit unit, struct peri_slice text, int64_t *o
     const struct suffix *suffix =
         taken > 0 ? find_suffix(&units[unit], peri_slice_of(text.data + taken, text.size - taken))
                   : NULL;
-    if (suffix == NULL || (decimal.is_negative && !units[unit].is_signed) ||
+    bool is_part = unit == ENV_FAULT_UNIT_COUNT && decimal.decimals > 0;
+    if (suffix == NULL || is_part || (decimal.is_negative && !units[unit].is_signed) ||
         scale(&decimal, suffix->factor, out) != 0)
         return fail_parse(&units[unit], text, err);
+    if (*out == 0 && decimal.digits != 0)
+        return peri_fail_plain(err, PERI_EINVAL, "\"%.*s\" is too small for %s", (int)text.size,
+                               text.data, units[unit].name);
     return 0;
 }
 

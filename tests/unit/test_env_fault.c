@@ -51,6 +51,12 @@ static void numbers_are_read_with_their_units(void **state)
         {"10MB", 10000000, ENV_FAULT_UNIT_BYTES_PER_S, 0},
         {"3", 3, ENV_FAULT_UNIT_COUNT, 0},
         {"3%", 0, ENV_FAULT_UNIT_COUNT, PERI_EINVAL},
+        {"2.5", 0, ENV_FAULT_UNIT_COUNT, PERI_EINVAL},
+        {"0", 0, ENV_FAULT_UNIT_PPM, 0},
+        {"0.00%", 0, ENV_FAULT_UNIT_PPM, 0},
+        {"0.00005%", 0, ENV_FAULT_UNIT_PPM, PERI_EINVAL},
+        {"0.9us", 0, ENV_FAULT_UNIT_US, PERI_EINVAL},
+        {"-0.9us", 0, ENV_FAULT_UNIT_SIGNED_US, PERI_EINVAL},
         {"on", 1, ENV_FAULT_UNIT_FLAG, 0},
         {"off", 0, ENV_FAULT_UNIT_FLAG, 0},
         {"yes", 0, ENV_FAULT_UNIT_FLAG, PERI_EINVAL},
@@ -65,7 +71,8 @@ static void numbers_are_read_with_their_units(void **state)
         if (cases[i].rc == 0)
             assert_int_equal(number, cases[i].wanted);
         else
-            assert_non_null(strstr(err.text, "is not"));
+            assert_true(strstr(err.text, "is not") != NULL ||
+                        strstr(err.text, "is too small for") != NULL);
     }
 }
 
