@@ -320,10 +320,12 @@ function M.new(scenario)
   if scenario.time and not info.has_time then
     core.set_time(times.microseconds(scenario.time, info.chunk .. ": time"))
   end
-  self.apply_defaults(scenario, info.chunk)
+  self:apply_defaults(scenario, info.chunk)
   perilune.spawn({ name = "simulation: letters", detached = true }, read_letters, self)
   M.current = self
   return self
 end
+
+require("perilune.sim.methods").guard(Sim, "sim")
 
 return M

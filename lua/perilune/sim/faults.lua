@@ -237,7 +237,7 @@ end
 --- Sets what a scenario's own fields network, disk, clock and process say.
 ---@param scenario table
 ---@param chunk string  the file, for messages
-function Faults.apply_defaults(scenario, chunk)
+function Faults:apply_defaults(scenario, chunk) -- luacheck: ignore 212
   set_network(scenario.network or {}, chunk .. ": network", 0)
   for _, group in ipairs { "disk", "clock", "process" } do
     apply_group(group, ("%s: %s"):format(chunk, group), 0, scenario[group] or {})

@@ -97,4 +97,6 @@ function M.answer_probes(node, probes)
   end
 end
 
+require("perilune.sim.methods").guard(Node, "node")
+
 return M
