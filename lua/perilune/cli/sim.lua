@@ -24,16 +24,23 @@ end
 local function read_seed(text)
   local seed = text:match "^%d+$" and math.tointeger(tonumber(text))
   if not seed then
-    return nil, ("'%s' is not a seed, which is a whole number"):format(text)
+    return nil, text:find "^%d+$" and ("'%s' is too large: seeds go up to %d"):format(text, math.maxinteger)
+      or ("'%s' is not a seed, which is a whole number"):format(text)
   end
   return seed
 end
 
 local function read_seeds(text)
-  local from, to = text:match "^(%d+)%.%.(%d+)$"
-  from, to = math.tointeger(tonumber(from)), math.tointeger(tonumber(to))
-  if not from or not to or from > to then
+  local first, last = text:match "^(%d+)%.%.(%d+)$"
+  if not first then
     return nil, ("'%s' is not a range of seeds like 1..1000"):format(text)
+  end
+  local from, why_from = read_seed(first)
+  local to, why_to = read_seed(last)
+  if not from or not to then
+    return nil, why_from or why_to
+  elseif from > to then
+    return nil, ("'%s' is no range: the smaller seed comes first, as in 1..1000"):format(text)
   end
   return { from = from, to = to }
 end

@@ -97,6 +97,12 @@ local function judge(result)
   return result
 end
 
+local function check_seed(caller, name, seed)
+  if math.type(seed) ~= "integer" then
+    error(("%s: %s must be an integer below 2^63, not %s"):format(caller, name, tostring(seed)), 3)
+  end
+end
+
 local function make_pool(options, common)
   local runner = require "perilune.sim.runner"
   local here, elsewhere = {}, {}
@@ -127,6 +133,12 @@ end
 ---@return string? code
 function M.seeds(options)
   options_of.check(options, OPTIONS, "sim.seeds")
+  check_seed("sim.seeds", "from", options.from)
+  check_seed("sim.seeds", "to", options.to)
+  if options.from > options.to then
+    error(("sim.seeds: from %d to %d is no range: the smaller comes first"):format(options.from,
+      options.to), 2)
+  end
   local common, err, code = common_of(options)
   if not common then
     return nil, err, code
@@ -158,6 +170,7 @@ end
 ---@return string? code
 function M.run(options)
   options_of.check(options, OPTIONS, "sim.run")
+  check_seed("sim.run", "seed", options.seed or 1)
   local common, err, code = common_of(options)
   if not common then
     return nil, err, code

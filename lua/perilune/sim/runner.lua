@@ -94,11 +94,11 @@ Worker.__close = Worker.close
 ---@param body fun(slot: integer, seed: integer): boolean?  true: start no further seed
 function M.each(from, to, jobs, body)
   local next_seed, is_over, fibers = from, false, {}
-  for slot = 1, math.max(1, math.min(jobs, to - from + 1)) do
+  for slot = 1, math.max(1, math.min(jobs, to - from < jobs and to - from + 1 or jobs)) do
     fibers[slot] = perilune.spawn({ name = "seeds " .. slot }, function()
-      while next_seed <= to and not is_over do
+      while next_seed and not is_over do
         local seed = next_seed
-        next_seed = seed + 1
+        next_seed = seed < to and seed + 1 or nil
         is_over = body(slot, seed) or is_over
       end
     end)

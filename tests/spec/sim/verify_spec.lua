@@ -3,6 +3,31 @@ local fs = require "perilune.fs"
 local new_folder = require "support.folder"
 local scenario = require "support.scenario"
 
+describe("seeds", function()
+  local folder = new_folder(before_each, after_each)
+  local sim = require "perilune.sim"
+
+  it("that are none are refused", function()
+    for _, case in ipairs {
+      { { from = 3, to = 2 }, "sim.seeds: from 3 to 2 is no range: the smaller comes first" },
+      { { from = 1 }, "sim.seeds: to must be an integer below 2^63, not nil" },
+      { { from = 1.5, to = 2 }, "sim.seeds: from must be an integer below 2^63, not 1.5" },
+      { { from = 1, to = 2 ^ 63 }, "sim.seeds: to must be an integer below 2^63, not 9.2233720368548e+18" },
+    } do
+      local options, message = table.unpack(case)
+      options.scenario = "none.lua"
+      assert.has_error(function() sim.seeds(options) end, message)
+    end
+    assert.has_error(function() sim.run { scenario = "none.lua", seed = 2 ^ 63 } end)
+  end)
+
+  it("go up to the largest integer", function()
+    local path = folder:write("scenario.lua", "return { run = function() end }")
+    local summary = assert(sim.seeds { scenario = path, from = math.maxinteger - 2, to = math.maxinteger })
+    assert.equal(3, summary.passed)
+  end)
+end)
+
 describe("a seed", function()
   local folder = new_folder(before_each, after_each)
 
