@@ -101,7 +101,7 @@ static void deliver_message(struct sim_conn *conn, struct sim_packet *packet)
             sim_conn_fail(conn, PERI_ETOOBIG, "a message is longer than allowed");
         return;
     }
-    world->net.counts.delivered++;
+    world->net.counts.delivered += !packet->is_uncounted;
     conn->heard_us = world->now_us;
     conn->events->on_message(conn->data, peri_slice_of(packet->bytes, packet->size));
     sim_packet_free(world, packet); /* not in any list of conn, which may be gone */

@@ -71,8 +71,7 @@ void sim_conn_free_packets(struct sim_world *world, struct peri_list *packets)
         sim_packet_free(world, sim_packet_at(packets->next));
 }
 
-/* The packet goes to conn, and arrives behind what was sent there before unless it may overtake. */
-static void send_to(struct sim_conn *conn, struct sim_packet *packet, uint64_t at_us)
+void sim_conn_deliver_at(struct sim_conn *conn, struct sim_packet *packet, uint64_t at_us)
 {
     if (!packet->is_late) {
         if (at_us < conn->arrives_us)
@@ -104,7 +103,7 @@ void sim_conn_tell(struct sim_conn *conn, struct sim_node *from, enum sim_packet
         world->net.counts.cut++;
         sim_packet_free(world, packet);
     } else {
-        send_to(conn, packet, fate.at_us);
+        sim_conn_deliver_at(conn, packet, fate.at_us);
     }
 }
 
@@ -119,7 +118,7 @@ static void tell_itself(struct sim_conn *conn, uint64_t delay_us, int status)
     }
     packet->status = status;
     packet->is_late = true;
-    send_to(conn, packet, sim_node_now_us(conn->node) + delay_us);
+    sim_conn_deliver_at(conn, packet, sim_node_now_us(conn->node) + delay_us);
 }
 
 /* ---- sending ---- */
@@ -154,7 +153,7 @@ static int copy_packet(struct sim_conn *to, const struct sim_packet *packet, uin
     memcpy(copy->bytes, packet->bytes, packet->size);
     copy->event.payload = packet->event.payload;
     copy->is_late = true;
-    send_to(to, copy, at_us);
+    sim_conn_deliver_at(to, copy, at_us);
     return 0;
 }
 
@@ -184,6 +183,8 @@ static void on_cut(struct sim_conn *conn, struct sim_packet *packet)
 {
     conn->node->world->net.counts.cut++;
     sim_conn_hear_of_cut(conn);
+    if (conn->peer != NULL && conn->peer->is_initiator)
+        sim_conn_hear_of_cut(conn->peer); /* the caller's answer will not come */
     drop(conn, packet, "cut");
 }
 
@@ -215,11 +216,13 @@ int sim_conn_transmit(struct sim_conn *conn, struct sim_packet *packet)
         reset_both(conn, packet);
     } else if (fate.is_lost) {
         counts->lost++;
+        if (world->net.labs.is_on)
+            rc = sim_labs_tell_lost(conn->is_initiator ? conn : conn->peer, packet, fate.at_us);
         drop(conn, packet, "lost");
     } else {
         packet->conn = conn->peer;
         counts->duplicated += fate.is_duplicated;
-        send_to(conn->peer, packet, fate.at_us);
+        sim_conn_deliver_at(conn->peer, packet, fate.at_us);
         if (fate.is_duplicated)
             rc = copy_packet(conn->peer, packet, fate.at_us + (fate.at_us - world->now_us));
     }

@@ -4,18 +4,7 @@
 
 #include "sim/net_internal.h"
 
-enum {
-    US_PER_MS = 1000,
-    LABS_DELAY_US = 10,
-    LABS_REQUEST_MAX_US = 26000,
-    LABS_DROP_PPM = 100000,
-    LABS_LATE_PPM = 666667,
-    LABS_LATE_MIN_MS = 200,
-    LABS_LATE_RANGE_MS = 2000,
-    LABS_CUT_MS = 100,
-    LABS_LONG_CUT_MS = 7000,
-    LINKS_MIN = 64,
-};
+enum { LINKS_MIN = 64 };
 
 /* ---- links: an open hash table of those that have settings of their own ---- */
 
@@ -249,24 +238,6 @@ static void decide_message(struct sim_stream *stream, const struct sim_link_sett
     packet->is_late = sim_stream_chance(stream, ppm[ENV_FAULT_REORDER]);
 }
 
-/* mit-labs: order and odds of labrpc's processReq. */
-static uint64_t decide_labs(struct sim_stream *stream, const struct sim_net_labs *labs,
-                            struct sim_packet *packet, bool is_request, struct sim_fate *fate)
-{
-    bool is_message = packet->kind == SIM_PACKET_MESSAGE;
-    if (!is_message)
-        return LABS_DELAY_US;
-    packet->is_late = true; /* calls do not wait for each other */
-    if (labs->unreliable)
-        fate->is_lost = sim_stream_chance(stream, LABS_DROP_PPM);
-    if (is_request)
-        return labs->unreliable ? sim_stream_below(stream, LABS_REQUEST_MAX_US + 1) : LABS_DELAY_US;
-    if (!labs->long_reordering || !sim_stream_chance(stream, LABS_LATE_PPM))
-        return LABS_DELAY_US;
-    uint64_t range_ms = 1 + sim_stream_below(stream, LABS_LATE_RANGE_MS);
-    return (LABS_LATE_MIN_MS + sim_stream_below(stream, range_ms)) * US_PER_MS;
-}
-
 /* The time that the packet waits for those before it, and itself takes, at the link's bandwidth. */
 static int queue(struct sim_net *net, const struct sim_packet *packet, struct sim_node *to,
                  uint64_t bandwidth, uint64_t now_us, uint64_t *delay_us)
@@ -299,7 +270,7 @@ int sim_net_decide(struct sim_world *world, struct sim_packet *packet, struct si
     if (fate->is_cut)
         return 0;
     if (net->labs.is_on) {
-        delay_us = decide_labs(stream, &net->labs, packet, is_request, fate);
+        delay_us = sim_labs_decide(stream, &net->labs, packet, is_request, fate);
     } else {
         if (packet->kind == SIM_PACKET_MESSAGE)
             decide_message(stream, &settings, packet, fate);
@@ -317,15 +288,6 @@ void sim_net_travel(struct sim_world *world, struct sim_packet *packet, struct s
         peri_list_append(&world->net.held, &packet->held);
     else
         sim_event_schedule(world, &packet->event, at_us);
-}
-
-uint64_t sim_net_cut_delay_us(struct sim_world *world, struct sim_node *from)
-{
-    const struct sim_net_labs *labs = &world->net.labs;
-    if (!labs->is_on)
-        return 0;
-    uint64_t range_ms = labs->long_delays ? LABS_LONG_CUT_MS : LABS_CUT_MS;
-    return 1 + sim_stream_below(&from->streams[SIM_NET], range_ms) * US_PER_MS;
 }
 
 void sim_net_init(struct sim_world *world)

@@ -37,9 +37,13 @@ void sim_net_heal(struct sim_world *world);
 /* The network of the MIT labs (labrpc), which then decides fates and delays instead of the links'
  * latency, loss, duplication and reordering; cuts still hold. Requests are the messages of the side
  * that connected, replies those of the other.
- * unreliable: a request takes 0 to 26 ms, 10 % of requests and 10 % of replies vanish.
+ * unreliable: a request takes 0 to 26 ms, 10 % of requests and 10 % of replies vanish, and the call
+ * fails at once (EDISCONNECTED: nobody knows whether it was executed).
  * long_reordering: 2 of 3 replies take 200 ms + U(0..R), R itself uniform in 0..1999 ms.
- * A connection over a cut fails after 0 to 99 ms, with long_delays after 0 to 6999 ms. */
+ * A connection over a cut fails after 0 to 99 ms, with long_delays after 0 to 6999 ms.
+ * Harsher than labrpc: a cut ends the connection, and the next call waits until the caller has
+ * connected again; a call whose handler still runs hears of it when it sends or when the answer
+ * should leave, not within 100 ms. Milder: bodies of more than one chunk are never lost. */
 struct sim_net_labs {
     bool is_on;
     bool unreliable, long_reordering, long_delays;

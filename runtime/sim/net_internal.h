@@ -3,6 +3,7 @@
  * net.c       settings of links, shapes, fates: what becomes of a packet, and when it arrives
  * conn.c      connections: delivering, ending
  * conn_send.c packets, and what becomes of what a connection sends
+ * labs.c      the network of the MIT labs
  * listener.c  addresses, listeners, how connections begin */
 #ifndef PERI_SIM_NET_INTERNAL_H
 #define PERI_SIM_NET_INTERNAL_H
@@ -28,8 +29,9 @@ struct sim_packet {
     enum sim_packet_kind kind;
     int status;
     bool is_damaged;
-    bool is_counted; /* among the due_bytes of conn */
-    bool is_late;    /* the network of the labs has decided that it does not wait for its turn */
+    bool is_counted;   /* among the due_bytes of conn */
+    bool is_late;      /* the network of the labs has decided that it does not wait for its turn */
+    bool is_uncounted; /* the network's own word, which no node has sent */
     size_t size;
     char bytes[];
 };
@@ -103,6 +105,17 @@ void sim_net_travel(struct sim_world *world, struct sim_packet *packet, struct s
 bool sim_net_is_cut(const struct sim_world *world, const struct sim_node *from,
                     const struct sim_node *to);
 
+/* ---- labs.c ---- */
+
+/* Decides like sim_net_decide, in the network of the labs. Returns how long the packet travels, or,
+ * when it is lost, how long until the caller hears of that. */
+uint64_t sim_labs_decide(struct sim_stream *stream, const struct sim_net_labs *labs,
+                         struct sim_packet *packet, bool is_request, struct sim_fate *fate);
+
+/* The caller's end hears at at_us that the call, or the answer, in the lost packet is lost. Errors:
+ * PERI_ENOMEM. */
+int sim_labs_tell_lost(struct sim_conn *caller, const struct sim_packet *lost, uint64_t at_us);
+
 /* How long until somebody hears that the link is cut: in the network of the labs; 0: never. */
 uint64_t sim_net_cut_delay_us(struct sim_world *world, struct sim_node *from);
 
@@ -122,11 +135,16 @@ void sim_packet_uncount(struct sim_packet *packet);
 /* Frees the packets of a list. */
 void sim_conn_free_packets(struct sim_world *world, struct peri_list *packets);
 
+/* Puts a packet that is for conn on its way: it arrives at at_us, behind those sent there before
+ * unless it may overtake. Takes the packet. */
+void sim_conn_deliver_at(struct sim_conn *conn, struct sim_packet *packet, uint64_t at_us);
+
 /* Sends a packet without bytes to conn, behind what was sent there before. */
 void sim_conn_tell(struct sim_conn *conn, struct sim_node *from, enum sim_packet_kind kind,
                    int status);
 
-/* What conn sends is cut off: in the network of the labs it hears of that, after a while. */
+/* What conn sends, or should get, is cut off: in the network of the labs it hears of that, after a
+ * while. */
 void sim_conn_hear_of_cut(struct sim_conn *conn);
 
 /* Sends a message of an open connection; takes the packet, also on errors: PERI_ENOMEM. */

@@ -111,8 +111,12 @@ function client.ten_calls(peer, _, index)
 end
 
 function client.one_call(peer, _, number)
-  local answer = peer:with({ deadline = 10 }):call("JunkServer.handler2", number)
-  assert(answer == nil or answer == "handler2-" .. number)
+  peer:call("JunkServer.handler1", "0") -- connects, and may be lost
+  local started = perilune.now()
+  local answer, _, code = peer:with({ deadline = 10 }):call("JunkServer.handler2", number)
+  assert(answer == nil and code == "EDISCONNECTED" or answer == "handler2-" .. number)
+  local took = perilune.now() - started
+  assert(took <= 0.03, ("the call took %.3f s"):format(took))
   return answer ~= nil
 end
 

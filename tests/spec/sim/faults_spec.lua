@@ -155,7 +155,22 @@ describe("a scenario's", function()
     { "labs network", [[
       sim:network { labs = { unreliable = true } }
       local answered = ask("pings", 200)
-      assert(answered > 130 and answered < 190, answered)]] },
+      assert(answered > 130 and answered < 190, answered)
+      local times = ask("times", 200) -- also of those that are lost
+      assert(times[#times] <= 0.027, times[#times])]] },
+    { "labs network, which tells of a lost call", [[
+      sim:network { labs = { unreliable = true } }
+      local codes = {}
+      for _ = 1, 100 do codes[ask "ping"] = true end
+      assert(codes.pong and codes.EDISCONNECTED)
+      codes.pong, codes.EDISCONNECTED = nil
+      assert(next(codes) == nil, next(codes))]] },
+    { "labs network, which tells of a cut answer", [[
+      assert(ask "ping" == "pong")
+      sim:network { labs = {} }
+      sim:cut("s", "c")
+      local answer, took = ask "ping"
+      assert(answer == "EDISCONNECTED" and took < 0.11, took)]] },
     { "pause", [[
       sim:after(0.2, function() sim:resume "s" end)
       sim:pause "s"
