@@ -3,7 +3,7 @@
 
 # What building the release needs.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config git liblua5.4-dev libuv1-dev libmpack-dev
-    libjansson-dev liblz4-dev libzstd-dev zlib1g-dev libxxhash-dev libssl-dev libmimalloc-dev musl-dev
+    libjansson-dev liblz4-dev libzstd-dev zlib1g-dev libxxhash-dev libleveldb-dev libssl-dev libmimalloc-dev musl-dev
     lua-argparse)
 
 # What scripts/test needs on top.

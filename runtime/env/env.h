@@ -156,6 +156,10 @@ struct env_mapping {
     size_t size;
 };
 
+/* True when paths lead to the operating system's files, so that a library that opens files by
+ * itself sees the same ones. */
+bool env_files_are_real(struct env *env);
+
 /* "-" is not special here; env_file_stdin and env_file_stdout lend the process's own. A FIFO is
  * refused with ESPIPE: it waits for somebody else. */
 int env_file_open(struct env *env, const char *path, int flags, struct env_file **out,

@@ -1,6 +1,11 @@
 /* file.c - the door's files and paths: hands each call to the environment behind it. */
 #include "env/ops.h"
 
+bool env_files_are_real(struct env *env)
+{
+    return env->ops->has_real_files;
+}
+
 int env_file_open(struct env *env, const char *path, int flags, struct env_file **out,
                   struct peri_error *err)
 {

@@ -162,6 +162,7 @@ struct env_ops {
     const struct env_work_ops *work;
     const struct env_file_ops *file;
     const struct env_path_ops *path;
+    bool has_real_files; /* env_files_are_real */
     int (*stream_standard)(struct env *env, int fd, struct env_stream **out,
                            struct peri_error *err);
     const struct env_conn_ops *conn;

@@ -69,6 +69,7 @@ static const struct env_ops uv_ops = {
     .work = &env_uv_work_ops,
     .file = &env_posix_file_ops,
     .path = &env_posix_path_ops,
+    .has_real_files = true,
     .stream_standard = env_uv_stream_standard,
     .conn = &env_uv_conn_ops,
     .listener = &env_uv_listener_ops,

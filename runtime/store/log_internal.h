@@ -1,0 +1,292 @@
+/* log_internal.h - what the files of the log share.
+ *
+ * log.c        open, close, figures           log_load.c    what is on the disk
+ * log_write.c  requests become items          log_replay.c  and whether it can be trusted
+ * log_batch.c  items become batches           log_group.c   groups and where their entries are
+ * log_read.c   reads, and chores of old generations         log_format.c log_witness.c  bytes
+ *
+ * Two jobs at most are in the background: one batch, and one round of chores. They touch what their
+ * structs hold and nothing else of the log, which belongs to the loop thread. */
+#ifndef PERI_STORE_LOG_INTERNAL_H
+#define PERI_STORE_LOG_INTERNAL_H
+
+#include "base/assert.h"
+#include "store/log.h"
+#include "store/log_format.h"
+#include "store/log_witness.h"
+
+enum { LOG_PATH_MAX = 4096 };
+
+/* A LevelDB (or its like) that holds a stretch of the log. */
+struct log_generation {
+    uint64_t number;
+    struct store *store; /* NULL: closed. Of sealed ones only chores touch it */
+    uint64_t bytes;      /* given to the store */
+    uint64_t live;       /* records of groups that are in it and needed */
+    uint64_t readers;    /* reads that need it */
+    bool is_sealed;      /* written to no more */
+    bool is_heavy;       /* sealed, and the store has all of it in memory: to be closed */
+    bool is_doomed;      /* chores remove it */
+};
+
+/* A record as it was encoded, while somebody needs it in memory. entries point into bytes. */
+struct log_value {
+    struct peri_list link; /* in store_log.cache, by age, while the group's record points here */
+    struct log_group *group;
+    uint64_t serial;
+    size_t references;
+    uint64_t first, count;
+    struct peri_buffer bytes;
+    struct store_log_entry entries[];
+};
+
+/* A record that the group needs: it holds the entries first .. last, unless last < first. What a
+ * later record replaced is not counted. */
+struct log_record {
+    uint64_t first, last;
+    uint64_t generation; /* 0: not durable yet */
+    struct log_value *value;
+    uint64_t size; /* in the store */
+};
+
+struct log_group {
+    uint64_t group, replica;
+    enum store_log_health health;
+    uint64_t damaged_from;
+    uint64_t term, vote;
+    uint64_t base_index, base_term, last_index;
+    uint64_t serial, chain;            /* of the last record, durable or not */
+    struct raft_configuration members; /* as of base_index */
+    /* records[start + i] has serial first_serial + i; the last one has serial. */
+    struct log_record *records;
+    size_t start, count, capacity;
+    uint64_t touched_batch; /* number of the batch that has a touch of this group, and which */
+    size_t touch;
+    bool is_dropped; /* waits for its items; not in the table any more */
+};
+
+enum log_item_kind { LOG_ITEM_RECORD, LOG_ITEM_HEAD, LOG_ITEM_DROP };
+
+/* One change on its way to the disk. */
+struct log_item {
+    struct peri_list link; /* in store_log.pending, then in log_batch.items */
+    enum log_item_kind kind;
+    uint64_t group, replica, serial;
+    struct store_log_write *write; /* or NULL: nobody waits */
+    struct log_value *value;       /* of a record */
+    struct peri_buffer bytes;      /* of a head or dropped */
+    uint64_t payload_bytes;
+    uint64_t asked_us;
+};
+
+/* The batch that is being written. */
+struct log_batch {
+    struct env *env;
+    const char *path; /* of the log */
+    uint64_t number;
+    struct peri_list items;
+    struct store_batch changes;
+    struct store *store; /* where it goes; NULL: into a new generation, which it opens */
+    uint64_t generation;
+    struct store_options store_options;
+    struct peri_buffer touched, before; /* struct log_touch */
+    uint64_t began_us;
+    int status;
+    struct peri_error err;
+};
+
+struct store_log {
+    struct env *env;
+    struct store_log_options options;
+    store_log_open_cb on_open;
+    void *open_data;
+    bool is_open, is_closing;
+    int failed;   /* code of what fenced the log */
+    size_t holds; /* background jobs, and callbacks that run: the struct stays */
+
+    struct log_group **groups; /* by (group) */
+    size_t group_count, group_capacity;
+    struct log_generation **generations; /* by number; the last is written to */
+    size_t generation_count, generation_capacity;
+    struct peri_buffer dropped; /* struct log_touch: groups that never come back */
+
+    struct peri_list pending; /* struct log_item */
+    uint64_t pending_heads;   /* heads and drops that are not durable */
+    struct env_turn *turn;    /* started: a batch shall begin */
+    struct env_timer *quiet;
+    struct log_batch batch;
+    bool is_writing;
+
+    struct peri_list cache; /* struct log_value, the oldest first */
+    uint64_t cache_bytes;
+
+    struct peri_list reads;    /* struct store_log_read that no chore serves yet */
+    struct log_chores *chores; /* in the background, or NULL */
+    struct store_log_stats stats;
+    char path[];
+};
+
+/* ---- log_group.c ---- */
+
+/* The group, or NULL. */
+struct log_group *log_group_find(const struct store_log *log, uint64_t group);
+
+/* Enters a group in the table, or takes it out. Errors: PERI_ENOMEM. */
+int log_group_add(struct store_log *log, struct log_group *group);
+void log_group_remove(struct store_log *log, struct log_group *group);
+
+/* Frees a group and lets go of its records. */
+void log_group_free(struct store_log *log, struct log_group *group);
+
+/* The serial of the oldest record that is needed; serial + 1 when none is. */
+uint64_t log_group_first_serial(const struct log_group *group);
+
+/* The record that holds the entry at index, or NULL. */
+struct log_record *log_group_record(const struct log_group *group, uint64_t index);
+
+/* The record of a serial, or NULL when it is not needed any more. */
+struct log_record *log_group_serial(const struct log_group *group, uint64_t serial);
+
+/* Makes room for one more record. Errors: PERI_ENOMEM. */
+int log_group_reserve(struct log_group *group);
+
+/* Entries from index on are no more; entries up to base_index are not needed. */
+void log_group_truncate(struct log_group *group, uint64_t index);
+void log_group_trim(struct store_log *log, struct log_group *group);
+
+/* Adds the record after serial, for which there is room. */
+struct log_record *log_group_append(struct log_group *group, uint64_t first, uint64_t last);
+
+/* What the group's head says now. */
+void log_group_head(const struct log_group *group, struct log_head *out);
+
+/* ---- values ---- */
+
+struct log_value *log_value_take(struct log_value *value);
+void log_value_give(struct log_value *value);
+
+/* Makes record lead to value, in the cache; drops the oldest that are durable when it is full. */
+void log_cache_add(struct store_log *log, struct log_record *record, struct log_value *value);
+void log_cache_remove(struct store_log *log, struct log_record *record);
+void log_cache_shrink(struct store_log *log);
+
+/* ---- generations ---- */
+
+/* The generation of a number, or NULL. */
+struct log_generation *log_generation_find(const struct store_log *log, uint64_t number);
+
+/* Adds a generation behind the others. Errors: PERI_ENOMEM. */
+int log_generation_add(struct store_log *log, uint64_t number, struct store *store,
+                       struct log_generation **out);
+
+/* Writes the path of a generation's store to out, LOG_PATH_MAX bytes. */
+void log_generation_path(char *out, const char *log_path, uint64_t number);
+
+/* How a generation's store is opened. */
+struct store_options log_generation_options(const struct store_log_options *options);
+
+/* Dooms generations that nobody needs, and has chores remove them. */
+void log_generation_retire(struct store_log *log);
+
+/* ---- log_batch.c ---- */
+
+/* Hands an item over, whose members are set. */
+void log_item_push(struct store_log *log, struct log_item *item);
+void log_item_free(struct log_item *item);
+
+/* Completes items with status; true when the log was closed meanwhile. */
+bool log_items_complete(struct store_log *log, struct peri_list *items, int status);
+
+/* on_turn and on_timer of the log. */
+void log_batch_on_turn(void *data);
+void log_batch_on_quiet(void *data);
+
+/* Puts identity, heads and dropped groups, with which a generation begins, into a batch. Errors:
+ * PERI_ENOMEM. */
+int log_batch_put_heads(struct store_log *log, uint64_t generation, uint64_t batch,
+                        struct store_batch *out);
+
+/* Writes a summary into a batch. Errors: PERI_ENOMEM. */
+int log_batch_put_summary(const struct log_summary *summary, struct store_batch *out);
+
+/* ---- log_read.c ---- */
+
+/* Starts chores if there are any and none are under way. Errors: PERI_ENOMEM, PERI_ECANCELLED. */
+int log_chores_start(struct store_log *log);
+
+/* Completes all reads with status. */
+void log_reads_refuse(struct store_log *log, int status);
+
+/* ---- log.c ---- */
+
+/* A hold keeps the struct; letting go of the last one of a closed log frees it. */
+void log_hold(struct store_log *log);
+void log_release(struct store_log *log);
+
+/* 0, or why requests are refused. */
+int log_refusal(const struct store_log *log);
+
+/* ---- log_load.c, log_scan.c, log_replay.c ---- */
+
+/* A record that was found, without its bytes. */
+struct log_meta {
+    uint64_t generation, size;
+    bool is_bad; /* its bytes do not fit their check: only key and generation mean something */
+    struct log_record_info info;
+    struct peri_buffer runs;           /* struct raft_run, of its entries */
+    struct peri_buffer configurations; /* struct raft_history, of its entries */
+};
+
+/* What was found of a replica. */
+struct log_finding {
+    uint64_t group, replica;
+    bool has_head, is_dropped, has_bad_head;
+    struct log_head head; /* from the newest generation that has it */
+    uint64_t head_generation;
+    uint64_t known_serial;  /* somebody says that this record was durable */
+    uint64_t touched_batch; /* the newest batch that says so */
+    struct log_meta *metas;
+    size_t count, capacity;
+    /* The verdict, and what is left. */
+    struct log_group *entered;
+    char why[160];
+    struct peri_buffer runs;           /* struct raft_run */
+    struct peri_buffer configurations; /* struct raft_history; [0] as of base */
+};
+
+/* A generation as it was found. */
+struct log_source {
+    uint64_t number;
+    struct store *store; /* NULL: it cannot be read at all */
+    bool has_identity, is_damaged, is_empty;
+    struct log_identity identity;
+};
+
+struct log_found {
+    struct log_finding *findings; /* by (group, replica) */
+    size_t count, capacity;
+    struct log_source *sources; /* by number */
+    size_t source_count;
+    struct peri_buffer batches; /* u64, those that the last source has, in order */
+    uint64_t last_batch;        /* the newest that anybody speaks of */
+    struct log_witness witness;
+    struct store_log_found *groups; /* for the callback */
+    size_t group_count;
+};
+
+/* Blocking. Reads all generations at log->path into log, begins a new one, and says what was found
+ * in *out, which the caller frees. Errors: as store_log_open's callback. */
+int log_load(struct store_log *log, struct log_found **out, struct peri_error *err);
+void log_found_free(struct log_found *found); /* accepts NULL */
+
+/* The finding of a replica, which it adds. NULL without memory. */
+struct log_finding *log_found_replica(struct log_found *found, uint64_t group, uint64_t replica);
+
+/* Opens and reads the generations that there are. Errors: as store_log_open's callback. */
+int log_scan(struct store_log *log, struct log_found *found, struct peri_error *err);
+
+/* Judges each finding, and enters those that are not dropped in log with what is left of them.
+ * Errors: PERI_ECORRUPT when not even the groups are known, PERI_ENOMEM. */
+int log_replay(struct store_log *log, struct log_found *found, struct peri_error *err);
+
+#endif

@@ -1,0 +1,360 @@
+/* log_read.c - entries for those who ask, and chores: what old generations need in the background.
+ *
+ * A read is a list of pieces, each a stretch of one record that is in memory or in a generation.
+ * One round of chores at a time serves all reads that wait, closes sealed generations and removes
+ * doomed ones; so nobody else ever touches the store of a sealed generation. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "env/log.h"
+#include "store/log_internal.h"
+
+struct piece {
+    struct log_value *value; /* in memory, or NULL */
+    struct log_generation *generation;
+    struct store *store; /* of the generation that is written; NULL: a sealed one's own */
+    struct log_key key;
+    uint64_t first, last;     /* of what is wanted */
+    struct peri_buffer bytes; /* that were read */
+};
+
+struct store_log_fetch {
+    struct store_log_read *read; /* NULL: cancelled */
+    struct fetch_pieces {
+        struct piece *at;
+        size_t count;
+    } pieces;
+    size_t max_bytes;
+    struct peri_buffer entries; /* struct store_log_entry */
+    int status;
+};
+
+struct log_chores {
+    struct store_log *log;
+    struct env *env;
+    const char *path;
+    struct store_options store_options;
+    struct store_log_fetch **fetches;
+    size_t fetch_count;
+    struct log_generation **generations; /* sealed ones that have something to do */
+    size_t generation_count;
+    struct peri_error err;
+};
+
+/* ---- what is in memory ---- */
+
+bool store_log_recent(struct store_log *log, uint64_t group, uint64_t index,
+                      struct store_log_entry *out)
+{
+    const struct log_group *target = log_group_find(log, group);
+    const struct log_record *record = target == NULL ? NULL : log_group_record(target, index);
+    if (record == NULL || record->value == NULL)
+        return false;
+    const struct log_value *value = record->value;
+    PERI_ASSERT(index - value->first < value->count);
+    *out = value->entries[index - value->first];
+    return true;
+}
+
+/* ---- asking ---- */
+
+static void free_fetch(struct store_log_fetch *fetch)
+{
+    for (size_t i = 0; i < fetch->pieces.count; i++) {
+        if (fetch->pieces.at[i].value != NULL)
+            log_value_give(fetch->pieces.at[i].value);
+        if (fetch->pieces.at[i].generation != NULL)
+            fetch->pieces.at[i].generation->readers--;
+        peri_buffer_deinit(&fetch->pieces.at[i].bytes);
+    }
+    free(fetch->pieces.at);
+    peri_buffer_deinit(&fetch->entries);
+    free(fetch);
+}
+
+static void add_piece(struct store_log *log, const struct log_group *group,
+                      const struct log_record *record, uint64_t first, uint64_t last,
+                      struct piece *piece)
+{
+    size_t at = (size_t)(record - group->records) - group->start;
+    *piece = (struct piece){
+        .key = {LOG_KEY_RECORD, group->group, group->replica, log_group_first_serial(group) + at},
+        .first = first,
+        .last = last < record->last ? last : record->last,
+    };
+    if (record->value != NULL) {
+        piece->value = log_value_take(record->value);
+        return;
+    }
+    piece->generation = log_generation_find(log, record->generation);
+    PERI_ASSERT(piece->generation != NULL);
+    piece->generation->readers++;
+    piece->store = piece->generation->is_sealed ? NULL : piece->generation->store;
+}
+
+/* Pieces until they hold max_bytes for certain, or the range ends. */
+static int gather(struct store_log *log, const struct log_group *group,
+                  struct store_log_fetch *fetch, uint64_t first, uint64_t last)
+{
+    size_t capacity = 0, bytes = 0;
+    if (last > group->last_index)
+        last = group->last_index;
+    while (first <= last && bytes <= fetch->max_bytes) {
+        const struct log_record *record = log_group_record(group, first);
+        if (fetch->pieces.count == capacity) {
+            capacity = capacity == 0 ? 4 : 2 * capacity;
+            struct piece *at = realloc(fetch->pieces.at, capacity * sizeof *at);
+            if (at == NULL)
+                return PERI_ENOMEM;
+            fetch->pieces.at = at;
+        }
+        add_piece(log, group, record, first, last, &fetch->pieces.at[fetch->pieces.count++]);
+        /* Of the first one nobody knows how much is wanted. */
+        bytes += fetch->pieces.count > 1 ? (size_t)record->size : 0;
+        first = record->last + 1;
+    }
+    return 0;
+}
+
+int store_log_read(struct store_log *log, struct store_log_read *read)
+{
+    const struct log_group *group = log_group_find(log, read->group);
+    struct store_log_fetch *fetch = calloc(1, sizeof *fetch);
+    PERI_ASSERT(log->is_open && !log->is_closing);
+    if (fetch == NULL)
+        return PERI_ENOMEM;
+    fetch->read = read;
+    fetch->max_bytes = read->max_bytes;
+    if (group == NULL || read->first <= group->base_index || read->first > group->last_index)
+        fetch->status = -ENOENT;
+    else if (gather(log, group, fetch, read->first, read->last) != 0) {
+        free_fetch(fetch);
+        return PERI_ENOMEM;
+    }
+    read->fetch = fetch;
+    peri_list_append(&log->reads, &read->link);
+    int rc = log_chores_start(log);
+    if (rc != 0) {
+        peri_list_remove(&read->link);
+        free_fetch(fetch);
+    }
+    return rc;
+}
+
+/* ---- in the background ---- */
+
+static int open_sealed(struct log_chores *chores, struct log_generation *generation)
+{
+    char path[LOG_PATH_MAX];
+    if (generation->store != NULL)
+        return 0;
+    log_generation_path(path, chores->path, generation->number);
+    return store_open(&generation->store, chores->env, path, &chores->store_options, &chores->err);
+}
+
+static int load_piece(struct log_chores *chores, struct piece *piece, struct peri_slice *bytes)
+{
+    char key[LOG_KEY_MAX];
+    if (piece->value != NULL) {
+        *bytes = peri_buffer_slice(&piece->value->bytes);
+        return 0;
+    }
+    int rc = piece->store == NULL ? open_sealed(chores, piece->generation) : 0;
+    if (rc != 0)
+        return rc;
+    struct store *store = piece->store != NULL ? piece->store : piece->generation->store;
+    rc = store_get(store, NULL, log_key_write(&piece->key, key), &piece->bytes, &chores->err);
+    *bytes = peri_buffer_slice(&piece->bytes);
+    return rc == 1 ? 0 : rc == 0 ? PERI_ECORRUPT : rc;
+}
+
+/* Adds the wanted entries of a record; *size is what all of them hold so far. */
+static int decode_piece(struct store_log_fetch *fetch, const struct piece *piece,
+                        struct peri_slice bytes, size_t *size)
+{
+    struct log_record_info info = {
+        .group = piece->key.group, .replica = piece->key.replica, .serial = piece->key.number};
+    size_t at = 0;
+    uint64_t term = 0;
+    struct store_log_entry entry;
+    int rc = log_record_decode(bytes, &info, &at);
+    for (uint64_t index = info.first; rc == 0 && index <= piece->last; index++) {
+        rc = log_record_next(bytes, &at, &term, &entry);
+        if (rc != 0 || index < piece->first)
+            continue;
+        if (fetch->entries.size > 0 && *size + entry.payload.size > fetch->max_bytes)
+            return 1;
+        *size += entry.payload.size;
+        rc = peri_buffer_append(&fetch->entries, &entry, sizeof entry);
+    }
+    return rc;
+}
+
+static void serve(struct log_chores *chores, struct store_log_fetch *fetch)
+{
+    size_t size = 0;
+    int rc = fetch->status;
+    for (size_t i = 0; rc == 0 && i < fetch->pieces.count; i++) {
+        struct peri_slice bytes;
+        rc = load_piece(chores, &fetch->pieces.at[i], &bytes);
+        if (rc == 0)
+            rc = decode_piece(fetch, &fetch->pieces.at[i], bytes, &size);
+    }
+    fetch->status = rc < 0 && fetch->entries.size == 0 ? rc : 0;
+}
+
+static void tend(struct log_chores *chores, struct log_generation *generation)
+{
+    char path[LOG_PATH_MAX];
+    log_generation_path(path, chores->path, generation->number);
+    store_close(generation->store);
+    generation->store = NULL;
+    generation->is_heavy = false;
+    if (generation->is_doomed)
+        (void)store_remove(chores->env, path, &chores->err);
+}
+
+static void chores_on_run(void *data)
+{
+    struct log_chores *chores = data;
+    for (size_t i = 0; i < chores->fetch_count; i++)
+        serve(chores, chores->fetches[i]);
+    for (size_t i = 0; i < chores->generation_count; i++)
+        tend(chores, chores->generations[i]);
+}
+
+/* ---- and back ---- */
+
+static void forget_generation(struct store_log *log, struct log_generation *generation)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < log->generation_count; i++)
+        if (log->generations[i] != generation)
+            log->generations[kept++] = log->generations[i];
+    log->generation_count = kept;
+    free(generation);
+}
+
+static void finish_fetch(struct store_log_fetch *fetch)
+{
+    struct store_log_read *read = fetch->read;
+    if (read != NULL) {
+        read->fetch = NULL;
+        read->on_read(read, fetch->status,
+                      (const struct store_log_entry *)(const void *)fetch->entries.data,
+                      fetch->entries.size / sizeof(struct store_log_entry));
+    }
+    free_fetch(fetch);
+}
+
+static void free_chores(struct log_chores *chores)
+{
+    free(chores->fetches);
+    free(chores->generations);
+    free(chores);
+}
+
+/* Reads for which there was no round. */
+static void refuse_waiting(struct store_log *log, int status)
+{
+    while (!peri_list_is_empty(&log->reads)) {
+        struct store_log_read *read = container_of(log->reads.next, struct store_log_read, link);
+        peri_list_remove(&read->link);
+        read->fetch->status = status;
+        finish_fetch(read->fetch);
+    }
+}
+
+static void chores_on_done(void *data, int status)
+{
+    struct log_chores *chores = data;
+    struct store_log *log = chores->log;
+    if (chores->err.code != 0)
+        env_log(log->env, ENV_LOG_WARN, "store", "log %s: %s", log->path, chores->err.text);
+    for (size_t i = 0; i < chores->generation_count; i++)
+        if (status == 0 && chores->generations[i]->is_doomed)
+            forget_generation(log, chores->generations[i]);
+    for (size_t i = 0; i < chores->fetch_count; i++) {
+        if (status != 0)
+            chores->fetches[i]->status = status;
+        finish_fetch(chores->fetches[i]);
+    }
+    log->chores = NULL;
+    int rc = log->is_closing ? 0 : log_chores_start(log);
+    if (rc != 0)
+        refuse_waiting(log, rc);
+    free_chores(chores);
+    log_release(log);
+}
+
+/* ---- a round ---- */
+
+static bool needs_tending(const struct log_generation *generation)
+{
+    return generation->readers == 0 && generation->is_sealed &&
+           (generation->is_doomed || generation->is_heavy);
+}
+
+static int gather_chores(struct store_log *log, struct log_chores *chores)
+{
+    size_t reads = 0;
+    for (struct peri_list *at = log->reads.next; at != &log->reads; at = at->next)
+        reads++;
+    chores->fetches = calloc(reads + 1, sizeof(struct store_log_fetch *));
+    chores->generations = calloc(log->generation_count, sizeof(struct log_generation *));
+    if (chores->fetches == NULL || chores->generations == NULL)
+        return PERI_ENOMEM;
+    for (size_t i = 0; i < log->generation_count; i++)
+        if (needs_tending(log->generations[i]))
+            chores->generations[chores->generation_count++] = log->generations[i];
+    while (!peri_list_is_empty(&log->reads)) {
+        struct store_log_read *read = container_of(log->reads.next, struct store_log_read, link);
+        peri_list_remove(&read->link);
+        chores->fetches[chores->fetch_count++] = read->fetch;
+    }
+    return 0;
+}
+
+static void put_back(struct store_log *log, struct log_chores *chores)
+{
+    for (size_t i = 0; i < chores->fetch_count; i++)
+        peri_list_append(&log->reads, &chores->fetches[i]->read->link);
+    chores->fetch_count = 0;
+}
+
+int log_chores_start(struct store_log *log)
+{
+    if (log->chores != NULL)
+        return 0;
+    struct log_chores *chores = calloc(1, sizeof *chores);
+    if (chores == NULL)
+        return PERI_ENOMEM;
+    *chores = (struct log_chores){.log = log,
+                                  .env = log->env,
+                                  .path = log->path,
+                                  .store_options = log_generation_options(&log->options)};
+    int rc = gather_chores(log, chores);
+    bool is_idle = chores->fetch_count == 0 && chores->generation_count == 0;
+    if (rc == 0 && !is_idle)
+        rc = env_work(log->env, chores_on_run, chores_on_done, chores);
+    if (rc != 0 || is_idle) {
+        put_back(log, chores);
+        free_chores(chores);
+        return rc;
+    }
+    log->chores = chores;
+    log_hold(log);
+    return 0;
+}
+
+void log_reads_refuse(struct store_log *log, int status)
+{
+    for (size_t i = 0; log->chores != NULL && i < log->chores->fetch_count; i++) {
+        struct store_log_read *read = log->chores->fetches[i]->read;
+        log->chores->fetches[i]->read = NULL;
+        if (read != NULL)
+            read->on_read(read, status, NULL, 0);
+    }
+    refuse_waiting(log, status);
+}

@@ -1,0 +1,180 @@
+#include "store/table.h"
+
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/assert.h"
+
+void table_init(struct table *table)
+{
+    *table = (struct table){.sequence = 0};
+    peri_list_init(&table->pins);
+}
+
+void table_deinit(struct table *table)
+{
+    struct table_node *next = NULL;
+    for (struct table_node *node = table->heads[0]; node != NULL; node = next) {
+        next = node->next[0];
+        free(node);
+    }
+    table_init(table);
+}
+
+static char *bytes_of(const struct table_node *node)
+{
+    return (char *)(uintptr_t)&node->next[node->levels];
+}
+
+struct peri_slice table_key(const struct table_node *node)
+{
+    return peri_slice_of(bytes_of(node), node->key_size);
+}
+
+struct peri_slice table_value(const struct table_node *node)
+{
+    return peri_slice_of(bytes_of(node) + node->key_size, node->value_size);
+}
+
+struct table_node *table_node_create(struct peri_slice key, struct peri_slice value,
+                                     bool is_deletion)
+{
+    uint64_t hash = XXH3_64bits(key.data, key.size);
+    uint32_t levels = 1;
+    for (; (hash & 3) == 0 && levels < TABLE_LEVELS; hash >>= 2)
+        levels++;
+    struct table_node *node =
+        malloc(sizeof *node + levels * sizeof(struct table_node *) + key.size + value.size);
+    if (node == NULL)
+        return NULL;
+    *node = (struct table_node){.key_size = key.size,
+                                .value_size = value.size,
+                                .is_deletion = is_deletion,
+                                .levels = levels};
+    if (key.size > 0)
+        memcpy(bytes_of(node), key.data, key.size);
+    if (value.size > 0)
+        memcpy(bytes_of(node) + key.size, value.data, value.size);
+    return node;
+}
+
+/* True when node stands before (key, sequence): smaller keys first, then newer versions. */
+static bool is_before(const struct table_node *node, struct peri_slice key, uint64_t sequence)
+{
+    int order = peri_slice_compare(table_key(node), key);
+    return order < 0 || (order == 0 && node->sequence > sequence);
+}
+
+/* The links, one a level, behind which (key, sequence) has its place. */
+static void find_links(struct table *table, struct peri_slice key, uint64_t sequence,
+                       struct table_node **links[TABLE_LEVELS])
+{
+    struct table_node *node = NULL; /* whose links we follow; NULL: the heads */
+    for (size_t level = TABLE_LEVELS; level-- > 0;) {
+        struct table_node **link = node == NULL ? &table->heads[level] : &node->next[level];
+        while (*link != NULL && is_before(*link, key, sequence)) {
+            node = *link;
+            link = &node->next[level];
+        }
+        links[level] = link;
+    }
+}
+
+static void unlink_node(struct table *table, struct table_node *node)
+{
+    struct table_node **links[TABLE_LEVELS];
+    find_links(table, table_key(node), node->sequence, links);
+    for (size_t level = 0; level < node->levels; level++) {
+        PERI_ASSERT(*links[level] == node);
+        *links[level] = node->next[level];
+    }
+    free(node);
+}
+
+static bool has_key(const struct table_node *node, struct peri_slice key)
+{
+    return node != NULL && peri_slice_compare(table_key(node), key) == 0;
+}
+
+static uint64_t live_bytes(const struct table_node *node)
+{
+    return node->is_deletion ? 0 : node->key_size + node->value_size;
+}
+
+void table_add(struct table *table, struct table_node *node)
+{
+    struct table_node **links[TABLE_LEVELS];
+    struct peri_slice key = table_key(node);
+    node->sequence = ++table->sequence;
+    find_links(table, key, node->sequence, links);
+    for (size_t level = 0; level < node->levels; level++) {
+        node->next[level] = *links[level];
+        *links[level] = node;
+    }
+    struct table_node *old = node->next[0];
+    bool is_pinned = !peri_list_is_empty(&table->pins);
+    if (has_key(old, key)) {
+        table->live_bytes -= live_bytes(old);
+        if (is_pinned)
+            table->old_count++;
+        else
+            unlink_node(table, old);
+    }
+    table->live_bytes += live_bytes(node);
+    if (node->is_deletion && is_pinned)
+        table->old_count++;
+    else if (node->is_deletion)
+        unlink_node(table, node);
+}
+
+struct table_node *table_find(const struct table *table, struct peri_slice key, uint64_t sequence,
+                              bool is_after)
+{
+    struct table_node **links[TABLE_LEVELS];
+    find_links((struct table *)(uintptr_t)table, key, is_after ? 0 : UINT64_MAX, links);
+    struct table_node *node = *links[0];
+    while (node != NULL) {
+        struct peri_slice at = table_key(node);
+        while (has_key(node, at) && node->sequence > sequence)
+            node = node->next[0];
+        if (has_key(node, at) && !node->is_deletion)
+            return node;
+        while (has_key(node, at))
+            node = node->next[0];
+    }
+    return NULL;
+}
+
+void table_pin(struct table *table, struct table_pin *pin)
+{
+    pin->sequence = table->sequence;
+    peri_list_append(&table->pins, &pin->link);
+}
+
+/* Nobody looks at old versions any more: they go. */
+static void sweep(struct table *table)
+{
+    struct table_node *node = table->heads[0];
+    while (node != NULL) {
+        struct table_node *next = node->next[0];
+        struct peri_slice key = table_key(node);
+        while (has_key(next, key)) {
+            struct table_node *old = next;
+            next = old->next[0];
+            unlink_node(table, old);
+        }
+        if (node->is_deletion)
+            unlink_node(table, node);
+        node = next;
+    }
+    table->old_count = 0;
+}
+
+void table_unpin(struct table *table, struct table_pin *pin)
+{
+    peri_list_remove(&pin->link);
+    if (peri_list_is_empty(&table->pins) && table->old_count > 0)
+        sweep(table);
+}

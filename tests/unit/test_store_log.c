@@ -1,0 +1,247 @@
+/* The log of all groups, on LevelDB and on a simulated disk: what is acknowledged stays. */
+#include "log_fixture.h"
+
+#include <errno.h>
+
+enum { MAX_BYTES = 100, SEEDS = 150, STEPS = 60 };
+
+static void both(void (*body)(struct log_fixture *fixture))
+{
+    static struct log_fixture fixture;
+    for (int is_simulated = 0; is_simulated < 2; is_simulated++) {
+        fixture_init(&fixture, is_simulated != 0, 1);
+        body(&fixture);
+        fixture_deinit(&fixture);
+    }
+}
+
+/* ---- the ordinary ---- */
+
+static void body_keeps_what_was_written(struct log_fixture *fixture)
+{
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture->found, 0);
+    assert_int_equal(fixture_create(fixture, 1, 5), 0);
+    assert_int_equal(fixture_create(fixture, 1, 6), -EEXIST);
+    assert_int_equal(fixture_create(fixture, 2, 7), 0);
+    assert_int_equal(fixture_write(fixture, 1, 1, 5, 0, 3), 0);
+    assert_int_equal(fixture_write(fixture, 2, 4, 0, 0, 5), 0);
+    assert_int_equal(fixture_write(fixture, 1, 2, 5, 2, 4), 0);
+    fixture_flush(fixture);
+    assert_int_equal(fixture_check(fixture, 1, MAX_BYTES), 0);
+    for (int i = 0; i < 3; i++) {
+        fixture_close(fixture);
+        assert_int_equal(fixture_open(fixture), 0);
+        assert_int_equal(fixture->found, 2);
+        assert_int_equal(fixture->failures, 0);
+        assert_int_equal(fixture->health[1], STORE_LOG_CLEAN);
+        assert_int_equal(fixture_check(fixture, 1, MAX_BYTES), 0);
+        assert_int_equal(fixture_check(fixture, 2, MAX_BYTES), 0);
+        assert_int_equal(fixture_write(fixture, 2, 5, 1, 0, 2), 0);
+        fixture_flush(fixture);
+        assert_int_equal(fixture_check(fixture, 2, MAX_BYTES), 0);
+    }
+    fixture_close(fixture);
+}
+
+static void test_keeps_what_was_written(void **state)
+{
+    (void)state;
+    both(body_keeps_what_was_written);
+}
+
+static void body_one_batch_for_all(struct log_fixture *fixture)
+{
+    struct store_log_stats before, after;
+    assert_int_equal(fixture_open(fixture), 0);
+    for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+        assert_int_equal(fixture_create(fixture, group, 1), 0);
+    fixture_flush(fixture);
+    store_log_stats(fixture->log, &before);
+    for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(fixture_write(fixture, group, 1, 1, 0, 2), 0);
+    fixture_flush(fixture);
+    store_log_stats(fixture->log, &after);
+    assert_int_equal(after.batches, before.batches + 1);
+    assert_int_equal(after.batch_records, 3 * MODEL_GROUPS);
+    assert_int_equal(after.pending, 0);
+    fixture_close(fixture);
+}
+
+static void test_one_batch_for_all(void **state)
+{
+    (void)state;
+    both(body_one_batch_for_all);
+}
+
+static void body_refuses_records_that_do_not_fit(struct log_fixture *fixture)
+{
+    struct store_log_entry entry = {1, RAFT_COMMAND, {NULL, 0}},
+                           future = {9, RAFT_COMMAND, {NULL, 0}};
+    const struct {
+        struct raft_record record;
+        const struct store_log_entry *entry;
+        int rc;
+    } rows[] = {
+        {{.term = 0}, NULL, PERI_EINVAL},                           /* a term that shrinks */
+        {{.term = 1, .first = 5, .last = 5}, &entry, PERI_EINVAL},  /* a hole */
+        {{.term = 1, .first = 3, .last = 3}, &entry, PERI_EINVAL},  /* over an entry */
+        {{.term = 1, .truncate_from = 9}, NULL, PERI_EINVAL},       /* nothing there */
+        {{.term = 1, .truncate_from = 1}, NULL, PERI_EINVAL},       /* below the base */
+        {{.term = 1, .first = 4, .last = 3}, NULL, PERI_EINVAL},    /* backwards */
+        {{.term = 1, .first = 4, .last = 4}, &future, PERI_EINVAL}, /* from the future */
+        {{.term = 1, .snapshot_index = 1, .configuration = &fixture_members}, NULL, PERI_EINVAL},
+        {{.term = 1, .snapshot_index = 9}, NULL, PERI_EINVAL}, /* without members */
+    };
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture_create(fixture, 1, 5), 0);
+    assert_int_equal(fixture_write(fixture, 1, 1, 5, 0, 3), 0);
+    fixture_flush(fixture);
+    assert_int_equal(fixture_cut(fixture, 1, 1), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct store_log_write *write = new_write(fixture, 1, 0);
+        assert_int_equal(store_log_write(fixture->log, write, 1, &rows[i].record, rows[i].entry),
+                         rows[i].rc);
+        assert_int_equal(store_log_write(fixture->log, write, 2, &rows[i].record, rows[i].entry),
+                         -ENOENT);
+        cancel_write(write);
+    }
+    assert_int_equal(store_log_cut(fixture->log, 1, 4, 1, &fixture_members), PERI_EINVAL);
+    assert_int_equal(store_log_cut(fixture->log, 1, 1, 1, &fixture_members), 0);
+    assert_int_equal(fixture_check(fixture, 1, MAX_BYTES), 0);
+    fixture_close(fixture);
+}
+
+static void test_refuses_records_that_do_not_fit(void **state)
+{
+    (void)state;
+    both(body_refuses_records_that_do_not_fit);
+}
+
+static void body_dropped_groups_stay_away(struct log_fixture *fixture)
+{
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture_create(fixture, 1, 5), 0);
+    assert_int_equal(fixture_write(fixture, 1, 1, 5, 0, 3), 0);
+    struct store_log_write *write = new_write(fixture, 1, 0);
+    assert_int_equal(store_log_drop_group(fixture->log, write, 1), 0);
+    assert_int_equal(fixture_create(fixture, 1, 5), PERI_EINVAL);
+    fixture_flush(fixture);
+    for (int i = 0; i < 3; i++) {
+        fixture_close(fixture);
+        assert_int_equal(fixture_open(fixture), 0);
+        assert_int_equal(fixture->found, 0);
+        assert_int_equal(fixture_create(fixture, 1, 5), PERI_EINVAL);
+    }
+    assert_int_equal(fixture_create(fixture, 1, 8), 0);
+    fixture_flush(fixture);
+    fixture_close(fixture);
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture->found, 1);
+    assert_int_equal(fixture->failures, 0);
+    fixture_close(fixture);
+}
+
+static void test_dropped_groups_stay_away(void **state)
+{
+    (void)state;
+    both(body_dropped_groups_stay_away);
+}
+
+static void body_refuses_a_strange_disk(struct log_fixture *fixture)
+{
+    assert_int_equal(fixture_open(fixture), 0);
+    fixture_close(fixture);
+    fixture->options.cluster = 78;
+    assert_int_equal(fixture_open(fixture), PERI_ECLUSTER);
+    assert_non_null(strstr(fixture->err.text, "belongs to cluster"));
+    fixture->options.cluster = 77;
+    fixture->options.node = 6;
+    assert_int_equal(fixture_open(fixture), PERI_ECLUSTER);
+    assert_non_null(strstr(fixture->err.text, "belongs to node 5"));
+}
+
+static void test_refuses_a_strange_disk(void **state)
+{
+    (void)state;
+    both(body_refuses_a_strange_disk);
+}
+
+static void body_a_snapshot_empties_the_log(struct log_fixture *fixture)
+{
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture_create(fixture, 1, 5), 0);
+    assert_int_equal(fixture_write(fixture, 1, 1, 5, 0, 3), 0);
+    assert_int_equal(fixture_install(fixture, 1, 50, 2), 0);
+    fixture_flush(fixture);
+    fixture_close(fixture);
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture->failures, 0);
+    assert_int_equal(newest(fixture, 1)->base, 50);
+    assert_int_equal(fixture_write(fixture, 1, 3, 5, 0, 3), 0);
+    fixture_flush(fixture);
+    fixture_close(fixture);
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture->failures, 0);
+    assert_int_equal(newest(fixture, 1)->count, 3);
+    assert_int_equal(fixture_check(fixture, 1, MAX_BYTES), 0);
+    fixture_close(fixture);
+}
+
+static void test_a_snapshot_empties_the_log(void **state)
+{
+    (void)state;
+    both(body_a_snapshot_empties_the_log);
+}
+
+/* Small generations: many of them begin, and go when nobody needs them. */
+static void body_generations_come_and_go(struct log_fixture *fixture)
+{
+    struct store_log_stats stats;
+    fixture->options.generation_max_bytes = 2000;
+    fixture->options.cache_max_bytes = 500;
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture_create(fixture, 1, 5), 0);
+    assert_int_equal(fixture_create(fixture, 2, 5), 0);
+    assert_int_equal(fixture_write(fixture, 2, 3, 2, 0, 4), 0); /* stays behind in the first */
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 8; i++)
+            assert_int_equal(fixture_write(fixture, 1, 1 + (uint64_t)round, 5, 0, 5), 0);
+        fixture_flush(fixture);
+        assert_int_equal(fixture_check(fixture, 1, MAX_BYTES), 0);
+        const struct model_state *state = newest(fixture, 1);
+        assert_int_equal(fixture_cut(fixture, 1, state->base + state->count - 7), 0);
+    }
+    fixture_flush(fixture);
+    store_log_stats(fixture->log, &stats);
+    assert_in_range(stats.generations, 2, 20);
+    assert_int_equal(stats.blocking_group, 2);
+    assert_int_equal(fixture_check(fixture, 2, MAX_BYTES), 0);
+    fixture_close(fixture);
+    assert_int_equal(fixture_open(fixture), 0);
+    assert_int_equal(fixture->failures, 0);
+    assert_int_equal(fixture_check(fixture, 1, MAX_BYTES), 0);
+    assert_int_equal(fixture_check(fixture, 2, MAX_BYTES), 0);
+    fixture_close(fixture);
+}
+
+static void test_generations_come_and_go(void **state)
+{
+    (void)state;
+    both(body_generations_come_and_go);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keeps_what_was_written),
+        cmocka_unit_test(test_one_batch_for_all),
+        cmocka_unit_test(test_refuses_records_that_do_not_fit),
+        cmocka_unit_test(test_dropped_groups_stay_away),
+        cmocka_unit_test(test_refuses_a_strange_disk),
+        cmocka_unit_test(test_a_snapshot_empties_the_log),
+        cmocka_unit_test(test_generations_come_and_go),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
