@@ -110,9 +110,13 @@ static int answer_error(lua_State *L)
     return 0;
 }
 
+/* What a __close handler of a cancelled call raises stays as it is: only the log is told. */
 static int on_error(lua_State *L)
 {
+    const struct rpc_worker *worker = fiber_owner(L);
     lua_settop(L, 1);
+    if (worker == NULL || worker->call == NULL)
+        return 1;
     lua_createtable(L, 2, 0);
     lua_insert(L, 1);
     lua_seti(L, 1, 1);

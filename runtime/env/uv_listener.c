@@ -9,14 +9,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "env/log.h"
+#include "env/log_limit.h"
 #include "env/uv_conn.h"
 
 enum {
     BACKLOG = 1024,
-    FD_WANTED = 65536,      /* descriptors that the soft limit is raised to, where allowed */
-    FD_RESERVE = 64,        /* descriptors that connections leave to files and pipes */
-    LOG_PERIOD_US = 1000000 /* one line about refused connections in this time */
+    FD_WANTED = 65536, /* descriptors that the soft limit is raised to, where allowed */
+    FD_RESERVE = 64,   /* descriptors that connections leave to files and pipes */
 };
 
 struct uv_listener {
@@ -33,8 +32,7 @@ struct uv_listener {
     bool is_waiting;         /* a connection waits for refused */
     bool is_closed;
     unsigned references;
-    uint64_t logged_us;
-    unsigned unlogged; /* refused since then */
+    struct env_log_limit log_limit; /* of refused connections */
 };
 
 static struct uv_listener *listener_of(const struct env_listener *listener)
@@ -52,15 +50,8 @@ static void unref(struct uv_listener *listener)
 
 static void log_refused(struct uv_listener *listener, const char *why)
 {
-    uint64_t now_us = env_now_us(&listener->uv->base);
-    listener->unlogged++;
-    if (listener->logged_us != 0 && now_us - listener->logged_us < LOG_PERIOD_US)
-        return;
-    env_log(&listener->uv->base, ENV_LOG_WARN, "env",
-            "%s refused connections, %u since the last such line: %s", listener->name,
-            listener->unlogged, why);
-    listener->logged_us = now_us;
-    listener->unlogged = 0;
+    env_log_limited(&listener->uv->base, &listener->log_limit, peri_slice_of(why, strlen(why)), 0,
+                    ENV_LOG_WARN, "env", "%s refused connections: %s", listener->name, why);
 }
 
 static void take(struct uv_listener *listener);

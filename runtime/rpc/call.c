@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "env/log.h"
+#include "env/log_limit.h"
 #include "rpc/server_state.h"
 
 enum { US_PER_MS = 1000, STREAM_PATIENCE_PINGS = 4, NAME_SHOWN_MAX = 100 };
@@ -118,11 +118,13 @@ static struct rpc_failure failure_of(const struct peri_error *err)
 /* An answer that cannot be sent, not even as an error: the caller waits until its deadline. */
 static void log_lost(const struct rpc_call *call, int rc)
 {
+    struct rpc_server *server = call->guest->server;
     char who[RPC_PEER_TEXT_SIZE];
     rpc_call_peer(call, who);
-    env_log(call->guest->server->env, ENV_LOG_WARN, "rpc", "the answer of %.*s to %s is lost: %s",
-            (int)(call->name.size < NAME_SHOWN_MAX ? call->name.size : NAME_SHOWN_MAX),
-            call->name.data, who, peri_strerror(rc));
+    env_log_limited(server->env, &server->log_limit, call->name, rc, ENV_LOG_WARN, "rpc",
+                    "the answer of %.*s to %s is lost: %s",
+                    (int)(call->name.size < NAME_SHOWN_MAX ? call->name.size : NAME_SHOWN_MAX),
+                    call->name.data, who, peri_strerror(rc));
 }
 
 /* The beginning of a text, and no half of a character. */

@@ -1,11 +1,12 @@
 #include "rpc/server.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "env/log.h"
+#include "env/log_limit.h"
 #include "rpc/server_state.h"
 
 static struct rpc_guest *guest_of(struct rpc_conn *conn)
@@ -49,18 +50,30 @@ static void end_guest(struct rpc_guest *guest, const struct peri_error *why, con
     free(guest);
 }
 
-/* A peer that breaks the rules, or is not who it should be, costs one line. */
+/* The part of an address that stays the same when a peer connects again: "127.0.0.1". */
+static struct peri_slice host_of(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    return peri_slice_of(address, colon != NULL ? (size_t)(colon - address) : strlen(address));
+}
+
+/* A peer that breaks the rules, or is not who it should be, costs one line a second. */
 static void log_end(const struct rpc_guest *guest, const struct peri_error *why)
 {
-    const struct rpc_server *server = guest->server;
+    struct rpc_server *server = guest->server;
     char who[RPC_PEER_TEXT_SIZE];
     bool was_ready = guest->conn.ready_us != 0;
     bool is_quiet = why->code == PERI_ECLOSED ||
                     (was_ready && why->code != PERI_EFORMAT && why->code != PERI_EPROTOCOL);
     rpc_conn_peer(&guest->conn, guest->address, who);
-    env_log(server->env, is_quiet ? ENV_LOG_DEBUG : ENV_LOG_WARN, "rpc", "%s %s: %s (%s)",
-            was_ready ? "the connection of" : "refused", who, why->text,
-            peri_error_name(why->code));
+    if (is_quiet)
+        env_log(server->env, ENV_LOG_DEBUG, "rpc", "the end of %s: %s (%s)", who, why->text,
+                peri_error_name(why->code));
+    else
+        env_log_limited(server->env, &server->log_limit, host_of(guest->address), why->code,
+                        ENV_LOG_WARN, "rpc", "%s %s: %s (%s)",
+                        was_ready ? "the connection of" : "refused", who, why->text,
+                        peri_error_name(why->code));
 }
 
 static void on_gone(struct rpc_conn *conn, const struct peri_error *why)
@@ -98,14 +111,16 @@ static void on_connection(void *data, struct env_conn *wire)
     if (server->stats.connections < RPC_GUESTS_MAX)
         guest = create_guest(server, env_conn_peer(wire));
     if (guest == NULL) {
-        env_log(server->env, ENV_LOG_WARN, "rpc", "refused %s: %llu connections are open",
-                env_conn_peer(wire), (unsigned long long)server->stats.connections);
+        env_log_limited(server->env, &server->log_limit, peri_slice_of("", 0), PERI_EBUSY,
+                        ENV_LOG_WARN, "rpc", "refused %s: %" PRIu64 " connections are open",
+                        env_conn_peer(wire), server->stats.connections);
         env_conn_close(wire);
         server->stats.refused++;
         return;
     }
     if (rpc_conn_accept(&guest->conn, server->env, server->self, &events, wire, &err) != 0) {
-        env_log(server->env, ENV_LOG_WARN, "rpc", "refused %s: %s", guest->address, err.text);
+        env_log_limited(server->env, &server->log_limit, peri_slice_of("", 0), err.code,
+                        ENV_LOG_WARN, "rpc", "refused %s: %s", guest->address, err.text);
         server->stats.refused++;
         free(guest);
         return;
@@ -188,6 +203,7 @@ void rpc_server_close(struct rpc_server *server)
     while (!peri_list_is_empty(&server->guests))
         end_guest(container_of(server->guests.next, struct rpc_guest, link), &why,
                   "the server closes");
+    env_log_limit_end(server->env, &server->log_limit, ENV_LOG_WARN, "rpc");
     rpc_calls_free(server);
     for (size_t i = 0; i < server->function_count; i++)
         free(server->functions[i]);

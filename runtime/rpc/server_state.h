@@ -3,6 +3,7 @@
 #ifndef PERI_RPC_SERVER_STATE_H
 #define PERI_RPC_SERVER_STATE_H
 
+#include "env/log_limit.h"
 #include "rpc/server.h"
 #include "rpc/window.h"
 
@@ -23,6 +24,7 @@ struct rpc_server {
     struct peri_list guests;
     struct peri_list free_calls;
     struct rpc_server_stats stats;
+    struct env_log_limit log_limit; /* of warnings that peers can cause */
 };
 
 /* One client's connection. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "env/log.h"
+#include "env/log_limit.h"
 #include "vm/coroutine.h"
 #include "vm/preempt.h"
 #include "vm/scheduler.h"
@@ -309,8 +309,10 @@ static void close_coroutines(struct fiber *fiber, lua_State *co)
     }
     int status = vm_preempt_reset_thread(vm, co);
     if (status != LUA_OK)
-        env_log(vm->env, ENV_LOG_WARN, "fiber", "fiber %s: error in a __close handler: %s",
-                fiber->name, lua_isstring(co, -1) ? lua_tostring(co, -1) : luaL_typename(co, -1));
+        env_log_limited(vm->env, &fiber->scheduler->log_limit,
+                        peri_slice_of(fiber->name, strlen(fiber->name)), status, ENV_LOG_WARN,
+                        "fiber", "fiber %s: error in a __close handler: %s", fiber->name,
+                        lua_isstring(co, -1) ? lua_tostring(co, -1) : luaL_typename(co, -1));
     lua_settop(co, 0);
 }
 

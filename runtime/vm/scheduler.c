@@ -276,6 +276,7 @@ void fiber_scheduler_close(struct vm_state *vm)
     s->is_exiting = true;
     if (s->first != NULL)
         close_all(s);
+    env_log_limit_end(vm->env, &s->log_limit, ENV_LOG_WARN, "fiber");
     fiber_timers_deinit(s);
     env_turn_close(s->turn);
     vm->scheduler = NULL;

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "env/log_limit.h"
 #include "vm/channel.h"
 #include "vm/fiber.h"
 
@@ -116,7 +117,8 @@ struct fiber_scheduler {
     struct fiber_timer **timers; /* binary heap, from 1 */
     size_t timer_count, timer_capacity;
     uint64_t timer_sequence;
-    size_t random_left; /* unused bytes at the end of random_pool */
+    struct env_log_limit log_limit; /* of errors in __close handlers */
+    size_t random_left;             /* unused bytes at the end of random_pool */
     unsigned char random_pool[RANDOM_POOL_SIZE];
 };
 

@@ -1,3 +1,4 @@
+local binary = require "support.binary"
 local channel = require("perilune").channel
 local fiber = require "perilune.fiber"
 local fs = require "perilune.fs"
@@ -276,6 +277,59 @@ describe("perilune.rpc: connections", function()
       assert.truthy(seconds >= 1.9 and seconds < 8, seconds)
       assert.are.equal(1, peer:call("echo", 1))
       assert.are.equal(1, server:stats().refused)
+    end)
+  end)
+
+  describe("the log", function()
+    -- How many lines have the pattern, and how many more they and the last line tell of.
+    local function count(text, pattern)
+      local lines, more = 0, tonumber(text:match "(%d+) lines like those before were left out") or 0
+      for line in text:gmatch "[^\n]+" do
+        if line:find(pattern) then
+          lines, more = lines + 1, more + (tonumber(line:match "and (%d+) more since") or 0)
+        end
+      end
+      return lines, more
+    end
+
+    local function run(script)
+      local result = binary.run { "run", "-", input = [[
+        local fiber = require "perilune.fiber"
+        local rpc = require "perilune.rpc"
+        ]] .. script }
+      assert.are.equal(0, result.status)
+      return result.stderr
+    end
+
+    it("cannot be filled by peers that are refused", function()
+      local lines, more = count(run [[
+        local server <close> = assert(rpc.serve({}, { listen = "127.0.0.1:0", secret = ("s"):rep(16) }))
+        for number = 1, 100 do
+          local peer <close> = rpc.connect(server:address(), { secret = ("x"):rep(16), node = "n" .. number })
+          assert(select(3, peer:call "x") == "EAUTH")
+        end]], 'msg="refused n%d+ %(127.0.0.1:%d+%): the client does not know the secret')
+      assert.truthy(lines >= 1 and lines <= 20, lines)
+      assert.are.equal(100, lines + more)
+    end)
+
+    it("cannot be filled by calls that are cancelled", function()
+      local lines, more = count(run [[
+        local server <close> = assert(rpc.serve({ wait = function()
+          local _ <close> = setmetatable({}, { __close = function() error "no" end })
+          fiber.sleep(60)
+        end }, { listen = "127.0.0.1:0" }))
+        local peer <close> = rpc.connect(server:address())
+        local waiting = {}
+        for number = 1, 100 do
+          waiting[number] = fiber.spawn(function() peer:call "wait" end)
+        end
+        peer:with { deadline = "100ms" }:call "wait"
+        for _, each in ipairs(waiting) do
+          each:cancel()
+        end
+        fiber.sleep(0.2)]], "fiber rpc wait: error in a __close handler: .*no")
+      assert.truthy(lines >= 1 and lines <= 20, lines)
+      assert.are.equal(101, lines + more)
     end)
   end)
 
