@@ -1,15 +1,11 @@
 /* uv_listener.c - waits for others to connect. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "env/log_limit.h"
+#include "env/posix_socket.h"
 #include "env/uv_conn.h"
 
 enum {
@@ -146,40 +142,6 @@ static void on_connection(uv_stream_t *handle, int status)
 
 /* ---- opening ---- */
 
-/* Somebody listens at path; a socket that a dead process left behind answers nobody. */
-static bool is_alive(const char *path)
-{
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return true;
-    memcpy(name.sun_path, path, strlen(path) + 1);
-    bool is_refused =
-        connect(fd, (struct sockaddr *)&name, sizeof name) != 0 && errno == ECONNREFUSED;
-    (void)close(fd);
-    return !is_refused;
-}
-
-static bool remove_stale(const char *path)
-{
-    struct stat found;
-    return lstat(path, &found) == 0 && S_ISSOCK(found.st_mode) && !is_alive(path) &&
-           unlink(path) == 0;
-}
-
-/* Nobody can connect between the bind and the change of the mode: that takes a listen. */
-static int bind_unix(struct uv_listener *listener)
-{
-    const char *path = listener->address.path;
-    int rc = uv_pipe_bind(&listener->socket.pipe, path);
-    if (rc == UV_EADDRINUSE && remove_stale(path))
-        rc = uv_pipe_bind(&listener->socket.pipe, path);
-    if (rc == 0 && chmod(path, S_IRUSR | S_IWUSR) != 0)
-        rc = -errno;
-    (void)snprintf(listener->name, sizeof listener->name, "unix:%s", path);
-    return rc;
-}
-
 /* A name is looked up on the spot: this happens once, when a node starts. */
 static int resolve(struct env_uv *uv, const struct env_address *address,
                    struct sockaddr_storage *out, struct peri_error *err)
@@ -224,10 +186,24 @@ static int listen_tcp(struct uv_listener *listener, const struct sockaddr_storag
     return rc;
 }
 
+/* Nobody else opens or replaces the path meanwhile, nobody can connect before the mode is set. */
 static int listen_unix(struct uv_listener *listener)
 {
-    int rc = bind_unix(listener);
-    return rc != 0 ? rc : uv_listen(&listener->socket.stream, BACKLOG, on_connection);
+    struct posix_socket_lock lock;
+    const char *path = listener->address.path;
+    (void)snprintf(listener->name, sizeof listener->name, "unix:%s", path);
+    int rc = posix_socket_lock(&lock, path);
+    if (rc != 0)
+        return rc;
+    rc = uv_pipe_bind(&listener->socket.pipe, path);
+    if (rc == UV_EADDRINUSE && posix_socket_remove_stale(path))
+        rc = uv_pipe_bind(&listener->socket.pipe, path);
+    if (rc == 0)
+        rc = posix_socket_make_private(path);
+    if (rc == 0)
+        rc = uv_listen(&listener->socket.stream, BACKLOG, on_connection);
+    posix_socket_unlock(&lock);
+    return rc;
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -8,9 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "conn_fixture.h"
@@ -237,6 +241,92 @@ static void stale_sockets_are_replaced(void **state)
     assert_int_equal(unlink("build/test_env_listener.socket"), 0);
 }
 
+enum { RACERS = 6, RACES = 30 };
+
+/* In a process of its own: waits for the start, opens a listener, tells what came of that, and
+ * stays until the end. */
+_Noreturn static void race(const char *address, int start, int results)
+{
+    struct env *env;
+    struct env_listener *listener;
+    char byte;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (env_uv_create(&env, NULL) != 0 || read(start, &byte, 1) != 0)
+        _exit(1);
+    int rc = env_listener_open(env, address, on_connection, NULL, &listener, NULL);
+    (void)!write(results, &rc, sizeof rc);
+    (void)pause();
+    _exit(0);
+}
+
+/* Several processes find a stale socket at the same time: one gets it, and keeps it. */
+static void stale_sockets_have_one_heir(void **state)
+{
+    static const char path[] = "build/test_env_listener.race";
+    (void)state;
+    for (int round = 0; round < RACES; round++) {
+        int start[2];
+        int results[2];
+        pid_t racers[RACERS];
+        int winners = 0;
+        (void)unlink(path);
+        leave_stale_socket(path);
+        assert_int_equal(pipe(start), 0);
+        assert_int_equal(pipe(results), 0);
+        for (int i = 0; i < RACERS; i++) {
+            racers[i] = fork();
+            assert_true(racers[i] >= 0);
+            if (racers[i] == 0) {
+                (void)close(start[1]);
+                race("unix:build/test_env_listener.race", start[0], results[1]);
+            }
+        }
+        assert_int_equal(close(start[1]), 0); /* which starts them */
+        for (int i = 0; i < RACERS; i++) {
+            int rc;
+            assert_int_equal(read(results[0], &rc, sizeof rc), sizeof rc);
+            assert_true(rc == 0 || rc == -EADDRINUSE);
+            winners += rc == 0;
+        }
+        assert_int_equal(winners, 1);
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        memcpy(name.sun_path, path, sizeof path);
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
+        int open_fds[] = {fd, start[0], results[0], results[1]};
+        for (size_t i = 0; i < sizeof open_fds / sizeof open_fds[0]; i++)
+            assert_int_equal(close(open_fds[i]), 0);
+        for (int i = 0; i < RACERS; i++) {
+            assert_int_equal(kill(racers[i], SIGKILL), 0);
+            assert_int_equal(waitpid(racers[i], NULL, 0), racers[i]);
+        }
+        assert_int_equal(access("build/test_env_listener.race.lock", F_OK), -1);
+    }
+    assert_int_equal(unlink(path), 0);
+}
+
+/* While one process decides whether a socket is stale, another one leaves it alone. */
+static void opening_a_socket_takes_its_lock(void **state)
+{
+    static const char lock[] = "build/test_env_listener.socket.lock";
+    (void)state;
+    struct net net;
+    struct env_listener *second = NULL;
+    leave_stale_socket("build/test_env_listener.socket");
+    int fd = open(lock, O_CREAT | O_RDWR, 0600);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    net_open(&net, ":0");
+    assert_int_equal(env_listener_open(net.env, "unix:build/test_env_listener.socket",
+                                       on_connection, &net, &second, NULL),
+                     -EADDRINUSE);
+    assert_int_equal(access("build/test_env_listener.socket", F_OK), 0);
+    net_close(&net);
+    assert_int_equal(close(fd), 0); /* the file alone, as after a kill, locks nobody out */
+    net_open(&net, "unix:build/test_env_listener.socket");
+    assert_int_equal(access(lock, F_OK), -1);
+    net_close(&net);
+}
+
 struct crowd {
     struct env *env;
     struct end ends[64];
@@ -298,6 +388,8 @@ int main(void)
         cmocka_unit_test(a_used_port_is_refused),
         cmocka_unit_test(unix_sockets_are_private),
         cmocka_unit_test(stale_sockets_are_replaced),
+        cmocka_unit_test(stale_sockets_have_one_heir),
+        cmocka_unit_test(opening_a_socket_takes_its_lock),
         cmocka_unit_test(connections_leave_descriptors_to_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
