@@ -398,10 +398,8 @@ static int finish_body(lua_State *L)
 {
     struct map *map = lua_touserdata(L, 1);
     struct peri_error err = PERI_ERROR_INIT;
-    int rc = mr_out_flush(map->out, L, &err);
-    if (rc == 0)
-        rc = mr_emit_finish(map->emit, &err);
-    if (rc != 0)
+    mr_out_flush(map->out, L);
+    if (mr_emit_finish(map->emit, &err) != 0)
         (void)mr_task_fail(map->task, &err);
     return 0;
 }

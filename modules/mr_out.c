@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vm/recent.h"
+
 int mr_out_create(struct mr_out **out, struct mr_task *task)
 {
     struct mr_out *made = calloc(1, sizeof *made);
@@ -19,8 +21,12 @@ int mr_out_create(struct mr_out **out, struct mr_task *task)
 
 void mr_out_retire(struct mr_out *out)
 {
-    if (out != NULL)
-        out->sink = SINK_NONE;
+    if (out == NULL)
+        return;
+    if (out->is_summing)
+        vm_recent_end_sums(out->task->L);
+    out->is_summing = false;
+    out->sink = SINK_NONE;
 }
 
 void mr_out_close(struct mr_out *out)

@@ -57,9 +57,9 @@ void mr_out_abandon(struct mr_out *out);
  * attempt. Raises on lack of Lua memory. */
 int mr_out_commit(struct mr_out *out, lua_State *L, struct peri_error *err);
 
-/* Hands what has been summed up so far to the emit table, when map will put out no more. Errors:
- * those of mr_emit_add_string. */
-int mr_out_flush(struct mr_out *out, lua_State *L, struct peri_error *err);
+/* Hands what has been summed up so far to the emit table, when map will put out no more. Raises
+ * when that fails. */
+void mr_out_flush(struct mr_out *out, lua_State *L);
 
 /* Writes one line about a bad record to the quarantine output. */
 int mr_out_quarantine(struct mr_out *out, const struct mr_where *where, struct peri_slice record,

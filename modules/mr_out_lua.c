@@ -6,6 +6,7 @@
 #include "mr_datum.h"
 #include "mr_out_state.h"
 #include "mr_record.h"
+#include "vm/recent.h"
 
 /* Raises after a failed call; what is not the user's doing is kept, so that pcall cannot hide it.
  */
@@ -119,19 +120,6 @@ static int put_string(lua_State *L, struct mr_out *out, struct peri_slice key, i
     return rc == 0 ? 0 : raise_failure(L, out, rc);
 }
 
-/* Has the sum of the string at index kept in hot; the string whose place it takes goes on. */
-static int put_hot(lua_State *L, struct mr_out *out, int index, int64_t value)
-{
-    int64_t sum;
-    if (mr_hot_take(L, &out->hot, mr_hot_index(lua_topointer(L, index)), &sum)) {
-        struct peri_slice old;
-        old.data = lua_tolstring(L, -1, &old.size);
-        (void)put_string(L, out, old, sum);
-    }
-    mr_hot_put(L, &out->hot, index, value);
-    return 0;
-}
-
 /* A string key for the emit table's fast path. */
 static bool plain_key(lua_State *L, int index, struct peri_slice *key)
 {
@@ -155,22 +143,18 @@ static bool put_plainly(lua_State *L, struct mr_out *out)
     if (!lua_isinteger(L, 2))
         return false;
     int64_t value = lua_tointeger(L, 2);
-    if (!mr_hot_add(&out->hot, lua_topointer(L, 1), value)) {
-        if (!plain_key(L, 1, &key))
-            return false;
-        bool is_hot = out->hot.slots != NULL && key.size <= MR_HOT_STRING_MAX &&
-                      lua_type(L, 1) == LUA_TSTRING;
-        (void)(is_hot ? put_hot(L, out, 1, value) : put_string(L, out, key, value));
-    }
+    if (out->is_summing && vm_recent_sum(L, 1, value))
+        return true;
+    if (!plain_key(L, 1, &key))
+        return false;
+    (void)put_string(L, out, key, value);
     out->records++;
     return true;
 }
 
-/* out(key [, key2], value) */
-static int l_call(lua_State *L)
+static int put_arguments(lua_State *L, int top)
 {
     struct mr_out *out = lua_touserdata(L, lua_upvalueindex(1));
-    int top = lua_gettop(L);
     if (top == 2 && has_fast_path(out) && put_plainly(L, out))
         return 0;
     if (top > 3)
@@ -180,19 +164,29 @@ static int l_call(lua_State *L)
     return put(L, out, part, key, encode_value(L, out, top == 3 ? 3 : 2));
 }
 
-int mr_out_flush(struct mr_out *out, lua_State *L, struct peri_error *err)
+/* out(key [, key2], value). Of the outs of a state at most one sums up, so a string that has a sum
+ * already need not ask which out this is. */
+static int l_call(lua_State *L)
 {
-    int rc = 0;
-    for (size_t i = 0; out->hot.slots != NULL && i < MR_HOT_SLOTS && rc == 0; i++) {
-        int64_t sum;
-        struct peri_slice key;
-        if (!mr_hot_take(L, &out->hot, i, &sum))
-            continue;
-        key.data = lua_tolstring(L, -1, &key.size);
-        rc = mr_emit_add_string(out->emit, key, sum, err);
-        lua_pop(L, 1);
+    struct vm_recent *recent = vm_state_of(L)->recent;
+    int top = lua_gettop(L);
+    bool is_added = recent != NULL && top == 2 && lua_isinteger(L, 2) &&
+                    vm_recent_add(recent, lua_topointer(L, 1), lua_tointeger(L, 2));
+    return is_added ? 0 : put_arguments(L, top);
+}
+
+/* Takes the sum of a string that came often. */
+static void put_sum(lua_State *L, void *data, struct peri_slice string, int64_t sum)
+{
+    (void)put_string(L, data, string, sum);
+}
+
+void mr_out_flush(struct mr_out *out, lua_State *L)
+{
+    if (out->is_summing) {
+        vm_recent_flush(L);
+        out->records += vm_state_of(L)->recent->added;
     }
-    return rc;
 }
 
 static struct peri_slice check_text(lua_State *L, int index)
@@ -364,8 +358,11 @@ void mr_out_push(lua_State *L, struct mr_out *out)
     lua_pushlightuserdata(L, out);
     lua_pushcclosure(L, l_call, 1);
     add_methods(L, lua_gettop(L));
-    if (out->hot.slots == NULL && out->sink == SINK_EMIT && mr_emit_is_sum(out->emit))
-        mr_hot_open(L, &out->hot);
+    if (!out->is_summing && out->held.size_limit == 0 && has_fast_path(out) &&
+        mr_emit_is_sum(out->emit)) {
+        vm_recent_begin_sums(L, put_sum, out);
+        out->is_summing = true;
+    }
     if (out->counters == LUA_NOREF) {
         lua_newtable(L);
         out->counters = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -4,7 +4,6 @@
 #define PERI_MODULES_MR_OUT_STATE_H
 
 #include "mr_held.h"
-#include "mr_hot.h"
 #include "mr_out.h"
 
 enum mr_sink { SINK_NONE, SINK_EMIT, SINK_FILE, SINK_SPILL, SINK_GROUP, SINK_SAMPLE };
@@ -20,6 +19,7 @@ struct mr_out {
     struct mr_emit *emit;
     int partition; /* registry reference of the user's function, or LUA_NOREF */
     uint32_t partitions;
+    bool is_summing; /* frequent strings have their sums in vm/recent.h, not yet in emit */
     struct mr_output *file;
     struct mr_spill_writer *spill;
     struct mr_combine_out *group;
@@ -31,7 +31,6 @@ struct mr_out {
     struct peri_error err;                 /* scratch: of the call under way */
     int counters;                          /* registry reference of name -> count */
     struct mr_held held;                   /* of the record under way */
-    struct mr_hot hot;                     /* open when the sink sums up */
     struct mr_named named[MR_OUT_NAMED_MAX];
     size_t named_count;
 };

@@ -82,7 +82,7 @@ static struct mr_scan *new_scan(lua_State *L)
     *scan = (struct mr_scan){0};
     lua_pushvalue(L, 1); /* what lends the bytes stays */
     lua_setiuservalue(L, -2, SCAN_TEXT);
-    vm_recent_open(L, &scan->recent);
+    scan->recent = vm_recent_open(L);
     lua_pushcclosure(L, scan_next, 2);
     return scan;
 }

@@ -236,7 +236,7 @@ static int l_gmatch(lua_State *L)
     gmatch->next = start > subject.size ? NULL : subject.data + start;
     gmatch->last = NULL;
     lua_pushvalue(L, lua_upvalueindex(1));
-    vm_recent_open(L, &gmatch->recent);
+    gmatch->recent = vm_recent_open(L);
     lua_pushcclosure(L, gmatch_next, GMATCH_UPVALUES);
     return 1;
 }

@@ -1,102 +1,163 @@
 #include "vm/recent.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
+#include "base/assert.h"
 
 enum {
-    SLOT_BITS = 14,
-    SLOTS = 1 << SLOT_BITS,
-    CACHED_MAX = 15, /* bytes of a cached string: longer ones do not come often */
-    SIZE_SHIFT = 56,
+    LINE_SIZE = 64, /* of the processor's caches: no slot lies on two */
+    BITS_MIN = 10,
+    BITS = 13,      /* of an ordinary state: 400 KB */
+    BITS_SUMS = 15, /* of one with sums */
 };
 
-/* The string at index i of the keeper, plus one: its bytes and size (image_of). All zeros: none. */
-struct slot {
-    uint64_t low, high;
-};
+static const char keeper_key = 'k'; /* its address is the key of the userdata in the registry */
 
-struct vm_recent {
-    struct slot slots[SLOTS];
-};
-
-/* Their addresses are keys of the registry. */
-static const char keeper_key = 'k';
-static const char recent_key = 'r';
-
-void vm_recent_open(lua_State *L, struct vm_recent **out)
+/* Takes at most an eighth of the memory that Lua may have. */
+static unsigned bits_of(const struct vm_state *vm, unsigned bits)
 {
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &recent_key) == LUA_TNIL) {
-        lua_createtable(L, SLOTS, 0);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &keeper_key);
-        struct vm_recent *recent = lua_newuserdatauv(L, sizeof *recent, 0);
-        memset(recent, 0, sizeof *recent);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &recent_key);
-        lua_pop(L, 1);
-        (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &recent_key);
-    }
-    *out = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &keeper_key);
+    enum { SHARE = 8, SLOT_COST = 48 };
+    size_t limit = vm->alloc.limit_bytes;
+    while (limit != 0 && bits > BITS_MIN && ((size_t)SLOT_COST << bits) > limit / SHARE)
+        bits--;
+    return bits;
 }
 
-static inline uint64_t load(const char *at)
+static void create(lua_State *L, unsigned bits)
 {
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-/* The first eight bytes in low and the others in high, padded with zeros; the last byte of high is
- * the size. first holds the first eight bytes, or what lies there. */
-static inline struct slot image_of(struct peri_slice bytes, uint64_t first)
-{
-    struct slot image = {first, (uint64_t)bytes.size << SIZE_SHIFT};
-    if (bytes.size > sizeof image.low)
-        image.high |= load(bytes.data + bytes.size - sizeof image.high) >> 8 * (16 - bytes.size);
-    else
-        image.low &= UINT64_MAX >> (64 - 8 * bytes.size);
-    return image;
-}
-
-static inline size_t index_of(const struct slot *image)
-{
-    uint64_t mixed = (image->low ^ image->high * 0x9E3779B97F4A7C15u) * 0xD6E8FEB86659FD93u;
-    return (size_t)(mixed >> (64 - SLOT_BITS));
-}
-
-/* Out of line, like the copy below, so that a string that is there is given without a frame. */
-__attribute__((noinline)) static void push_new(lua_State *L, struct vm_recent *recent, int keeper,
-                                               struct peri_slice bytes, struct slot image)
-{
-    size_t index = index_of(&image);
-    lua_pushlstring(L, bytes.data, bytes.size);
+    struct vm_state *vm = vm_state_of(L);
+    bits = bits_of(vm, bits);
+    size_t size = sizeof(struct vm_recent) + LINE_SIZE + (sizeof(struct vm_recent_slot) << bits);
+    struct vm_recent *recent = lua_newuserdatauv(L, size, 1 << bits);
+    memset(recent, 0, size);
+    char *behind = (char *)(recent + 1);
+    recent->slots = (void *)(behind + (LINE_SIZE - (uintptr_t)behind % LINE_SIZE));
+    recent->bits = bits;
+    recent->last = recent->slots;
     lua_pushvalue(L, -1);
-    lua_rawseti(L, keeper, (lua_Integer)index + 1);
-    recent->slots[index] = image;
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &keeper_key);
+    vm->recent = recent;
 }
 
-__attribute__((noinline)) static uint64_t load_some(struct peri_slice bytes)
+struct vm_recent *vm_recent_open(lua_State *L)
 {
-    uint64_t word = 0;
-    memcpy(&word, bytes.data, bytes.size < sizeof word ? bytes.size : sizeof word);
-    return word;
+    if (vm_state_of(L)->recent == NULL)
+        create(L, BITS);
+    else
+        (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &keeper_key);
+    return vm_state_of(L)->recent;
 }
 
-void vm_recent_push(lua_State *L, struct vm_recent *recent, int keeper, struct peri_slice bytes,
-                    const char *end)
+/* ---- strings ---- */
+
+static struct vm_recent_image read_image(struct peri_slice bytes)
 {
-    if (bytes.size == 0 || bytes.size > CACHED_MAX) {
+    uint64_t first = 0;
+    memcpy(&first, bytes.data, bytes.size < sizeof first ? bytes.size : sizeof first);
+    return vm_recent_image_of(bytes, first);
+}
+
+/* Hands over the sum of a slot, if there is one. The slot's string is in its image. */
+static void release(lua_State *L, const struct vm_recent *recent, struct vm_recent_slot *slot)
+{
+    char bytes[sizeof slot->image];
+    if (slot->summed == NULL)
+        return;
+    memcpy(bytes, &slot->image, sizeof bytes);
+    slot->summed = NULL;
+    size_t size = slot->image.high >> VM_RECENT_SIZE_SHIFT;
+    recent->leave(L, recent->data, peri_slice_of(bytes, size), slot->sum);
+}
+
+/* Gives the string on top of the stack, whose image it is, a slot. */
+static struct vm_recent_slot *place(lua_State *L, struct vm_recent *recent, int keeper,
+                                    struct vm_recent_image image)
+{
+    struct vm_recent_slot *slot = vm_recent_slot_of(recent, image);
+    release(L, recent, slot);
+    lua_pushvalue(L, -1);
+    (void)lua_setiuservalue(L, keeper, (int)(slot - recent->slots) + 1);
+    slot->image = image;
+    return slot;
+}
+
+void vm_recent_push_new(lua_State *L, struct vm_recent *recent, int keeper, struct peri_slice bytes,
+                        struct vm_recent_image image)
+{
+    lua_pushlstring(L, bytes.data, bytes.size);
+    recent->last = place(L, recent, keeper, image);
+}
+
+void vm_recent_push_any(lua_State *L, struct vm_recent *recent, int keeper, struct peri_slice bytes)
+{
+    if (bytes.size == 0 || bytes.size > VM_RECENT_MAX) {
         lua_pushlstring(L, bytes.size == 0 ? "" : bytes.data, bytes.size);
         return;
     }
-    /* Reads beyond the bytes where end allows it, which saves branches. */
-    bool is_inside = end - bytes.data >= (ptrdiff_t)sizeof(uint64_t);
-    struct slot image = image_of(bytes, is_inside ? load(bytes.data) : load_some(bytes));
-    size_t index = index_of(&image);
-    const struct slot *slot = &recent->slots[index];
-    if (slot->low == image.low && slot->high == image.high)
-        (void)lua_rawgeti(L, keeper, (lua_Integer)index + 1);
+    struct vm_recent_image image = read_image(bytes);
+    recent->last = vm_recent_slot_of(recent, image);
+    if (vm_recent_is_at(recent->last, image))
+        (void)lua_getiuservalue(L, keeper, (int)(recent->last - recent->slots) + 1);
     else
-        push_new(L, recent, keeper, bytes, image);
+        vm_recent_push_new(L, recent, keeper, bytes, image);
+}
+
+/* ---- sums ---- */
+
+void vm_recent_begin_sums(lua_State *L, vm_recent_leave *leave, void *data)
+{
+    const struct vm_recent *smaller = vm_state_of(L)->recent; /* what was given keeps it alive */
+    PERI_ASSERT(smaller == NULL || smaller->leave == NULL);
+    create(L, BITS_SUMS);
+    lua_pop(L, 1);
+    struct vm_recent *recent = vm_state_of(L)->recent;
+    recent->leave = leave;
+    recent->data = data;
+}
+
+void vm_recent_flush(lua_State *L)
+{
+    const struct vm_recent *recent = vm_state_of(L)->recent;
+    for (size_t i = 0; recent != NULL && i < (size_t)1 << recent->bits; i++)
+        release(L, recent, &recent->slots[i]);
+}
+
+void vm_recent_end_sums(lua_State *L)
+{
+    struct vm_recent *recent = vm_state_of(L)->recent;
+    if (recent == NULL)
+        return;
+    recent->leave = NULL;
+    for (size_t i = 0; i < (size_t)1 << recent->bits; i++)
+        recent->slots[i].summed = NULL;
+}
+
+/* Gives the string at index a slot. */
+static struct vm_recent_slot *keep(lua_State *L, struct vm_recent *recent, int index,
+                                   struct vm_recent_image image)
+{
+    (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &keeper_key);
+    int keeper = lua_gettop(L);
+    lua_pushvalue(L, index);
+    struct vm_recent_slot *slot = place(L, recent, keeper, image);
+    lua_settop(L, keeper - 1);
+    return slot;
+}
+
+bool vm_recent_sum(lua_State *L, int index, int64_t integer)
+{
+    struct vm_recent *recent = vm_state_of(L)->recent;
+    struct peri_slice bytes;
+    if (recent == NULL || recent->leave == NULL || lua_type(L, index) != LUA_TSTRING)
+        return false;
+    bytes.data = lua_tolstring(L, index, &bytes.size);
+    if (bytes.size == 0 || bytes.size > VM_RECENT_MAX)
+        return false;
+    struct vm_recent_image image = read_image(bytes);
+    struct vm_recent_slot *slot = vm_recent_slot_of(recent, image);
+    if (!vm_recent_is_at(slot, image))
+        slot = keep(L, recent, index, image);
+    if (slot->summed == NULL)
+        slot->sum = 0;
+    slot->summed = lua_topointer(L, index);
+    recent->last = slot;
+    return vm_recent_add(recent, slot->summed, integer);
 }

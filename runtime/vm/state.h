@@ -22,6 +22,7 @@
 #include "vm/embedded.h"
 
 struct fiber_scheduler;
+struct vm_recent;
 
 struct vm_state {
     struct env *env;
@@ -29,6 +30,7 @@ struct vm_state {
     struct vm_alloc alloc;             /* every byte of Lua's memory is counted here */
     struct vm_arena arena;             /* of a simulated state: where that memory lies */
     struct vm_budget budget;           /* of a machine's call */
+    struct vm_recent *recent;          /* see vm/recent.h; NULL before it is opened */
     struct fiber_scheduler *scheduler; /* NULL in a task's state, which runs no fibers */
     struct env_ticker *ticker;         /* see vm/preempt.h */
     lua_State *volatile running;       /* innermost coroutine that runs now; NULL between runs */

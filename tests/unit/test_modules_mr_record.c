@@ -1,4 +1,4 @@
-/* Record and slice userdata in a plain Lua state: methods, staleness, no allocation. */
+/* Record and slice userdata in a bare Lua state: methods, staleness, no allocation. */
 #include <stdarg.h>
 #include <stddef.h>
 
@@ -13,13 +13,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "env/uv.h"
 #include "mr_record.h"
+#include "vm/state.h"
 
 static const struct mr_input lines = {.path = "in.txt", .format = MR_FORMAT_LINES};
 
+static struct env *env;
+
 static int setup(void **state)
 {
-    lua_State *L = luaL_newstate();
+    static const struct vm_embedded nothing[1];
+    static struct vm_options options;
+    struct vm_state *vm = NULL;
+    options = (struct vm_options){.env = env, .bare = true, .embedded = nothing};
+    if (vm_state_create(&vm, &options, NULL) != 0)
+        return -1;
+    lua_State *L = vm->L;
     luaL_openlibs(L);
     mr_records_create(L);
     lua_setglobal(L, "pool");
@@ -36,7 +46,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    lua_close(*state);
+    vm_state_close(vm_state_of(*state));
     return 0;
 }
 
@@ -258,6 +268,19 @@ static void test_loops_over_records_do_not_allocate(void **state)
     assert_in_range(after - before, 0, 999); /* less than a byte for each record */
 }
 
+static int open_env(void **unused)
+{
+    (void)unused;
+    return env_uv_create(&env, NULL);
+}
+
+static int close_env(void **unused)
+{
+    (void)unused;
+    env_close(env);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,5 +297,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slices_as_arguments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_loops_over_records_do_not_allocate, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_env, close_env);
 }

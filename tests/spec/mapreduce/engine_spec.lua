@@ -148,6 +148,77 @@ describe("the engine", function()
     assert.equal(table.concat(lines), read "part-00000")
   end)
 
+  describe("sums the same whatever way the strings come:", function()
+    local input, expected
+
+    setup(function()
+      local text, counts = {}, {}
+      for i = 1, 40000 do
+        local word = ("%x"):format(i * i % 30011):gsub("%d", { ["0"] = "g", ["1"] = "h", ["2"] = "i",
+          ["3"] = "j", ["4"] = "k", ["5"] = "l", ["6"] = "m", ["7"] = "n", ["8"] = "o", ["9"] = "p" })
+        counts[word], text[i] = (counts[word] or 0) + 1, word
+      end
+      expected = {}
+      for word, count in pairs(counts) do
+        table.insert(expected, ("%s %d"):format(word, count))
+      end
+      table.sort(expected)
+      input = table.concat(text, " ", 1, 20000) .. "\n" .. table.concat(text, " ", 20001) .. "\n"
+    end)
+
+    local function check(body, more, skip_records)
+      local source = ("return { %s reduce = 'sum', map = function(rec, out) %s end }"):format(more, body)
+      assert(run("string.gmatch('early', '.')() " .. source, input,
+        { skip_records = skip_records, force = true, reduces = 2 }))
+      local lines = {}
+      for line in (read "part-00000" .. read "part-00001"):gmatch "[^\n]+" do
+        table.insert(lines, line)
+      end
+      table.sort(lines)
+      assert.equal(table.concat(expected, "\n"), table.concat(lines, "\n"))
+    end
+
+    for what, body in pairs {
+      words = "for w in rec:words() do out(w, 1) end",
+      ["words twice"] = "for w in rec:words() do out(w, 2) out(w, -1) end",
+      gmatch = "for w in rec:str():gmatch '%a+' do out(w, 1) end",
+      split = "for w in rec:split ' ' do out(w, 1) end",
+      slices = "for w in rec:slices() do out(w, 1) end",
+      ["out:words"] = "out:words(rec, 1)",
+      kept = [[local kept = {}
+        for w in rec:words() do kept[#kept + 1] = w end
+        for _, w in ipairs(kept) do out(w, 1) end]],
+      ["two at a time"] = [[local other = rec:words()
+        for w in rec:words() do other() out(w, 1) end]],
+      ["in a coroutine"] = "for w in rec:words() do coroutine.wrap(out)(w, 1) end",
+      made = "for w in rec:words() do out(w:upper():lower(), 1) end",
+      ["between errors"] = "for w in rec:words() do pcall(out, w) out(w, 1) pcall(out, nil, 1) end",
+    } do
+      it(what, function()
+        check(body, "", 0)
+        check(body, "", 5)
+        check(body, "partition = function(key, n) return #key % n + 1 end,", 0)
+      end)
+    end
+
+    it("in hooks", function() -- of map; those of reduce write lines of their own
+      assert(run([[return { setup = function(_, out) out("hook", 1) out("hook", 1) end,
+        teardown = function(_, out) out("hook", 40) end, reduce = "sum",
+        map = function(rec, out) for w in rec:words() do out(w, 1) end end }]], "hook\nhook\n"))
+      assert.matches("hook 44\n", read "part-00000", 1, true)
+    end)
+  end)
+
+  it("sums nothing for a finalizer that comes after the end", function()
+    local job_source = [[return { reduce = "sum", map = function(rec, out)
+      local said = out
+      keep = setmetatable({}, { __gc = function() pcall(said, "late", 1) pcall(said, "late", 1) end })
+      for w in rec:words() do out(w, 1) end
+    end }]]
+    assert(run(job_source, "late a\n"))
+    assert.equal("a 1\nlate 1\n", read "part-00000")
+  end)
+
   it("orders the values of a group by the second key", function()
     job [[
       return { map = function(rec, out) out(rec:field(1), rec:num(2), rec:field(3)) end,
