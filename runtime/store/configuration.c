@@ -21,7 +21,8 @@ int store_configuration_encode(const struct raft_configuration *configuration,
     return 0;
 }
 
-int store_configuration_decode(struct peri_slice bytes, struct raft_configuration *out)
+int store_configuration_decode(struct peri_slice bytes, struct raft_configuration *out,
+                               struct peri_slice *rest)
 {
     const char *at = bytes.data, *end = bytes.data + bytes.size;
     if (bytes.size < 2 || at[0] != VERSION || (unsigned char)at[1] > RAFT_MEMBERS_MAX)
@@ -34,5 +35,7 @@ int store_configuration_decode(struct peri_slice bytes, struct raft_configuratio
             return PERI_EFORMAT;
         out->members[i] = (uint8_t)*at++;
     }
-    return at == end && raft_configuration_check(out, NULL) == 0 ? 0 : PERI_EFORMAT;
+    if (rest != NULL)
+        *rest = peri_slice_of(at, (size_t)(end - at));
+    return raft_configuration_check(out, NULL) == 0 ? 0 : PERI_EFORMAT;
 }

@@ -13,7 +13,9 @@
 int store_configuration_encode(const struct raft_configuration *configuration,
                                struct peri_buffer *out);
 
-/* Reads and checks bytes that hold one configuration and nothing else. Errors: PERI_EFORMAT. */
-int store_configuration_decode(struct peri_slice bytes, struct raft_configuration *out);
+/* Reads and checks the configuration that bytes begin with. rest, which may be NULL, gets what
+ * stands behind it: the host's own, such as addresses of the members. Errors: PERI_EFORMAT. */
+int store_configuration_decode(struct peri_slice bytes, struct raft_configuration *out,
+                               struct peri_slice *rest);
 
 #endif

@@ -207,7 +207,7 @@ int log_head_decode(uint64_t group, uint64_t replica, struct peri_slice bytes, s
     struct peri_slice members = peri_slice_of(at + 8, (size_t)(end - at) - 8);
     if (members.size == 0)
         return 0;
-    return store_configuration_decode(members, &out->members) == 0 ? 0 : PERI_ECORRUPT;
+    return store_configuration_decode(members, &out->members, NULL) == 0 ? 0 : PERI_ECORRUPT;
 }
 
 /* ---- summaries ---- */
@@ -348,7 +348,7 @@ static int get_members(const char **at, const char *end, struct raft_configurati
     size_t size = (unsigned char)**at;
     struct peri_slice bytes = peri_slice_of(*at + 1, size);
     *at += 1 + size;
-    return store_configuration_decode(bytes, out) == 0 ? 0 : PERI_ECORRUPT;
+    return store_configuration_decode(bytes, out, NULL) == 0 ? 0 : PERI_ECORRUPT;
 }
 
 int log_record_decode(struct peri_slice bytes, struct log_record_info *info, size_t *entries_at)

@@ -76,7 +76,7 @@ static int note_entry(struct log_meta *meta, uint64_t index, const struct store_
     if (rc != 0 || entry->type != RAFT_CONFIGURATION)
         return rc;
     struct raft_history history = {.index = index};
-    if (store_configuration_decode(entry->payload, &history.configuration) != 0)
+    if (store_configuration_decode(entry->payload, &history.configuration, NULL) != 0)
         return PERI_ECORRUPT;
     return peri_buffer_append(&meta->configurations, &history, sizeof history);
 }
