@@ -1,0 +1,63 @@
+/* message.h - the bytes in which replicas of all groups talk to those of another node.
+ *
+ * Everything that a node has to say to another in one round of its loop travels in one envelope,
+ * whichever groups it is of:
+ *
+ *   envelope   version u8, cluster, from, to, incarnation of from (u64, little-endian), then
+ * messages message    size of the rest, then type u8, flags u8, and as varints group, term, index,
+ *              log_term, last, commit, round, sent_us; of AppendEntries, for each of last - index
+ *              entries: term, type u8, size, payload
+ *
+ * A node has one replica of a group at most, whose id is the node's: envelopes say from whom to
+ * whom. Decoders refuse what no node sends, and believe no count that the bytes left cannot hold.
+ * Pure, but for memory. */
+#ifndef PERI_NODE_MESSAGE_H
+#define PERI_NODE_MESSAGE_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "raft/raft.h"
+#include "store/log.h"
+
+enum {
+    NODE_MESSAGE_VERSION = 1,
+    NODE_ENVELOPE_SIZE = 1 + 4 * 8, /* before the first message */
+    NODE_MESSAGE_ENTRIES_MAX = 1 << 16,
+};
+
+/* Starts an envelope at the end of out. Errors: PERI_ENOMEM, out unchanged. */
+int node_envelope_begin(struct peri_buffer *out, uint64_t cluster, uint64_t from, uint64_t to,
+                        uint64_t incarnation);
+
+/* Appends a message to an envelope. entries: the last - index ones of an AppendEntries, borrowed;
+ * ignored for others. Errors: PERI_ENOMEM, out unchanged. */
+int node_message_put(struct peri_buffer *out, uint64_t group, const struct raft_message *message,
+                     const struct store_log_entry *entries);
+
+/* An envelope that is being read; lent from its bytes. */
+struct node_envelope {
+    uint64_t cluster, from, to, incarnation;
+    const char *at, *end;
+};
+
+/* One message of it. */
+struct node_message {
+    uint64_t group;
+    struct raft_message raft;
+    size_t count;             /* of entries */
+    struct peri_slice packed; /* the entries; lent from the envelope's bytes */
+};
+
+/* Opens an envelope. Errors: PERI_EVERSION; PERI_EFORMAT. */
+int node_envelope_open(struct peri_slice bytes, struct node_envelope *out, struct peri_error *err);
+
+/* Reads the next message. Returns 1, or 0 at the end. Errors: PERI_EFORMAT; nothing behind can then
+ * be read. */
+int node_envelope_next(struct node_envelope *envelope, struct node_message *out,
+                       struct peri_error *err);
+
+/* Unpacks the entries of a message, of which out holds message->count; payloads are lent like the
+ * message. */
+void node_message_entries(const struct node_message *message, struct store_log_entry *out);
+
+#endif
