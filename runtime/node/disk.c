@@ -1,0 +1,306 @@
+/* disk.c - the one place that talks to the log of the store. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "env/log.h"
+#include "node/state.h"
+
+/* ---- what the log held when it was opened ---- */
+
+/* One group of it, until that is opened. */
+struct found {
+    struct peri_list link;
+    struct store_log_found found; /* with pointers to what follows */
+    struct raft_run *runs;
+    struct raft_history *configurations;
+    char *why;
+    bool is_taken; /* by a group that was opened: what is found here is old then */
+};
+
+struct node_disk {
+    struct node *node;
+    struct store_log *log;
+    struct peri_list found;
+};
+
+static void free_found(struct found *found)
+{
+    peri_list_remove(&found->link);
+    free(found->runs);
+    free(found->configurations);
+    free(found->why);
+    free(found);
+}
+
+static void *copy_of(const void *data, size_t size)
+{
+    void *copy = malloc(size + 1);
+    if (copy != NULL && size > 0)
+        memcpy(copy, data, size);
+    return copy;
+}
+
+static int keep_found(struct node_disk *disk, const struct store_log_found *from)
+{
+    struct found *found = calloc(1, sizeof *found);
+    if (found == NULL)
+        return PERI_ENOMEM;
+    const struct raft_boot *boot = &from->boot;
+    peri_list_init(&found->link);
+    peri_list_append(&disk->found, &found->link);
+    found->found = *from;
+    found->runs = copy_of(boot->runs, boot->run_count * sizeof *boot->runs);
+    found->configurations =
+        copy_of(boot->configurations, boot->configuration_count * sizeof *boot->configurations);
+    found->why = copy_of(from->why, strlen(from->why) + 1);
+    found->found.boot.runs = found->runs;
+    found->found.boot.configurations = found->configurations;
+    found->found.why = found->why;
+    return found->runs == NULL || found->configurations == NULL || found->why == NULL ? PERI_ENOMEM
+                                                                                      : 0;
+}
+
+static void on_open(void *data, int status, const struct store_log_found *groups, size_t count,
+                    const struct peri_error *err)
+{
+    struct node_disk *disk = data;
+    for (size_t i = 0; i < count && status == 0; i++)
+        status = keep_found(disk, &groups[i]);
+    struct peri_error own = PERI_ERROR_INIT;
+    if (status != 0 && (err == NULL || err->code == 0)) {
+        (void)peri_fail(&own, status, "the log in %s", disk->node->path);
+        err = &own;
+    }
+    node_opened(disk->node, status, err);
+}
+
+int node_disk_open(struct node *node, struct peri_error *err)
+{
+    struct store_log_options options;
+    struct node_disk *disk = calloc(1, sizeof *disk);
+    char *path = malloc(strlen(node->path) + sizeof "/log");
+    if (disk == NULL || path == NULL) {
+        free(disk);
+        free(path);
+        return peri_fail(err, PERI_ENOMEM, "node %" PRIu64, node->options.id);
+    }
+    disk->node = node;
+    node->disk = disk;
+    peri_list_init(&disk->found);
+    store_log_options_init(&options, node->cluster, node->options.id);
+    memcpy(path, node->path, strlen(node->path));
+    memcpy(path + strlen(node->path), "/log", sizeof "/log");
+    int rc = store_log_open(&disk->log, node->env, path, &options, on_open, disk, err);
+    free(path);
+    return rc;
+}
+
+void node_disk_close(struct node *node)
+{
+    struct node_disk *disk = node->disk;
+    if (disk == NULL)
+        return;
+    store_log_close(disk->log);
+    while (!peri_list_is_empty(&disk->found))
+        free_found(container_of(disk->found.next, struct found, link));
+    free(disk);
+    node->disk = NULL;
+}
+
+/* ---- writes ---- */
+
+struct write {
+    struct store_log_write log;
+    struct node_group *group;
+    uint64_t seq, last, term;
+};
+
+static void on_written(struct store_log_write *log_write, int status)
+{
+    struct write *write = container_of(log_write, struct write, log);
+    struct node_group *group = write->group;
+    struct node_step step = {
+        .event = {
+            .type = RAFT_PERSISTED, .seq = write->seq, .index = write->last, .term = write->term}};
+    free(write);
+    if (status == 0 && !group->is_closing && group->raft != NULL) {
+        PERI_ASSERT(step.event.seq == group->durable_seq + 1); /* in order, without gaps: raft.h */
+        group->durable_seq = step.event.seq;
+        (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
+        node_group_wake(group);
+    } else if (status != 0 && status != PERI_ECANCELLED) {
+        node_fence(group->node, status);
+    }
+    node_group_release(group);
+}
+
+void node_disk_write(struct node_group *group, const struct raft_record *record,
+                     const struct store_log_entry *entries)
+{
+    struct write *write = malloc(sizeof *write);
+    int rc = write == NULL ? PERI_ENOMEM : 0;
+    if (rc == 0) {
+        *write = (struct write){.log = {.on_written = on_written},
+                                .group = group,
+                                .seq = record->seq,
+                                .last = record->last,
+                                .term = record->term};
+        rc = store_log_write(group->node->disk->log, &write->log, group->id, record, entries);
+    }
+    if (rc == 0) {
+        node_group_hold(group);
+        return;
+    }
+    free(write);
+    node_fence(group->node, rc); /* the core goes on as if it were written: stop here */
+}
+
+/* ---- reads ---- */
+
+bool node_disk_recent(struct node_group *group, uint64_t index, struct store_log_entry *out)
+{
+    return store_log_recent(group->node->disk->log, group->id, index, out);
+}
+
+struct read {
+    struct store_log_read log;
+    struct node_group *group;
+    node_disk_read_cb on_read;
+    void *data;
+};
+
+static void on_read(struct store_log_read *log_read, int status,
+                    const struct store_log_entry *entries, size_t count)
+{
+    struct read *read = container_of(log_read, struct read, log);
+    struct node_group *group = read->group;
+    read->on_read(group, read->data, group->is_closing ? PERI_ECANCELLED : status, read->log.first,
+                  entries, count);
+    free(read);
+    node_group_release(group);
+}
+
+int node_disk_read(struct node_group *group, uint64_t first, uint64_t last, uint64_t size_max,
+                   node_disk_read_cb callback, void *data)
+{
+    struct read *read = malloc(sizeof *read);
+    if (read == NULL)
+        return PERI_ENOMEM;
+    *read = (struct read){.log = {.group = group->id,
+                                  .first = first,
+                                  .last = last,
+                                  .max_bytes = size_max < SIZE_MAX ? (size_t)size_max : SIZE_MAX,
+                                  .on_read = on_read},
+                          .group = group,
+                          .on_read = callback,
+                          .data = data};
+    int rc = store_log_read(group->node->disk->log, &read->log);
+    if (rc != 0)
+        free(read);
+    else
+        node_group_hold(group);
+    return rc;
+}
+
+void node_disk_cut(struct node_group *group, uint64_t index)
+{
+    int rc = store_log_cut(group->node->disk->log, group->id, index,
+                           raft_term_at(group->raft, index), raft_members_at(group->raft, index));
+    if (rc != 0)
+        env_log(group->node->env, ENV_LOG_WARN, "node",
+                "group %" PRIu64 ": the log keeps what is before %" PRIu64 ": %s", group->id, index,
+                peri_strerror(rc));
+}
+
+void node_disk_set_repaired(struct node_group *group)
+{
+    int rc = store_log_set_repaired(group->node->disk->log, group->id);
+    env_log(group->node->env, ENV_LOG_INFO, "node", "group %" PRIu64 " is up to date again%s%s",
+            group->id, rc != 0 ? ", and cannot say so on its disk: " : "",
+            rc != 0 ? peri_strerror(rc) : "");
+}
+
+/* ---- the beginning of a group ---- */
+
+/* A group that the log does not have begins with the members that the options name. */
+static void begin_new(struct node_group *group)
+{
+    const struct raft_history first = {0, group->first_members};
+    const struct raft_boot boot = {
+        .now_us = env_now_us(group->node->env), .configurations = &first, .configuration_count = 1};
+    node_group_begin(group, &boot);
+}
+
+static void on_created(struct store_log_write *log_write, int status)
+{
+    struct write *write = container_of(log_write, struct write, log);
+    struct node_group *group = write->group;
+    free(write);
+    if (status == 0 && !group->is_closing)
+        begin_new(group);
+    else if (status != 0 && status != PERI_ECANCELLED)
+        node_fence(group->node, status);
+    node_group_release(group);
+}
+
+static void fail(struct node_group *group, int rc, const char *why)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    (void)peri_fail(&err, rc, "group %" PRIu64 ": %s", group->id, why);
+    node_group_fail(group, &err);
+}
+
+static void create_group(struct node_group *group)
+{
+    struct node *node = group->node;
+    struct write *write = malloc(sizeof *write);
+    if (write == NULL) {
+        fail(group, PERI_ENOMEM, "creating it");
+        return;
+    }
+    *write = (struct write){.log = {.on_written = on_created}, .group = group};
+    int rc = store_log_create_group(node->disk->log, &write->log, group->id, node->options.id,
+                                    &group->first_members);
+    if (rc == 0) {
+        node_group_hold(group);
+        return;
+    }
+    free(write);
+    fail(group, rc, "creating it in the log");
+}
+
+static struct found *find(const struct node_disk *disk, uint64_t group)
+{
+    for (struct peri_list *at = disk->found.next; at != &disk->found; at = at->next) {
+        struct found *found = container_of(at, struct found, link);
+        if (found->found.group == group)
+            return found;
+    }
+    return NULL;
+}
+
+void node_disk_begin(struct node_group *group)
+{
+    struct found *found = find(group->node->disk, group->id);
+    if (found == NULL) {
+        create_group(group);
+        return;
+    }
+    const struct raft_boot *boot = &found->found.boot;
+    if (found->is_taken)
+        fail(group, -EEXIST, "it was open before; close the node, and open that again");
+    else if (found->found.health == STORE_LOG_DAMAGED) {
+        fail(group, PERI_ECORRUPT, found->why);
+    } else {
+        found->is_taken = true;
+        group->is_suspect = found->found.health == STORE_LOG_SUSPECT;
+        group->suspect_term = boot->term;
+        if (group->is_suspect)
+            env_log(group->node->env, ENV_LOG_WARN, "node",
+                    "group %" PRIu64 " gives no votes until a leader has brought it up to date: %s",
+                    group->id, found->why);
+        node_snapshots_boot(group, boot);
+    }
+}

@@ -1,0 +1,99 @@
+/* machine.h - replicated state machines, and what is asked of them: tasks and requests.
+ *
+ * A machine does one task at a time, in the order of the log, and ends each with node_task_done: at
+ * once or later. What it does to its state may depend on nothing but the commands before.
+ *
+ * A request is a command, a change of members or a query. A command ends as
+ *   NODE_OK       applied; the result is the machine's
+ *   NODE_NEVER    proved not to have happened: refused, or another entry stands in its place
+ *   NODE_UNKNOWN  it may still happen or may have: (index, term) resolves it later */
+#ifndef PERI_NODE_MACHINE_H
+#define PERI_NODE_MACHINE_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "raft/configuration.h"
+
+struct node_group;
+struct node_machine;
+struct node_request;
+
+/* ---- machines ---- */
+
+/* One thing for a machine to do. */
+struct node_task {
+    uint64_t index, term;      /* of the entry, or the last one that the snapshot holds */
+    struct peri_slice input;   /* a command, a query, or a snapshot; lent until the end */
+    struct peri_buffer output; /* of the machine: result, answer, or snapshot */
+    struct peri_error err;     /* of the machine, when it ends with a failure */
+    struct node_group *group;
+};
+
+struct node_machine {
+    /* Applies a command. A failure is a result like others: the same on all replicas. */
+    void (*apply)(struct node_machine *machine, struct node_task *task);
+    /* Answers from the state, which it leaves as it is. */
+    void (*query)(struct node_machine *machine, struct node_task *task);
+    /* Writes the whole state to task->output. */
+    void (*snapshot)(struct node_machine *machine, struct node_task *task);
+    /* Replaces the state by that of a snapshot. A failure ends the replica. */
+    void (*restore)(struct node_machine *machine, struct node_task *task);
+};
+
+/* The task is done: status is 0, or a code that task->err describes. Not after the group's close.
+ */
+void node_task_done(struct node_task *task, int status);
+
+/* ---- requests ---- */
+
+enum node_request_kind { NODE_PROPOSE, NODE_CHANGE, NODE_READ };
+
+enum node_consistency {
+    NODE_LINEARIZABLE, /* sees every write that was completed before; also on followers */
+    NODE_LEASE,        /* the same, without a round while a lease lasts: for groups with leases */
+    NODE_STALE         /* what this replica has, at once */
+};
+
+enum node_certainty { NODE_OK, NODE_NEVER, NODE_UNKNOWN };
+
+/* How a request ended; lent for the call. */
+struct node_outcome {
+    enum node_certainty certainty; /* of a query: NODE_OK or NODE_NEVER */
+    int code;                      /* 0, why it failed, or what the machine ended with */
+    struct peri_slice result;
+    const struct peri_error *err; /* when code is not 0 */
+};
+
+struct node_member_change {
+    struct raft_change change;
+    const char *address; /* of a member that is added */
+};
+
+/* Embedded by whoever asks; the first members are the caller's to fill, and lent until the end. */
+struct node_request {
+    enum node_request_kind kind;
+    enum node_consistency consistency;        /* of a query */
+    struct peri_slice body;                   /* command or query */
+    const struct node_member_change *changes; /* of NODE_CHANGE */
+    size_t change_count;
+    uint64_t due_us;
+    void (*on_placed)(struct node_request *request); /* index and term are known now; or NULL */
+    void (*on_done)(struct node_request *request, const struct node_outcome *outcome);
+
+    uint64_t index, term; /* of its entry, once placed; else 0 */
+    uint64_t number;      /* of a query: the core's */
+    struct node_group *group;
+    struct peri_list link; /* in one of the group's lists */
+};
+
+/* Starts a request; on_done ends it, once, and no later than due_us. Errors, with nothing started:
+ * PERI_EBUSY when requests_max are open; PERI_ETOOBIG above NODE_COMMAND_MAX; PERI_EINVAL;
+ * PERI_ECLOSED before the group is open; PERI_EFENCED. */
+int node_request_start(struct node_group *group, struct node_request *request,
+                       struct peri_error *err);
+
+/* Forgets a request under way: on_done will not run. What was placed in the log stays there. */
+void node_request_cancel(struct node_request *request);
+
+#endif

@@ -1,0 +1,364 @@
+/* snapshot.c - taking snapshots, cutting the log, and beginning from them.
+ *
+ * The file comes first, then the record or the cut that relies on it: after a crash in between the
+ * file is a spare. At the start the newest one counts whose last entry is in the log, or is the
+ * log's base: what a crash left of one that was never installed is not. */
+#include "node/snapshot.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "env/log.h"
+
+int node_snapshots_open(struct node_group *group)
+{
+    group->snapshots = calloc(1, sizeof *group->snapshots);
+    if (group->snapshots == NULL)
+        return PERI_ENOMEM;
+    group->snapshots->group = group;
+    peri_list_init(&group->snapshots->sends);
+    return 0;
+}
+
+void node_snapshots_close(struct node_group *group)
+{
+    struct node_snapshots *snapshots = group->snapshots;
+    if (snapshots == NULL)
+        return;
+    node_stage_clear(&snapshots->stage);
+    peri_buffer_deinit(&snapshots->next);
+    peri_buffer_deinit(&snapshots->current);
+    free(snapshots);
+    group->snapshots = NULL;
+}
+
+/* ---- background work on files ---- */
+
+struct file_job {
+    struct node_group *group;
+    struct env *env;
+    const char *directory; /* the node's, which outlives its groups */
+    struct node_snapshot snapshot;
+    struct peri_error err;
+    int rc;
+};
+
+static void end_job(struct file_job *job)
+{
+    struct node_group *group = job->group;
+    node_snapshot_deinit(&job->snapshot);
+    free(job);
+    node_group_release(group);
+}
+
+/* Starts a job for the group; it owns what it is given. */
+static struct file_job *new_job(struct node_group *group)
+{
+    struct file_job *job = calloc(1, sizeof *job);
+    if (job != NULL) {
+        job->group = group;
+        job->env = group->node->env;
+        job->directory = group->node->snapshots_path;
+        job->snapshot.cluster = group->node->cluster;
+        job->snapshot.group = group->id;
+    }
+    return job;
+}
+
+static int start_job(struct file_job *job, void (*run)(void *data),
+                     void (*done)(void *data, int status))
+{
+    struct node_group *group = job->group;
+    node_group_hold(group);
+    int rc = env_work(job->env, run, done, job);
+    if (rc != 0)
+        end_job(job);
+    return rc;
+}
+
+static void run_tidy(void *data)
+{
+    struct file_job *job = data;
+    job->rc = node_snapshot_remove_below(job->env, job->directory, job->snapshot.group,
+                                         job->snapshot.index, &job->err);
+}
+
+static void on_tidied(void *data, int status)
+{
+    struct file_job *job = data;
+    if (status == 0 && job->rc != 0)
+        env_log(job->env, ENV_LOG_WARN, "node", "old snapshots stay: %s", job->err.text);
+    end_job(job);
+}
+
+void node_snapshots_tidy(struct node_group *group)
+{
+    struct file_job *job = new_job(group);
+    if (job == NULL)
+        return; /* the next one tidies */
+    job->snapshot.index = group->snapshots->index;
+    (void)start_job(job, run_tidy, on_tidied);
+}
+
+/* ---- taking ---- */
+
+bool node_snapshots_are_due(const struct node_group *group)
+{
+    const struct node_snapshots *snapshots = group->snapshots;
+    uint64_t entries = group->node->options.snapshot_entries;
+    if (snapshots->is_writing || snapshots->has_next || group->applied_index <= snapshots->index)
+        return false;
+    return snapshots->is_wanted ||
+           (entries > 0 && group->applied_index - snapshots->index >= entries);
+}
+
+int node_group_snapshot(struct node_group *group, struct peri_error *err)
+{
+    if (group->raft == NULL)
+        return peri_fail_plain(err, PERI_ECLOSED, "group %" PRIu64 " is not open", group->id);
+    if (group->snapshots->is_wanted || group->snapshots->is_writing)
+        return peri_fail_plain(err, PERI_EBUSY,
+                               "a snapshot of group %" PRIu64 " is under way already", group->id);
+    if (group->applied_index <= group->snapshots->index)
+        return 0; /* the one that is there says it all */
+    group->snapshots->is_wanted = true;
+    node_group_wake(group);
+    return 0;
+}
+
+/* Everything up to the snapshot is durable twice: the log lets go of it, but for a little that
+ * followers may still ask for. */
+static void compact(struct node_group *group, uint64_t last)
+{
+    struct raft_status status;
+    uint64_t trailing = group->node->options.trailing_entries;
+    raft_status(group->raft, &status);
+    uint64_t base = last > trailing ? last - trailing : 0;
+    if (base < status.base_index)
+        base = status.base_index;
+    if (last < status.snapshot_index || last > status.last_applied)
+        return; /* a leader's snapshot was installed meanwhile */
+    if (base > status.base_index)
+        node_disk_cut(group, base);
+    struct node_step step = {.event = {.type = RAFT_COMPACTED, .index = base, .last = last}};
+    (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
+}
+
+static void run_write(void *data)
+{
+    struct file_job *job = data;
+    job->rc = node_snapshot_write(job->env, job->directory, &job->snapshot, &job->err);
+}
+
+static void on_own_written(void *data, int status)
+{
+    struct file_job *job = data;
+    struct node_group *group = job->group;
+    struct node_snapshots *snapshots = group->snapshots;
+    snapshots->is_writing = false;
+    if (status == 0 && job->rc != 0)
+        env_log(job->env, ENV_LOG_ERROR, "node", "no snapshot of group %" PRIu64 ": %s", group->id,
+                job->err.text);
+    if (status == 0 && job->rc == 0 && !group->is_closing && group->raft != NULL &&
+        job->snapshot.index > snapshots->index) {
+        snapshots->index = job->snapshot.index;
+        snapshots->term = job->snapshot.term;
+        compact(group, snapshots->index);
+        node_snapshots_tidy(group);
+        group->node->stats.snapshots_taken++;
+        node_tell(group->node, &(struct node_event){.type = NODE_SNAPSHOT_TAKEN,
+                                                    .group = group->id,
+                                                    .index = snapshots->index});
+        node_group_wake(group);
+    }
+    end_job(job);
+}
+
+static void say_no_snapshot(const struct node_group *group, const struct peri_error *err)
+{
+    env_log(group->node->env, ENV_LOG_ERROR, "node",
+            "no snapshot of group %" PRIu64 " at %" PRIu64 ": %s", group->id, group->applied_index,
+            err->text);
+}
+
+void node_snapshots_taken(struct node_group *group)
+{
+    struct node_snapshots *snapshots = group->snapshots;
+    struct peri_error err = PERI_ERROR_INIT;
+    const struct raft_configuration *members = raft_members_at(group->raft, group->task.index);
+    snapshots->is_wanted = false;
+    if (group->task_status != 0) {
+        say_no_snapshot(group, &group->task.err);
+        return;
+    }
+    if (members == NULL || group->applied_index != group->task.index)
+        return; /* a leader's snapshot came in between */
+    struct file_job *job = new_job(group);
+    int rc = job == NULL ? PERI_ENOMEM : 0;
+    if (rc == 0)
+        rc = node_members_put(group->node, members, &job->snapshot.members);
+    if (rc == 0 && group->task.output.size > group->node->options.snapshot_max_bytes)
+        rc = PERI_ETOOBIG;
+    if (rc != 0) {
+        (void)peri_fail(&err, rc, "%zu bytes", group->task.output.size);
+        say_no_snapshot(group, &err);
+        if (job != NULL)
+            node_snapshot_deinit(&job->snapshot);
+        free(job);
+        return;
+    }
+    job->snapshot.index = group->task.index;
+    job->snapshot.term = group->task.term;
+    job->snapshot.state = group->task.output;
+    group->task.output = (struct peri_buffer){NULL, 0, 0};
+    snapshots->is_writing = start_job(job, run_write, on_own_written) == 0;
+}
+
+/* ---- installing ---- */
+
+void node_snapshots_install(struct node_group *group, const struct raft_record *record)
+{
+    struct node_snapshots *snapshots = group->snapshots;
+    struct node_stage *stage = &snapshots->stage;
+    PERI_ASSERT(stage->is_set && stage->snapshot.index == record->snapshot_index);
+    peri_buffer_deinit(&snapshots->next);
+    snapshots->next = stage->snapshot.state;
+    stage->snapshot.state = (struct peri_buffer){NULL, 0, 0};
+    snapshots->next_index = record->snapshot_index;
+    snapshots->next_term = record->snapshot_term;
+    snapshots->next_seq = record->seq;
+    snapshots->has_next = true;
+}
+
+const struct peri_buffer *node_snapshots_to_restore(struct node_group *group, uint64_t *index,
+                                                    uint64_t *term)
+{
+    struct node_snapshots *snapshots = group->snapshots;
+    if (!snapshots->has_next || snapshots->next_seq > group->durable_seq)
+        return NULL;
+    peri_buffer_deinit(&snapshots->current);
+    snapshots->current = snapshots->next;
+    snapshots->next = (struct peri_buffer){NULL, 0, 0};
+    snapshots->has_next = false;
+    *index = snapshots->next_index;
+    *term = snapshots->next_term;
+    return &snapshots->current;
+}
+
+void node_snapshots_restored(struct node_group *group)
+{
+    struct node_snapshots *snapshots = group->snapshots;
+    peri_buffer_deinit(&snapshots->current);
+    if (group->task.index <= snapshots->index)
+        return; /* the one that this replica began with */
+    snapshots->index = group->task.index;
+    snapshots->term = group->task.term;
+    group->node->stats.snapshots_installed++;
+    node_snapshots_tidy(group);
+    node_tell(group->node, &(struct node_event){.type = NODE_SNAPSHOT_INSTALLED,
+                                                .group = group->id,
+                                                .index = snapshots->index});
+}
+
+/* ---- beginning ---- */
+
+struct boot_job {
+    struct file_job file;
+    struct raft_boot boot;
+};
+
+static uint64_t term_in(const struct raft_boot *boot, uint64_t index)
+{
+    uint64_t term = index == boot->base_index ? boot->base_term : 0;
+    if (index < boot->base_index || index > boot->last_index)
+        return 0;
+    for (size_t i = 0; i < boot->run_count && boot->runs[i].first <= index; i++)
+        term = boot->runs[i].term;
+    return term;
+}
+
+/* Of what fits to the log, the newest that can be read. */
+static void try_file(void *data, uint64_t index, uint64_t term)
+{
+    struct boot_job *job = data;
+    struct file_job *file = &job->file;
+    struct node_snapshot found = {.cluster = file->snapshot.cluster,
+                                  .group = file->snapshot.group,
+                                  .index = index,
+                                  .term = term};
+    if (index <= file->snapshot.index || index == 0 || term_in(&job->boot, index) != term)
+        return;
+    int rc = node_snapshot_read(file->env, file->directory, &found, &file->err);
+    if (rc == 0) {
+        struct node_snapshot worse = file->snapshot;
+        file->snapshot = found;
+        found = worse;
+    }
+    node_snapshot_deinit(&found);
+}
+
+static void run_boot(void *data)
+{
+    struct boot_job *job = data;
+    struct file_job *file = &job->file;
+    file->rc = node_snapshot_list(file->env, file->directory, file->snapshot.group, try_file, job,
+                                  &file->err);
+    if (file->rc == 0 && file->snapshot.index < job->boot.base_index)
+        file->rc = peri_fail_plain(
+            &file->err, PERI_ECORRUPT,
+            "the log begins after %" PRIu64
+            ", and no snapshot in %.200s reaches so far; remove this member, and add a new one",
+            job->boot.base_index, file->directory);
+}
+
+static void begin(struct node_group *group, struct boot_job *job)
+{
+    struct node_snapshots *snapshots = group->snapshots;
+    struct node_snapshot *found = &job->file.snapshot;
+    if (found->index > 0) {
+        job->boot.snapshot_index = job->boot.last_applied = found->index;
+        job->boot.snapshot_term = found->term;
+        snapshots->index = snapshots->next_index = found->index;
+        snapshots->term = snapshots->next_term = found->term;
+        snapshots->next = found->state;
+        found->state = (struct peri_buffer){NULL, 0, 0};
+        snapshots->has_next = true;
+        (void)node_members_learn(group->node, peri_buffer_slice(&found->members), NULL);
+    }
+    job->boot.now_us = env_now_us(group->node->env);
+    node_group_begin(group, &job->boot);
+}
+
+static void on_booted(void *data, int status)
+{
+    struct boot_job *job = data;
+    struct node_group *group = job->file.group;
+    if (group->is_closing || status != 0)
+        ;
+    else if (job->file.rc != 0)
+        node_group_fail(group, &job->file.err);
+    else
+        begin(group, job);
+    end_job(&job->file);
+}
+
+void node_snapshots_boot(struct node_group *group, const struct raft_boot *boot)
+{
+    struct boot_job *job = calloc(1, sizeof *job);
+    struct peri_error err = PERI_ERROR_INIT;
+    if (job != NULL) {
+        job->boot = *boot;
+        job->file =
+            (struct file_job){.group = group,
+                              .env = group->node->env,
+                              .directory = group->node->snapshots_path,
+                              .snapshot = {.cluster = group->node->cluster, .group = group->id}};
+        if (start_job(&job->file, run_boot, on_booted) == 0)
+            return;
+    }
+    (void)peri_fail(&err, PERI_ENOMEM, "group %" PRIu64, group->id);
+    node_group_fail(group, &err);
+}

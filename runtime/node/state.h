@@ -1,0 +1,332 @@
+/* state.h - the insides of a node and its groups, for this folder.
+ *
+ *   node.c      opening and closing, the timer, the turn at the end of each round of the loop
+ *   inbox.c     what other nodes say
+ *   peer.c      what is said to them: one envelope a peer and round
+ *   group.c     a replica: steps of its core, and what follows from them
+ *   actions.c   carrying out what a step wants: records, messages, windows
+ *   apply.c     the machine's tasks, one at a time
+ *   request.c   requests from their start to their outcome
+ *   disk.c      the one place that talks to the log of the store
+ *   snapshot.c  taking snapshots, beginning from them; transfer.c moving them; snapshot_file.c
+ * files timers.c    groups by when they are due members.c   configurations with addresses, as bytes
+ *   recorder.c  the last events of a core, to be replayed */
+#ifndef PERI_NODE_STATE_H
+#define PERI_NODE_STATE_H
+
+#include "node/message.h"
+#include "node/node.h"
+#include "node/recorder.h"
+#include "node/snapshot_file.h"
+#include "node/timers.h"
+#include "rpc/client.h"
+#include "rpc/server.h"
+
+enum {
+    NODE_HELD_MAX = 4096,          /* messages of a group that wait for its disk; more are lost */
+    NODE_BUCKETS = 1024,           /* of groups by id */
+    NODE_ENVELOPE_MAX = 192 << 10, /* then another one; so that few travel in chunks */
+};
+
+struct node_disk;
+struct node_snapshots;
+
+/* Another node. */
+struct node_peer {
+    struct node *node;
+    uint64_t id;
+    char address[NODE_ADDRESS_MAX + 1];
+    struct rpc_client *client; /* NULL until something is to be said */
+    struct peri_buffer urgent; /* messages without entries: they go first */
+    struct peri_buffer bulk;   /* AppendEntries, in their order */
+    uint64_t message_count;    /* in both */
+    uint64_t *lost;            /* groups whose AppendEntries could not be sent */
+    size_t lost_count, lost_capacity;
+    bool is_losing;       /* in this round */
+    bool is_up, has_said; /* liveness.c; something went to it in this heartbeat's time */
+    uint64_t incarnation, heard_us;
+    struct peri_list link;
+    struct peri_list dirty; /* has something to be sent */
+};
+
+struct node {
+    struct env *env;
+    struct node_options options;
+    uint64_t cluster; /* hash of the cluster's name */
+    char *path, *listen, *snapshots_path;
+    struct rpc_server *server;
+    struct node_disk *disk;
+    struct env_timer *timer;
+    struct env_turn *turn;
+    struct env_timer *liveness; /* NULL: groups never sleep */
+    uint64_t incarnation;       /* another one after each start, and after a group was closed */
+    bool is_turning;
+    uint64_t armed_us; /* when the timer rings; UINT64_MAX: never */
+    struct node_timers timers;
+    struct peri_list buckets[NODE_BUCKETS];
+    struct peri_list groups;
+    struct peri_list peers, dirty_peers;
+    struct peri_list dirty_groups; /* have queued requests, or something new to do */
+    struct raft_output out;        /* of the step that runs */
+    struct peri_buffer scratch;
+    struct store_log_entry *entries; /* of the message that is taken; and as the core sees them */
+    struct raft_entry *bare;
+    size_t entry_capacity;
+    struct raft_configuration *configurations;
+    size_t configuration_capacity;
+    struct node_stats stats;
+    bool is_open, is_fenced, is_closing;
+    void (*on_open)(void *data, int status, const struct peri_error *err);
+    void *open_data;
+    size_t references; /* groups, background work that comes back, and whoever runs inside */
+};
+
+/* A message that waits for a record. */
+struct node_held {
+    struct raft_message message;
+    uint64_t after_seq;
+};
+
+/* Entries that are committed and not applied yet. */
+struct node_window {
+    bool is_set;
+    bool is_reading; /* an entry comes from the disk */
+    uint64_t first, last, after_seq;
+    uint64_t next; /* that the machine gets */
+};
+
+enum node_task_kind {
+    NODE_TASK_NONE,
+    NODE_TASK_APPLY,
+    NODE_TASK_QUERY,
+    NODE_TASK_SNAPSHOT,
+    NODE_TASK_RESTORE
+};
+
+struct node_group {
+    struct node *node;
+    uint64_t id;
+    struct node_machine *machine;
+    void *data;
+    struct raft *raft; /* NULL until the disk has said what was there */
+    void (*on_open)(struct node_group *group, int status, const struct peri_error *err);
+    bool is_open, is_closing, is_running;
+    bool has_new_members; /* the core hears which of them are up */
+    bool is_failing;      /* the disk failed: its core hears of that next */
+    size_t references;    /* operations of disk and network under way */
+    struct raft_configuration first_members;
+    bool is_suspect;       /* its disk may have forgotten its last promise: it gives no votes */
+    uint64_t suspect_term; /* of the log as it was found */
+    struct peri_list link, bucket, dirty;
+    uint64_t due_us; /* of its timer */
+    size_t timer_at;
+
+    uint64_t durable_seq;
+    struct node_held *held;
+    size_t held_count, held_capacity;
+    struct node_window window;
+
+    struct node_task task;
+    enum node_task_kind task_kind;
+    bool is_task_done;
+    int task_status;
+    struct peri_buffer command;        /* that the machine applies */
+    struct node_request *task_request; /* whose query it answers; NULL: nobody's any more */
+    uint64_t applied_index, applied_term;
+
+    struct peri_list queue;   /* requests that have not been stepped */
+    struct peri_list pending; /* placed in the log, by index */
+    struct peri_list reads;   /* that wait for the core, by number */
+    struct peri_list ready;   /* queries that the machine may answer */
+    size_t request_count;
+    uint64_t requests_due_us;
+
+    struct node_snapshots *snapshots;
+    struct node_recorder recorder;
+};
+
+/* What belongs to an event beyond what the core sees. */
+struct node_step {
+    struct raft_event event;
+    const struct store_log_entry *entries; /* the first is entry first */
+    uint64_t first;                        /* 0: that of the core's answer */
+    struct peri_slice members;             /* of a snapshot, with addresses */
+    struct peri_list *placed;              /* requests that the answer is for */
+};
+
+/* ---- node.c ---- */
+
+/* Has the turn come, in this round of the loop. */
+void node_wake(struct node *node);
+/* Starts the timer for the group that is due first. */
+void node_arm(struct node *node);
+/* Tells observers. */
+void node_tell(struct node *node, const struct node_event *event);
+/* The disk has failed: fences every group. */
+void node_fence(struct node *node, int status);
+/* Keeps the node, or lets it end when it was closed. */
+void node_hold(struct node *node);
+void node_release(struct node *node);
+void node_group_link(struct node_group *group);
+
+/* ---- group.c ---- */
+
+/* Steps the core and carries out its actions; what follows is node_group_run's. */
+int node_group_step(struct node_group *group, struct node_step *step);
+/* Does what can be done: sends, applies, answers. */
+void node_group_run(struct node_group *group);
+/* Has the group's turn come. */
+void node_group_wake(struct node_group *group);
+/* Puts the group's timer where its core and its requests want it. */
+void node_group_schedule(struct node_group *group);
+/* Its time has come. */
+void node_group_on_time(struct node_group *group, uint64_t now_us);
+/* The replica cannot go on: its requests end, its core is gone. */
+void node_group_fail(struct node_group *group, const struct peri_error *err);
+/* One operation of the group ended; frees a closed one with the last. */
+void node_group_hold(struct node_group *group);
+void node_group_release(struct node_group *group);
+/* The core begins with what was found on the disk. */
+void node_group_begin(struct node_group *group, const struct raft_boot *boot);
+/* Says why the core refused: who leads, who is missing. Returns rc. */
+int node_group_explain(const struct node_group *group, int rc, struct peri_error *err);
+
+/* ---- actions.c ---- */
+
+/* Carries out the actions of the step that has just been made, in their order. */
+void node_carry_out(struct node_group *group, const struct node_step *step);
+/* Sends what waited for records that are durable now. */
+void node_release_held(struct node_group *group);
+
+/* ---- apply.c ---- */
+
+/* Does one thing for the machine; false when there is nothing to do but wait. */
+bool node_apply_advance(struct node_group *group);
+/* The machine's state is now that of a snapshot. */
+void node_apply_restored(struct node_group *group, uint64_t index, uint64_t term);
+/* Entry (index, type) comes from the disk. */
+void node_apply_on_entry(struct node_group *group, uint64_t index,
+                         const struct store_log_entry *entry);
+
+/* ---- request.c ---- */
+
+/* Steps what is queued. */
+void node_requests_place(struct node_group *group);
+/* Entry (index, term) was applied: ends whoever proposed it, or another one in its place. */
+void node_requests_applied(struct node_group *group, uint64_t index, uint64_t term, int status,
+                           const struct node_task *task);
+/* All entries up to index stand in a snapshot whose last has that term. */
+void node_requests_overtaken(struct node_group *group, uint64_t index, uint64_t term);
+void node_requests_reads_ready(struct node_group *group, uint64_t last);
+void node_requests_reads_dropped(struct node_group *group, uint64_t first, uint64_t last);
+/* Ends those that are due; *requests_due_us is when the next is. */
+void node_requests_expire(struct node_group *group, uint64_t now_us);
+void node_requests_fail_all(struct node_group *group, const struct peri_error *err);
+/* Takes the request out of its list and tells its owner. */
+void node_request_end(struct node_request *request, enum node_certainty certainty,
+                      struct peri_slice result, const struct peri_error *err);
+
+/* ---- peer.c ---- */
+
+/* Notes where a node is; a new address replaces the old one. Errors: PERI_EINVAL, PERI_ENOMEM. */
+int node_peer_set(struct node *node, uint64_t id, struct peri_slice address,
+                  struct peri_error *err);
+struct node_peer *node_peer_find(const struct node *node, uint64_t id);
+/* Puts a message into the envelope for its peer; what cannot be sent is lost. */
+void node_peer_send(struct node_group *group, const struct raft_message *message,
+                    const struct store_log_entry *entries);
+/* Says nothing but that this node is there. */
+void node_peer_ping(struct node_peer *peer);
+/* Sends the envelopes. */
+void node_peers_flush(struct node *node);
+void node_peers_close(struct node *node);
+/* The client of a peer; NULL when its address is not known or there is no memory. */
+struct rpc_client *node_peer_client(struct node_peer *peer);
+
+/* ---- liveness.c ---- */
+
+/* Errors: PERI_ENOMEM. */
+int node_liveness_open(struct node *node);
+/* An envelope has come. */
+void node_liveness_heard(struct node *node, uint64_t id, uint64_t incarnation);
+/* Tells the group which of its members are up. */
+void node_liveness_tell(struct node_group *group);
+
+/* ---- inbox.c ---- */
+
+/* Serves what other nodes call. Errors: as rpc_server_open. */
+int node_inbox_open(struct node *node, struct peri_error *err);
+/* Gives a message to its group. */
+void node_inbox_take(struct node_group *group, const struct node_message *message);
+/* The bytes in a call's arguments, [bytes]. Errors: PERI_EFORMAT. */
+int node_args_get(struct peri_slice args, struct peri_slice *out, struct peri_error *err);
+/* Bytes before those of an argument, and their place in [bytes]. */
+enum { NODE_ARGS_HEAD = 6 };
+void node_args_put_head(char out[NODE_ARGS_HEAD], size_t size);
+
+/* ---- disk.c ---- */
+
+/* Opens the log; ends in node_opened. Errors: PERI_ENOMEM, ... */
+int node_disk_open(struct node *node, struct peri_error *err);
+void node_disk_close(struct node *node);
+/* Finds out what the disk has of a group, creating it when there is nothing; ends in
+ * node_group_begin or node_group_fail. */
+void node_disk_begin(struct node_group *group);
+/* Writes a record; its entries and members are copied. */
+void node_disk_write(struct node_group *group, const struct raft_record *record,
+                     const struct store_log_entry *entries);
+/* An entry that is in memory; its payload is lent until the next write. */
+bool node_disk_recent(struct node_group *group, uint64_t index, struct store_log_entry *out);
+
+typedef void (*node_disk_read_cb)(struct node_group *group, void *data, int status, uint64_t first,
+                                  const struct store_log_entry *entries, size_t count);
+/* Reads entries first..last, at least one and no more than size_max bytes; entries are lent for the
+ * the callback, which runs once, with PERI_ECANCELLED when the node is closed. Errors: PERI_ENOMEM,
+ * with nothing started. */
+int node_disk_read(struct node_group *group, uint64_t first, uint64_t last, uint64_t size_max,
+                   node_disk_read_cb callback, void *data);
+/* The group, which was suspect, is well again. */
+void node_disk_set_repaired(struct node_group *group);
+/* Entries up to index, which lies in the core's log, are not needed any more. */
+void node_disk_cut(struct node_group *group, uint64_t index);
+void node_opened(struct node *node, int status, const struct peri_error *err);
+
+/* ---- members.c ---- */
+
+/* Appends a configuration with the addresses that the node knows. Errors: PERI_ENOMEM. */
+int node_members_put(const struct node *node, const struct raft_configuration *members,
+                     struct peri_buffer *out);
+/* Reads one. Errors: PERI_EFORMAT. */
+int node_members_get(struct peri_slice bytes, struct raft_configuration *out,
+                     struct peri_slice *addresses, struct peri_error *err);
+/* Notes the addresses that came with a configuration. Errors: PERI_EFORMAT, PERI_ENOMEM. */
+int node_members_learn(struct node *node, struct peri_slice bytes, struct peri_error *err);
+
+/* ---- snapshot.c ---- */
+
+/* The group has no snapshots yet. Errors: PERI_ENOMEM. */
+int node_snapshots_open(struct node_group *group);
+void node_snapshots_close(struct node_group *group);
+/* Looks for the newest snapshot that fits to the log; goes on in node_group_begin or
+ * node_group_fail. What boot points to is lent until then. */
+void node_snapshots_boot(struct node_group *group, const struct raft_boot *boot);
+/* True when a snapshot shall be taken now. */
+bool node_snapshots_are_due(const struct node_group *group);
+/* The machine has written its state. */
+void node_snapshots_taken(struct node_group *group);
+/* A snapshot shall go to a peer. */
+void node_snapshots_send(struct node_group *group, const struct raft_message *message);
+/* A record installs the snapshot that was staged for the step. */
+void node_snapshots_install(struct node_group *group, const struct raft_record *record);
+/* The snapshot that the machine shall be restored from now; NULL: none. */
+const struct peri_buffer *node_snapshots_to_restore(struct node_group *group, uint64_t *index,
+                                                    uint64_t *term);
+/* The machine has been restored from it. */
+void node_snapshots_restored(struct node_group *group);
+/* Ends what is being sent and received. */
+void node_transfers_close(struct node_snapshots *snapshots);
+/* Serves a piece of a snapshot; nobody waits for the answer any more. */
+void node_snapshots_on_call(struct rpc_call *call);
+void node_snapshots_on_cancel(struct rpc_call *call, int code, const char *reason);
+
+#endif

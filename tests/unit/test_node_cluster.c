@@ -1,0 +1,132 @@
+/* Nodes in a simulated world: they elect, replicate, apply, crash and come back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node_cluster.h"
+
+enum { SEEDS = 20, MS = CLUSTER_MS, S = CLUSTER_S };
+
+static void test_replicates(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct cluster *cluster = cluster_create(seed, 3, 3);
+        char text[32];
+        for (int i = 0; i < 20; i++) {
+            (void)snprintf(text, sizeof text, "c%d", i);
+            cluster_commit(cluster, text);
+        }
+        assert_string_equal(
+            cluster_settle(cluster),
+            "c0;c1;c2;c3;c4;c5;c6;c7;c8;c9;c10;c11;c12;c13;c14;c15;c16;c17;c18;c19;");
+        cluster_close(cluster);
+    }
+}
+
+/* Many at once share records, envelopes and syncs. */
+static void test_batches(void **state)
+{
+    (void)state;
+    enum { MANY = 1000 };
+    struct cluster *cluster = cluster_create(7, 3, 3);
+    struct cluster_request *requests = calloc(MANY, sizeof *requests);
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    struct node_stats before, after;
+    cluster_run(cluster, S);
+    node_stats(leader->node, &before);
+    for (int i = 0; i < MANY; i++)
+        cluster_propose(leader, &requests[i], "x", 5 * S);
+    for (int i = 0; i < MANY; i++) {
+        cluster_await(cluster, &requests[i]);
+        assert_int_equal(requests[i].certainty, NODE_OK);
+        assert_int_equal(atoi(requests[i].result), 2 * (i + 1));
+    }
+    node_stats(leader->node, &after);
+    assert_in_range(after.envelopes_sent - before.envelopes_sent, 2, 60);
+    assert_int_equal(strlen(cluster_settle(cluster)), 2 * MANY);
+    free(requests);
+    cluster_close(cluster);
+}
+
+static void test_reads(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_create(3, 3, 3);
+    struct cluster_request request;
+    cluster_commit(cluster, "a");
+    for (size_t i = 0; i < 3; i++) {
+        char text[8];
+        cluster_read(&cluster->hosts[i], &request, NODE_LINEARIZABLE, S);
+        cluster_await(cluster, &request);
+        assert_int_equal(request.certainty, NODE_OK);
+        assert_int_equal(strlen(request.result), 2 * (i + 1));
+        (void)snprintf(text, sizeof text, "%zu", i);
+        cluster_commit(cluster, text);
+    }
+    cluster_read(&cluster->hosts[0], &request, NODE_STALE, S);
+    cluster_await(cluster, &request);
+    assert_int_equal(request.certainty, NODE_OK);
+    cluster_read(&cluster->hosts[0], &request, NODE_LEASE, S);
+    cluster_await(cluster, &request);
+    assert_int_equal(request.code, PERI_EINVAL);
+    cluster_close(cluster);
+}
+
+static void test_names_the_leader(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_create(5, 3, 3);
+    struct cluster_request request;
+    cluster_commit(cluster, "a");
+    cluster_run(cluster, S);
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    struct cluster_host *other = &cluster->hosts[leader->id % 3];
+    char wanted[64];
+    (void)snprintf(wanted, sizeof wanted, "node %d (%s) leads", (int)leader->id, leader->name);
+    cluster_propose(other, &request, "b", S);
+    cluster_await(cluster, &request);
+    assert_int_equal(request.certainty, NODE_NEVER);
+    assert_int_equal(request.code, PERI_ENOTLEADER);
+    assert_non_null(strstr(request.error, wanted));
+    cluster_close(cluster);
+}
+
+/* What was acknowledged survives the loss of power of any node, and of all at once. */
+static void test_crashes(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct cluster *cluster = cluster_create(100 + seed, 3, 3);
+        cluster_commit(cluster, "a");
+        struct cluster_host *leader = cluster_leader(cluster, NULL);
+        cluster_crash(leader);
+        cluster_commit(cluster, "b");
+        cluster_restart(leader);
+        cluster_commit(cluster, "c");
+        assert_string_equal(cluster_settle(cluster), "a;b;c;");
+        for (size_t i = 0; i < 3; i++)
+            cluster_crash(&cluster->hosts[i]);
+        for (size_t i = 0; i < 3; i++)
+            cluster_restart(&cluster->hosts[i]);
+        cluster_commit(cluster, "d");
+        assert_string_equal(cluster_settle(cluster), "a;b;c;d;");
+        cluster_close(cluster);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replicates), cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_reads),      cmocka_unit_test(test_names_the_leader),
+        cmocka_unit_test(test_crashes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
