@@ -118,6 +118,15 @@ local function identity(caller, options)
   }
 end
 
+--- Completes the options that say who a node is, for modules that open connections of their own. Raises for
+--- those that cannot be.
+---@param caller string  "raft.open"
+---@param options table  checked for names and types
+---@return table identity
+function M.identity(caller, options)
+  return identity(caller, options)
+end
+
 -- The server's fiber: whoever cancels it, or the fiber that it belongs to, closes the server.
 local function keep(server)
   local _ <close> = server

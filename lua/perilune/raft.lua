@@ -1,0 +1,454 @@
+--- Replicated state machines: groups of replicas that agree on one order of commands (Raft).
+---
+---   local raft = require "perilune.raft"
+---   raft.open { id = 1, path = "data", listen = ":7200" }
+---   local group = raft.group {
+---     id = 1,
+---     members = { [1] = "n1:7200", [2] = "n2:7200", [3] = "n3:7200" },
+---     machine = {
+---       init = function() return { count = 0 } end,
+---       apply = function(state, command) state.count = state.count + command; return state.count end,
+---       query = function(state) return state.count end,
+---     },
+---   }
+---   local count, err, code, details = group:propose(5)
+---
+--- A machine is a table of functions. What apply does to the state may depend on nothing but the state and
+--- the commands: no clock, no random numbers, no files, and no order of pairs over tables. Commands, results
+--- and snapshots are data (perilune.msgpack).
+---
+--- A proposal ends as ok: its result; or as nil, message, code, details, where details.certainty is
+---   "never"    proved not to have happened: propose again, somewhere else perhaps
+---   "unknown"  it may have happened or still may: details.token resolves it later (group:outcome)
+local core = require "perilune.core.raft"
+local fiber = require "perilune.fiber"
+local msgpack = require "perilune.msgpack"
+local options_of = require "perilune.options"
+local rpc = require "perilune.rpc"
+local units = require "perilune.units"
+
+local M = {}
+
+---@class perilune.raft.NodeOptions: perilune.rpc.Common
+---@field id integer  of this node in all its groups; one that lost its disk comes back under another
+---@field path string  directory of its data; made when it is not there
+---@field listen? string  address for the other nodes; default ":7200"
+---@field heartbeat? number|string  seconds or "50ms"; default 0.05
+---@field election? number|string  least seconds of an election timeout, at most twice that; default 0.15
+---@field leases? boolean  reads of a leader need no round of messages while its lease lasts
+---@field sleep_after? number|string  seconds without requests after which groups send no heartbeats; 0: never
+---@field requests_max? integer  open requests of a group; default 4096
+---@field snapshot_entries? integer  a snapshot after so many commands; default 10000; 0: never
+---@field trailing_entries? integer  kept before a snapshot for slow followers; default 1000
+---@field recorder? integer  bytes of each group's flight recorder; default 65536; 0: none
+
+---@class perilune.raft.Machine
+---@field init? fun(): any  the first state; default an empty table
+---@field apply fun(state: any, command: any, ctx: { index: integer, term: integer }): any
+---@field query? fun(state: any, query: any): any
+---@field snapshot? fun(state: any): any  data that holds the state; default the state itself
+---@field restore? fun(data: any): any  the state; default the data itself
+
+---@class perilune.raft.GroupOptions
+---@field id integer  the same on all nodes
+---@field members table<integer, string>  voters of a group that begins, with their addresses; a node that
+---                                       joins later names those that are there, not itself
+---@field machine perilune.raft.Machine
+---@field node? perilune.raft.Node  default: the one that raft.open made last
+---@field detached? boolean  the replica does not end with the fiber that opens it
+
+---@class perilune.raft.RequestOptions
+---@field deadline? number|string  seconds or "500ms"; default 5
+---@field wait? boolean  false: propose returns a token as soon as the command stands in the leader's log
+
+---@class perilune.raft.ReadOptions
+---@field deadline? number|string  seconds or "500ms"; default 5
+---@field consistency? "linearizable"|"lease"|"stale"
+
+---@class perilune.raft.Token
+---@field index integer
+---@field term integer
+
+---@class perilune.raft.Details
+---@field certainty "never"|"unknown"|"ok"  ok: it was applied, and apply raised
+---@field token? perilune.raft.Token
+
+local DEADLINE = 5
+local NODE = {
+  id = "number", path = "string", listen = "string", heartbeat = true, election = true,
+  leases = "boolean", sleep_after = true, requests_max = "number", snapshot_entries = "number",
+  trailing_entries = "number", recorder = "number", secret = "string", cluster = "string", node = "string",
+  inflight_max = "number", body_max = "number", ping = true,
+}
+local GROUP = { id = "number", members = "table", machine = "table", node = true, detached = "boolean" }
+local MACHINE = {
+  init = "function", apply = "function", query = "function", snapshot = "function", restore = "function",
+}
+local REQUEST = { deadline = true, wait = "boolean" }
+local READ = { deadline = true, consistency = "string" }
+local CONSISTENCY = { linearizable = true, lease = true, stale = true }
+
+local function check_integer(caller, name, value, low)
+  local integer = math.tointeger(value)
+  if not integer or integer < low then
+    error(("%s: %s must be an integer from %d, not %s"):format(caller, name, low, tostring(value)), 3)
+  end
+  return integer
+end
+
+local function check_seconds(caller, name, value, low, high, level)
+  local seconds, problem = value, nil
+  if type(value) == "string" then
+    seconds, problem = units.parse_duration(value)
+  elseif type(value) ~= "number" then
+    problem = ("seconds or a text like 500ms, not a %s"):format(type(value))
+  end
+  if not problem and not (seconds >= low and seconds <= high) then
+    problem = ("from %s to %s seconds, not %s"):format(low, high, value)
+  end
+  if problem then
+    error(("%s: option %s: %s"):format(caller, name, problem), level or 4)
+  end
+  return seconds
+end
+
+local function deadline_of(caller, options)
+  return check_seconds(caller, "deadline", options.deadline or DEADLINE, 0, 1e6, 4)
+end
+
+local function to_us(seconds)
+  return math.floor(seconds * 1e6 + 0.5)
+end
+
+-- ---- nodes ----
+
+---@class perilune.raft.Node
+local Node = {}
+Node.__index = Node
+
+local current -- what raft.open made last
+
+-- What the core reads: every option, with its default where none was given.
+local function node_options(options)
+  local read = rpc.identity("raft.open", options)
+  local heartbeat = check_seconds("raft.open", "heartbeat", options.heartbeat or 0.05, 0.001, 60)
+  local election = check_seconds("raft.open", "election", options.election or 3 * heartbeat, 0.002, 600)
+  if election <= heartbeat then
+    error("raft.open: election must be longer than heartbeat; three times is usual", 3)
+  end
+  read.id = check_integer("raft.open", "id", options.id, 1)
+  read.path = options.path or error("raft.open: path, the directory of the node's data, is missing", 3)
+  read.listen = options.listen or ":7200"
+  read.heartbeat_us, read.election_min_us = to_us(heartbeat), to_us(election)
+  read.election_max_us = 2 * read.election_min_us
+  read.leases = options.leases or false
+  read.sleep_after_us = to_us(check_seconds("raft.open", "sleep_after", options.sleep_after or 0, 0, 1e6))
+  read.requests_max = check_integer("raft.open", "requests_max", options.requests_max or 4096, 1)
+  read.snapshot_entries = check_integer("raft.open", "snapshot_entries", options.snapshot_entries or 10000, 0)
+  read.trailing_entries = check_integer("raft.open", "trailing_entries", options.trailing_entries or 1000, 0)
+  read.recorder_bytes = check_integer("raft.open", "recorder", options.recorder or 65536, 0)
+  return read
+end
+
+--- Opens this node: reads its disk and listens for the others. It belongs to the program, which ends it
+--- with node:close(). Misuse raises; a directory of another cluster or node is nil, message, "ECLUSTER".
+---@param options perilune.raft.NodeOptions
+---@return perilune.raft.Node|nil node
+---@return string? err
+---@return string? code
+function M.open(options)
+  options = options_of.check(options, NODE, "raft.open")
+  local box, err, code = core.open(node_options(options))
+  if not box then
+    return nil, err, code
+  end
+  current = setmetatable({ core = box, id = options.id }, Node)
+  return current
+end
+
+--- Where the node listens, with the real port.
+---@return string|nil address
+function Node:address()
+  return self.core:address()
+end
+
+--- Counts: groups, steps, envelopes_sent, envelopes_lost, messages_sent, messages_heard, messages_refused,
+--- bytes_sent, entries_applied, snapshots_taken, snapshots_installed, snapshots_sent, events_lost.
+---@return table<string, integer>|nil stats
+function Node:stats()
+  return self.core:stats()
+end
+
+--- Waits for the next event:
+---   { type = "role", group, role, term, leader }, { type = "members", group, index },
+---   { type = "snapshot_taken" | "snapshot_installed", group, index }, { type = "fenced", code }
+--- Of more than 256 that nobody took the oldest are lost (stats().events_lost). nil, message, "ECLOSED" at
+--- the end.
+---@return table|nil event
+---@return string? err
+---@return string? code
+function Node:event()
+  return self.core:event()
+end
+
+--- Ends the node with all its groups; their requests end with ECLOSED. The data stay.
+function Node:close()
+  self.core:close()
+end
+
+Node.__close = Node.close
+
+-- ---- machines ----
+
+local function same(value)
+  return value
+end
+
+local function encode(what, value)
+  local bytes, err = msgpack.encode(value, { name = what })
+  if not bytes then
+    error(err, 0)
+  end
+  return bytes
+end
+
+local tasks = {
+  apply = function(machine, state, input, index, term)
+    local context = { index = index, term = term }
+    return encode("result", machine.apply(state.value, (msgpack.decode(input)), context))
+  end,
+  query = function(machine, state, input)
+    if not machine.query then
+      error("the machine answers no queries: it has no function query", 0)
+    end
+    return encode("answer", machine.query(state.value, (msgpack.decode(input))))
+  end,
+  snapshot = function(machine, state)
+    return encode("snapshot", (machine.snapshot or same)(state.value))
+  end,
+  restore = function(machine, state, input)
+    state.value = (machine.restore or same)((msgpack.decode(input)))
+    return ""
+  end,
+}
+
+-- The machine's fiber: its errors are results, which every replica has alike. The group ends with it.
+local function run_machine(box, machine)
+  local _ <close> = box
+  local state = {}
+  if machine.init then
+    state.value = machine.init()
+  else
+    state.value = {}
+  end
+  while true do
+    local kind, input, index, term = box:task()
+    if not kind then
+      return
+    end
+    local ok, output = pcall(tasks[kind], machine, state, input, index, term)
+    if ok then
+      box:done(output)
+    else
+      box:done(nil, tostring(output))
+    end
+  end
+end
+
+-- ---- groups ----
+
+---@class perilune.raft.Group
+local Group = {}
+Group.__index = Group
+
+local function sorted_members(members)
+  local list = {}
+  for id, address in pairs(members) do
+    if not math.tointeger(id) or id < 1 or type(address) ~= "string" then
+      error(("raft.group: members are { [id] = \"address\" }, not [%s] = %s"):format(tostring(id),
+        tostring(address)), 3)
+    end
+    list[#list + 1] = { id, address }
+  end
+  table.sort(list, function(a, b) return a[1] < b[1] end)
+  if #list == 0 then
+    error("raft.group: members is empty", 3)
+  end
+  return list
+end
+
+--- Opens this node's replica of a group: as its disk has it, or new. It belongs to the fiber that called,
+--- unless options.detached. nil, message, code when the disk has
+--- something else: ECORRUPT for a damaged log, EEXIST for a group that is open.
+---@param options perilune.raft.GroupOptions
+---@return perilune.raft.Group|nil group
+---@return string? err
+---@return string? code
+function M.group(options)
+  options = options_of.check(options, GROUP, "raft.group")
+  local node = options.node or current
+  if not node then
+    error("raft.group: open this node first, with raft.open{ id = 1, path = \"data\" }", 2)
+  end
+  local machine = options_of.check(options.machine, MACHINE, "raft.group: machine")
+  if not machine.apply then
+    error("raft.group: the machine has no function apply", 2)
+  end
+  local id = check_integer("raft.group", "id", options.id, 1)
+  local box, err, code = node.core:group(id, sorted_members(options.members or {}))
+  if not box then
+    return nil, err, code
+  end
+  local name = "raft machine " .. id
+  fiber.spawn({ name = name, detached = options.detached, cpu_deadline = false }, run_machine, box, machine)
+  return setmetatable({ core = box, id = id, node = node }, Group)
+end
+
+-- What the core says of a request, as Lua's callers get it.
+local function outcome_of(certainty, bytes, err, code, index, term)
+  local token = index and index > 0 and { index = index, term = term } or nil
+  if certainty == "placed" then
+    return token
+  elseif not bytes then
+    return nil, err, code, { certainty = certainty, token = token }
+  end
+  if bytes == "" then
+    return true
+  end
+  return (msgpack.decode(bytes))
+end
+
+local function encode_argument(caller, what, value)
+  local bytes, err = msgpack.encode(value, { name = what })
+  if not bytes then
+    error(("%s: %s"):format(caller, err), 3)
+  end
+  return bytes
+end
+
+--- Proposes a command, and waits for its result. Only the leader takes commands: elsewhere the error is
+--- ENOTLEADER and names it. What apply raised is nil, message, "ELUA" with certainty "ok".
+---@param command any  data
+---@param options? perilune.raft.RequestOptions
+---@return any result  of apply; with wait = false a token
+---@return string? err
+---@return string? code  ENOTLEADER, EBUSY, EDEADLINE, EFENCED, ECLOSED, ETOOBIG, ELUA
+---@return perilune.raft.Details? details
+function Group:propose(command, options)
+  options = options_of.check(options, REQUEST, "group:propose")
+  local bytes = encode_argument("group:propose", "command", command)
+  return outcome_of(self.core:propose(bytes, deadline_of("group:propose", options), options.wait == false))
+end
+
+--- Says what became of a command: "ok" when it was applied, "never" when another stands in its place,
+--- "unknown" while this replica cannot tell.
+---@param token perilune.raft.Token
+---@return "ok"|"never"|"unknown"
+function Group:outcome(token)
+  return self.core:certainty(token.index, token.term)
+end
+
+--- Asks the machine. Linearizable reads (the default) see every command that was acknowledged before, on
+--- any replica; "lease" is the same for groups with leases; "stale" asks this replica, as it is.
+---@param query? any  data
+---@param options? perilune.raft.ReadOptions
+---@return any answer
+---@return string? err
+---@return string? code
+function Group:read(query, options)
+  options = options_of.check(options, READ, "group:read")
+  local consistency = options.consistency or "linearizable"
+  if not CONSISTENCY[consistency] then
+    error(("group:read: consistency is \"linearizable\", \"lease\" or \"stale\", not %q")
+      :format(consistency), 2)
+  end
+  local bytes = encode_argument("group:read", "query", query)
+  return outcome_of(self.core:read(bytes, deadline_of("group:read", options), consistency))
+end
+
+--- How this replica stands: id, group, role, term, leader, first_index, last_index, commit_index,
+--- applied_index, snapshot_index, requests, fenced, asleep, and members: { [id] = { is =, address = } },
+--- where is says voter, learner, joining (a learner that will vote), incoming or outgoing.
+---@return table|nil status
+---@return string? err
+---@return string? code
+function Group:status()
+  return self.core:status()
+end
+
+local function change(self, caller, kind, id, address, options)
+  options = options_of.check(options, REQUEST, caller, 4)
+  id = check_integer(caller, "id", id, 1)
+  return outcome_of(self.core:change(kind, id, address, deadline_of(caller, options)))
+end
+
+--- Adds a member: it gets the log first, and votes once it has caught up.
+---@param id integer
+---@param address string
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:add(id, address, options)
+  if type(address) ~= "string" then
+    error("group:add: the second argument is the member's address", 2)
+  end
+  return change(self, "group:add", "add", id, address, options)
+end
+
+--- Adds a member that gets the log and never votes.
+---@param id integer
+---@param address string
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:add_learner(id, address, options)
+  if type(address) ~= "string" then
+    error("group:add_learner: the second argument is the member's address", 2)
+  end
+  return change(self, "group:add_learner", "learner", id, address, options)
+end
+
+--- Makes a learner a voter at once.
+---@param id integer
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:promote(id, options)
+  return change(self, "group:promote", "voter", id, nil, options)
+end
+
+--- Removes a member; its id never comes back.
+---@param id integer
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:remove(id, options)
+  return change(self, "group:remove", "remove", id, nil, options)
+end
+
+--- Hands leadership over, to a member or to whoever is furthest. Returns when the transfer has begun; the
+--- status says when it is done.
+---@param to? integer
+---@return true|nil, string? err, string? code
+function Group:transfer(to)
+  return self.core:transfer(to)
+end
+
+--- Has a snapshot taken as soon as the machine is free; the log before it goes.
+---@return true|nil, string? err, string? code
+function Group:snapshot()
+  return self.core:snapshot()
+end
+
+--- The last events of this replica's core, which can be stepped again to the same states.
+---@return string|nil bytes
+---@return string? err
+---@return string? code
+function Group:record()
+  return self.core:record()
+end
+
+--- Ends this node's replica; its data stay, and it can be opened again once the node was closed.
+function Group:close()
+  self.core:close()
+end
+
+Group.__close = Group.close
+
+return M

@@ -1,0 +1,99 @@
+/* raft.h - what the files of perilune.core.raft share.
+ *
+ * raft.c          the module: nodes and their events
+ * raft_group.c    groups: opening, status
+ * raft_request.c  proposals, changes and reads, for which fibers wait
+ * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other */
+#ifndef PERI_MODULES_RAFT_H
+#define PERI_MODULES_RAFT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "node/node.h"
+#include "vm/fiber.h"
+
+#define RAFT_NODE_METATABLE "perilune.raft.node"
+#define RAFT_GROUP_METATABLE "perilune.raft.group"
+#define RAFT_REQUEST_METATABLE "perilune.raft.request"
+
+enum { RAFT_EVENTS_MAX = 256 };
+
+/* A node; lives in a userdata whose user value 1 is the table of options, which keeps its strings.
+ */
+struct raft_node_box {
+    struct env *env;
+    struct node *node; /* NULL once closed */
+    struct rpc_identity self;
+    struct peri_list groups;
+    struct fiber_wait opening;
+    bool is_open;
+    struct peri_error err; /* why it did not open */
+
+    struct node_event events[RAFT_EVENTS_MAX]; /* that nobody has taken, a ring */
+    uint64_t first_event, next_event, lost_events;
+    struct fiber_wait listening;
+};
+
+/* A group; lives in a userdata whose user value 1 is its node. */
+struct raft_group_box {
+    struct raft_node_box *box;
+    struct node_group *group; /* NULL once closed */
+    struct peri_list link;
+    struct fiber_wait opening;
+    bool is_open;
+    struct peri_error err; /* why it did not open */
+
+    struct node_machine machine;
+    struct node_task *task; /* that the machine is asked to do, or does; NULL: none */
+    const char *task_kind;
+    bool is_taken;          /* by the machine's fiber */
+    struct fiber_wait idle; /* the fiber waits for a task */
+};
+
+/* The group at index 1; raises when it is something else. */
+struct raft_group_box *raft_check_group(lua_State *L);
+
+/* Pushes nil, message, "ECLOSED". */
+int raft_fail_closed(lua_State *L);
+
+/* Has tasks of the group go to the Lua fiber that takes them. */
+void raft_machine_init(struct raft_group_box *box);
+
+/* Set a field of the table on top of the stack. */
+static inline void raft_set_integer(lua_State *L, const char *name, uint64_t number)
+{
+    lua_pushinteger(L, (lua_Integer)number);
+    lua_setfield(L, -2, name);
+}
+
+static inline void raft_set_boolean(lua_State *L, const char *name, bool value)
+{
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static inline void raft_set_string(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+/* "follower", ... Lent for ever. */
+const char *raft_role_name(enum raft_role role);
+
+/* A group that was closed: its waits end. */
+void raft_forget_group(struct raft_group_box *box);
+
+/* Makes the metatable of a class, which stays on the stack; close is also its __gc and __close. */
+void raft_make_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
+
+/* node:group(id, members): a group, once the disk has said what was there. */
+int raft_node_group(lua_State *L);
+
+/* The parts of the module: groups make their class; the others add methods to it, on top. */
+void raft_open_groups(lua_State *L);
+void raft_open_requests(lua_State *L);
+void raft_open_machine(lua_State *L);
+
+#endif

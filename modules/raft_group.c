@@ -1,0 +1,215 @@
+/* Groups, as Lua sees them: opening, status, what needs no waiting. */
+#include <string.h>
+
+#include "box.h"
+#include "raft.h"
+
+struct raft_group_box *raft_check_group(lua_State *L)
+{
+    return luaL_checkudata(L, 1, RAFT_GROUP_METATABLE);
+}
+
+static void on_group_open(struct node_group *group, int status, const struct peri_error *err)
+{
+    struct raft_group_box *box = node_group_data(group);
+    box->is_open = status == 0;
+    if (status != 0)
+        box->err = *err;
+    fiber_wake(&box->opening);
+}
+
+static int group_opened(lua_State *L, int status, lua_KContext ctx)
+{
+    struct raft_group_box *box =
+        container_of((struct fiber_wait *)ctx, struct raft_group_box, opening);
+    (void)status;
+    if (box->is_open && box->group != NULL) {
+        lua_settop(L, 4);
+        return 1;
+    }
+    return box->err.code != 0 ? box_error(L, &box->err) : raft_fail_closed(L);
+}
+
+/* Reads { { id, address }, ... } at the index. */
+static size_t read_members(lua_State *L, int index, struct node_member *out)
+{
+    size_t count = (size_t)luaL_len(L, index);
+    luaL_argcheck(L, count <= RAFT_MEMBERS_MAX, index, "too many members");
+    for (size_t i = 0; i < count; i++) {
+        (void)lua_rawgeti(L, index, (lua_Integer)i + 1);
+        (void)lua_rawgeti(L, -1, 1);
+        (void)lua_rawgeti(L, -2, 2);
+        out[i].id = (uint64_t)luaL_checkinteger(L, -2);
+        out[i].address = luaL_checkstring(L, -1); /* the table keeps it */
+        lua_pop(L, 3);
+    }
+    return count;
+}
+
+int raft_node_group(lua_State *L)
+{
+    struct raft_node_box *node_box = luaL_checkudata(L, 1, RAFT_NODE_METATABLE);
+    lua_Integer id = luaL_checkinteger(L, 2);
+    struct node_member members[RAFT_MEMBERS_MAX];
+    struct peri_error err = PERI_ERROR_INIT;
+    luaL_checktype(L, 3, LUA_TTABLE);
+    fiber_check(L, "node:group");
+    lua_settop(L, 3);
+    size_t count = read_members(L, 3, members);
+    if (node_box->node == NULL)
+        return raft_fail_closed(L);
+    struct raft_group_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    memset(box, 0, sizeof *box);
+    box->box = node_box;
+    peri_list_init(&box->link);
+    luaL_setmetatable(L, RAFT_GROUP_METATABLE);
+    lua_pushvalue(L, 1);
+    (void)lua_setiuservalue(L, 4, 1);
+    raft_machine_init(box);
+    const struct node_group_options options = {.id = (uint64_t)id,
+                                               .members = members,
+                                               .member_count = count,
+                                               .machine = &box->machine,
+                                               .data = box};
+    box->opening = (struct fiber_wait){.what = "node:group"};
+    if (node_group_open(node_box->node, &options, on_group_open, &box->group, &err) != 0)
+        return box_error(L, &err);
+    peri_list_append(&node_box->groups, &box->link);
+    if (box->is_open || box->err.code != 0)
+        return group_opened(L, 0, (lua_KContext)&box->opening);
+    return fiber_suspend(L, &box->opening, group_opened);
+}
+
+static int l_group_close(lua_State *L)
+{
+    struct raft_group_box *box = raft_check_group(L);
+    struct node_group *group = box->group;
+    if (group == NULL)
+        return 0;
+    raft_forget_group(box);
+    node_group_close(group);
+    return 0;
+}
+
+static const char *membership_name(uint8_t set)
+{
+    if ((set & RAFT_VOTER) != 0)
+        return (set & RAFT_VOTER_OLD) != 0 ? "voter" : "incoming";
+    if ((set & RAFT_VOTER_OLD) != 0)
+        return "outgoing";
+    return (set & RAFT_PROMOTE) != 0 ? "joining" : "learner";
+}
+
+/* In a configuration that is not joint a voter is just that. */
+static const char *member_name(const struct raft_configuration *members, size_t at)
+{
+    if (!raft_configuration_is_joint(members) && (members->members[at] & RAFT_VOTER) != 0)
+        return "voter";
+    return membership_name(members->members[at]);
+}
+
+static void push_members(lua_State *L, const struct raft_group_box *box,
+                         const struct raft_configuration *members)
+{
+    lua_newtable(L);
+    for (size_t i = 0; i < members->count; i++) {
+        const char *address = node_group_member_address(box->group, members->ids[i]);
+        lua_newtable(L);
+        raft_set_string(L, "is", member_name(members, i));
+        if (address != NULL)
+            raft_set_string(L, "address", address);
+        lua_rawseti(L, -2, (lua_Integer)members->ids[i]);
+    }
+}
+
+static int l_group_status(lua_State *L)
+{
+    const struct raft_group_box *box = raft_check_group(L);
+    struct node_status status;
+    if (box->group == NULL)
+        return raft_fail_closed(L);
+    node_group_status(box->group, &status);
+    lua_newtable(L);
+    raft_set_integer(L, "id", status.raft.id);
+    raft_set_integer(L, "group", status.group);
+    raft_set_string(L, "role", raft_role_name(status.raft.role));
+    raft_set_integer(L, "term", status.raft.term);
+    if (status.raft.leader != 0)
+        raft_set_integer(L, "leader", status.raft.leader);
+    raft_set_integer(L, "first_index", status.raft.base_index + 1);
+    raft_set_integer(L, "last_index", status.raft.last_index);
+    raft_set_integer(L, "commit_index", status.raft.commit_index);
+    raft_set_integer(L, "applied_index", status.applied_index);
+    raft_set_integer(L, "snapshot_index", status.raft.snapshot_index);
+    raft_set_integer(L, "requests", status.requests);
+    raft_set_boolean(L, "fenced", status.raft.is_fenced);
+    raft_set_boolean(L, "asleep", status.raft.is_asleep);
+    push_members(L, box, &status.members);
+    lua_setfield(L, -2, "members");
+    return 1;
+}
+
+static int l_group_transfer(lua_State *L)
+{
+    struct raft_group_box *box = raft_check_group(L);
+    struct peri_error err = PERI_ERROR_INIT;
+    lua_Integer to = luaL_optinteger(L, 2, 0);
+    if (box->group == NULL)
+        return raft_fail_closed(L);
+    if (node_group_transfer(box->group, (uint64_t)to, &err) != 0)
+        return box_error(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int l_group_snapshot(lua_State *L)
+{
+    struct raft_group_box *box = raft_check_group(L);
+    struct peri_error err = PERI_ERROR_INIT;
+    if (box->group == NULL)
+        return raft_fail_closed(L);
+    if (node_group_snapshot(box->group, &err) != 0)
+        return box_error(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* group:certainty(index, term): "ok", "never" or "unknown" */
+static int l_group_certainty(lua_State *L)
+{
+    static const char *const names[] = {"ok", "never", "unknown"};
+    const struct raft_group_box *box = raft_check_group(L);
+    lua_Integer index = luaL_checkinteger(L, 2), term = luaL_checkinteger(L, 3);
+    if (box->group == NULL)
+        return raft_fail_closed(L);
+    lua_pushstring(L, names[node_group_certainty(box->group, (uint64_t)index, (uint64_t)term)]);
+    return 1;
+}
+
+/* group:record(): the flight recorder's bytes */
+static int l_group_record(lua_State *L)
+{
+    const struct raft_group_box *box = raft_check_group(L);
+    struct peri_buffer bytes = {NULL, 0, 0};
+    if (box->group == NULL)
+        return raft_fail_closed(L);
+    int rc = node_group_record(box->group, &bytes);
+    if (rc != 0)
+        return box_fail(L, rc, rc == PERI_EINVAL ? "nothing is recorded" : peri_strerror(rc));
+    return box_take_buffer(L, &bytes);
+}
+
+void raft_open_groups(lua_State *L)
+{
+    static const luaL_Reg groups[] = {{"status", l_group_status},
+                                      {"transfer", l_group_transfer},
+                                      {"snapshot", l_group_snapshot},
+                                      {"certainty", l_group_certainty},
+                                      {"record", l_group_record},
+                                      {"close", l_group_close},
+                                      {NULL, NULL}};
+    raft_make_class(L, RAFT_GROUP_METATABLE, groups, l_group_close);
+    raft_open_requests(L);
+    raft_open_machine(L);
+    lua_pop(L, 1);
+}
