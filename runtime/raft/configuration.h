@@ -37,7 +37,7 @@ struct raft_configuration {
 };
 
 enum raft_change_type {
-    RAFT_ADD_MEMBER,  /* a learner now, a voter once it has caught up */
+    RAFT_ADD_MEMBER,  /* a learner now, a voter once it has caught up; for good if it does not */
     RAFT_ADD_VOTER,   /* a voter at once, new or so far a learner */
     RAFT_ADD_LEARNER, /* a learner for good, new or so far a voter */
     RAFT_REMOVE

@@ -18,6 +18,7 @@ void raft_options_init(struct raft_options *options, uint64_t id, uint64_t seed)
         .inflight_max_bytes = 4 << 20,
         .uncommitted_max_bytes = 64 << 20,
         .unapplied_max_bytes = 1 << 20,
+        .catchup_rounds_max = 10,
         .sizes_max = 1 << 16,
     };
 }
@@ -31,6 +32,8 @@ static int check_options(const struct raft_options *options, struct peri_error *
         options->election_max_us > UINT64_MAX / 4)
         return peri_fail_plain(err, PERI_EINVAL,
                                "heartbeat, election_min and election_max do not grow");
+    if (options->catchup_rounds_max == 0)
+        return peri_fail_plain(err, PERI_EINVAL, "new members have no round to catch up in");
     if (options->lease_margin_us >= options->election_min_us)
         return peri_fail_plain(err, PERI_EINVAL, "the lease margin leaves no lease");
     return 0;

@@ -4,8 +4,8 @@
  * when its entry is truncated; so the log's configurations are kept like the log's terms. A leader
  * begins no change before an entry of its own term and the configuration before are committed
  * (Thesis erratum of 4.1), and ends joint consensus by itself. Learners that shall become voters
- * are promoted when they caught up in a round that was no longer than an election timeout
- * (Thesis 4.2.1). */
+ * are promoted when they caught up in a round that was no longer than an election timeout, and
+ * stay learners when they did not in catchup_rounds_max rounds (Thesis 4.2.1). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,9 +133,21 @@ static bool has_caught_up(struct raft *raft, size_t at)
     if (peer->state == RAFT_REPLICATE &&
         raft->now_us - peer->catchup_us <= raft->options.election_min_us)
         return true;
+    peer->catchup_rounds++;
     peer->catchup_index = raft->log.last_index; /* it was slow: another round */
     peer->catchup_us = raft->now_us;
     return false;
+}
+
+/* A member that never will be a voter must not keep its operator waiting for ever (Thesis 4.2.1):
+ * it falls behind in every round, or is not there. */
+static bool has_failed(const struct raft *raft, size_t at)
+{
+    const struct raft_progress *peer = &raft->peers[at];
+    uint64_t heard_us = peer->acked_us > peer->catchup_us ? peer->acked_us : peer->catchup_us;
+    uint64_t rounds = raft->options.catchup_rounds_max;
+    return peer->catchup_rounds >= rounds ||
+           (raft->now_us - heard_us) / rounds >= raft->options.election_max_us;
 }
 
 static void promote(struct raft *raft)
@@ -143,9 +155,14 @@ static void promote(struct raft *raft)
     const struct raft_configuration *members = raft_active(raft);
     struct raft_change changes[RAFT_MEMBERS_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < members->count; i++)
-        if ((members->members[i] & RAFT_PROMOTE) != 0 && has_caught_up(raft, i))
+    for (size_t i = 0; i < members->count; i++) {
+        if ((members->members[i] & RAFT_PROMOTE) == 0)
+            continue;
+        if (has_caught_up(raft, i))
             changes[count++] = (struct raft_change){RAFT_ADD_VOTER, members->ids[i]};
+        else if (has_failed(raft, i))
+            changes[count++] = (struct raft_change){RAFT_ADD_LEARNER, members->ids[i]};
+    }
     if (count == 0 || raft->transfer_to != 0)
         return;
     struct raft_configuration next;

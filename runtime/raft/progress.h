@@ -30,6 +30,7 @@ struct raft_progress {
     uint64_t heartbeat_match;    /* match_index at its last heartbeat reply */
     uint64_t catchup_index;      /* learners: the round of catching up ends here, */
     uint64_t catchup_us;         /* and began then (Thesis 4.2.1) */
+    uint32_t catchup_rounds;     /* that were too long */
     struct raft_read_slot reads; /* that it forwarded */
     uint64_t inflight_bytes;
     uint32_t inflight_first, inflight_count;

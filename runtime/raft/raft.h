@@ -41,7 +41,9 @@ struct raft_options {
     uint64_t inflight_max_bytes;    /* sent to a peer and not acknowledged */
     uint64_t uncommitted_max_bytes; /* a leader's proposals above this are refused */
     uint64_t unapplied_max_bytes;   /* in a window to apply */
-    uint32_t sizes_max;             /* recent entries whose sizes are remembered; at least 16 */
+    uint32_t
+        catchup_rounds_max; /* that a new member may take before it becomes a voter, at least 1 */
+    uint32_t sizes_max;     /* recent entries whose sizes are remembered; at least 16 */
     uint64_t
         sleep_after_us; /* a group that rested so long falls asleep; 0: never. The host must say */
                         /* which peers are up: RAFT_PEER_UP */

@@ -72,6 +72,7 @@ static void pass_options(struct pass *pass, struct raft_options *options)
     pass_word(pass, &options->uncommitted_max_bytes);
     pass_word(pass, &options->unapplied_max_bytes);
     pass_word(pass, &options->sleep_after_us);
+    pass_u32(pass, &options->catchup_rounds_max);
     pass_u32(pass, &options->sizes_max);
     pass_bool(pass, &options->has_leases);
 }
@@ -176,6 +177,7 @@ static void pass_progress(struct pass *pass, struct raft_progress *peer)
     pass_word(pass, &peer->heartbeat_match);
     pass_word(pass, &peer->catchup_index);
     pass_word(pass, &peer->catchup_us);
+    pass_u32(pass, &peer->catchup_rounds);
     pass_slot(pass, &peer->reads);
     pass_word(pass, &peer->inflight_bytes);
     pass_u32(pass, &peer->inflight_first);

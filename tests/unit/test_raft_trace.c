@@ -2,7 +2,8 @@
  * and what the replicas then did. A block ends with an empty line; each shows everything done since
  * the last.
  *
- * - group VOTERS [TOTAL] [leases] [max=BYTES] [sleep=MS]; log ID terms=1,1,2 [term=3]: before up
+ * - group VOTERS [TOTAL] [leases] [max=BYTES] [sleep=MS] [rounds=N]; log ID terms=1,1,2 [term=3]:
+ * before up
  * - up [ID...]; crash ID [written=N]
  * - campaign ID; time ID [MS]; advance MS: all clocks, and nobody notices
  * - persist ID [N]; hold ID: its records wait for persist; release ID
@@ -274,6 +275,8 @@ static void make_group(struct trace *trace)
         options.has_leases |= strcmp(trace->words[i], "leases") == 0;
     if (option(trace, "max") != NULL)
         options.message_max_bytes = strtoull(option(trace, "max"), NULL, 10);
+    if (option(trace, "rounds") != NULL)
+        options.catchup_rounds_max = (uint32_t)strtoul(option(trace, "rounds"), NULL, 10);
     if (option(trace, "sleep") != NULL)
         options.sleep_after_us = 1000 * strtoull(option(trace, "sleep"), NULL, 10);
     size_t voters = number(trace, 1, 0), total = number(trace, 2, voters);
