@@ -184,6 +184,7 @@ static void carry_out(struct group *group, struct group_replica *replica,
         case RAFT_SEND:
         case RAFT_APPLY:
             hold(replica, action);
+            group_check_size(group, &replica->held[replica->held_count - 1].packet);
             break;
         case RAFT_FETCH:
             replica->fetch_first[action->peer - 1] = action->first;
@@ -221,6 +222,9 @@ int group_step_with(struct group *group, struct group_replica *replica, struct r
                    (uint64_t)event->message->type);
     if (rc != 0)
         return rc;
+    if (replica->has_failed)
+        group_fail(group, "goes on although its disk failed", replica->id, (uint64_t)event->type);
+    replica->has_failed = event->type == RAFT_PERSIST_FAILED;
     uint64_t first = event->type == RAFT_PROPOSE   ? group->out.index
                      : event->type == RAFT_MESSAGE ? event->message->index + 1
                                                    : 0;
@@ -274,7 +278,7 @@ void group_persist(struct group *group, uint64_t id, size_t count)
     struct group_replica *replica = group_replica(group, id);
     if (count > replica->write_count)
         count = replica->write_count;
-    if (count == 0 || replica->raft == NULL)
+    if (count == 0 || replica->raft == NULL || replica->has_failed)
         return;
     for (size_t i = 0; i < count; i++) {
         group_write_down(replica, &replica->writes[i]);

@@ -68,6 +68,7 @@ enum { GROUP_READS_MAX = 256 };
 struct group_replica {
     uint64_t id;
     struct raft *raft; /* NULL: down */
+    bool has_failed;   /* its disk: nothing is written any more */
     uint64_t starts;
     struct group_disk disk;
     struct group_log log; /* as the core believes it to be */

@@ -81,3 +81,12 @@ void group_check_promise(struct group *group, const struct group_replica *replic
         disk->log.base + disk->log.count < m->index)
         group_fail(group, "acknowledges what is not on its disk", replica->id, m->index);
 }
+
+void group_check_size(struct group *group, const struct group_packet *packet)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < packet->count; i++)
+        bytes += packet->entries[i].size_bytes + RAFT_ENTRY_OVERHEAD;
+    if (packet->count > 1 && bytes > group->options.message_max_bytes)
+        group_fail(group, "sends more than a message may hold", packet->message.from, bytes);
+}

@@ -16,6 +16,7 @@ void group_forget(struct group_replica *replica)
     memset(replica->fetch_first, 0, sizeof replica->fetch_first);
     raft_close(replica->raft);
     replica->raft = NULL;
+    replica->has_failed = false;
 }
 
 static size_t runs_of(const struct group_log *log, struct raft_run *runs)

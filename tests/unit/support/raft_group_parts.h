@@ -39,6 +39,9 @@ void group_check(struct group *group, struct group_replica *replica, uint64_t co
 void group_check_promise(struct group *group, const struct group_replica *replica,
                          const struct raft_message *message);
 
+/* Entries of a message keep to the limit; one may always go. */
+void group_check_size(struct group *group, const struct group_packet *packet);
+
 /* Carries a record out on the disk. */
 void group_write_down(struct group_replica *replica, const struct group_write *write);
 

@@ -123,6 +123,15 @@ static void split(struct schedule *s)
             s->cut[i][j] = side[i] != side[j] && (!is_one_way || side[i]);
 }
 
+/* Any link may be cut, either way. */
+static void cut_links(struct schedule *s)
+{
+    unsigned percent = (unsigned)schedule_draw(s, 60);
+    for (size_t i = 0; i < s->group->count; i++)
+        for (size_t j = 0; j < s->group->count; j++)
+            s->cut[i][j] = i != j && schedule_chance(s, percent);
+}
+
 /* Whoever thinks that it leads is heard by nobody, and perhaps hears nobody. */
 static void isolate_leaders(struct schedule *s)
 {
@@ -148,7 +157,7 @@ void schedule_nemesis(struct schedule *s)
 {
     size_t at = schedule_draw(s, s->group->count);
     struct raft_event failed = {.type = RAFT_PERSIST_FAILED};
-    switch (schedule_draw(s, 13)) {
+    switch (schedule_draw(s, 14)) {
     case 0:
     case 1:
         schedule_crash(s, at);
@@ -175,7 +184,8 @@ void schedule_nemesis(struct schedule *s)
         break;
     case 8:
         group_step(s->group, at + 1, &failed);
-        schedule_crash(s, at);
+        if (schedule_chance(s, 50))
+            schedule_crash(s, at);
         break;
     case 9:
     case 10:
@@ -183,6 +193,9 @@ void schedule_nemesis(struct schedule *s)
         break;
     case 11:
         schedule_crash_leaders(s);
+        break;
+    case 12:
+        cut_links(s);
         break;
     default:
         schedule_heal(s);
