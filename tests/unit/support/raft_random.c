@@ -291,3 +291,59 @@ int raft_random_run(uint64_t seed, uint64_t duration_us, struct raft_random_tota
     group_close(s.group);
     return rc;
 }
+
+/* ---- partial connectivity ---- */
+
+/* Cuts all links but these; true when a replica still hears a majority, itself included. */
+static bool keep_links(struct schedule *s, unsigned links)
+{
+    size_t heard[GROUP_MAX] = {0};
+    bool has_hub = false;
+    unsigned bit = 0;
+    for (size_t i = 0; i < s->group->count; i++)
+        for (size_t j = i + 1; j < s->group->count; j++) {
+            bool is_kept = (links >> bit++ & 1) != 0;
+            s->cut[i][j] = s->cut[j][i] = !is_kept;
+            heard[i] += is_kept;
+            heard[j] += is_kept;
+        }
+    for (size_t i = 0; i < s->group->count; i++)
+        has_hub |= heard[i] + 1 > s->group->count / 2;
+    return has_hub;
+}
+
+static void need_leader(struct schedule *s, bool has_hub)
+{
+    uint64_t before = raft_watch_last(s->group->watch);
+    s->client_at = 0;
+    run_until(s, s->group->now_us + 4 * s->group->options.election_max_us, false);
+    uint64_t elections = s->group->elections;
+    s->client_at = s->group->now_us;
+    run_until(s, s->group->now_us + 2000 * US_PER_MS, false);
+    uint64_t after = raft_watch_last(s->group->watch);
+    if (s->group->err.code != 0)
+        return;
+    if (has_hub && (s->group->elections != elections || after < before + 20))
+        peri_fail(&s->group->err, PERI_ECORRUPT,
+                  "%" PRIu64 " elections too late, and %" PRIu64 " entries",
+                  s->group->elections - elections, after - before);
+    else if (!has_hub && after != before)
+        peri_fail_plain(&s->group->err, PERI_ECORRUPT, "committed without a majority");
+}
+
+int raft_random_links(uint64_t seed, unsigned links, struct peri_error *err)
+{
+    struct schedule s = {.random = seed * 0x2545f4914f6cdd1d + 1, .is_peace = true};
+    struct raft_options options;
+    raft_options_init(&options, 1, seed);
+    options.has_leases = schedule_chance(&s, 50);
+    s.group = group_create(5, 5, seed, &options);
+    schedule_restart_all(&s);
+    run_until(&s, s.group->now_us + 2000 * US_PER_MS, false);
+    need_leader(&s, keep_links(&s, links));
+    int rc = s.group->err.code;
+    if (rc != 0 && err != NULL)
+        *err = s.group->err;
+    group_close(s.group);
+    return rc;
+}
