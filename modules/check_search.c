@@ -144,7 +144,7 @@ static int part_item(lua_State *L)
  * why */
 static int part_focus(lua_State *L)
 {
-    const struct part_box *whole = check_part_box(L, 1);
+    struct part_box *whole = check_part_box(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     size_t count = (size_t)lua_rawlen(L, 2);
     check_value *values = lua_newuserdatauv(L, (count + 1) * sizeof *values, 0);
@@ -167,6 +167,42 @@ static int part_focus(lua_State *L)
     if (rc != 0)
         check_focus_deinit(&focus);
     return rc == 0 ? 1 : box_error(L, &err);
+}
+
+/* part:seen(i): value and result of the i-th item, as far as the part sees them */
+static int part_seen(lua_State *L)
+{
+    const struct part_box *box = check_part_box(L, 1);
+    lua_Integer index = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, index >= 1 && (size_t)index <= box->part->count, 2, "no such item");
+    struct check_operation operation;
+    int rc = check_part_operation(box->part, box->history, (size_t)index - 1, &operation);
+    if (rc != 0)
+        return luaL_error(L, "history: %s", peri_strerror(rc));
+    check_push_value(L, box->history->values, operation.input);
+    check_push_value(L, box->history->values, operation.output);
+    return 2;
+}
+
+/* part:cut(text): the pieces that clients appended, once part:focus was asked; nil when text cannot
+ * be cut, or nobody appends */
+static int part_cut(lua_State *L)
+{
+    const struct check_part *part = check_part_box(L, 1)->part;
+    size_t size;
+    const char *bytes = luaL_checklstring(L, 2, &size);
+    struct peri_slice text = peri_slice_of(bytes, size);
+    if (part->focus.pieces == NULL)
+        return 0;
+    lua_newtable(L);
+    for (lua_Integer count = 1; text.size > 0; count++) {
+        const char *from = text.data;
+        if (check_pieces_next(part->focus.pieces, &text) == CHECK_NIL)
+            return 0;
+        lua_pushlstring(L, from, (size_t)(text.data - from));
+        lua_rawseti(L, -2, count);
+    }
+    return 1;
 }
 
 /* part:widest(): the most operations open at a time, and the index of the one that makes it so */
@@ -396,11 +432,11 @@ static void define(lua_State *L, const char *type, const luaL_Reg *methods, lua_
 
 void check_define_search(lua_State *L)
 {
-    static const luaL_Reg parts[] = {{"items", part_items},   {"widest", part_widest},
-                                     {"item", part_item},     {"focus", part_focus},
-                                     {"effect", part_effect}, {"state", part_state},
-                                     {"search", part_search}, {"sequential", part_sequential},
-                                     {"close", part_close},   {NULL, NULL}};
+    static const luaL_Reg parts[] = {
+        {"items", part_items},           {"widest", part_widest}, {"item", part_item},
+        {"focus", part_focus},           {"seen", part_seen},     {"cut", part_cut},
+        {"effect", part_effect},         {"state", part_state},   {"search", part_search},
+        {"sequential", part_sequential}, {"close", part_close},   {NULL, NULL}};
     static const luaL_Reg searches[] = {{"run", search_run},       {"answer", search_answer},
                                         {"effort", search_effort}, {"order", search_order},
                                         {"close", search_close},   {NULL, NULL}};

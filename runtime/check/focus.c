@@ -1,6 +1,7 @@
 #include "check/focus.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 
@@ -28,6 +29,8 @@ void check_focus_deinit(struct check_focus *focus)
 {
     free(focus->bits);
     focus->bits = NULL;
+    check_pieces_close(focus->pieces);
+    focus->pieces = NULL;
 }
 
 void check_focus_narrow(struct check_focus *focus, const struct check_focus *by)
@@ -58,5 +61,41 @@ int check_focus_list(const struct check_focus *focus, struct check_values *value
     }
     int rc = check_value_list(values, CHECK_KIND_LIST, left, kept, list);
     free(left);
+    return rc;
+}
+
+/* Copies the pieces in focus; false when text cannot be cut. */
+static bool copy_pieces(const struct check_focus *focus, struct peri_slice text, char *copy,
+                        size_t *size)
+{
+    *size = 0;
+    while (text.size > 0) {
+        struct peri_slice rest = text;
+        check_value piece = check_pieces_next(focus->pieces, &rest);
+        if (piece == CHECK_NIL)
+            return false;
+        if (check_focus_has(focus, piece)) {
+            memcpy(copy + *size, text.data, text.size - rest.size);
+            *size += text.size - rest.size;
+        }
+        text = rest;
+    }
+    return true;
+}
+
+int check_focus_string(const struct check_focus *focus, struct check_values *values,
+                       check_value *string)
+{
+    if (check_value_kind(values, *string) != CHECK_KIND_STRING)
+        return 0;
+    struct peri_slice text = check_value_to_string(values, *string);
+    size_t size;
+    char *copy = malloc(text.size + 1);
+    if (copy == NULL)
+        return PERI_ENOMEM;
+    int rc = 0;
+    if (copy_pieces(focus, text, copy, &size))
+        rc = check_value_string(values, peri_slice_of(copy, size), string);
+    free(copy);
     return rc;
 }

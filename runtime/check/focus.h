@@ -10,12 +10,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "check/value.h"
+#include "check/pieces.h"
 
 struct check_focus {
-    uint64_t *bits; /* one a value */
-    size_t size;    /* values that have a bit */
-    bool has_void;  /* no value, or the empty string, is in focus */
+    uint64_t *bits;              /* one a value */
+    size_t size;                 /* values that have a bit */
+    bool has_void;               /* no value, or the empty string, is in focus */
+    struct check_pieces *pieces; /* of strings; NULL: a string is a value like others */
 };
 
 /* Makes the focus of some values; the caller deinits it. Errors: PERI_ENOMEM. */
@@ -33,5 +34,10 @@ bool check_focus_has(const struct check_focus *focus, check_value value);
  * PERI_ENOMEM, PERI_ETOOBIG. */
 int check_focus_list(const struct check_focus *focus, struct check_values *values,
                      check_value *list);
+
+/* Replaces a string by those of its pieces that are in focus; what is no string, or cannot be cut,
+ * stays. Errors: PERI_ENOMEM, PERI_ETOOBIG. */
+int check_focus_string(const struct check_focus *focus, struct check_values *values,
+                       check_value *string);
 
 #endif

@@ -50,6 +50,12 @@ struct check_model {
     int (*compile)(void *instance, const struct check_operation *operation,
                    struct check_effect *effect, struct peri_error *err);
 
+    /* May be NULL: clients append to no strings. Makes *out the pieces of the strings that
+     * operations (count indices) append and put, and leaves it where none appends. Errors:
+     * PERI_ENOMEM; PERI_EINVAL when they could be cut in several ways. */
+    int (*cut)(const struct check_values *values, const struct check_operation *operations,
+               const uint32_t *indices, size_t count, struct check_pieces **out);
+
     /* May be NULL: this model cannot be seen through a few values. Makes of an operation what it is
      * for the values in focus: CHECK_ACCEPT, or CHECK_REJECT when it is nothing. Every order of
      * operations that is legal must stay legal. Errors: PERI_ENOMEM, PERI_ETOOBIG; PERI_EINVAL when

@@ -157,12 +157,53 @@ static bool is_in_focus(const struct check_values *values, const struct check_fo
     return is_void ? focus->has_void : check_focus_has(focus, value);
 }
 
-/* As a register. What append makes depends on all values before it. */
+static bool has_append(const struct check_values *values, const struct check_operation *operations,
+                       const uint32_t *indices, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (check_value_is(values, operations[indices[i]].f, "append"))
+            return true;
+    }
+    return false;
+}
+
+static int cut(const struct check_values *values, const struct check_operation *operations,
+               const uint32_t *indices, size_t count, struct check_pieces **out)
+{
+    if (!has_append(values, operations, indices, count))
+        return 0;
+    check_value *strings = malloc((count + 1) * sizeof *strings);
+    if (strings == NULL)
+        return PERI_ENOMEM;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct check_operation *operation = &operations[indices[i]];
+        if (!check_value_is(values, operation->f, "get") &&
+            check_value_kind(values, operation->input) == CHECK_KIND_STRING)
+            strings[kept++] = operation->input;
+    }
+    int rc = check_pieces_create(out, values, strings, kept);
+    free(strings);
+    return rc;
+}
+
+/* As a list of pieces: a put leaves one, or none where that is not in focus. */
+static int project_pieces(struct check_values *values, const struct check_focus *focus,
+                          struct check_operation *operation)
+{
+    if (check_value_is(values, operation->f, "append"))
+        return check_focus_has(focus, operation->input);
+    bool is_get = check_value_is(values, operation->f, "get");
+    int rc = check_focus_string(focus, values, is_get ? &operation->output : &operation->input);
+    return rc == 0 ? CHECK_ACCEPT : rc;
+}
+
+/* As a register, where nobody appends. */
 static int project(struct check_values *values, const struct check_focus *focus,
                    struct check_operation *operation)
 {
-    if (check_value_is(values, operation->f, "append"))
-        return PERI_EINVAL;
+    if (focus->pieces != NULL)
+        return project_pieces(values, focus, operation);
     if (check_value_is(values, operation->f, "get"))
         return is_in_focus(values, focus, operation->output);
     bool is_put = check_value_is(values, operation->f, "put");
@@ -250,6 +291,7 @@ const struct check_model check_model_kv = {
     .close = close,
     .init = init,
     .compile = compile,
+    .cut = cut,
     .project = project,
     .step = step,
     .after = after,

@@ -110,33 +110,59 @@ int check_part_create(struct check_part **out, const struct check_history *histo
     return create(out, &source, model, external, err);
 }
 
-static int focus_on(struct check_part **out, const struct check_history *history,
-                    const struct check_part *part, const struct check_focus *focus,
-                    struct peri_error *err)
+/* Finds out how the strings of a whole part are cut. */
+static int cut(struct check_part *part, const struct check_history *history,
+               const uint32_t *operations)
 {
-    if (part->model->project == NULL)
-        return peri_fail(err, PERI_EINVAL, "the model %s has no focus", part->model->name);
+    if (part->is_cut || part->focus.bits != NULL || part->model->cut == NULL)
+        return 0;
+    int rc = part->model->cut(history->values, history->operations, operations, part->count,
+                              &part->focus.pieces);
+    part->is_cut = rc == 0;
+    return rc;
+}
+
+static int focus_on(struct check_part **out, const struct check_history *history,
+                    struct check_part *part, struct check_focus *focus, struct peri_error *err)
+{
     uint32_t *operations = malloc((part->count + 1) * sizeof *operations);
     if (operations == NULL)
         return peri_fail(err, PERI_ENOMEM, "look at %zu operations", part->count);
     for (size_t i = 0; i < part->count; i++)
         operations[i] = part->items[i].operation;
+    int rc = cut(part, history, operations);
+    if (rc != 0) {
+        free(operations);
+        return peri_fail(err, rc, "cut the strings of %zu operations into pieces", part->count);
+    }
+    focus->pieces = check_pieces_share(part->focus.pieces);
     struct source source = {history, focus, operations, part->count};
-    int rc = create(out, &source, part->model, NULL, err);
+    rc = create(out, &source, part->model, NULL, err);
     free(operations);
     return rc;
 }
 
 int check_part_focus(struct check_part **out, const struct check_history *history,
-                     const struct check_part *part, struct check_focus *focus,
-                     struct peri_error *err)
+                     struct check_part *part, struct check_focus *focus, struct peri_error *err)
 {
+    if (part->model->project == NULL)
+        return peri_fail(err, PERI_EINVAL, "the model %s has no focus", part->model->name);
     if (part->focus.bits != NULL)
         check_focus_narrow(focus, &part->focus);
     int rc = focus_on(out, history, part, focus, err);
     if (rc == 0)
         (*out)->focus = *focus;
     return rc;
+}
+
+int check_part_operation(const struct check_part *part, const struct check_history *history,
+                         size_t item, struct check_operation *operation)
+{
+    *operation = history->operations[part->items[item].operation];
+    if (part->focus.bits == NULL)
+        return 0;
+    int rc = part->model->project(history->values, &part->focus, operation);
+    return rc < 0 ? rc : 0;
 }
 
 static int compare_ends(const void *left, const void *right)

@@ -22,6 +22,7 @@ struct check_part {
     struct check_effect *effects; /* no two are equal */
     size_t effect_count;
     struct check_focus focus; /* without bits: it is no part of a part */
+    bool is_cut;              /* focus.pieces is known */
 };
 
 /* Compiles the operations of a history (count indices in ascending order) for a model. What says
@@ -36,10 +37,14 @@ int check_part_create(struct check_part **out, const struct check_history *histo
 /* Makes the part that remains of one when only the values in focus count (focus.h): illegal only if
  * the whole is. Takes focus; of a part that was made so itself, what both have in focus remains. On
  * success the caller ends *out with check_part_close(). Errors: as above;
- * PERI_EINVAL when the model, or the history with this model, cannot be seen so. */
+ * PERI_EINVAL when the model, or the history with this model, cannot be seen so. What part finds
+ * out for this it keeps. */
 int check_part_focus(struct check_part **out, const struct check_history *history,
-                     const struct check_part *part, struct check_focus *focus,
-                     struct peri_error *err);
+                     struct check_part *part, struct check_focus *focus, struct peri_error *err);
+
+/* The operation of an item, as the part sees it. Errors: PERI_ENOMEM, PERI_ETOOBIG. */
+int check_part_operation(const struct check_part *part, const struct check_history *history,
+                         size_t item, struct check_operation *operation);
 
 /* The most items that are open at one time, and the index of the first whose call makes it so.
  * Errors: PERI_ENOMEM. */

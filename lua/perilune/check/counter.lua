@@ -16,6 +16,7 @@ local focus = require "perilune.check.focus"
 
 local M = {}
 
+local STEPS_EACH = 50 -- of a search, for each operation: a right one takes that many
 local READS_MAX = 64       -- that are looked at together
 local EXACT_MAX = 1 << 53  -- of sums
 local YIELD_EVERY = 4096   -- operations; others run in between
@@ -251,7 +252,7 @@ end
 
 -- Looks at the last reads before the first completion that nothing explains.
 local function by_reads(key, operations, budget)
-  local events = focus.first_wrong(key, budget)
+  local events = focus.first_wrong(key, budget, STEPS_EACH * key.part:item())
   local count_max = 1
   while events and fiber.now() < budget.deadline do
     local reads, all = last_reads(operations, events, count_max)

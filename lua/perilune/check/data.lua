@@ -11,6 +11,7 @@ function M.operation(op)
     process = op.process, node = op.node, f = op.f, key = op.key, value = op.value, result = op.result,
     outcome = op.outcome, error = op.error, call_us = op.call_us, finish_us = op.finish_us,
     call_line = op.call_line, finish_line = op.finish_line, stands_for = op.stands_for,
+    seen = op.seen,
   }
 end
 

@@ -44,9 +44,20 @@ local function pair(op)
   return M.value(value[1]), M.value(value[2])
 end
 
+-- Of a list or a string of which only a few elements count, those: op.seen.
+local function seen(op)
+  local values = {}
+  for index, value in ipairs(type(op.seen) == "table" and op.seen or { op.seen ~= "" and op.seen or nil }) do
+    values[index] = M.value(value)
+  end
+  return #values == 0 and "none of it" or (".. %s .."):format(table.concat(values, " .. "))
+end
+
 local function result_or(op, none)
   if op.outcome ~= "ok" then
     return "?"
+  elseif op.seen ~= nil then
+    return seen(op)
   elseif op.result == nil then
     return none
   end
@@ -58,7 +69,7 @@ local WORDS = {
   read = {
     label = function(op) return "read " .. result_or(op, "nil") end,
     did = function(op)
-      return op.result == nil and "read nothing" or "read " .. M.value(op.result)
+      return "read " .. result_or(op, "nothing")
     end,
     noun = function(op) return "read of " .. result_or(op, "nothing") end,
   },
@@ -121,7 +132,7 @@ for name, past in pairs { put = "put", add = "added", remove = "removed", enqueu
 end
 WORDS.get = {
   label = function(op) return "get " .. result_or(op, "nil") end,
-  did = function(op) return op.result == nil and "got nothing" or "got " .. M.value(op.result) end,
+  did = function(op) return "got " .. result_or(op, "nothing") end,
   noun = function(op) return "get of " .. result_or(op, "nothing") end,
 }
 WORDS.delete = {

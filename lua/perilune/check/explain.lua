@@ -22,12 +22,21 @@ local TRIED_MAX = 50       -- operations that the blocked one may contradict
 ---@field order? table[]      what could be put in order before the blocked one completed
 ---@field sentence string
 
+-- What a part sees of a list or of a string with pieces, where that is not all.
+local function seen(part, index, op)
+  local _, result = part:seen(index)
+  local is_less = type(result) == "table" and #result < #op.result
+    or type(result) == "string" and #result < #op.result
+  return is_less and result or nil
+end
+
 -- shown: what to show of the operations, when the history was made for a proof.
 local function items_of(history, part, shown)
   local items = part:items()
   for index, item in ipairs(items) do
     local _, call, finish = part:item(index)
     item.op = shown and shown[item.operation] or history:operation(item.operation)
+    item.op.seen = not shown and seen(part, index, item.op) or nil
     item.call, item.finish = call, item.op.finish and finish
     if index % YIELD_EVERY == 0 then
       fiber.yield()
@@ -62,19 +71,26 @@ local function contradicted(trial, items, found)
   end
 end
 
-local function sentence(blocked, other, count, is_only)
+local function sentence(blocked, other, operations)
   local subject = ("%s %s%s %s"):format(describe.process(blocked.process), describe.did(blocked),
     blocked.key ~= nil and (" (key %s)"):format(describe.value(blocked.key)) or "", describe.when(blocked))
-  if other then
-    local has_acted = other.f ~= "read" and other.f ~= "get"
-    return ("%s although %s %s %s"):format(subject, has_acted
-      and ("%s's %s"):format(describe.process(other.process), describe.noun(other))
-      or ("%s had already %s"):format(describe.process(other.process), describe.did(other)),
-      has_acted and "had been acknowledged" or "", describe.when(other)):gsub("  ", " ")
-  elseif is_only then
+  if other and other.f == "contains" then
+    return ("%s although %s %s %s"):format(subject, describe.process(other.process), describe.did(other),
+      describe.when(other))
+  elseif other and (other.f == "read" or other.f == "get") then
+    return ("%s although %s had already %s %s"):format(subject, describe.process(other.process),
+      describe.did(other), describe.when(other))
+  elseif other then
+    return ("%s although %s's %s had been acknowledged %s"):format(subject, describe.process(other.process),
+      describe.noun(other), describe.when(other))
+  elseif #operations == 1 then
     return subject .. " although nothing that was asked for until then leads to that"
+  elseif #operations == 2 then
+    other = operations[1] == blocked and operations[2] or operations[1]
+    return ("%s, at odds with %s's %s %s"):format(subject, describe.process(other.process),
+      describe.noun(other), describe.when(other))
   end
-  return ("%s, which no order of these %d operations explains"):format(subject, count)
+  return ("%s, which no order of these %d operations explains"):format(subject, #operations)
 end
 
 -- What a model says about its own.
@@ -130,7 +146,7 @@ local function counterexample(history, key, budget)
     local _, order = shrink.try(trial, found.events - 1)
     result.order = order and M.order(items, order)
   end
-  result.sentence = said or sentence(result.blocked, result.other, #found.kept, #found.kept == 1)
+  result.sentence = said or sentence(result.blocked, result.other, result.operations)
   return result
 end
 

@@ -4,11 +4,12 @@
 --- history that explains itself. Which values? Of a set each element alone; of a queue three that are apart.
 --- Else those of operations that stand together: mostly a fault shows between neighbours. Else the first
 --- completion that no order explains is found by halving, and the values near it, and near what else was
---- done with its value, are tried.
+--- done with its value, are tried. What clients append to has suspects of its own (lists).
 local describe = require "perilune.check.describe"
 local fiber = require "perilune.fiber"
 local json = require "perilune.json"
 local judge = require "perilune.check.judge"
+local lists = require "perilune.check.lists"
 
 local M = {}
 
@@ -17,7 +18,6 @@ local STEPS_BASE, STEPS_EACH = 100 * 1000, 3 -- of one search: enough where the 
 local PLACES_MAX = 12  -- of operations on the same value
 local ELEMENTS_MAX = 8 -- of a list
 local LOOKED_BACK_MAX = 1000 * 1000
-local ELEMENTS_TRIED_MAX = 4000 -- of a set
 local STEPS_MAX = 2000 * 1000
 
 local BLOCK, WINDOW = 2048, 64 -- operations whose values are looked at together
@@ -204,18 +204,51 @@ local function by_blocks(key, events, budget)
   end
 end
 
--- Tries each element of a set alone.
-local function by_element(key, events, budget)
-  local part, list, add = key.part, collection()
-  for index = 1, part:item() do
-    add(values_of(key.history:operation((part:item(index))), key.model))
+local function operations_of(key)
+  local operations = {}
+  for index = 1, key.part:item() do
+    operations[index] = key.history:operation((key.part:item(index)))
     if index % BLOCK == 0 then
       fiber.yield()
     end
   end
-  for number, value in ipairs(list) do
-    local proof = proof_of(part, { value }, events, budget)
-    if proof or number > ELEMENTS_TRIED_MAX or fiber.now() >= budget.deadline then
+  return operations
+end
+
+-- Tries groups of values together, and where the search cannot tell, halves of them.
+local function by_groups(part, groups, events, budget)
+  local values, add = collection()
+  for _, group in ipairs(groups) do
+    add(group)
+  end
+  local near = part:focus(values)
+  local result = near and search(near, budget, events)
+  if result == "illegal" then
+    return { part = fewest(near, values, events, budget), events = events }
+  elseif result == "legal" or #groups <= 1 or fiber.now() >= budget.deadline then
+    return nil -- what is right stays so, seen through fewer values
+  end
+  local half = #groups // 2
+  return by_groups(near, table.move(groups, 1, half, 1, {}), events, budget)
+    or by_groups(near, table.move(groups, half + 1, #groups, 1, {}), events, budget)
+end
+
+-- Tries the elements of a set, some at a time.
+local function by_elements(key, events, budget)
+  local list, add = collection()
+  for index, op in ipairs(operations_of(key)) do
+    add(values_of(op, key.model))
+    if index % BLOCK == 0 then
+      fiber.yield()
+    end
+  end
+  for from = 1, #list, WINDOW do
+    local groups = {}
+    for index = from, math.min(#list, from + WINDOW - 1) do
+      groups[#groups + 1] = { list[index] }
+    end
+    local proof = by_groups(key.part, groups, events, budget)
+    if proof or fiber.now() >= budget.deadline then
       return proof
     end
     fiber.yield()
@@ -225,16 +258,16 @@ end
 --- The first event with which a wrong key is wrong, or nil when the time is used up.
 ---@param key perilune.check.KeyVerdict
 ---@param budget perilune.check.Budget
+---@param extra? integer  steps that a search may take beyond what is enough for most
 ---@return integer|nil
-function M.first_wrong(key, budget)
+function M.first_wrong(key, budget, extra)
   local _, _, event_count = key.history:counts()
-  local steps_max = STEPS_BASE + STEPS_EACH * key.part:item() + math.min(2 * key.steps, STEPS_MAX)
-  return first_wrong(key.part, event_count, budget, steps_max)
+  return first_wrong(key.part, event_count, budget, STEPS_BASE + STEPS_EACH * key.part:item() + (extra or 0))
 end
 
 -- Tries values near the first completion that nothing explains.
 local function by_halving(key, budget)
-  local part, events = key.part, M.first_wrong(key, budget)
+  local part, events = key.part, M.first_wrong(key, budget, math.min(2 * key.steps, STEPS_MAX))
   local blocked = events and item_ending(part, events - 1)
   if not blocked then
     return nil
@@ -268,8 +301,15 @@ function M.find(key, budget)
     return nil
   end
   local _, _, events = key.history:counts()
-  return key.model == "set" and by_element(key, events, budget) or by_blocks(key, events, budget)
-    or by_halving(key, budget)
+  if key.model == "append" or key.part:cut "" then
+    local groups = lists.suspects(key.part, operations_of(key))
+    local proof = #groups > 0 and by_groups(key.part, groups, events, budget)
+    if proof then
+      return proof
+    end
+  end
+  return key.model == "set" and by_elements(key, events, budget)
+    or by_blocks(key, events, budget) or by_halving(key, budget)
 end
 
 return M

@@ -7,7 +7,7 @@ local M = {}
 
 local SLICE_STEPS = 20000
 local PASSES = { 100 * 1000, 4 * 1000 * 1000, math.maxinteger }
-local PROVEN_PASS = 2 -- after it, what is undecided is looked at through few values
+local PROVEN_PASSES = 2 -- after the first ones a proof is looked for of what is undecided
 
 ---@class perilune.check.Budget
 ---@field deadline number   on the monotonic clock
@@ -154,7 +154,7 @@ function M.search(keys, budget, prove)
       }
       local given = share.steps
       search_key(key, share, pass)
-      if prove and number == PROVEN_PASS and key.ok == nil then
+      if prove and number <= PROVEN_PASSES and key.ok == nil then
         prove_key(key, share, prove)
       end
       budget.steps = budget.steps - (given - share.steps)

@@ -11,6 +11,8 @@ local focus = require "perilune.check.focus"
 
 local M = {}
 
+local STEPS_EACH = 50 -- of a search, for each operation: a right one takes that many
+
 -- Cuts what was called before an event into pairs, in the order of their ends, and operations that stay. What
 -- ends later is open.
 local function cut(operations, events)
@@ -102,7 +104,7 @@ end
 ---@param budget perilune.check.Budget
 ---@return perilune.check.Proof|nil
 function M.find(key, budget)
-  local events = focus.first_wrong(key, budget)
+  local events = focus.first_wrong(key, budget, STEPS_EACH * key.part:item())
   if not events then
     return nil
   end

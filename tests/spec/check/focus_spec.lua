@@ -14,9 +14,12 @@ describe("a long history with one fault", function()
     { "register", "stale" }, { "register", "never" }, { "kv", "stale" }, { "kv", "never" },
     { "set", "wrong" }, { "queue", "lost" }, { "queue", "twice" }, { "counter", "stale" },
     { "counter", "never" }, { "counter", "odd" }, { "lock", "two" }, { "lock", "token" },
+    { "append", "stale", 4000 }, { "append", "lost", 4000 }, { "append", "twice", 4000 },
+    { "append", "order", 4000 }, { "kv", "appended stale", 10000 }, { "kv", "appended lost", 10000 },
+    { "kv", "appended twice", 10000 }, { "kv", "appended order", 10000 },
   } do
     it(("is shown wrong by a few operations: %s, %s"):format(case[1], case[2]), function()
-      local verdict = assert(check.linearizable(planted.make(case[1], case[2], 20000, 8), case[1]))
+      local verdict = assert(check.linearizable(planted.make(case[1], case[2], case[3] or 20000, 8), case[1]))
       assert.is_false(verdict.ok)
       local example = verdict.keys[1].counterexample
       local operations = example.operations

@@ -96,6 +96,53 @@ OBJECTS.counter = {
   end,
 }
 
+-- Lists and strings that grow: of strings the pieces end with a semicolon, and a put starts anew.
+local function growing(append, read, piece_of, whole_of)
+  return {
+    ask = function(world, random)
+      world.count = (world.count or 0) + 1
+      if random(1, 8) == 1 then
+        return read
+      elseif read == "get" and random(1, 200) == 1 then
+        return "put", piece_of(world.count)
+      end
+      return append, piece_of(world.count)
+    end,
+    act = function(world, op)
+      local list, is_faulty = world.written, world.is_faulty and #world.written > 12
+      if op.f == "put" then
+        world.written = { op.value }
+      elseif op.f == append and is_faulty and world.fault == "lost" then
+        world.is_faulty = false
+      elseif op.f == append and is_faulty and world.fault == "twice" then
+        world.is_faulty = false
+        table.move({ op.value, op.value }, 1, 2, #list + 1, list)
+      elseif op.f == append then
+        list[#list + 1] = op.value
+      elseif is_faulty and world.fault == "stale" then
+        world.is_faulty = false
+        return whole_of(table.move(list, 1, #list - 12, 1, {}))
+      elseif is_faulty and world.fault == "order" then
+        world.is_faulty = false
+        local other = table.move(list, 1, #list, 1, {})
+        other[#list - 9], other[#list - 11] = other[#list - 11], other[#list - 9]
+        return whole_of(other)
+      else
+        return whole_of(table.move(list, 1, #list, 1, {}))
+      end
+    end,
+  }
+end
+
+OBJECTS.append = growing("append", "read", function(number)
+  return number
+end, function(list)
+  return list
+end)
+OBJECTS.string = growing("append", "get", function(number)
+  return number .. ";"
+end, table.concat)
+
 -- A client waits with acquire until the lock is free; a fault gives it away while its holder sleeps.
 OBJECTS.lock = {
   ask = function(world, _, client)
@@ -122,8 +169,11 @@ OBJECTS.lock = {
   end,
 }
 
---- Makes one: register, kv, set, queue, counter or lock; the fault is "stale", "never", "odd", "wrong",
---- "lost", "twice", "two" or "token".
+local APPENDED = { ["appended stale"] = "stale", ["appended lost"] = "lost", ["appended twice"] = "twice",
+  ["appended order"] = "order" }
+
+--- Makes one: register, kv, set, queue, counter, append or lock; the fault is "stale", "never", "odd",
+--- "wrong", "lost", "twice", "order", "two" or "token"; "appended stale" and so on for strings that grow.
 ---@param model string
 ---@param fault string
 ---@param size integer
@@ -131,10 +181,11 @@ OBJECTS.lock = {
 ---@return table[] events
 function M.make(model, fault, size, clients)
   local random = histories.generator(size + clients)
-  local object = model == "register" and OBJECTS.register { "read", "write" }
+  local object = model == "kv" and APPENDED[fault] and OBJECTS.string
+    or model == "register" and OBJECTS.register { "read", "write" }
     or model == "kv" and OBJECTS.register { "get", "put" } or OBJECTS[model]
   local events, open, count, running = {}, {}, 0, 0
-  local world = { fault = fault, written = {}, open = open }
+  local world = { fault = APPENDED[fault] or fault, written = {}, open = open }
   while count < size or running > 0 and model ~= "lock" do -- who waits for a lock may wait for ever
     local client = random(1, clients)
     local op = open[client]
