@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -58,6 +59,36 @@ static inline int box_take_buffer(lua_State *L, struct peri_buffer *buffer)
     int status = lua_pcall(L, 1, 1, 0);
     peri_buffer_deinit(buffer);
     return status == LUA_OK ? 1 : lua_error(L);
+}
+
+/* Set a field of the table on top. Raise on lack of memory. */
+static inline void box_set_string(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+static inline void box_set_slice(lua_State *L, const char *name, struct peri_slice bytes)
+{
+    lua_pushlstring(L, bytes.data != NULL ? bytes.data : "", bytes.size);
+    lua_setfield(L, -2, name);
+}
+
+static inline void box_set_integer(lua_State *L, const char *name, lua_Integer number)
+{
+    lua_pushinteger(L, number);
+    lua_setfield(L, -2, name);
+}
+
+static inline void box_set_count(lua_State *L, const char *name, uint64_t count)
+{
+    box_set_integer(L, name, (lua_Integer)count);
+}
+
+static inline void box_set_number(lua_State *L, const char *name, double number)
+{
+    lua_pushnumber(L, number);
+    lua_setfield(L, -2, name);
 }
 
 /* Has missing(methods, name) answer for the names that the table of methods at the top of the stack

@@ -259,43 +259,25 @@ static int l_traceback(lua_State *L)
     return 1;
 }
 
-static void set_number(lua_State *L, const char *name, double number)
-{
-    lua_pushnumber(L, number);
-    lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, uint64_t number)
-{
-    lua_pushinteger(L, (lua_Integer)number);
-    lua_setfield(L, -2, name);
-}
-
-static void set_string(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
 static int l_info(lua_State *L)
 {
     const struct fiber *fiber = fiber_check_handle(L, 1);
     char where[FIBER_REASON_SIZE];
     lua_newtable(L);
-    set_integer(L, "id", fiber->id);
-    set_string(L, "name", fiber->name);
-    set_string(L, "status", status_name(fiber));
-    set_number(L, "cpu", to_seconds(fiber->cpu_us));
-    set_integer(L, "switches", fiber->switches);
+    box_set_count(L, "id", fiber->id);
+    box_set_string(L, "name", fiber->name);
+    box_set_string(L, "status", status_name(fiber));
+    box_set_number(L, "cpu", to_seconds(fiber->cpu_us));
+    box_set_count(L, "switches", fiber->switches);
     if (fiber->parent != NULL)
-        set_integer(L, "parent", fiber->parent->id);
+        box_set_count(L, "parent", fiber->parent->id);
     if (fiber->state == FIBER_DONE)
         return 1;
-    set_number(L, "age", to_seconds(env_now_us(fiber->scheduler->vm->env) - fiber->started_us));
+    box_set_number(L, "age", to_seconds(env_now_us(fiber->scheduler->vm->env) - fiber->started_us));
     fiber_where(fiber, where, sizeof where);
-    set_string(L, "where", where);
+    box_set_string(L, "where", where);
     if (fiber->state == FIBER_WAITING)
-        set_string(L, "waits_for", fiber_doing(fiber));
+        box_set_string(L, "waits_for", fiber_doing(fiber));
     return 1;
 }
 

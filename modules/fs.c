@@ -30,12 +30,6 @@ static const char *type_name(enum env_file_type type)
     return names[type];
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static int push_stat(lua_State *L, struct fs_op *op)
 {
     enum { FIELDS = 6 };
@@ -44,10 +38,10 @@ static int push_stat(lua_State *L, struct fs_op *op)
     lua_setfield(L, -2, "type");
     lua_pushnumber(L, (lua_Number)op->stat.modified_us / 1e6);
     lua_setfield(L, -2, "modified");
-    set_integer(L, "size", (lua_Integer)op->stat.size_bytes);
-    set_integer(L, "mode", op->stat.mode);
-    set_integer(L, "inode", (lua_Integer)op->stat.inode);
-    set_integer(L, "device", (lua_Integer)op->stat.device);
+    box_set_integer(L, "size", (lua_Integer)op->stat.size_bytes);
+    box_set_integer(L, "mode", op->stat.mode);
+    box_set_integer(L, "inode", (lua_Integer)op->stat.inode);
+    box_set_integer(L, "device", (lua_Integer)op->stat.device);
     return 1;
 }
 
@@ -250,12 +244,12 @@ static int l_variable(lua_State *L)
 
 static void set_flags(lua_State *L)
 {
-    set_integer(L, "READ", ENV_FILE_READ);
-    set_integer(L, "WRITE", ENV_FILE_WRITE);
-    set_integer(L, "CREATE", ENV_FILE_CREATE);
-    set_integer(L, "EXCLUSIVE", ENV_FILE_EXCLUSIVE);
-    set_integer(L, "TRUNCATE", ENV_FILE_TRUNCATE);
-    set_integer(L, "APPEND", ENV_FILE_APPEND);
+    box_set_integer(L, "READ", ENV_FILE_READ);
+    box_set_integer(L, "WRITE", ENV_FILE_WRITE);
+    box_set_integer(L, "CREATE", ENV_FILE_CREATE);
+    box_set_integer(L, "EXCLUSIVE", ENV_FILE_EXCLUSIVE);
+    box_set_integer(L, "TRUNCATE", ENV_FILE_TRUNCATE);
+    box_set_integer(L, "APPEND", ENV_FILE_APPEND);
 }
 
 int luaopen_perilune_fs(lua_State *L);

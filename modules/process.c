@@ -50,22 +50,16 @@ static void on_exit_(void *data, const struct env_process_exit *exit)
     wake_waiters(box);
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* status or signal, never both: a child that was killed has no status. */
 static int push_exit(lua_State *L, const struct env_process_exit *exit)
 {
     lua_createtable(L, 0, 3);
     if (exit->signal != 0)
-        set_integer(L, "signal", exit->signal);
+        box_set_integer(L, "signal", exit->signal);
     else
-        set_integer(L, "status", exit->status);
-    set_integer(L, "cpu_us", (lua_Integer)exit->cpu_us);
-    set_integer(L, "max_rss_bytes", (lua_Integer)exit->max_rss_bytes);
+        box_set_integer(L, "status", exit->status);
+    box_set_integer(L, "cpu_us", (lua_Integer)exit->cpu_us);
+    box_set_integer(L, "max_rss_bytes", (lua_Integer)exit->max_rss_bytes);
     return 1;
 }
 

@@ -141,24 +141,6 @@ static int l_link_gc(lua_State *L)
 
 /* ---- what is known of a peer ---- */
 
-static void set_number(lua_State *L, const char *name, double number)
-{
-    lua_pushnumber(L, number);
-    lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, uint64_t number)
-{
-    lua_pushinteger(L, (lua_Integer)number);
-    lua_setfield(L, -2, name);
-}
-
-static void set_string(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
 static int l_is_up(lua_State *L)
 {
     const struct rpc_peer_box *peer = rpc_check_peer(L);
@@ -179,20 +161,20 @@ static int l_info(lua_State *L)
     rpc_client_look(link->client, &info);
     double now = (double)env_now_us(link->context->env);
     lua_newtable(L);
-    set_string(L, "address", info.address);
+    box_set_string(L, "address", info.address);
     lua_pushboolean(L, info.is_up);
     lua_setfield(L, -2, "up");
-    set_number(L, "since", (now - (double)info.since_us) / 1e6);
-    set_integer(L, "attempts", info.attempts);
-    set_integer(L, "calls", info.calls);
-    set_integer(L, "in_flight", info.in_flight);
+    box_set_number(L, "since", (now - (double)info.since_us) / 1e6);
+    box_set_count(L, "attempts", info.attempts);
+    box_set_count(L, "calls", info.calls);
+    box_set_count(L, "in_flight", info.in_flight);
     if (info.heard_us != 0)
-        set_number(L, "heard", (now - (double)info.heard_us) / 1e6);
+        box_set_number(L, "heard", (now - (double)info.heard_us) / 1e6);
     if (info.peer != NULL) {
-        set_string(L, "node", info.peer->node);
-        set_integer(L, "incarnation", info.peer->incarnation);
+        box_set_string(L, "node", info.peer->node);
+        box_set_count(L, "incarnation", info.peer->incarnation);
     } else {
-        set_string(L, "why", info.why);
+        box_set_string(L, "why", info.why);
     }
     return 1;
 }

@@ -51,12 +51,6 @@ void rpc_free_ops(struct rpc_link *link)
 
 /* ---- answers ---- */
 
-static void set_slice(lua_State *L, const char *name, struct peri_slice value)
-{
-    lua_pushlstring(L, value.data != NULL ? value.data : "", value.size);
-    lua_setfield(L, -2, name);
-}
-
 void rpc_push_failure(lua_State *L, const struct rpc_client *client,
                       const struct rpc_result *result)
 {
@@ -78,7 +72,7 @@ void rpc_push_failure(lua_State *L, const struct rpc_client *client,
         lua_setfield(L, -2, "node");
     }
     if (result->traceback.size > 0)
-        set_slice(L, "traceback", result->traceback);
+        box_set_slice(L, "traceback", result->traceback);
 }
 
 struct answer {

@@ -14,12 +14,6 @@ static struct rpc_worker *current_worker(lua_State *L)
     return worker != NULL && worker->call != NULL ? worker : NULL;
 }
 
-static void set_string(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
 /* caller(): who calls the function that runs, or nil. */
 static int l_caller(lua_State *L)
 {
@@ -32,9 +26,9 @@ static int l_caller(lua_State *L)
     const struct rpc_peer *peer = rpc_call_caller(call);
     uint64_t now_us = env_now_us(worker->box->context->env);
     lua_newtable(L);
-    set_string(L, "address", rpc_call_address(call));
-    set_string(L, "node", peer->node);
-    set_string(L, "cluster", peer->cluster);
+    box_set_string(L, "address", rpc_call_address(call));
+    box_set_string(L, "node", peer->node);
+    box_set_string(L, "cluster", peer->cluster);
     lua_pushinteger(L, (lua_Integer)peer->incarnation);
     lua_setfield(L, -2, "incarnation");
     lua_pushlstring(L, call->name.data, call->name.size);
@@ -185,12 +179,6 @@ static int l_address(lua_State *L)
     return 1;
 }
 
-static void set_integer(lua_State *L, const char *name, uint64_t number)
-{
-    lua_pushinteger(L, (lua_Integer)number);
-    lua_setfield(L, -2, name);
-}
-
 static int l_stats(lua_State *L)
 {
     const struct rpc_server_box *box = check_server(L);
@@ -199,13 +187,13 @@ static int l_stats(lua_State *L)
         return box_fail(L, PERI_ECLOSED, "the server was closed");
     rpc_server_stats(box->server, &stats);
     lua_newtable(L);
-    set_integer(L, "connections", stats.connections);
-    set_integer(L, "in_flight", stats.in_flight);
-    set_integer(L, "calls", stats.calls);
-    set_integer(L, "failed", stats.failed);
-    set_integer(L, "repeated", stats.repeated);
-    set_integer(L, "refused", stats.refused);
-    set_integer(L, "bytes", stats.bytes);
+    box_set_count(L, "connections", stats.connections);
+    box_set_count(L, "in_flight", stats.in_flight);
+    box_set_count(L, "calls", stats.calls);
+    box_set_count(L, "failed", stats.failed);
+    box_set_count(L, "repeated", stats.repeated);
+    box_set_count(L, "refused", stats.refused);
+    box_set_count(L, "bytes", stats.bytes);
     return 1;
 }
 

@@ -43,24 +43,6 @@ struct peri_slice sim_check_bytes(lua_State *L, int index)
 
 /* ---- who and when ---- */
 
-static void set_string(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_slice(lua_State *L, const char *name, struct peri_slice value)
-{
-    lua_pushlstring(L, value.data, value.size);
-    lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static void set_flag(lua_State *L, const char *name, bool value)
 {
     lua_pushboolean(L, value);
@@ -75,15 +57,15 @@ static int l_info(lua_State *L)
         return 0;
     const struct simulation_options *options = member->run->options;
     lua_createtable(L, 0, 8);
-    set_string(L, "name", sim_node_name(member->node));
-    set_string(L, "role", member->role); /* nil: the controller */
-    set_integer(L, "incarnation", (lua_Integer)sim_node_incarnation(member->node) - 1);
-    set_integer(L, "seed", (lua_Integer)sim_world_seed(member->run->world));
-    set_string(L, "path", options->path);
-    set_string(L, "chunk", options->chunk);
-    set_slice(L, "source", options->source);
-    set_slice(L, "args", options->args);
-    set_slice(L, "arguments", peri_buffer_slice(&member->arguments));
+    box_set_string(L, "name", sim_node_name(member->node));
+    box_set_string(L, "role", member->role); /* nil: the controller */
+    box_set_integer(L, "incarnation", (lua_Integer)sim_node_incarnation(member->node) - 1);
+    box_set_integer(L, "seed", (lua_Integer)sim_world_seed(member->run->world));
+    box_set_string(L, "path", options->path);
+    box_set_string(L, "chunk", options->chunk);
+    box_set_slice(L, "source", options->source);
+    box_set_slice(L, "args", options->args);
+    box_set_slice(L, "arguments", peri_buffer_slice(&member->arguments));
     set_flag(L, "has_time", options->time_max_us != 0);
     set_flag(L, "may_fail", member->may_fail);
     return 1;
@@ -244,8 +226,8 @@ static int l_members(lua_State *L)
     for (size_t i = 1; i < sim_world_node_count(world); i++) { /* 0 is the controller */
         const struct sim_member *member = sim_node_data(sim_world_node_at(world, i));
         lua_createtable(L, 0, 2);
-        set_string(L, "name", sim_node_name(member->node));
-        set_string(L, "role", member->role);
+        box_set_string(L, "name", sim_node_name(member->node));
+        box_set_string(L, "role", member->role);
         lua_rawseti(L, -2, (lua_Integer)i);
     }
     return 1;

@@ -145,12 +145,6 @@ static int l_fault(lua_State *L)
     return 1;
 }
 
-static void set_string(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* faults(): what fault.def knows, by name. */
 static int l_faults(lua_State *L)
 {
@@ -158,9 +152,9 @@ static int l_faults(lua_State *L)
     for (int fault = 0; fault < ENV_FAULT_COUNT; fault++) {
         const struct env_fault_info *info = env_fault_info((enum env_fault)fault);
         lua_createtable(L, 0, 3);
-        set_string(L, "target", info->target == ENV_FAULT_TARGET_LINK ? "link" : "node");
-        set_string(L, "unit", env_fault_unit_name(info->unit));
-        set_string(L, "text", info->text);
+        box_set_string(L, "target", info->target == ENV_FAULT_TARGET_LINK ? "link" : "node");
+        box_set_string(L, "unit", env_fault_unit_name(info->unit));
+        box_set_string(L, "text", info->text);
         lua_setfield(L, -2, info->name);
     }
     return 1;
@@ -196,28 +190,22 @@ static int l_labs(lua_State *L)
     return 0;
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
 void sim_push_stats(lua_State *L, const struct simulation *run)
 {
     struct sim_net_counts net = sim_net_counts(run->world);
     lua_createtable(L, 0, 12);
-    set_count(L, "events", sim_world_event_count(run->world));
-    set_count(L, "nodes", sim_world_node_count(run->world) - 1);
-    set_count(L, "sent", net.sent);
-    set_count(L, "bytes", net.bytes);
-    set_count(L, "delivered", net.delivered);
-    set_count(L, "lost", net.lost);
-    set_count(L, "duplicated", net.duplicated);
-    set_count(L, "corrupted", net.corrupted);
-    set_count(L, "cut", net.cut);
-    set_count(L, "connects", net.connects);
-    set_count(L, "refused", net.refused);
-    set_count(L, "operations", run->history_count);
+    box_set_count(L, "events", sim_world_event_count(run->world));
+    box_set_count(L, "nodes", sim_world_node_count(run->world) - 1);
+    box_set_count(L, "sent", net.sent);
+    box_set_count(L, "bytes", net.bytes);
+    box_set_count(L, "delivered", net.delivered);
+    box_set_count(L, "lost", net.lost);
+    box_set_count(L, "duplicated", net.duplicated);
+    box_set_count(L, "corrupted", net.corrupted);
+    box_set_count(L, "cut", net.cut);
+    box_set_count(L, "connects", net.connects);
+    box_set_count(L, "refused", net.refused);
+    box_set_count(L, "operations", run->history_count);
 }
 
 static int l_stats(lua_State *L)
