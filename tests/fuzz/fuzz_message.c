@@ -7,41 +7,11 @@
 #include <stdint.h>
 
 #include "base/assert.h"
+#include "message_same.h"
 #include "wire/codec.h"
 #include "wire/message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static bool same_UINT(uint64_t a, uint64_t b)
-{
-    return a == b;
-}
-
-static bool same_BOOL(bool a, bool b)
-{
-    return a == b;
-}
-
-static bool same_TEXT(struct peri_slice a, struct peri_slice b)
-{
-    return peri_slice_compare(a, b) == 0;
-}
-#define same_BYTES same_TEXT
-#define same_VALUE same_TEXT
-
-static bool have_same_fields(const struct wire_message *a, const struct wire_message *b)
-{
-    bool is_same = a->kind == b->kind && a->flags == b->flags && a->budget_ms == b->budget_ms &&
-                   a->id == b->id;
-    switch (a->kind) {
-#define MESSAGE(name, number, member, what) case number:
-#define FIELD(type, member, field)                                                                 \
-    is_same = is_same && same_##type(a->member.field, b->member.field);
-#define MESSAGE_END(member) break;
-#include "wire/messages.def"
-    }
-    return is_same;
-}
 
 static void check_line(const struct wire_message *message, size_t size)
 {
@@ -61,7 +31,7 @@ static void check_again(const struct wire_message *message)
     PERI_ASSERT(wire_message_encode(message, &out, &tail) == 0);
     PERI_ASSERT(peri_buffer_append(&out, tail.data, tail.size) == 0);
     PERI_ASSERT(wire_message_decode(peri_buffer_slice(&out), &back, NULL) == 0);
-    PERI_ASSERT(have_same_fields(message, &back));
+    PERI_ASSERT(message_is_same(message, &back));
     peri_buffer_deinit(&out);
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "message_same.h"
 #include "wire/message.h"
 
 static struct peri_slice text(const char *string)
@@ -47,23 +48,6 @@ static void sample_VALUE(struct peri_slice *field, bool is_large)
     *field = is_large ? text("\x93\x01\x82\xa1\x61\xc0\x02\xc3\xcb........") : text("\x91\x07");
 }
 
-static bool same_UINT(uint64_t a, uint64_t b)
-{
-    return a == b;
-}
-
-static bool same_BOOL(bool a, bool b)
-{
-    return a == b;
-}
-
-static bool same_TEXT(struct peri_slice a, struct peri_slice b)
-{
-    return peri_slice_compare(a, b) == 0;
-}
-#define same_BYTES same_TEXT
-#define same_VALUE same_TEXT
-
 static struct wire_message sample(unsigned kind, bool is_large)
 {
     struct wire_message message = {.kind = (uint8_t)kind};
@@ -79,20 +63,6 @@ static struct wire_message sample(unsigned kind, bool is_large)
 #include "wire/messages.def"
     }
     return message;
-}
-
-static bool have_same_fields(const struct wire_message *a, const struct wire_message *b)
-{
-    bool is_same = a->kind == b->kind && a->flags == b->flags && a->budget_ms == b->budget_ms &&
-                   a->id == b->id;
-    switch (a->kind) {
-#define MESSAGE(name, number, member, what) case number:
-#define FIELD(type, member, field)                                                                 \
-    is_same = is_same && same_##type(a->member.field, b->member.field);
-#define MESSAGE_END(member) break;
-#include "wire/messages.def"
-    }
-    return is_same;
 }
 
 static struct peri_buffer encode(const struct wire_message *message)
@@ -120,7 +90,7 @@ static void every_kind_comes_back(void **state)
             struct peri_error err = PERI_ERROR_INIT;
             struct peri_buffer bytes = encode(&message);
             assert_int_equal(wire_message_decode(peri_buffer_slice(&bytes), &back, &err), 0);
-            assert_true(have_same_fields(&message, &back));
+            assert_true(message_is_same(&message, &back));
             peri_buffer_deinit(&bytes);
         }
     }
@@ -259,7 +229,7 @@ static void an_absent_value_is_nil(void **state)
     struct wire_message back;
     struct peri_buffer bytes = encode(&message);
     assert_int_equal(wire_message_decode(peri_buffer_slice(&bytes), &back, NULL), 0);
-    assert_true(same_VALUE(back.reply.values, text("\xc0")));
+    assert_true(message_same_VALUE(back.reply.values, text("\xc0")));
     peri_buffer_deinit(&bytes);
 }
 
