@@ -1,6 +1,7 @@
 /* disk_internal.h - the insides of a simulated disk.
  *
- * disk.c       contents: two images of each file, what a sync and a crash make of them
+ * disk.c       the disk as a whole: its life, a crash, the time that accesses take
+ * disk_inode.c contents: two images of each file, what a sync and a crash make of them
  * disk_name.c  names: two images of each directory and the journal between them
  * file.c       open files (env_file_*)          path.c  paths (env_path_*, env_dir_*) */
 #ifndef PERI_SIM_DISK_INTERNAL_H
@@ -70,7 +71,7 @@ struct sim_disk {
     uint64_t bytes; /* of all live images */
 };
 
-/* ---- disk.c ---- */
+/* ---- disk_inode.c ---- */
 
 /* A new file or directory without a name. Errors: PERI_ENOMEM. */
 int sim_inode_create(struct sim_disk *disk, bool is_directory, struct sim_inode **out);
@@ -94,6 +95,10 @@ int sim_inode_drop(struct sim_disk *disk, struct sim_inode *inode);
 /* Moves what is durable by now to the durable image. Errors: PERI_ENOMEM; then a later call does
  * it. */
 int sim_inode_settle(struct sim_inode *inode, uint64_t now_us);
+
+/* What a crash leaves of a file: decides about each change that is not durable. Errors:
+ * PERI_ENOMEM; the run is then over. */
+int sim_inode_crash(struct sim_inode *inode, struct sim_node *node);
 
 /* Writes bytes into an image, with zeroes before where it was shorter. Errors: PERI_ENOMEM. */
 int sim_image_write(struct peri_buffer *image, uint64_t offset, const void *bytes, size_t size);
