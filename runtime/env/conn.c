@@ -62,17 +62,17 @@ uint64_t env_conn_heard_us(const struct env_conn *conn)
 
 bool env_conn_is_local(const struct env_conn *conn)
 {
-    return ops_of(conn)->is_local(conn);
+    return conn->is_local;
 }
 
 const char *env_conn_peer(const struct env_conn *conn)
 {
-    return ops_of(conn)->peer(conn);
+    return conn->peer;
 }
 
 const char *env_conn_failure(const struct env_conn *conn)
 {
-    return ops_of(conn)->failure(conn);
+    return conn->failure;
 }
 
 void env_conn_close(struct env_conn *conn)

@@ -118,9 +118,6 @@ struct env_conn_ops {
     void (*pause)(struct env_conn *conn);
     void (*resume)(struct env_conn *conn);
     uint64_t (*heard_us)(const struct env_conn *conn);
-    bool (*is_local)(const struct env_conn *conn);
-    const char *(*peer)(const struct env_conn *conn);
-    const char *(*failure)(const struct env_conn *conn);
     void (*close)(struct env_conn *conn);
 };
 
@@ -205,6 +202,8 @@ struct env_stream {
 };
 struct env_conn {
     struct env *env;
+    const char *peer, *failure; /* what env_conn_peer and env_conn_failure lend */
+    bool is_local;              /* what env_conn_is_local says */
 };
 struct env_listener {
     struct env *env;

@@ -96,7 +96,7 @@ int uv_conn_create(struct env_uv *uv, enum uv_conn_state state, struct uv_conn *
     struct uv_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         return PERI_ENOMEM;
-    conn->base.env = &uv->base;
+    conn->base = (struct env_conn){.env = &uv->base, .peer = conn->peer, .failure = conn->failure};
     conn->uv = uv;
     conn->state = state;
     conn->message_max = ENV_CONN_MESSAGE_MAX;
@@ -281,21 +281,6 @@ static uint64_t heard_us(const struct env_conn *base)
     return uv_conn_of(base)->heard_us;
 }
 
-static bool is_local(const struct env_conn *base)
-{
-    return uv_conn_of(base)->is_local;
-}
-
-static const char *peer(const struct env_conn *base)
-{
-    return uv_conn_of(base)->peer;
-}
-
-static const char *failure(const struct env_conn *base)
-{
-    return uv_conn_of(base)->failure;
-}
-
 const struct env_conn_ops env_uv_conn_ops = {
     .connect = uv_conn_connect,
     .accept = conn_accept,
@@ -306,8 +291,5 @@ const struct env_conn_ops env_uv_conn_ops = {
     .pause = conn_pause,
     .resume = conn_resume,
     .heard_us = heard_us,
-    .is_local = is_local,
-    .peer = peer,
-    .failure = failure,
     .close = conn_close,
 };

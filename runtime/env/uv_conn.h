@@ -50,7 +50,6 @@ struct uv_conn {
     bool is_delivering;         /* what came in a read; what is sent meanwhile leaves after it */
     bool is_above_mark;         /* on_writable is owed */
     bool is_shut;               /* the peer has been told that no more will come */
-    bool is_local;              /* the peer is on this machine */
     char peer[CONN_NAME_SIZE];  /* env_conn_peer */
     char failure[CONN_FAILURE_SIZE]; /* env_conn_failure */
 

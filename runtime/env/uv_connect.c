@@ -78,7 +78,7 @@ static void on_connect(uv_connect_t *request, int status)
         fail_attempt(conn, status);
         return;
     }
-    conn->is_local = uv_conn_has_local_peer(conn);
+    conn->base.is_local = uv_conn_has_local_peer(conn);
     uv_conn_is_up(conn);
     conn->events->on_open(conn->data, 0); /* last: it may close the connection */
 }
@@ -130,7 +130,7 @@ static int look_up(struct uv_conn *conn)
 static int start(struct uv_conn *conn)
 {
     if (conn->address.is_unix) {
-        conn->is_local = true;
+        conn->base.is_local = true;
         uv_conn_open_socket(conn, true);
         uv_pipe_connect(&conn->connect, &conn->socket.pipe, conn->address.path, on_connect);
         return 0;

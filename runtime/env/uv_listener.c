@@ -125,7 +125,7 @@ static void take(struct uv_listener *listener)
         return;
     }
     conn->address.is_unix = listener->address.is_unix;
-    conn->is_local = uv_conn_has_local_peer(conn);
+    conn->base.is_local = uv_conn_has_local_peer(conn);
     name_peer(conn, listener);
     listener->on_connection(listener->data, &conn->base); /* may close the listener */
     PERI_ASSERT(conn->state != CONN_OFFERED);             /* accepted or closed (env.h) */

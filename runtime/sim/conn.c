@@ -217,7 +217,10 @@ int sim_conn_create(struct sim_node *node, struct sim_node *peer_node, struct si
     struct sim_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         return PERI_ENOMEM;
-    *conn = (struct sim_conn){.base = {&node->base},
+    *conn = (struct sim_conn){.base = {.env = &node->base,
+                                       .peer = conn->peer_text,
+                                       .failure = conn->failure,
+                                       .is_local = node == peer_node},
                               .id = ++world->net.last_conn_id,
                               .node = node,
                               .peer_node = peer_node,
@@ -289,21 +292,6 @@ static uint64_t heard_us(const struct env_conn *base)
     return env_now_us(base->env); /* the node's clock; events take no time */
 }
 
-static bool is_local(const struct env_conn *base)
-{
-    return sim_conn_of(base)->node == sim_conn_of(base)->peer_node;
-}
-
-static const char *peer(const struct env_conn *base)
-{
-    return sim_conn_of(base)->peer_text;
-}
-
-static const char *failure(const struct env_conn *base)
-{
-    return sim_conn_of(base)->failure;
-}
-
 const struct env_conn_ops sim_conn_ops = {
     .connect = sim_conn_connect,
     .accept = conn_accept,
@@ -314,8 +302,5 @@ const struct env_conn_ops sim_conn_ops = {
     .pause = conn_pause,
     .resume = conn_resume,
     .heard_us = heard_us,
-    .is_local = is_local,
-    .peer = peer,
-    .failure = failure,
     .close = conn_close,
 };
