@@ -36,11 +36,19 @@ void node_hold(struct node *node)
     node->references++;
 }
 
-static void free_node(struct node *node)
+/* The environment may be gone before the last background work comes back. */
+static void close_handles(struct node *node)
 {
     env_timer_close(node->timer);
     env_timer_close(node->liveness);
     env_turn_close(node->turn);
+    node->timer = node->liveness = NULL;
+    node->turn = NULL;
+}
+
+static void free_node(struct node *node)
+{
+    close_handles(node);
     node_timers_deinit(&node->timers);
     free(node->entries);
     free(node->bare);
@@ -208,10 +216,7 @@ void node_close(struct node *node)
     node->server = NULL;
     node_peers_close(node);
     node_disk_close(node);
-    env_timer_stop(node->timer);
-    if (node->liveness != NULL)
-        env_timer_stop(node->liveness);
-    env_turn_stop(node->turn);
+    close_handles(node);
     node_release(node);
 }
 
@@ -303,7 +308,8 @@ static void on_turn(void *data)
     }
     if (!node->is_closing)
         node_peers_flush(node);
-    if (peri_list_is_empty(&node->dirty_groups) && peri_list_is_empty(&node->dirty_peers)) {
+    if (!node->is_closing && peri_list_is_empty(&node->dirty_groups) &&
+        peri_list_is_empty(&node->dirty_peers)) {
         node->is_turning = false;
         env_turn_stop(node->turn);
     }
