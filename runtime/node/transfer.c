@@ -17,10 +17,14 @@
 #include "node/snapshot.h"
 
 #define METHOD "raft.snapshot"
-#define PIECE_DEADLINE_US UINT64_C(5000000)
-#define LAST_DEADLINE_US UINT64_C(60000000)
 
-enum { PIECE_SIZE = 128 << 10, PIECE_HEAD = 3 * 8 + 4, ANSWER_SIZE = NODE_ARGS_HEAD + 8 };
+enum {
+    PIECE_SIZE = 128 << 10,
+    PIECE_HEAD = 3 * 8 + 4,
+    ANSWER_SIZE = NODE_ARGS_HEAD + 8,
+    TIMEOUTS = 2,       /* election timeouts that an answer may take */
+    ATTEMPTS_MAX = 100, /* to send the same piece: the last one waits for the other disk */
+};
 
 /* ---- sending ---- */
 
@@ -31,6 +35,7 @@ struct send {
     struct raft_message message;
     struct node_snapshot snapshot;
     uint64_t hash, offset;
+    unsigned attempts; /* to send the piece at offset */
     struct peri_buffer args;
     struct peri_list link;
     struct peri_error err;
@@ -107,10 +112,10 @@ static void send_piece(struct send *send)
         return;
     }
     int rc = make_piece(send, size);
-    send->request = (struct rpc_request){
-        .name = peri_slice_of(METHOD, strlen(METHOD)),
-        .due_us = env_now_us(node->env) + (size == left ? LAST_DEADLINE_US : PIECE_DEADLINE_US),
-        .on_done = on_answer};
+    send->request = (struct rpc_request){.name = peri_slice_of(METHOD, strlen(METHOD)),
+                                         .due_us = env_now_us(node->env) +
+                                                   TIMEOUTS * node->options.raft.election_max_us,
+                                         .on_done = on_answer};
     if (rc == 0)
         rc = rpc_client_call(client, &send->request, peri_buffer_slice(&send->args), false, &err);
     if (rc != 0)
@@ -123,6 +128,12 @@ static void on_answer(struct rpc_request *request, const struct rpc_result *resu
     struct peri_slice bytes;
     char why[PERI_ERROR_TEXT_SIZE];
     uint64_t total = send->snapshot.state.size;
+    /* It comes again where it was lost: who has it already says so. */
+    if ((result->code == PERI_EDEADLINE || result->code == PERI_EDISCONNECTED) &&
+        ++send->attempts < ATTEMPTS_MAX) {
+        send_piece(send);
+        return;
+    }
     if (result->code != 0) {
         (void)snprintf(why, sizeof why, "%.*s", (int)result->message.size, result->message.data);
         end_send(send, false, why);
@@ -140,6 +151,7 @@ static void on_answer(struct rpc_request *request, const struct rpc_result *resu
         end_send(send, false, "it does not take it");
     else {
         send->offset = next;
+        send->attempts = 0;
         send_piece(send);
     }
 }
@@ -369,8 +381,23 @@ void node_snapshots_on_call(struct rpc_call *call)
         return;
     }
     struct node_stage *stage = &group->snapshots->stage;
-    if (stage->is_writing || piece.total > node->options.snapshot_max_bytes) {
-        refuse(call, stage->is_writing ? PERI_EBUSY : PERI_ETOOBIG, "a snapshot");
+    struct raft_status status;
+    raft_status(group->raft, &status);
+    if (status.commit_index >= piece.message.raft.index) {
+        answer(call, piece.total); /* what it holds is here */
+        return;
+    }
+    if (piece.total > node->options.snapshot_max_bytes) {
+        refuse(call, PERI_ETOOBIG, "a snapshot");
+        return;
+    }
+    if (stage->is_writing) {
+        if (stage->call != NULL || stage->hash != piece.hash) {
+            refuse(call, PERI_EBUSY, "another snapshot");
+            return;
+        }
+        call->data = group; /* asked again: this one gets the answer */
+        stage->call = call;
         return;
     }
     rc = take_piece(group, &piece);
