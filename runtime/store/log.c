@@ -55,9 +55,14 @@ static void close_stores(void *data)
 
 static void on_stores_closed(void *data, int status)
 {
+    struct store_log *log = data;
+    void (*on_closed)(void *closed_data) = log->on_closed;
+    void *closed_data = log->closed_data;
     if (status != 0)
-        close_stores(data); /* the environment ends: there is no loop left to hold up */
-    free_log(data);
+        close_stores(log); /* the environment ends: there is no loop left to hold up */
+    free_log(log);
+    if (on_closed != NULL)
+        on_closed(closed_data);
 }
 
 void log_hold(struct store_log *log)
@@ -72,6 +77,12 @@ void log_release(struct store_log *log)
         return;
     if (env_work(log->env, close_stores, on_stores_closed, log) != 0)
         on_stores_closed(log, PERI_ECANCELLED);
+}
+
+void store_log_when_closed(struct store_log *log, void (*on_closed)(void *data), void *data)
+{
+    log->on_closed = on_closed;
+    log->closed_data = data;
 }
 
 void store_log_close(struct store_log *log)

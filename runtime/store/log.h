@@ -76,6 +76,10 @@ int store_log_open(struct store_log **out, struct env *env, const char *path,
                    const struct store_log_options *options, store_log_open_cb on_open, void *data,
                    struct peri_error *err);
 
+/* Has on_closed(data) run when the log was closed and its directory is at rest, so that it can be
+ * opened again or removed. Called before store_log_close. */
+void store_log_when_closed(struct store_log *log, void (*on_closed)(void *data), void *data);
+
 /* Completes what is open with PERI_ECANCELLED; batches that are with the disk still end there.
  * Accepts NULL. */
 void store_log_close(struct store_log *log);

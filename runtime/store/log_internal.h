@@ -100,6 +100,8 @@ struct store_log {
     struct store_log_options options;
     store_log_open_cb on_open;
     void *open_data;
+    void (*on_closed)(void *data); /* or NULL */
+    void *closed_data;
     bool is_open, is_closing;
     int failed;   /* code of what fenced the log */
     size_t holds; /* background jobs, and callbacks that run: the struct stays */
