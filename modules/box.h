@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -83,6 +84,13 @@ static inline void box_set_integer(lua_State *L, const char *name, lua_Integer n
 static inline void box_set_count(lua_State *L, const char *name, uint64_t count)
 {
     box_set_integer(L, name, (lua_Integer)count);
+}
+
+/* The same with a boolean. */
+static inline void box_set_flag(lua_State *L, const char *name, bool flag)
+{
+    lua_pushboolean(L, flag);
+    lua_setfield(L, -2, name);
 }
 
 static inline void box_set_number(lua_State *L, const char *name, double number)

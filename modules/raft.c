@@ -1,6 +1,7 @@
 /* perilune.core.raft: replicated groups; lua/perilune/raft.lua stands in front. */
 #include "raft.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "box.h"
@@ -86,20 +87,70 @@ void raft_forget_group(struct raft_group_box *box)
     fiber_wake(&box->idle);
 }
 
+/* Outlives the box of a node whose disk is not at rest yet. */
+struct raft_closing {
+    struct raft_node_box *box; /* NULL: it was collected */
+    struct fiber_wait wait;
+    bool is_closed;
+};
+
+static void on_closed(void *data)
+{
+    struct raft_closing *closing = data;
+    closing->is_closed = true;
+    if (closing->box == NULL)
+        free(closing);
+    else
+        fiber_wake(&closing->wait);
+}
+
 static void close_node(struct raft_node_box *box)
 {
     struct node *node = box->node;
+    if (node == NULL)
+        return;
     box->node = NULL;
-    node_close(node);
+    box->closing = calloc(1, sizeof *box->closing);
+    if (box->closing != NULL)
+        box->closing->box = box;
+    node_close(node, box->closing != NULL ? on_closed : NULL, box->closing);
     while (!peri_list_is_empty(&box->groups))
         raft_forget_group(container_of(box->groups.next, struct raft_group_box, link));
     fiber_wake(&box->opening);
     fiber_wake(&box->listening);
 }
 
+static int closed(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)L;
+    (void)status;
+    (void)ctx;
+    return 0;
+}
+
+/* node:close(): ends it; in a fiber, waits until the disk is at rest. */
 static int l_node_close(lua_State *L)
 {
-    close_node(check_node(L));
+    struct raft_node_box *box = check_node(L);
+    close_node(box);
+    struct raft_closing *closing = box->closing;
+    if (closing == NULL || closing->is_closed || closing->wait.fiber != NULL ||
+        !lua_isyieldable(L) || fiber_current(L) == NULL)
+        return 0;
+    closing->wait.what = "node:close";
+    return fiber_suspend(L, &closing->wait, closed);
+}
+
+static int l_node_gc(lua_State *L)
+{
+    struct raft_node_box *box = check_node(L);
+    close_node(box);
+    struct raft_closing *closing = box->closing;
+    box->closing = NULL;
+    if (closing != NULL && closing->is_closed)
+        free(closing);
+    else if (closing != NULL)
+        closing->box = NULL; /* on_closed frees it */
     return 0;
 }
 
@@ -160,19 +211,19 @@ static int l_node_stats(lua_State *L)
         return raft_fail_closed(L);
     node_stats(box->node, &stats);
     lua_newtable(L);
-    raft_set_integer(L, "groups", stats.groups);
-    raft_set_integer(L, "steps", stats.steps);
-    raft_set_integer(L, "envelopes_sent", stats.envelopes_sent);
-    raft_set_integer(L, "envelopes_lost", stats.envelopes_lost);
-    raft_set_integer(L, "messages_sent", stats.messages_sent);
-    raft_set_integer(L, "messages_heard", stats.messages_heard);
-    raft_set_integer(L, "messages_refused", stats.messages_refused);
-    raft_set_integer(L, "bytes_sent", stats.bytes_sent);
-    raft_set_integer(L, "entries_applied", stats.entries_applied);
-    raft_set_integer(L, "snapshots_taken", stats.snapshots_taken);
-    raft_set_integer(L, "snapshots_installed", stats.snapshots_installed);
-    raft_set_integer(L, "snapshots_sent", stats.snapshots_sent);
-    raft_set_integer(L, "events_lost", box->lost_events);
+    box_set_count(L, "groups", stats.groups);
+    box_set_count(L, "steps", stats.steps);
+    box_set_count(L, "envelopes_sent", stats.envelopes_sent);
+    box_set_count(L, "envelopes_lost", stats.envelopes_lost);
+    box_set_count(L, "messages_sent", stats.messages_sent);
+    box_set_count(L, "messages_heard", stats.messages_heard);
+    box_set_count(L, "messages_refused", stats.messages_refused);
+    box_set_count(L, "bytes_sent", stats.bytes_sent);
+    box_set_count(L, "entries_applied", stats.entries_applied);
+    box_set_count(L, "snapshots_taken", stats.snapshots_taken);
+    box_set_count(L, "snapshots_installed", stats.snapshots_installed);
+    box_set_count(L, "snapshots_sent", stats.snapshots_sent);
+    box_set_count(L, "events_lost", box->lost_events);
     return 1;
 }
 
@@ -192,19 +243,19 @@ static int push_event(lua_State *L, struct raft_node_box *box)
         return raft_fail_closed(L);
     const struct node_event *event = &box->events[box->first_event++ % RAFT_EVENTS_MAX];
     lua_newtable(L);
-    raft_set_string(L, "type", names[event->type]);
+    box_set_string(L, "type", names[event->type]);
     if (event->type == NODE_FENCED) {
-        raft_set_string(L, "code", peri_error_name(event->status));
+        box_set_string(L, "code", peri_error_name(event->status));
         return 1;
     }
-    raft_set_integer(L, "group", event->group);
+    box_set_count(L, "group", event->group);
     if (event->type == NODE_ROLE) {
-        raft_set_string(L, "role", raft_role_name(event->role));
-        raft_set_integer(L, "term", event->term);
+        box_set_string(L, "role", raft_role_name(event->role));
+        box_set_count(L, "term", event->term);
         if (event->peer != 0)
-            raft_set_integer(L, "leader", event->peer);
+            box_set_count(L, "leader", event->peer);
     } else {
-        raft_set_integer(L, "index", event->index);
+        box_set_count(L, "index", event->index);
     }
     return 1;
 }
@@ -252,6 +303,8 @@ int luaopen_perilune_raft(lua_State *L)
                                      {"close", l_node_close},    {NULL, NULL}};
     luaL_newlib(L, functions);
     raft_make_class(L, RAFT_NODE_METATABLE, nodes, l_node_close);
+    lua_pushcfunction(L, l_node_gc);
+    lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
     raft_open_groups(L);
     return 1;

@@ -28,7 +28,8 @@ struct raft_node_box {
     struct peri_list groups;
     struct fiber_wait opening;
     bool is_open;
-    struct peri_error err; /* why it did not open */
+    struct peri_error err;        /* why it did not open */
+    struct raft_closing *closing; /* raft.c */
 
     struct node_event events[RAFT_EVENTS_MAX]; /* that nobody has taken, a ring */
     uint64_t first_event, next_event, lost_events;
@@ -59,25 +60,6 @@ int raft_fail_closed(lua_State *L);
 
 /* Has tasks of the group go to the Lua fiber that takes them. */
 void raft_machine_init(struct raft_group_box *box);
-
-/* Set a field of the table on top of the stack. */
-static inline void raft_set_integer(lua_State *L, const char *name, uint64_t number)
-{
-    lua_pushinteger(L, (lua_Integer)number);
-    lua_setfield(L, -2, name);
-}
-
-static inline void raft_set_boolean(lua_State *L, const char *name, bool value)
-{
-    lua_pushboolean(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static inline void raft_set_string(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
 
 /* "follower", ... Lent for ever. */
 const char *raft_role_name(enum raft_role role);

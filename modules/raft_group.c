@@ -115,9 +115,9 @@ static void push_members(lua_State *L, const struct raft_group_box *box,
     for (size_t i = 0; i < members->count; i++) {
         const char *address = node_group_member_address(box->group, members->ids[i]);
         lua_newtable(L);
-        raft_set_string(L, "is", member_name(members, i));
+        box_set_string(L, "is", member_name(members, i));
         if (address != NULL)
-            raft_set_string(L, "address", address);
+            box_set_string(L, "address", address);
         lua_rawseti(L, -2, (lua_Integer)members->ids[i]);
     }
 }
@@ -130,20 +130,20 @@ static int l_group_status(lua_State *L)
         return raft_fail_closed(L);
     node_group_status(box->group, &status);
     lua_newtable(L);
-    raft_set_integer(L, "id", status.raft.id);
-    raft_set_integer(L, "group", status.group);
-    raft_set_string(L, "role", raft_role_name(status.raft.role));
-    raft_set_integer(L, "term", status.raft.term);
+    box_set_count(L, "id", status.raft.id);
+    box_set_count(L, "group", status.group);
+    box_set_string(L, "role", raft_role_name(status.raft.role));
+    box_set_count(L, "term", status.raft.term);
     if (status.raft.leader != 0)
-        raft_set_integer(L, "leader", status.raft.leader);
-    raft_set_integer(L, "first_index", status.raft.base_index + 1);
-    raft_set_integer(L, "last_index", status.raft.last_index);
-    raft_set_integer(L, "commit_index", status.raft.commit_index);
-    raft_set_integer(L, "applied_index", status.applied_index);
-    raft_set_integer(L, "snapshot_index", status.raft.snapshot_index);
-    raft_set_integer(L, "requests", status.requests);
-    raft_set_boolean(L, "fenced", status.raft.is_fenced);
-    raft_set_boolean(L, "asleep", status.raft.is_asleep);
+        box_set_count(L, "leader", status.raft.leader);
+    box_set_count(L, "first_index", status.raft.base_index + 1);
+    box_set_count(L, "last_index", status.raft.last_index);
+    box_set_count(L, "commit_index", status.raft.commit_index);
+    box_set_count(L, "applied_index", status.applied_index);
+    box_set_count(L, "snapshot_index", status.raft.snapshot_index);
+    box_set_count(L, "requests", status.requests);
+    box_set_flag(L, "fenced", status.raft.is_fenced);
+    box_set_flag(L, "asleep", status.raft.is_asleep);
     push_members(L, box, &status.members);
     lua_setfield(L, -2, "members");
     return 1;

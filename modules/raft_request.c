@@ -83,6 +83,7 @@ static int start(lua_State *L, struct raft_group_box *box, struct request_op *op
     op->request.due_us = limit_us != 0 && limit_us < due_us ? limit_us : due_us;
     op->request.on_done = on_done;
     op->request.on_placed = on_placed;
+    op->request.is_patient = !op->wants_place;
     if (node_request_start(box->group, &op->request, &op->err) != 0) {
         op->is_over = true;
         op->certainty = NODE_NEVER;

@@ -191,7 +191,8 @@ function Node:event()
   return self.core:event()
 end
 
---- Ends the node with all its groups; their requests end with ECLOSED. The data stay.
+--- Ends the node with all its groups; their requests end with ECLOSED. The data stay. Waits until the disk
+--- is at rest, so that the directory can be opened again.
 function Node:close()
   self.core:close()
 end
@@ -326,8 +327,9 @@ local function encode_argument(caller, what, value)
   return bytes
 end
 
---- Proposes a command, and waits for its result. Only the leader takes commands: elsewhere the error is
---- ENOTLEADER and names it. What apply raised is nil, message, "ELUA" with certainty "ok".
+--- Proposes a command, and waits for its result, and before that for an election when no leader is known.
+--- Only the leader takes commands: elsewhere the error is ENOTLEADER and names it. What apply raised is nil,
+--- message, "ELUA" with certainty "ok".
 ---@param command any  data
 ---@param options? perilune.raft.RequestOptions
 ---@return any result  of apply; with wait = false a token

@@ -278,6 +278,8 @@ void node_carry_out(struct node_group *group, const struct node_step *step)
             break;
         case RAFT_ROLE:
             tell_role(group, action);
+            if (action->peer != 0)
+                node_requests_resume(group);
             break;
         case RAFT_NEW_MEMBERS:
             tell_members(group, action);

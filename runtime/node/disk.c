@@ -97,11 +97,20 @@ int node_disk_open(struct node *node, struct peri_error *err)
     return rc;
 }
 
+static void on_closed(void *data)
+{
+    node_release(data);
+}
+
 void node_disk_close(struct node *node)
 {
     struct node_disk *disk = node->disk;
     if (disk == NULL)
         return;
+    if (disk->log != NULL) {
+        node_hold(node);
+        store_log_when_closed(disk->log, on_closed, node);
+    }
     store_log_close(disk->log);
     while (!peri_list_is_empty(&disk->found))
         free_found(container_of(disk->found.next, struct found, link));

@@ -82,8 +82,8 @@ static struct node_group *create(struct node *node, const struct node_group_opti
     group->data = options->data;
     group->requests_due_us = UINT64_MAX;
     group->task.group = group;
-    struct peri_list *lists[] = {&group->queue, &group->pending, &group->reads, &group->ready,
-                                 &group->link,  &group->bucket,  &group->dirty};
+    struct peri_list *lists[] = {&group->queue, &group->waiting, &group->pending, &group->reads,
+                                 &group->ready, &group->link,    &group->bucket,  &group->dirty};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         peri_list_init(lists[i]);
     if (node_timers_add(&node->timers, group) != 0 || node_snapshots_open(group) != 0 ||

@@ -78,6 +78,7 @@ struct node_request {
     const struct node_member_change *changes; /* of NODE_CHANGE */
     size_t change_count;
     uint64_t due_us;
+    bool is_patient; /* waits while no leader is known, rather than fail */
     void (*on_placed)(struct node_request *request); /* index and term are known now; or NULL */
     void (*on_done)(struct node_request *request, const struct node_outcome *outcome);
 

@@ -56,7 +56,11 @@ static void free_node(struct node *node)
     free(node->path);
     free(node->listen);
     free(node->snapshots_path);
+    void (*on_closed)(void *closed_data) = node->on_closed;
+    void *closed_data = node->closed_data;
     free(node);
+    if (on_closed != NULL)
+        on_closed(closed_data);
 }
 
 void node_release(struct node *node)
@@ -205,11 +209,13 @@ int node_open(struct node **out, struct env *env, const struct node_options *opt
     return 0;
 }
 
-void node_close(struct node *node)
+void node_close(struct node *node, void (*on_closed)(void *data), void *data)
 {
     if (node == NULL)
         return;
     node->is_closing = true;
+    node->on_closed = on_closed;
+    node->closed_data = data;
     while (!peri_list_is_empty(&node->groups))
         node_group_close(container_of(node->groups.next, struct node_group, link));
     rpc_server_close(node->server);

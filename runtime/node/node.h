@@ -67,8 +67,10 @@ int node_open(struct node **out, struct env *env, const struct node_options *opt
               struct peri_error *err);
 
 /* Ends all groups and their requests (PERI_ECLOSED), hangs up, closes the log. Machines are not
- * used any more after the call. Not from inside of a callback of the node. Accepts NULL. */
-void node_close(struct node *node);
+ * used any more after the call. on_closed(data), unless NULL, runs when the disk is at rest, so
+ * that the directory can be opened again; perhaps before the call returns. Not from inside of a
+ * callback of the node. Accepts NULL, and then calls nobody. */
+void node_close(struct node *node, void (*on_closed)(void *data), void *data);
 
 /* Where it listens; lent until the close. */
 const char *node_address(const struct node *node);

@@ -99,7 +99,8 @@ static struct node_request *first_of(struct peri_list *list)
 
 void node_requests_fail_all(struct node_group *group, const struct peri_error *err)
 {
-    struct peri_list *lists[] = {&group->queue, &group->pending, &group->reads, &group->ready};
+    struct peri_list *lists[] = {&group->queue, &group->waiting, &group->pending, &group->reads,
+                                 &group->ready};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         while (!peri_list_is_empty(lists[i]))
             end_failed(first_of(lists[i]), err);
@@ -151,6 +152,13 @@ static size_t gather(struct node_group *group, struct store_log_entry *entries,
 static void refuse(struct node_group *group, struct node_request *request, int rc)
 {
     struct peri_error err = PERI_ERROR_INIT;
+    struct raft_status status;
+    raft_status(group->raft, &status);
+    if (rc == PERI_ENOTLEADER && status.leader == 0 && request->is_patient) {
+        peri_list_remove(&request->link);
+        peri_list_append(&group->waiting, &request->link);
+        return;
+    }
     (void)node_group_explain(group, rc, &err);
     node_request_end(request, NODE_NEVER, peri_slice_of(NULL, 0), &err);
 }
@@ -230,6 +238,16 @@ static void place_reads(struct node_group *group)
     int rc = node_group_step(group, &step);
     while (rc != 0 && !peri_list_is_empty(&placed))
         refuse(group, first_of(&placed), rc);
+}
+
+void node_requests_resume(struct node_group *group)
+{
+    while (!peri_list_is_empty(&group->waiting)) {
+        struct node_request *request = first_of(&group->waiting);
+        peri_list_remove(&request->link);
+        peri_list_append(&group->queue, &request->link);
+    }
+    node_group_wake(group);
 }
 
 void node_requests_place(struct node_group *group)
@@ -324,12 +342,17 @@ static void late(struct node_request *request)
 {
     struct peri_error err = PERI_ERROR_INIT;
     struct node_group *group = request->group;
-    struct raft_status status;
-    if (request->index == 0) {
+    struct raft_status status = {.leader = 0};
+    if (group->raft != NULL)
+        raft_status(group->raft, &status);
+    if (request->index == 0 && status.leader == 0) {
+        struct peri_error why = PERI_ERROR_INIT;
+        (void)node_group_explain(group, PERI_ENOTLEADER, &why);
+        (void)peri_fail_plain(&err, PERI_EDEADLINE, "the deadline passed: %s", why.text);
+    } else if (request->index == 0) {
         (void)peri_fail(&err, PERI_EDEADLINE, "a request to group %" PRIu64 " was not answered",
                         group->id);
     } else {
-        raft_status(group->raft, &status);
         (void)peri_fail(&err, PERI_EDEADLINE,
                         "group %" PRIu64 ": entry %" PRIu64 " of term %" PRIu64
                         " is not applied; committed are %" PRIu64 ", the leader is node %" PRIu64,
@@ -341,7 +364,8 @@ static void late(struct node_request *request)
 
 void node_requests_expire(struct node_group *group, uint64_t now_us)
 {
-    struct peri_list *lists[] = {&group->queue, &group->pending, &group->reads, &group->ready};
+    struct peri_list *lists[] = {&group->queue, &group->waiting, &group->pending, &group->reads,
+                                 &group->ready};
     struct peri_list due;
     uint64_t next_us = UINT64_MAX;
     peri_list_init(&due);

@@ -77,7 +77,8 @@ struct node {
     struct node_stats stats;
     bool is_open, is_fenced, is_closing;
     void (*on_open)(void *data, int status, const struct peri_error *err);
-    void *open_data;
+    void (*on_closed)(void *data); /* or NULL */
+    void *open_data, *closed_data;
     size_t references; /* groups, background work that comes back, and whoever runs inside */
 };
 
@@ -135,6 +136,7 @@ struct node_group {
     uint64_t applied_index, applied_term;
 
     struct peri_list queue;   /* requests that have not been stepped */
+    struct peri_list waiting; /* for a leader */
     struct peri_list pending; /* placed in the log, by index */
     struct peri_list reads;   /* that wait for the core, by number */
     struct peri_list ready;   /* queries that the machine may answer */
@@ -212,6 +214,8 @@ void node_apply_on_entry(struct node_group *group, uint64_t index,
 
 /* Steps what is queued. */
 void node_requests_place(struct node_group *group);
+/* There is a leader: those that wait for one are queued. */
+void node_requests_resume(struct node_group *group);
 /* Entry (index, term) was applied: ends whoever proposed it, or another one in its place. */
 void node_requests_applied(struct node_group *group, uint64_t index, uint64_t term, int status,
                            const struct node_task *task);

@@ -132,7 +132,7 @@ static void on_down(void *data, struct sim_node *sim, enum sim_down how)
     struct cluster_host *host = data;
     (void)sim;
     (void)how;
-    node_close(host->node);
+    node_close(host->node, NULL, NULL);
     host->node = NULL;
     host->is_open = false;
     for (size_t i = 0; i < host->cluster->groups; i++) {

@@ -1,0 +1,135 @@
+-- Groups as Lua sees them: misuse, errors, and what a machine's errors are. Clusters are in
+-- tests/spec/labs/raft_spec.lua.
+local use_folder = require "tests.spec.support.folder"
+local fiber = require "perilune.fiber"
+local raft = require "perilune.raft"
+
+local function counter()
+  return {
+    init = function() return { count = 0 } end,
+    apply = function(state, command)
+      if type(command) ~= "number" then
+        error({ "not a number" })
+      elseif command < 0 then
+        error("it only grows", 0)
+      end
+      state.count = state.count + command
+      return state.count
+    end,
+    query = function(state, query)
+      return query and state[query] or state.count
+    end,
+  }
+end
+
+describe("raft", function()
+  local folder = use_folder(before_each, after_each)
+
+  local function open()
+    return assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0", cluster = "specs" })
+  end
+
+  local function group_of(node)
+    return assert(raft.group { id = 1, members = { node:address() }, machine = counter() })
+  end
+
+  it("applies commands in order and gives their results", function()
+    local node <close> = open()
+    local group = group_of(node)
+    assert.equal(5, group:propose(5))
+    assert.equal(7, group:propose(2, { deadline = "2s" }))
+    assert.equal(7, group:read())
+    assert.equal(7, group:read("count", { consistency = "stale" }))
+    local status = group:status()
+    assert.equal("leader", status.role)
+    assert.equal(3, status.commit_index) -- with the leader's first entry
+    assert.equal("voter", status.members[1].is)
+  end)
+
+  it("keeps what was acknowledged over a restart, with and without a snapshot", function()
+    local node <close> = open()
+    local group = group_of(node)
+    assert.equal(5, group:propose(5))
+    assert(group:snapshot())
+    repeat
+      local event = node:event()
+    until event.type == "snapshot_taken"
+    assert.equal(6, group:propose(1))
+    node:close()
+    local again <close> = open()
+    assert.equal(6, group_of(again):read())
+  end)
+
+  it("hands on what the machine raises", function()
+    local node <close> = open()
+    local group = group_of(node)
+    local result, err, code, details = group:propose(-1)
+    assert.same({ nil, "it only grows", "ELUA" }, { result, err, code })
+    assert.equal("ok", details.certainty)
+    assert.equal(3, group:propose(3))
+    result, err, code = group:read("nothing of that name")
+    assert.same({ 3 }, { result, err, code })
+  end)
+
+  it("gives tokens that tell what became of a command", function()
+    local node <close> = open()
+    local group = group_of(node)
+    assert.equal(0, group:read()) -- it leads
+    local token = assert(group:propose(5, { wait = false }))
+    assert.equal("unknown", group:outcome(token))
+    while group:outcome(token) == "unknown" do
+      fiber.sleep(0.01)
+    end
+    assert.equal(5, group:read())
+    assert.equal("ok", group:outcome(token))
+    assert.equal("never", group:outcome { index = token.index, term = token.term + 1 })
+    assert.equal("unknown", group:outcome { index = token.index + 100, term = token.term })
+  end)
+
+  it("refuses what cannot be", function()
+    assert.has_error(function() raft.open { id = 0, path = "x" } end,
+      "raft.open: id must be an integer from 1, not 0")
+    assert.has_error(function() raft.open { id = 1, path = "x", election = 0.01 } end,
+      "raft.open: election must be longer than heartbeat; three times is usual")
+    local node <close> = open()
+    assert.has_error(function() raft.group { id = 1, members = {}, machine = counter() } end)
+    assert.has_error(function() raft.group { id = 1, members = { node:address() }, machine = {} } end,
+      "raft.group: the machine has no function apply")
+    local group = group_of(node)
+    assert.has_error(function() group:propose(print) end)
+    assert.has_error(function() group:read(1, { consistency = "eventual" }) end)
+    assert.has_error(function() group:propose(1, { dealine = 1 }) end)
+    local again, _, code = raft.group { id = 1, members = { node:address() }, machine = counter() }
+    assert.same({ nil, "EEXIST" }, { again, code })
+    local _, _, lease = group:read(nil, { consistency = "lease" })
+    assert.equal("EINVAL", lease)
+  end)
+
+  it("refuses the directory of another node and of another cluster", function()
+    local node <close> = open()
+    group_of(node):propose(1)
+    node:close()
+    for _, other in ipairs { { id = 2, cluster = "specs" }, { id = 1, cluster = "others" } } do
+      other.path, other.listen = folder:at "data", "127.0.0.1:0"
+      local opened, err, code = raft.open(other)
+      assert.is_nil(opened)
+      assert.equal("ECLUSTER", code, err)
+    end
+  end)
+
+  it("ends requests when it is closed", function()
+    local node <close> = open()
+    local group = group_of(node)
+    node:close()
+    local result, _, code = group:propose(1)
+    assert.same({ nil, "ECLOSED" }, { result, code })
+    assert.same({ nil, "it was closed", "ECLOSED" }, { group:status() })
+  end)
+
+  it("records the last events of its core", function()
+    local node <close> = open()
+    local group = group_of(node)
+    group:propose(1)
+    assert.equal("PFR1", group:record():sub(1, 4))
+  end)
+end)
