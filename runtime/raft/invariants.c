@@ -80,6 +80,10 @@ static int check_role(const struct raft *raft, struct peri_error *err)
         return 0;
     case RAFT_LEADER:
         HOLDS(raft->leader == id && raft->vote == id);
+        /* Who was removed leads only until that is committed (Thesis 4.2.2). */
+        HOLDS(raft_configuration_is_voter(raft_active(raft), id) ||
+              raft->history[raft->history_count - 1].index > raft->commit_index ||
+              raft->commit_index < raft->term_start);
         HOLDS(!raft->is_fenced);
         HOLDS(raft->term_start > 0 && raft->term_start <= raft->log.last_index);
         HOLDS(raft->term_start <= raft->log.base_index ||

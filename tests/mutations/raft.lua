@@ -1,174 +1,22 @@
--- Plants one bug at a time into a copy of runtime/raft, and runs the traces and then random schedules
--- (tests/unit/support/raft_random.c) until one of them notices. A bug that nobody notices is a hole in the
--- net. Not planted: what two guards hold off, such as a heartbeat's commit index, which the leader bounds by
--- what the follower acknowledged and the follower by what it verified.
--- Usage: lua5.4 tests/mutations/raft.lua [--seeds N] [NAME...]     (prints TAP; default 1500 seeds)
---
--- Each bug is a text of a file, which occurs there once, and what stands in its place.
+-- Plants one bug at a time into a copy of runtime/raft and asks whether the net notices: random schedules
+-- (tests/soak/raft.c), hostile events (tests/unit/test_raft_hostile.c), traces. A bug that nobody notices is
+-- a hole in the net. Not planted: what two guards hold off, such as a lease that both sides keep.
+-- Usage: lua5.4 tests/mutations/raft.lua [--search N] [NAME...]     (prints TAP)
+-- Each bug must be found as tests/mutations/raft.found says. With --search the schedules of seeds 1..N look
+-- for it, then the others, and raft.found is written anew for the bugs named.
 
-local BUGS = {
-  -- durability
-  { "ack before fsync", "replication.c",
-    [[    raft_send_after_all(raft); /* also]],
-    [[    /* also]] },
-  { "leader counts itself unwritten", "replication.c",
-    [[        values[i] = raft->peers[i].match_index;]],
-    [[
-        values[i] = members->ids[i] == raft->options.id ? raft->log.last_index
-: raft->peers[i].match_index;]] },
-  { "vote not written", "election.c",
-    [[
-        raft_record_open(raft);
-        raft->hard_seq = raft->seq;
-    }
-    if (granted && is_real)]],
-    [[
-    }
-    if (granted && is_real)]] },
-  { "answer before term and vote are durable", "raft.c",
-    [[action->after_seq = raft->hard_seq;]],
-    [[action->after_seq = 0;]] },
-  { "truncation not written", "replication.c",
-    [[    raft_record_open(raft)->truncate_from = first;]],
-    [[    raft_record_open(raft);]] },
-  { "apply before durable", "replication.c",
-    [[    action->after_seq = raft->seq;]],
-    [[    action->after_seq = 0;]] },
-  { "snapshot acknowledged before it is durable", "snapshot.c",
-    [[    raft_send_after_all(raft);]],
-    [[]] },
-  -- elections
-  { "two votes in a term", "election.c",
-    [[(raft->vote == 0 && raft->leader == 0)]],
-    [[raft->leader == 0]] },
-  { "any log may win", "election.c",
-    [[
-    return message->log_term != last_term ? message->log_term > last_term
-                                          : message->index >= raft->log.last_index;]],
-    [[
-    (void)last_term;
-    return message->index > 0;]] },
-  { "longer log wins, whatever its term", "election.c",
-    [[
-    return message->log_term != last_term ? message->log_term > last_term
-                                          : message->index >= raft->log.last_index;]],
-    [[
-    (void)last_term;
-    return message->index >= raft->log.last_index;]] },
-  { "pre-votes count as votes", "election.c",
-    [[raft->role == (is_real ? RAFT_CANDIDATE : RAFT_PRE_CANDIDATE) && message->term == expected]],
-    [[
-raft->role != RAFT_LEADER && raft->role != RAFT_FOLLOWER
-&& (message->term == expected || !is_real)]] },
-  -- logs
-  { "no consistency check", "replication.c",
-    [[
-    if (message->index > raft->commit_index &&
-        !raft_log_matches(&raft->log, message->index, message->log_term)) {]],
-    [[    if (message->index > raft->log.last_index) {]] },
-  { "every append truncates", "replication.c",
-    [[
-raft_log_matches(&raft->log, index, entry->term))
-            continue;]],
-    [[
-index + 3 <= raft->commit_index)
-            continue;]] },
-  { "conflict not noticed", "replication.c",
-    [[
-raft_log_matches(&raft->log, index, entry->term))
-            continue;]],
-    [[
-index <= raft->log.last_index)
-            continue;]] },
-  { "commits an unverified suffix", "replication.c",
-    [[message->commit < message->last ? message->commit : message->last]],
-    [[message->commit < raft->log.last_index ? message->commit : raft->log.last_index]] },
-  { "acknowledges an unverified suffix", "replication.c",
-    [[
-    reply->index = message->last;
-    raft_send]],
-    [[
-    reply->index = raft->log.last_index;
-    raft_send]] },
-  { "commits an old term by counting", "replication.c",
-    [[ && index >= raft->term_start)]],
-    [[)]] },
-  { "sent counts as acknowledged", "progress.c",
-    [[    progress->next_index = last + 1;]],
-    [[
-    progress->next_index = last + 1;
-    progress->match_index = last;]] },
-  { "lost window never noticed", "replication.c",
-    [[(is_silent && peer->next_index <= raft->log.base_index)]],
-    [[false]] },
-  -- members
-  { "C_old has no say", "quorum.c",
-    [[return next < old ? next : old;]],
-    [[return old < next && old == 0 ? old : next;]] },
-  { "C_old does not vote", "quorum.c",
-    [[return next == RAFT_WON && old == RAFT_WON ? RAFT_WON : RAFT_PENDING;]],
-    [[return next == RAFT_WON ? RAFT_WON : RAFT_PENDING;]] },
-  { "learners count", "quorum.c",
-    [[majority_value(configuration, RAFT_VOTER, values)]],
-    [[majority_value(configuration, RAFT_VOTER | RAFT_LEARNER, values)]] },
-  { "configuration survives its entry", "replication.c",
-    [[
-    raft_history_truncate(raft, first);
-]],
-    [[]] },
-  { "a second change before the first is committed", "membership.c",
-    [[
-raft->commit_index >= raft->term_start &&
-           raft->history[raft->history_count - 1].index <= raft->commit_index;]],
-    [[raft->commit_index >= raft->term_start;]] },
-  { "removed replica gives up too early", "election.c",
-    [[
-        if (raft->history[i].index <= raft->commit_index)
-            break;]],
-    [[        break;]] },
-  -- reads
-  { "read without a round", "read.c",
-    [[    if (has_lease(raft)) {]],
-    [[    if (true || has_lease(raft)) {]] },
-  { "read before a commit of its own term", "read.c",
-    [[
-    if (raft->commit_index < raft->term_start)
-        return;]],
-    [[
-    if (raft->commit_index > UINT64_MAX / 2)
-        return;]] },
-  { "an older round confirms", "read.c",
-    [[slot->round = raft->round + 1;]],
-    [[slot->round = raft->round > 1 ? raft->round - 1 : 0;]] },
-  { "follower reads at its own commit index", "read.c",
-    [[confirm(reads, reads->forwarded, message->index);]],
-    [[confirm(reads, reads->forwarded, raft->commit_index);]] },
-  { "lease counted from the answer", "raft.c",
-    [[peer->acked_us = message->sent_us;]],
-    [[peer->acked_us = raft->now_us;]] },
-  { "lease as long as the longest timeout", "read.c",
-    [[raft_quorum_contact_us(raft) + raft->options.election_min_us]],
-    [[raft_quorum_contact_us(raft) + 2 * raft->options.election_max_us]] },
-  { "lease survives a transfer", "membership.c",
-    [[
-    raft->is_lease_over = true;
-]],
-    [[]] },
-  { "votes within a lease", "raft.c",
-    [[if (asks_votes && !message->is_transfer && raft_is_in_lease(raft))]],
-    [[if (asks_votes && raft->role == RAFT_LEADER)]] },
-  { "restart forgets the lease that it granted", "create.c",
-    [[raft->has_contact = true;]],
-    [[raft->has_contact = false;]] },
-}
-
+local BUGS = dofile "tests/mutations/raft_bugs.lua"
+local FOUND = "tests/mutations/raft.found"
 local OUT = "build/mutations"
 local FLAGS = "-std=c11 -D_GNU_SOURCE -O1 -g -w -Iruntime -Itests/unit/support"
-local seeds, wanted = 1500, {}
+local REST = "runtime/base/error.c runtime/base/assert.c runtime/base/buffer.c"
+local MAINS = { seed = "tests/soak/raft.c", hostile = "tests/unit/test_raft_hostile.c",
+  trace = "tests/unit/test_raft_trace.c" }
+local SECONDS = 60 -- of virtual time, as scripts/soak raft
+local HOSTILE = "2000" -- seeds of hostile events
 
 local function run(command)
-  local ok = os.execute(command)
-  return ok == true
+  return os.execute(command) == true
 end
 
 local function read(path)
@@ -176,6 +24,12 @@ local function read(path)
   local text = file:read "a"
   file:close()
   return text
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
 end
 
 local function lines_of(command)
@@ -188,75 +42,146 @@ local function lines_of(command)
   return lines
 end
 
--- Compiles what stays as it is; returns the objects by file.
+--- Compiles what stays as it is; returns the objects by file, those of main programs apart.
 local function compile_all()
-  run("mkdir -p " .. OUT)
-  local objects = {}
-  for _, path in ipairs(lines_of "ls runtime/raft/*.c tests/unit/support/raft_*.c") do
-    local object = ("%s/%s.o"):format(OUT, path:match "([^/]+)%.c$")
+  local objects, mains = {}, {}
+  assert(run("mkdir -p " .. OUT))
+  local function compile(path)
+    local object = ("%s/%s.o"):format(OUT, path:gsub("[/.]", "_"))
     assert(run(("cc %s -c %s -o %s"):format(FLAGS, path, object)), "cannot compile " .. path)
-    objects[path:match "([^/]+)$"] = object
+    return object
   end
-  objects.rest = "runtime/base/error.c runtime/base/assert.c runtime/base/buffer.c"
-  return objects
+  for _, path in ipairs(lines_of "ls runtime/raft/*.c tests/unit/support/raft_*.c") do
+    objects[path:match "([^/]+)$"] = compile(path)
+  end
+  for path in REST:gmatch "%S+" do
+    objects[path:match "([^/]+)$"] = compile(path)
+  end
+  for name, path in pairs(MAINS) do
+    mains[name] = compile(path)
+  end
+  return objects, mains
 end
 
--- The text of a file with the bug in it, or nil and why not.
+--- The text of a file with the bug in it, or nil and why not.
 local function plant(bug)
-  local text = read("runtime/raft/" .. bug[2])
-  local from, to = text:find(bug[3], 1, true)
+  local text, what = read("runtime/raft/" .. bug[2]), bug[3]
+  local from, to = text:find(what, 1, true)
   if not from then
     return nil, "the text to change is not there"
-  elseif text:find(bug[3], to + 1, true) then
+  elseif text:find(what, to + 1, true) then
     return nil, "the text to change is there twice"
   end
   return text:sub(1, from - 1) .. bug[4] .. text:sub(to + 1)
 end
 
-local function build(bug, objects)
+--- Links a program of this kind with the bug in it: its path, or nil and why not.
+local function build(bug, kind, objects, mains)
   local text, why = plant(bug)
   if not text then
     return nil, why
   end
-  local path = OUT .. "/planted.c"
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
+  write(OUT .. "/planted.c", text)
   local parts = {}
   for name, object in pairs(objects) do
-    parts[#parts + 1] = name == bug[2] and path or object
+    parts[#parts + 1] = name == bug[2] and OUT .. "/planted.c" or object
   end
   table.sort(parts)
-  for _, program in ipairs { "trace", "random" } do
-    if not run(("cc %s %s tests/unit/test_raft_%s.c -lcmocka -o %s/planted_%s")
-        :format(FLAGS, table.concat(parts, " "), program, OUT, program)) then
-      return nil, "does not compile"
-    end
+  local program = ("%s/planted_%s"):format(OUT, kind)
+  parts[#parts + 1] = mains[kind]
+  if not run(("cc %s %s -lcmocka -o %s"):format(FLAGS, table.concat(parts, " "), program)) then
+    return nil, "does not compile"
   end
-  return true
+  return program
 end
 
--- How the net noticed a planted bug, or nil.
-local function hunt()
-  for _, line in ipairs(lines_of(("timeout 60 %s/planted_trace 2>&1"):format(OUT))) do
-    local how = line:match "^tests/data/raft/[%w_]+%.trace" or line:match "replica %d+ breaks.*"
-    if how then
-      return how
-    end
-  end
-  local said = lines_of(("timeout 300 %s/planted_random 1 %d stop 2>&1"):format(OUT, seeds))
-  for _, line in ipairs(said) do
-    local how = line:match "^# (seed .*)" or line:match "assertion failed.*"
-    if how then
-      return how
+--- What a program that failed says of where it did: the seed, or the trace.
+local function place_of(kind, lines)
+  for _, line in ipairs(lines) do
+    if kind == "seed" and line:find "^seed %d+:" then
+      return line:match "^seed (%d+)", line:match ": (.*)"
+    elseif kind == "hostile" and (line:find "seed %d+, event" or line:find "assert") then
+      return line:match "seed (%d+)" or HOSTILE, line:match "type %d+: (.*)" or line
+    elseif kind == "trace" and line:find "^tests/data/raft/" then
+      return line:match "raft/([%w_]+)%.trace", "differs"
     end
   end
 end
 
+--- Runs a planted program where it is known (hostile events: up to there), or over seeds 1..last: the place
+--- and why, or nil.
+local function try(program, kind, place, last)
+  local arguments = ""
+  if kind == "seed" then
+    arguments = ("%d %d %d stop"):format(place or 1, place or last, SECONDS)
+  elseif kind == "hostile" then
+    arguments = "1 " .. (place or HOSTILE)
+  end
+  local at, why = place_of(kind, lines_of(("timeout 300 %s %s 2>&1"):format(program, arguments)))
+  if at and (kind ~= "trace" or place == nil or place == at) then
+    return at, why
+  end
+end
+
+local function load_found()
+  local found = {}
+  for line in io.lines(FOUND) do
+    local kind, place, name = line:match "^(%l+) (%S+) (.+)$"
+    if kind then
+      found[name] = { kind, place }
+    end
+  end
+  return found
+end
+
+local function save_found(found)
+  local lines = { "# How each bug of raft_bugs.lua is found, as --search wrote it.\n" }
+  for _, bug in ipairs(BUGS) do
+    local how = found[bug[1]]
+    if how then
+      lines[#lines + 1] = ("%s %s %s\n"):format(how[1], how[2], bug[1])
+    end
+  end
+  write(FOUND, table.concat(lines))
+end
+
+local function check(bug, found, objects, mains)
+  local how = found[bug[1]]
+  if not how then
+    return nil, "is not in raft.found: run with --search"
+  end
+  local program, why = build(bug, how[1], objects, mains)
+  if not program then
+    return nil, why
+  end
+  local place, said = try(program, how[1], how[2])
+  if not place then
+    return nil, ("%s %s finds it no longer: run with --search"):format(how[1], how[2])
+  end
+  return how[1] .. " " .. place, said
+end
+
+local function search(bug, found, last, objects, mains)
+  for _, kind in ipairs { "seed", "hostile", "trace" } do
+    local program, why = build(bug, kind, objects, mains)
+    if not program then
+      return nil, why
+    end
+    local place, said = try(program, kind, nil, last)
+    if place then
+      found[bug[1]] = { kind, place }
+      return kind .. " " .. place, said
+    end
+  end
+  found[bug[1]] = nil
+  return nil, "nobody noticed"
+end
+
+local wanted, last = {}, nil
 local at = 1
 while arg[at] do
-  if arg[at] == "--seeds" then
-    seeds = math.tointeger(tonumber(arg[at + 1])) or error "--seeds needs a number"
+  if arg[at] == "--search" then
+    last = math.tointeger(tonumber(arg[at + 1])) or error "--search wants a number of seeds"
     at = at + 1
   else
     wanted[arg[at]] = true
@@ -264,17 +189,30 @@ while arg[at] do
   at = at + 1
 end
 
-local objects, count, failures = compile_all(), 0, 0
+local is_all = next(wanted) == nil
+local objects, mains = compile_all()
+local found, count, failures = load_found(), 0, 0
 for _, bug in ipairs(BUGS) do
-  if next(wanted) == nil or wanted[bug[1]] then
+  if is_all or wanted[bug[1]] then
+    local how, why
+    if last then
+      how, why = search(bug, found, last, objects, mains)
+    else
+      how, why = check(bug, found, objects, mains)
+    end
     count = count + 1
-    local built, why = build(bug, objects)
-    local how = built and hunt()
+    wanted[bug[1]] = nil
     print(("%s %d - %s"):format(how and "ok" or "not ok", count, bug[1]))
-    print("#   " .. (how or why or "nobody noticed"))
+    print(("#   %s: %s"):format(how or "not found", why))
     io.stdout:flush()
     failures = failures + (how and 0 or 1)
   end
+end
+for name in pairs(wanted) do
+  error("no bug is called '" .. name .. "'")
+end
+if last then
+  save_found(found)
 end
 print("1.." .. count)
 os.exit(failures == 0)

@@ -171,7 +171,8 @@ static bool is_settled(const struct schedule *s)
     size_t leader = (size_t)at;
     struct raft_status best = schedule_status_of(s, leader);
     const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
-    if (best.last_applied != best.last_index || raft_configuration_is_joint(members))
+    if (best.last_applied != best.last_index || raft_configuration_is_joint(members) ||
+        !raft_configuration_is_voter(members, best.id))
         return false;
     for (size_t i = 0; i < members->count; i++)
         if (schedule_status_of(s, members->ids[i] - 1).last_applied != best.last_index ||
