@@ -40,17 +40,27 @@ static void free_log(struct store_log *log)
     peri_buffer_deinit(&log->dropped);
     peri_buffer_deinit(&log->batch.touched);
     peri_buffer_deinit(&log->batch.before);
+    peri_buffer_deinit(&log->batch.slot);
+    peri_buffer_deinit(&log->batch.census);
     store_batch_deinit(&log->batch.changes);
     free(log);
 }
 
-static void close_stores(void *data)
+static void close_stores(struct store_log *log)
 {
-    struct store_log *log = data;
     for (size_t i = 0; i < log->generation_count; i++) {
         store_close(log->generations[i]->store);
         log->generations[i]->store = NULL;
     }
+}
+
+static void close_on_run(void *data)
+{
+    struct store_log *log = data;
+    if (log->failed == 0) /* else the witness says what it said before */
+        (void)log_witness_write(log->env, log->path, peri_buffer_slice(&log->batch.slot), true,
+                                NULL);
+    close_stores(log);
 }
 
 static void on_stores_closed(void *data, int status)
@@ -75,7 +85,7 @@ void log_release(struct store_log *log)
     PERI_ASSERT(log->holds > 0);
     if (--log->holds > 0 || !log->is_closing)
         return;
-    if (env_work(log->env, close_stores, on_stores_closed, log) != 0)
+    if (env_work(log->env, close_on_run, on_stores_closed, log) != 0)
         on_stores_closed(log, PERI_ECANCELLED);
 }
 
@@ -130,6 +140,8 @@ static void open_on_done(void *data, int status)
     }
     if (!log->is_closing && log->is_open) {
         log_generation_retire(log);
+        if (log->options.quiet_us > 0)
+            env_timer_start(log->quiet, log->options.quiet_us);
     }
     log_found_free(job->found);
     free(job);

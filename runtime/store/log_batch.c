@@ -68,13 +68,13 @@ int log_batch_put_summary(const struct log_summary *summary, struct store_batch 
     return rc;
 }
 
-static int put_head(const struct log_group *group, struct peri_buffer *value,
-                    struct store_batch *out)
+static int put_head(struct log_group *group, struct peri_buffer *value, struct store_batch *out)
 {
     struct log_key key = {LOG_KEY_HEAD, group->group, group->replica, 0};
     struct log_head head;
     value->size = 0;
     log_group_head(group, &head);
+    group->head_serial = group->serial;
     int rc = log_head_encode(&head, value);
     return rc == 0 ? put_value(&key, value, out) : rc;
 }
@@ -156,15 +156,13 @@ static int write_changes(struct log_batch *batch)
 static void batch_on_run(void *data)
 {
     struct log_batch *batch = data;
-    struct log_summary summary = {
-        .batch = batch->number,
-        .touched = touches(&batch->touched),
-        .touched_count = batch->touched.size / sizeof(struct log_touch),
-    };
-    batch->status = write_changes(batch);
+    batch->status = log_witness_write(batch->env, batch->path, peri_buffer_slice(&batch->slot),
+                                      false, &batch->err);
     if (batch->status == 0)
-        batch->status =
-            log_witness_write(batch->env, batch->path, batch->generation, &summary, &batch->err);
+        batch->status = write_changes(batch);
+    if (batch->status == 0 && batch->census.size > 0)
+        batch->status = log_census_write(batch->env, batch->path, peri_buffer_slice(&batch->census),
+                                         &batch->err);
 }
 
 /* ---- and back ---- */
@@ -198,9 +196,15 @@ static void settle(struct store_log *log)
     log->stats.sync_us = env_now_us(log->env) - batch->began_us;
 }
 
-/* What this batch touched is what the next one says of the batch before it. */
-static void remember_touched(struct log_batch *batch)
+void log_batch_remember(struct log_batch *batch)
 {
+    struct log_summary summary = {
+        .batch = batch->number,
+        .touched = touches(&batch->touched),
+        .touched_count = batch->touched.size / sizeof(struct log_touch),
+    };
+    /* Without memory there is no witness this time, as after a crash. */
+    (void)log_witness_encode(batch->generation, &summary, &batch->slot);
     struct peri_buffer touched = batch->touched;
     batch->touched = batch->before;
     batch->before = touched;
@@ -219,7 +223,7 @@ static void batch_on_done(void *data, int status)
     log->is_writing = false;
     if (batch->status == 0 && !log->is_closing) {
         settle(log);
-        remember_touched(batch);
+        log_batch_remember(batch);
     } else if (batch->status != 0) {
         log->failed = batch->status;
         env_log(log->env, ENV_LOG_ERROR, "store", "the log is fenced, batch %" PRIu64 " failed: %s",
@@ -304,12 +308,39 @@ static int choose_generation(struct store_log *log)
     return 0;
 }
 
+int log_batch_take_census(struct store_log *log)
+{
+    struct peri_buffer groups = {0};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < log->group_count; i++) {
+        struct log_touch touch = {log->groups[i]->group, log->groups[i]->replica, 0};
+        rc = peri_buffer_append(&groups, &touch, sizeof touch);
+    }
+    struct log_summary census = {.touched = touches(&groups),
+                                 .touched_count = groups.size / sizeof(struct log_touch)};
+    if (rc == 0)
+        rc = log_summary_encode(&census, &log->batch.census);
+    peri_buffer_deinit(&groups);
+    return rc;
+}
+
+static bool changes_census(const struct log_batch *batch)
+{
+    for (struct peri_list *at = batch->items.next; at != &batch->items; at = at->next)
+        if (container_of(at, struct log_item, link)->changes_census)
+            return true;
+    return false;
+}
+
 static int prepare(struct store_log *log)
 {
     struct log_batch *batch = &log->batch;
     store_batch_clear(&batch->changes);
+    batch->census.size = 0;
     peri_error_clear(&batch->err);
-    int rc = gather_touched(log);
+    int rc = changes_census(batch) ? log_batch_take_census(log) : 0;
+    if (rc == 0)
+        rc = gather_touched(log);
     if (rc == 0)
         rc = choose_generation(log);
     struct log_summary summary = {
@@ -359,13 +390,14 @@ struct quiet_job {
     struct store_log *log;
     struct env *env;
     const char *path;
+    struct peri_buffer slot;
     struct peri_error err;
 };
 
 static void quiet_on_run(void *data)
 {
     struct quiet_job *job = data;
-    (void)log_witness_sync(job->env, job->path, &job->err);
+    (void)log_witness_write(job->env, job->path, peri_buffer_slice(&job->slot), true, &job->err);
 }
 
 static void quiet_on_done(void *data, int status)
@@ -374,6 +406,7 @@ static void quiet_on_done(void *data, int status)
     if (status == 0 && job->err.code != 0)
         env_log(job->env, ENV_LOG_WARN, "store", "the witness was not synced: %s", job->err.text);
     log_release(job->log);
+    peri_buffer_deinit(&job->slot);
     free(job);
 }
 
@@ -385,6 +418,8 @@ void log_batch_on_quiet(void *data)
         return; /* the witness is made durable another time */
     *job = (struct quiet_job){.log = log, .env = log->env, .path = log->path};
     log_hold(log);
-    if (env_work(log->env, quiet_on_run, quiet_on_done, job) != 0)
+    const struct peri_buffer *slot = &log->batch.slot;
+    if (peri_buffer_append(&job->slot, slot->data, slot->size) != 0 ||
+        env_work(log->env, quiet_on_run, quiet_on_done, job) != 0)
         quiet_on_done(job, PERI_ECANCELLED);
 }

@@ -165,10 +165,11 @@ int log_head_encode(const struct log_head *head, struct peri_buffer *out)
     const uint64_t numbers[HEAD_NUMBERS] = {head->serial,     head->first_serial, head->term,
                                             head->vote,       head->base_index,   head->base_term,
                                             head->last_index, head->damaged_from};
-    enum { FIXED = 2 + HEAD_NUMBERS * BITS_VARINT_MAX + 8 };
+    enum { FIXED = 2 + HEAD_NUMBERS * BITS_VARINT_MAX + 8 + LOG_CHECK_BYTES };
+    enum { MEMBERS = 2 + RAFT_MEMBERS_MAX * (BITS_VARINT_MAX + 1) };
+    _Static_assert((int)FIXED + (int)MEMBERS <= (int)LOG_HEAD_MAX_BYTES, "a head fits its bound");
     size_t start = out->size;
-    int rc = peri_buffer_reserve(out, FIXED + LOG_CHECK_BYTES + 2 +
-                                          RAFT_MEMBERS_MAX * (BITS_VARINT_MAX + 1));
+    int rc = peri_buffer_reserve(out, (size_t)FIXED + (size_t)MEMBERS);
     if (rc != 0)
         return rc;
     char *at = put_numbers(out->data + start, (uint8_t)head->health, numbers, HEAD_NUMBERS);

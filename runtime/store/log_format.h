@@ -9,7 +9,7 @@
 #include "base/buffer.h"
 #include "store/log.h"
 
-enum { LOG_FORMAT_VERSION = 1, LOG_KEY_MAX = 25, LOG_CHECK_BYTES = 8 };
+enum { LOG_FORMAT_VERSION = 1, LOG_KEY_MAX = 25, LOG_CHECK_BYTES = 8, LOG_HEAD_MAX_BYTES = 512 };
 
 /* In the order in which keys stand in a generation. */
 enum log_key_kind {

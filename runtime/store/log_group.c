@@ -139,10 +139,14 @@ void log_group_truncate(struct log_group *group, uint64_t index)
     group->last_index = index - 1;
 }
 
-void log_group_trim(struct store_log *log, struct log_group *group)
+bool log_group_trim(struct store_log *log, struct log_group *group)
 {
-    while (group->count > 0 && group->records[group->start].last <= group->base_index)
+    bool is_missed = false;
+    while (group->count > 0 && group->records[group->start].last <= group->base_index) {
+        is_missed = is_missed || log_group_first_serial(group) <= group->head_serial;
         pop(log, group);
+    }
+    return is_missed;
 }
 
 struct log_record *log_group_append(struct log_group *group, uint64_t first, uint64_t last)

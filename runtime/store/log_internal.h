@@ -56,6 +56,7 @@ struct log_group {
     uint64_t term, vote;
     uint64_t base_index, base_term, last_index;
     uint64_t serial, chain;            /* of the last record, durable or not */
+    uint64_t head_serial;              /* that the newest head speaks of, durable or not */
     struct raft_configuration members; /* as of base_index */
     /* records[start + i] has serial first_serial + i; the last one has serial. */
     struct log_record *records;
@@ -74,7 +75,8 @@ struct log_item {
     uint64_t group, replica, serial;
     struct store_log_write *write; /* or NULL: nobody waits */
     struct log_value *value;       /* of a record */
-    struct peri_buffer bytes;      /* of a head or dropped */
+    bool changes_census;
+    struct peri_buffer bytes; /* of a head or dropped */
     uint64_t payload_bytes;
     uint64_t asked_us;
 };
@@ -90,6 +92,8 @@ struct log_batch {
     uint64_t generation;
     struct store_options store_options;
     struct peri_buffer touched, before; /* struct log_touch */
+    struct peri_buffer slot;            /* witness of the batch before; empty: none */
+    struct peri_buffer census;          /* to be written after the batch; empty: nothing */
     uint64_t began_us;
     int status;
     struct peri_error err;
@@ -152,9 +156,12 @@ struct log_record *log_group_serial(const struct log_group *group, uint64_t seri
 /* Makes room for one more record. Errors: PERI_ENOMEM. */
 int log_group_reserve(struct log_group *group);
 
-/* Entries from index on are no more; entries up to base_index are not needed. */
+/* Entries from index on are no more. */
 void log_group_truncate(struct log_group *group, uint64_t index);
-void log_group_trim(struct store_log *log, struct log_group *group);
+
+/* Lets go of the oldest records while their entries are not needed. True when the newest head says
+ * that one of them is: then a new head has to follow, before what held it may go. */
+bool log_group_trim(struct store_log *log, struct log_group *group);
 
 /* Adds the record after serial, for which there is room. */
 struct log_record *log_group_append(struct log_group *group, uint64_t first, uint64_t last);
@@ -207,6 +214,12 @@ void log_batch_on_quiet(void *data);
  * PERI_ENOMEM. */
 int log_batch_put_heads(struct store_log *log, uint64_t generation, uint64_t batch,
                         struct store_batch *out);
+
+/* Encodes the census of the groups that there are. Errors: PERI_ENOMEM. */
+int log_batch_take_census(struct store_log *log);
+
+/* What the batch touched is what the next one says of the batch before it, and the witness. */
+void log_batch_remember(struct log_batch *batch);
 
 /* Writes a summary into a batch. Errors: PERI_ENOMEM. */
 int log_batch_put_summary(const struct log_summary *summary, struct store_batch *out);

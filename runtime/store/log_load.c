@@ -145,16 +145,17 @@ static int write_first_batch(struct store_log *log, struct log_generation *gener
                              struct store_batch *changes, struct peri_error *err)
 {
     struct log_batch *batch = &log->batch;
+    batch->generation = generation->number;
     int rc = log_batch_put_heads(log, generation->number, batch->number, changes);
     for (size_t i = 0; rc == 0 && i < log->group_count; i++) {
         struct log_group *group = log->groups[i];
         struct log_touch touch = {group->group, group->replica, group->serial};
-        rc = peri_buffer_append(&batch->before, &touch, sizeof touch);
+        rc = peri_buffer_append(&batch->touched, &touch, sizeof touch);
     }
     struct log_summary summary = {
         .batch = batch->number,
-        .touched = (const struct log_touch *)(void *)batch->before.data,
-        .touched_count = batch->before.size / sizeof(struct log_touch),
+        .touched = (const struct log_touch *)(void *)batch->touched.data,
+        .touched_count = batch->touched.size / sizeof(struct log_touch),
     };
     if (rc == 0)
         rc = log_batch_put_summary(&summary, changes);
@@ -163,10 +164,11 @@ static int write_first_batch(struct store_log *log, struct log_generation *gener
     rc = store_write(generation->store, changes, true, err);
     if (rc == 0)
         rc = env_path_sync(log->env, log->path, err);
+    if (rc == 0 && log_batch_take_census(log) != 0)
+        rc = peri_fail(err, PERI_ENOMEM, "take the census of log %s", log->path);
     if (rc == 0)
-        rc = log_witness_write(log->env, log->path, generation->number, &summary, err);
-    if (rc == 0)
-        rc = log_witness_sync(log->env, log->path, err);
+        rc = log_census_write(log->env, log->path, peri_buffer_slice(&batch->census), err);
+    log_batch_remember(batch);
     generation->bytes = changes->bytes.size;
     return rc;
 }

@@ -187,7 +187,7 @@ static int apply(struct store_log *log, struct log_finding *finding, const struc
     record->generation = meta->generation;
     record->size = meta->size;
     log_generation_find(log, meta->generation)->live++;
-    log_group_trim(log, group);
+    (void)log_group_trim(log, group); /* the new generation begins with a head */
     return add_runs(finding, meta);
 }
 

@@ -380,6 +380,12 @@ int log_scan(struct store_log *log, struct log_found *found, struct peri_error *
     }
     if (rc == 0)
         rc = note_touches(found, found->witness.batch, &found->witness.touched);
+    struct peri_buffer census = {0};
+    if (rc == 0)
+        rc = log_census_read(log->env, log->path, &census, err);
+    if (rc == 0)
+        rc = note_touches(found, 0, &census);
+    peri_buffer_deinit(&census);
     if (found->witness.batch > found->last_batch)
         found->last_batch = found->witness.batch;
     return rc;

@@ -1,10 +1,15 @@
-/* log_witness.h - the file beside the generations that says which batch was synced last.
+/* log_witness.h - two files beside the generations that know what must be in them.
  *
- * Written after every batch, without a sync, and synced when the log is quiet: LevelDB drops the
- * end of its log without a word when a damaged length leads past it, and only somebody else can
- * tell. Two slots take turns, so that a torn one leaves the other. Blocking.
+ * The witness says which batch was synced last.
+ * LevelDB drops the end of its log without a word when a damaged length leads past it, and only
+ * somebody else can tell. Written, without a sync, with the batch after the one that it speaks of,
+ * and written and synced when the log is quiet or is closed. Two slots take turns, so that a torn
+ * one leaves the other. Blocking.
  *
- *      slot (batch mod 2): size u32 | batch u64 | generation u64 | a summary of that batch */
+ *      slot (batch mod 2): size u32 | batch u64 | generation u64 | a summary of that batch
+ *
+ * The census is a summary (of batch 0) that names all groups, replaced whenever one comes or goes,
+ * before that is acknowledged: a generation that cannot be read must not make groups forgotten. */
 #ifndef PERI_STORE_LOG_WITNESS_H
 #define PERI_STORE_LOG_WITNESS_H
 
@@ -13,13 +18,15 @@
 
 struct log_summary;
 
-/* Writes what was synced. Of more touches than a slot holds it leaves all out. Errors: errno codes,
- * PERI_ENOMEM. */
-int log_witness_write(struct env *env, const char *log_path, uint64_t generation,
-                      const struct log_summary *summary, struct peri_error *err);
+/* Replaces out by the slot that says what was synced. Of more touches than a slot holds it leaves
+ * all out. Errors: PERI_ENOMEM, out is then empty. */
+int log_witness_encode(uint64_t generation, const struct log_summary *summary,
+                       struct peri_buffer *out);
 
-/* Makes the witness durable. Errors: errno codes. */
-int log_witness_sync(struct env *env, const char *log_path, struct peri_error *err);
+/* Writes a slot in its place, and makes it durable when asked to. No slot: nothing. Errors: errno
+ * codes. */
+int log_witness_write(struct env *env, const char *log_path, struct peri_slice slot, bool is_synced,
+                      struct peri_error *err);
 
 struct log_witness {
     uint64_t batch, generation; /* 0: there is no witness */
@@ -31,5 +38,14 @@ struct log_witness {
  * that is not there is none. */
 int log_witness_read(struct env *env, const char *log_path, struct log_witness *out,
                      struct peri_error *err);
+
+/* Replaces the census durably. Errors: errno codes. */
+int log_census_write(struct env *env, const char *log_path, struct peri_slice census,
+                     struct peri_error *err);
+
+/* Appends the struct log_touch of the census to out; of one that is damaged, or is not there,
+ * nothing. Errors: errno codes, PERI_ENOMEM. */
+int log_census_read(struct env *env, const char *log_path, struct peri_buffer *out,
+                    struct peri_error *err);
 
 #endif

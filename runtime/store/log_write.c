@@ -17,6 +17,29 @@ static struct log_item *new_item(enum log_item_kind kind, const struct log_group
     return item;
 }
 
+/* ---- heads ---- */
+
+/* An item with room for a head. NULL without memory. */
+static struct log_item *new_head(const struct log_group *group, struct store_log_write *write)
+{
+    struct log_item *item = new_item(LOG_ITEM_HEAD, group, write);
+    if (item != NULL && peri_buffer_reserve(&item->bytes, LOG_HEAD_MAX_BYTES) == 0)
+        return item;
+    free(item);
+    return NULL;
+}
+
+/* Hands over what the group is now. */
+static void push_head(struct store_log *log, struct log_group *group, struct log_item *item)
+{
+    struct log_head head;
+    log_group_head(group, &head);
+    int rc = log_head_encode(&head, &item->bytes);
+    PERI_ASSERT(rc == 0); /* there is room */
+    item->serial = group->head_serial = group->serial;
+    log_item_push(log, item);
+}
+
 /* ---- records ---- */
 
 /* The log as it is after what the record does before it appends. */
@@ -130,8 +153,6 @@ static void enter(struct store_log *log, struct log_group *group, const struct r
         group->last_index = record->last;
     entered->size = LOG_KEY_MAX + value->bytes.size;
     log_cache_add(log, entered, value);
-    log_group_trim(log, group);
-    log_cache_shrink(log);
 }
 
 static uint64_t payload_of(const struct log_value *value)
@@ -160,9 +181,13 @@ int store_log_write(struct store_log *log, struct store_log_write *write, uint64
     if (rc != 0)
         return rc;
     struct log_item *item = new_item(LOG_ITEM_RECORD, target, write);
-    rc = item == NULL ? PERI_ENOMEM : encode(target, record, entries, &value, &check);
+    struct log_item *head = new_head(target, NULL);
+    rc = item == NULL || head == NULL ? PERI_ENOMEM
+                                      : encode(target, record, entries, &value, &check);
     if (rc != 0) {
         free(item);
+        if (head != NULL)
+            log_item_free(head);
         return rc;
     }
     item->serial = value->serial;
@@ -170,23 +195,15 @@ int store_log_write(struct store_log *log, struct store_log_write *write, uint64
     item->value = value;
     enter(log, target, record, value, check);
     log_item_push(log, item);
+    if (log_group_trim(log, target))
+        push_head(log, target, head);
+    else
+        log_item_free(head);
+    log_cache_shrink(log);
     return 0;
 }
 
-/* ---- heads ---- */
-
-static int push_head(struct store_log *log, const struct log_head *head,
-                     const struct log_group *group, struct store_log_write *write)
-{
-    struct log_item *item = new_item(LOG_ITEM_HEAD, group, write);
-    if (item == NULL || log_head_encode(head, &item->bytes) != 0) {
-        free(item);
-        return PERI_ENOMEM;
-    }
-    item->serial = group->serial;
-    log_item_push(log, item);
-    return 0;
-}
+/* ---- groups ---- */
 
 static bool was_dropped(const struct store_log *log, uint64_t group, uint64_t replica)
 {
@@ -213,18 +230,16 @@ int store_log_create_group(struct store_log *log, struct store_log_write *write,
     target->group = group;
     target->replica = replica;
     target->members = *members;
-    rc = log_group_add(log, target);
-    if (rc != 0) {
-        free(target);
-        return rc;
+    struct log_item *head = new_head(target, write);
+    rc = head == NULL ? PERI_ENOMEM : log_group_add(log, target);
+    if (rc == 0) {
+        head->changes_census = true;
+        push_head(log, target, head);
+        return 0;
     }
-    struct log_head head;
-    log_group_head(target, &head);
-    rc = push_head(log, &head, target, write);
-    if (rc != 0) {
-        log_group_remove(log, target);
-        free(target);
-    }
+    if (head != NULL)
+        log_item_free(head);
+    free(target);
     return rc;
 }
 
@@ -245,6 +260,7 @@ int store_log_drop_group(struct store_log *log, struct store_log_write *write, u
         free(item);
         return PERI_ENOMEM;
     }
+    item->changes_census = true;
     log_item_push(log, item);
     log_group_remove(log, target);
     log_group_free(log, target);
@@ -264,20 +280,14 @@ int store_log_cut(struct store_log *log, uint64_t group, uint64_t index, uint64_
         return PERI_EINVAL;
     if (index <= target->base_index)
         return 0;
-    struct log_head before, after;
-    log_group_head(target, &before);
+    struct log_item *head = new_head(target, NULL);
+    if (head == NULL)
+        return PERI_ENOMEM;
     target->base_index = index;
     target->base_term = term;
     target->members = *members;
-    log_group_head(target, &after);
-    rc = push_head(log, &after, target, NULL);
-    if (rc != 0) {
-        target->base_index = before.base_index;
-        target->base_term = before.base_term;
-        target->members = before.members;
-        return rc;
-    }
-    log_group_trim(log, target);
+    (void)log_group_trim(log, target); /* a head follows in any case */
+    push_head(log, target, head);
     return 0;
 }
 
@@ -289,14 +299,11 @@ int store_log_set_repaired(struct store_log *log, uint64_t group)
         return rc;
     if (target == NULL)
         return -ENOENT;
-    struct log_head head;
-    log_group_head(target, &head);
-    head.health = STORE_LOG_CLEAN;
-    head.damaged_from = 0;
-    rc = push_head(log, &head, target, NULL);
-    if (rc == 0) {
-        target->health = STORE_LOG_CLEAN;
-        target->damaged_from = 0;
-    }
-    return rc;
+    struct log_item *head = new_head(target, NULL);
+    if (head == NULL)
+        return PERI_ENOMEM;
+    target->health = STORE_LOG_CLEAN;
+    target->damaged_from = 0;
+    push_head(log, target, head);
+    return 0;
 }

@@ -424,6 +424,8 @@ int store_memory_open(struct store **out, struct env *env, const char *path,
     memcpy(store->path, path, strlen(path) + 1);
     table_init(&store->table);
     int rc = load(store, options, err);
+    if (rc == 0) /* what was read may come from the page cache of a process that was killed */
+        rc = flush_memory(&store->base, err);
     if (rc != 0) {
         close_memory(&store->base);
         return rc;

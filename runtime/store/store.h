@@ -32,9 +32,9 @@ struct store_options {
 };
 
 /* Opens the store in directory path, or makes an empty one there (not its parents). On success the
- * caller owns *out and ends it with store_close. Errors: PERI_ECORRUPT when something in it is
- * damaged (and not is_salvage), PERI_EBUSY while another process has it open, PERI_EINVAL for
- * LevelDB in simulation, PERI_ENOMEM, errno codes. */
+ * caller owns *out and ends it with store_close, and all that is found in it is durable. Errors:
+ * PERI_ECORRUPT when something in it is damaged (and not is_salvage), PERI_EBUSY while another
+ * process has it open, PERI_EINVAL for LevelDB in simulation, PERI_ENOMEM, errno codes. */
 int store_open(struct store **out, struct env *env, const char *path,
                const struct store_options *options, struct peri_error *err);
 void store_close(struct store *store); /* accepts NULL */

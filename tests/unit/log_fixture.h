@@ -40,7 +40,8 @@ struct model_state {
 
 /* The states since the last one that is durable for certain, which is states[0]. */
 struct model_group {
-    bool is_there;
+    bool is_there, is_created; /* asked for, acknowledged */
+    bool is_found;
     uint64_t replica;
     struct model_state states[MODEL_STATES];
     size_t count;
@@ -59,6 +60,9 @@ struct log_fixture {
     struct model_group groups[MODEL_GROUPS + 1]; /* by id, from 1 */
     uint64_t acked[MODEL_GROUPS + 1];            /* states acknowledged but still in states */
     enum store_log_health health[MODEL_GROUPS + 1];
+    char why[160];                            /* of the last one that is not clean */
+    struct raft_boot boots[MODEL_GROUPS + 1]; /* runs are in runs */
+    struct raft_run runs[MODEL_GROUPS + 1][MODEL_ENTRIES];
     size_t found, writes_open, failures;
     bool checks_states; /* what is found is one of the states that may be */
     struct sim_stream stream;
@@ -75,6 +79,15 @@ static int fixture_start(void *data, struct sim_node *node)
     return 0;
 }
 
+static void fixture_down(void *data, struct sim_node *node, enum sim_down how)
+{
+    struct log_fixture *fixture = data;
+    (void)node;
+    (void)how;
+    store_log_close(fixture->log);
+    fixture->log = NULL;
+}
+
 static void fixture_init(struct log_fixture *fixture, bool is_simulated, uint64_t seed)
 {
     memset(fixture, 0, sizeof *fixture);
@@ -82,10 +95,10 @@ static void fixture_init(struct log_fixture *fixture, bool is_simulated, uint64_
     store_log_options_init(&fixture->options, 77, 5);
     if (is_simulated) {
         struct sim_options options = {.seed = seed};
-        struct sim_node_events events = {.on_start = fixture_start};
+        struct sim_node_events events = {.on_start = fixture_start, .on_down = fixture_down};
         assert_int_equal(sim_world_create(&fixture->world, &options, NULL), 0);
-        assert_int_equal(sim_node_create(fixture->world, "n1", &events, NULL, &fixture->node, NULL),
-                         0);
+        assert_int_equal(
+            sim_node_create(fixture->world, "n1", &events, fixture, &fixture->node, NULL), 0);
         assert_int_equal(sim_node_start(fixture->node, NULL), 0);
         advance(fixture->world, 1);
         fixture->env = sim_node_env(fixture->node);
@@ -94,7 +107,10 @@ static void fixture_init(struct log_fixture *fixture, bool is_simulated, uint64_
         char *directory = NULL;
         assert_int_equal(env_uv_create(&fixture->env, NULL), 0);
         env_log_set_level(fixture->env, ENV_LOG_ERROR + 1);
-        assert_int_equal(env_path_tempdir(fixture->env, "/tmp/peri-log-", &directory, NULL), 0);
+        struct env_stat shm; /* syncs there cost nothing */
+        bool has_shm = env_path_stat(fixture->env, "/dev/shm", &shm, NULL) == 0;
+        const char *prefix = has_shm ? "/dev/shm/peri-log-" : "/tmp/peri-log-";
+        assert_int_equal(env_path_tempdir(fixture->env, prefix, &directory, NULL), 0);
         (void)snprintf(fixture->path, sizeof fixture->path, "%s/log", directory);
         free(directory);
     }
@@ -120,7 +136,7 @@ static void fixture_remove(struct env *env, const char *path)
     assert_int_equal(env_path_remove(env, path, NULL), 0);
 }
 
-static void fixture_deinit(struct log_fixture *fixture)
+static inline void fixture_deinit(struct log_fixture *fixture)
 {
     if (fixture->world != NULL) {
         sim_world_close(fixture->world);
@@ -186,6 +202,14 @@ static void on_open(void *data, int status, const struct store_log_found *groups
         assert_in_range(found->group, 1, MODEL_GROUPS);
         struct model_group *model = &fixture->groups[found->group];
         fixture->health[found->group] = found->health;
+        model->is_found = true;
+        fixture->boots[found->group] = found->boot;
+        fixture->boots[found->group].runs = fixture->runs[found->group];
+        if (found->boot.run_count > 0)
+            memcpy(fixture->runs[found->group], found->boot.runs,
+                   found->boot.run_count * sizeof found->boot.runs[0]);
+        if (found->why[0] != '\0')
+            (void)snprintf(fixture->why, sizeof fixture->why, "%s", found->why);
         assert_int_equal(found->why[0] != '\0', found->health != STORE_LOG_CLEAN);
         if (!fixture->checks_states)
             continue;
@@ -206,6 +230,15 @@ static void on_open(void *data, int status, const struct store_log_found *groups
         model->states[0] = model->states[at - 1];
         model->count = 1;
     }
+    for (uint64_t group = 1; group <= MODEL_GROUPS; group++) {
+        struct model_group *model = &fixture->groups[group];
+        if (fixture->checks_states && status == 0 && !model->is_found && model->is_created) {
+            (void)fprintf(stderr, "group %d is gone\n", (int)group);
+            fixture->failures++;
+        }
+        model->is_there = model->is_created = model->is_found;
+        model->is_found = false;
+    }
     memset(fixture->acked, 0, sizeof fixture->acked);
     fixture_done(fixture);
 }
@@ -214,6 +247,7 @@ static int fixture_open(struct log_fixture *fixture)
 {
     fixture->is_done = false;
     memset(fixture->health, 0, sizeof fixture->health);
+    memset(fixture->boots, 0, sizeof fixture->boots);
     int rc = store_log_open(&fixture->log, fixture->env, fixture->path, &fixture->options, on_open,
                             fixture, &fixture->err);
     if (rc != 0)
@@ -237,6 +271,22 @@ static void fixture_close(struct log_fixture *fixture)
     }
 }
 
+static inline void fixture_fault(struct log_fixture *fixture, enum env_fault fault, int64_t number)
+{
+    struct env_fault_value value = {.number = number};
+    assert_int_equal(sim_fault_apply(fixture->world, fault, fixture->node, NULL, &value, NULL), 0);
+}
+
+/* The machine loses power, or only the process is killed, and it starts again. The simulated one.
+ */
+static inline void fixture_crash(struct log_fixture *fixture, enum env_fault how)
+{
+    fixture_fault(fixture, how, 0);
+    fixture_fault(fixture, ENV_FAULT_RESTART, 0);
+    advance(fixture->world, sim_world_now_us(fixture->world) + 1);
+    assert_null(fixture->log);
+}
+
 /* ---- requests ---- */
 
 struct fixture_write {
@@ -253,6 +303,8 @@ static void on_written(struct store_log_write *write, int status)
     struct fixture_write *request = container_of(write, struct fixture_write, write);
     struct log_fixture *fixture = request->fixture;
     fixture->writes_open--;
+    if (status == 0)
+        fixture->groups[request->group].is_created = true;
     if (status == 0 && request->state > fixture->acked[request->group])
         fixture->acked[request->group] = request->state; /* states before it are void */
     if (fixture->writes_open == 0)
@@ -352,7 +404,7 @@ static int fixture_write(struct log_fixture *fixture, uint64_t group, uint64_t t
     return rc;
 }
 
-static int fixture_cut(struct log_fixture *fixture, uint64_t group, uint64_t index)
+static inline int fixture_cut(struct log_fixture *fixture, uint64_t group, uint64_t index)
 {
     struct model_state *state = push_state(fixture, group);
     uint64_t skip = index - state->base;
@@ -368,8 +420,8 @@ static int fixture_cut(struct log_fixture *fixture, uint64_t group, uint64_t ind
     return rc;
 }
 
-static int fixture_install(struct log_fixture *fixture, uint64_t group, uint64_t index,
-                           uint64_t term)
+static inline int fixture_install(struct log_fixture *fixture, uint64_t group, uint64_t index,
+                                  uint64_t term)
 {
     struct model_state *state = push_state(fixture, group);
     state->base = index;

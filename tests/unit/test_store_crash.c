@@ -1,0 +1,223 @@
+/* Crashes and faults of a simulated disk under the log: nothing acknowledged is lost, nothing that
+ * was never written appears, and what cannot be known is said. */
+#include "log_fixture.h"
+
+enum { MAX_BYTES = 200, CRASHES = 5, STEPS = 30, PPM = 1000000 };
+
+/* How many seeds, and the first of them: STORE_SEEDS=A..B in the environment of the test. */
+static void seeds(uint64_t *from, uint64_t *until)
+{
+    const char *text = getenv("STORE_SEEDS");
+    *from = 1;
+    *until = 200;
+    if (text != NULL) {
+        char *end = NULL;
+        *from = strtoul(text, &end, 10);
+        assert_int_equal(strncmp(end, "..", 2), 0);
+        *until = strtoul(end + 2, NULL, 10);
+    }
+}
+
+/* One request to a group that is drawn. Returns what the log said. */
+static int random_request(struct log_fixture *fixture)
+{
+    uint64_t group = 1 + sim_stream_below(&fixture->stream, MODEL_GROUPS);
+    if (!fixture->groups[group].is_there)
+        return fixture_create(fixture, group, 1);
+    struct model_state state = *newest(fixture, group);
+    uint64_t term = state.term + sim_stream_below(&fixture->stream, 2);
+    uint64_t dice = sim_stream_below(&fixture->stream, 20);
+    size_t room = MODEL_ENTRIES - state.count;
+    size_t count = (size_t)sim_stream_below(&fixture->stream, 6);
+    term = term == 0 ? 1 : term;
+    if (dice == 0 && state.count < MODEL_ENTRIES / 2)
+        return fixture_install(fixture, group, state.base + state.count + 10, term);
+    if ((dice < 4 && state.count > 0) || room < 6)
+        return fixture_cut(fixture, group,
+                           state.base + 1 + sim_stream_below(&fixture->stream, state.count));
+    if (dice < 8 && state.count > 0)
+        return fixture_write(fixture, group, state.term + 1, dice, /* (index, term) stays unique */
+                             state.base + 1 + sim_stream_below(&fixture->stream, state.count),
+                             count);
+    return fixture_write(fixture, group, term, dice, 0, count);
+}
+
+static void check_all(struct log_fixture *fixture, uint64_t seed)
+{
+    for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+        if (fixture->groups[group].is_there) {
+            int rc = fixture_check(fixture, group, MAX_BYTES);
+            if (rc != 0)
+                (void)fprintf(stderr, "seed %lu: reading group %lu: %s\n", seed, group,
+                              peri_strerror(rc));
+            assert_int_equal(rc, 0);
+        }
+}
+
+static void some_time(struct log_fixture *fixture)
+{
+    uint64_t us = sim_stream_below(&fixture->stream, 3000);
+    advance(fixture->world, sim_world_now_us(fixture->world) + us);
+}
+
+static size_t count_health(const struct log_fixture *fixture, enum store_log_health health)
+{
+    size_t count = 0;
+    for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+        count += fixture->health[group] == health;
+    return count;
+}
+
+struct totals {
+    size_t crashes, suspect, fenced, requests;
+};
+
+/* Requests until the log refuses them, then a crash, some times over. */
+static void run_seed(uint64_t seed, void (*begin)(struct log_fixture *fixture),
+                     struct totals *totals)
+{
+    static struct log_fixture fixture;
+    fixture_init(&fixture, true, seed);
+    fixture.options.generation_max_bytes = 500 + sim_stream_below(&fixture.stream, 4000);
+    fixture.options.cache_max_bytes = sim_stream_below(&fixture.stream, 3000);
+    for (int crash = 0; crash < CRASHES; crash++) {
+        fixture_fault(&fixture, ENV_FAULT_DISK_SYNC_ERROR, 0);
+        fixture_fault(&fixture, ENV_FAULT_DISK_WRITE_ERROR, 0);
+        fixture_fault(&fixture, ENV_FAULT_DISK_CAPACITY, 0);
+        assert_int_equal(fixture_open(&fixture), 0);
+        if (fixture.failures > 0)
+            (void)fprintf(stderr, "seed %lu, start %d\n", seed, crash);
+        assert_int_equal(fixture.failures, 0);
+        if (count_health(&fixture, STORE_LOG_DAMAGED) > 0)
+            (void)fprintf(stderr, "seed %lu, start %d: %s\n", seed, crash, fixture.why);
+        assert_int_equal(count_health(&fixture, STORE_LOG_DAMAGED), 0);
+        totals->suspect += count_health(&fixture, STORE_LOG_SUSPECT) > 0;
+        check_all(&fixture, seed);
+        for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+            if (fixture.health[group] != STORE_LOG_CLEAN)
+                assert_int_equal(store_log_set_repaired(fixture.log, group), 0);
+        begin(&fixture);
+        uint64_t steps = sim_stream_below(&fixture.stream, STEPS);
+        int rc = 0;
+        for (uint64_t i = 0; i < steps && rc == 0; i++) {
+            rc = random_request(&fixture);
+            if (rc != 0 && rc != PERI_EFENCED)
+                (void)fprintf(stderr, "seed %lu: %s\n", seed, peri_strerror(rc));
+            assert_true(rc == 0 || rc == PERI_EFENCED);
+            totals->requests++;
+            some_time(&fixture);
+        }
+        totals->fenced += rc == PERI_EFENCED;
+        totals->crashes++;
+        fixture_crash(&fixture,
+                      sim_stream_below(&fixture.stream, 3) == 0 ? ENV_FAULT_KILL : ENV_FAULT_CRASH);
+        assert_int_equal(fixture.writes_open, 0);
+    }
+    fixture_deinit(&fixture);
+}
+
+static struct totals run_seeds(void (*begin)(struct log_fixture *fixture))
+{
+    struct totals totals = {0};
+    uint64_t from, until;
+    seeds(&from, &until);
+    for (uint64_t seed = from; seed <= until; seed++)
+        run_seed(seed, begin, &totals);
+    print_message("  %zu crashes, %zu requests, %zu times fenced, %zu starts with doubts\n",
+                  totals.crashes, totals.requests, totals.fenced, totals.suspect);
+    return totals;
+}
+
+static void begin_clean(struct log_fixture *fixture)
+{
+    fixture_fault(fixture, ENV_FAULT_DISK_GARBLE, 0);
+}
+
+/* Torn writes, lost writes, writes that survive: nothing is in doubt. */
+static void test_survives_crashes(void **state)
+{
+    (void)state;
+    struct totals totals = run_seeds(begin_clean);
+    assert_int_equal(totals.suspect, 0);
+    assert_int_equal(totals.fenced, 0);
+}
+
+static void begin_garbled(struct log_fixture *fixture)
+{
+    fixture_fault(fixture, ENV_FAULT_DISK_GARBLE, PPM);
+    fixture_fault(fixture, ENV_FAULT_DISK_KEEP, 0);
+    fixture_fault(fixture, ENV_FAULT_DISK_TEAR, PPM / 2);
+}
+
+/* A torn write that ends in garbage looks like one that was synced and went bad. */
+static void test_garbage_leaves_doubts(void **state)
+{
+    (void)state;
+    struct totals totals = run_seeds(begin_garbled);
+    assert_true(totals.suspect > 0);
+}
+
+static void begin_failing(struct log_fixture *fixture)
+{
+    begin_clean(fixture);
+    fixture_fault(fixture, ENV_FAULT_DISK_SYNC_ERROR, 30000);
+    fixture_fault(fixture, ENV_FAULT_DISK_WRITE_ERROR, 10000);
+}
+
+/* A sync or write that fails fences the log; what it had acknowledged is there after a restart. */
+static void test_fences_when_the_disk_fails(void **state)
+{
+    (void)state;
+    struct totals totals = run_seeds(begin_failing);
+    assert_true(totals.fenced > 0);
+}
+
+static void begin_full(struct log_fixture *fixture)
+{
+    begin_clean(fixture);
+    fixture_fault(fixture, ENV_FAULT_DISK_CAPACITY,
+                  (int64_t)sim_disk_usage(fixture->node).bytes + 1500);
+}
+
+static void test_fences_when_the_disk_is_full(void **state)
+{
+    (void)state;
+    struct totals totals = run_seeds(begin_full);
+    assert_true(totals.fenced > 0);
+}
+
+/* While the disk does not answer, the figures say for how long. */
+static void test_stalls_are_seen(void **state)
+{
+    (void)state;
+    static struct log_fixture fixture;
+    struct store_log_stats stats;
+    fixture_init(&fixture, true, 1);
+    assert_int_equal(fixture_open(&fixture), 0);
+    assert_int_equal(fixture_create(&fixture, 1, 1), 0);
+    fixture_flush(&fixture);
+    fixture_fault(&fixture, ENV_FAULT_DISK_STALL, 5000000);
+    assert_int_equal(fixture_write(&fixture, 1, 1, 1, 0, 3), 0);
+    advance(fixture.world, sim_world_now_us(fixture.world) + 3000000);
+    store_log_stats(fixture.log, &stats);
+    assert_int_equal(stats.pending, 1);
+    assert_in_range(stats.pending_us, 2900000, 3000000);
+    fixture_flush(&fixture);
+    store_log_stats(fixture.log, &stats);
+    assert_int_equal(stats.pending_us, 0);
+    assert_in_range(stats.sync_us, 2900000, 6000000);
+    fixture_close(&fixture);
+    fixture_deinit(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_survives_crashes),
+        cmocka_unit_test(test_garbage_leaves_doubts),
+        cmocka_unit_test(test_fences_when_the_disk_fails),
+        cmocka_unit_test(test_fences_when_the_disk_is_full),
+        cmocka_unit_test(test_stalls_are_seen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
