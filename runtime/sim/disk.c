@@ -88,6 +88,7 @@ void sim_disk_close(struct sim_disk *disk)
 static void wait_for_disk(struct sim_node *node, const struct env_delay *delay)
 {
     uint64_t now_us = sim_node_now_us(node);
+    node->disk->call_us = now_us;
     if (node->disk_stalled_until_us > now_us)
         node->blocked_us += node->disk_stalled_until_us - now_us;
     node->blocked_us += sim_stream_delay(&node->streams[SIM_DISK], delay);

@@ -13,7 +13,8 @@
  * size leaves the old bytes, behind it zeroes.
  *
  * Blocking calls take virtual time: in background work its end comes later, on the loop the node
- * does nothing meanwhile. */
+ * does nothing meanwhile. A crash in the middle of such work finds the calls that had begun by
+ * then; what comes after a sync that had not ended is not on the disk. */
 #ifndef PERI_SIM_DISK_H
 #define PERI_SIM_DISK_H
 

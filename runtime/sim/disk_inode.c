@@ -89,14 +89,17 @@ void sim_inode_release(struct sim_disk *disk, struct sim_inode *inode)
     inode_free(disk, inode);
 }
 
-static int remember(struct sim_inode *inode, uint64_t offset, const void *bytes, size_t size,
-                    uint64_t durable_us, bool is_truncation)
+static int remember(const struct sim_disk *disk, struct sim_inode *inode, uint64_t offset,
+                    const void *bytes, size_t size, uint64_t durable_us, bool is_truncation)
 {
     struct sim_change *change = malloc(sizeof *change + size);
     if (change == NULL)
         return PERI_ENOMEM;
-    *change = (struct sim_change){
-        .durable_us = durable_us, .offset = offset, .size = size, .is_truncation = is_truncation};
+    *change = (struct sim_change){.durable_us = durable_us,
+                                  .begun_us = disk->call_us,
+                                  .offset = offset,
+                                  .size = size,
+                                  .is_truncation = is_truncation};
     if (size > 0)
         memcpy(change->bytes, bytes, size);
     peri_list_append(&inode->changes, &change->link);
@@ -112,7 +115,7 @@ int sim_inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t off
                     const void *bytes, size_t size, uint64_t durable_us)
 {
     size_t before = inode->live.size;
-    if (remember(inode, offset, bytes, size, durable_us, false) != 0)
+    if (remember(disk, inode, offset, bytes, size, durable_us, false) != 0)
         return PERI_ENOMEM;
     if (sim_image_write(&inode->live, offset, bytes, size) != 0) {
         forget_last(inode);
@@ -126,7 +129,7 @@ int sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t 
                        uint64_t durable_us)
 {
     size_t before = inode->live.size;
-    if (remember(inode, size, NULL, 0, durable_us, true) != 0)
+    if (remember(disk, inode, size, NULL, 0, durable_us, true) != 0)
         return PERI_ENOMEM;
     if (resize(&inode->live, size) != 0) {
         forget_last(inode);
@@ -225,9 +228,11 @@ int sim_inode_crash(struct sim_inode *inode, struct sim_node *node)
     int rc = 0;
     while (rc == 0 && !peri_list_is_empty(&inode->changes)) {
         struct sim_change *change = first_change(inode);
-        rc = change->durable_us <= node->world->now_us
-                 ? apply(&inode->durable, change)
-                 : apply_unsynced(&inode->durable, change, stream, &node->settings);
+        uint64_t now_us = node->world->now_us;
+        if (change->durable_us <= now_us)
+            rc = apply(&inode->durable, change);
+        else if (change->begun_us <= now_us)
+            rc = apply_unsynced(&inode->durable, change, stream, &node->settings);
         forget(change);
     }
     node->disk->bytes -= inode->live.size;

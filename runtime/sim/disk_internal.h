@@ -16,6 +16,7 @@ enum { SIM_NAME_MAX = 255, SIM_PATH_MAX = 4095 };
 struct sim_change {
     struct peri_list link; /* in sim_inode.changes */
     uint64_t durable_us;   /* true time at which it becomes durable */
+    uint64_t begun_us;     /* and at which it began: a crash before it undoes it */
     uint64_t offset;       /* of a truncation: the new size */
     size_t size;
     bool is_truncation;
@@ -55,7 +56,7 @@ struct sim_inode {
 /* A change of names: one goes, one comes, or both at once (a rename). */
 struct sim_naming {
     struct peri_list link; /* in sim_disk.journal */
-    uint64_t durable_us;
+    uint64_t durable_us, begun_us;
     struct sim_inode *from; /* directory that loses from_name, or NULL */
     char *from_name;
     struct sim_inode *to; /* directory in which to_name comes to lead to inode, or NULL */
@@ -68,7 +69,8 @@ struct sim_disk {
     struct peri_list journal;
     struct sim_inode *root;
     uint64_t last_id;
-    uint64_t bytes; /* of all live images */
+    uint64_t bytes;   /* of all live images */
+    uint64_t call_us; /* true time at which the call that runs has begun */
 };
 
 /* ---- disk_inode.c ---- */

@@ -212,6 +212,7 @@ int sim_naming_do(struct sim_disk *disk, struct sim_inode *from, const char *fro
     if (rc != 0)
         return rc;
     naming->durable_us = durable_us;
+    naming->begun_us = disk->call_us;
     hold(naming, 1);
     rc = apply_live(disk, naming);
     if (rc != 0) {
@@ -298,7 +299,8 @@ int sim_naming_crash(struct sim_disk *disk, uint64_t now_us, struct sim_stream *
     for (struct peri_list *at = disk->journal.next; rc == 0 && at != &disk->journal;
          at = at->next) {
         struct sim_naming *naming = naming_at(at);
-        if (!is_blocked(naming) && sim_stream_chance(stream, keep_ppm))
+        bool has_begun = naming->begun_us <= now_us;
+        if (!is_blocked(naming) && has_begun && sim_stream_chance(stream, keep_ppm))
             rc = apply_durable(disk, naming);
         else
             block(naming);
