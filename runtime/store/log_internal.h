@@ -171,6 +171,7 @@ void log_group_head(const struct log_group *group, struct log_head *out);
 
 /* ---- values ---- */
 
+/* One reference more; one less, and the last frees it. */
 struct log_value *log_value_take(struct log_value *value);
 void log_value_give(struct log_value *value);
 

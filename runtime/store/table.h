@@ -37,9 +37,11 @@ struct table {
     uint64_t old_count;  /* nodes that nobody would need but for pins */
 };
 
+/* Makes an empty table. */
 void table_init(struct table *table);
 void table_deinit(struct table *table);
 
+/* A node's bytes; lent while it lives. */
 struct peri_slice table_key(const struct table_node *node);
 struct peri_slice table_value(const struct table_node *node);
 
