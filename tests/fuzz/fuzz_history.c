@@ -11,11 +11,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
     FORMATS = 4,
-    STEPS = 2000,
+    STEPS = 500,
     MEMORY_MAX = 16 << 20,
     OPERATIONS_MAX = 1000,
     VALUES_MAX = 20,
-    SKIP_MAX = 3
+    SKIP_MAX = 2
 };
 
 static int search(struct check_part *part)
@@ -31,7 +31,7 @@ static int search(struct check_part *part)
     return result;
 }
 
-static void look_closer(const struct check_history *history, const struct check_part *part,
+static void look_closer(const struct check_history *history, struct check_part *part,
                         unsigned skip)
 {
     check_value values[VALUES_MAX];

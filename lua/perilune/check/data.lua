@@ -26,7 +26,7 @@ end
 local function counterexample(example)
   return example and {
     sentence = example.sentence, operations = operations(example.operations), others = example.others,
-    repeated = example.repeated, blocked = M.operation(example.blocked),
+    repeated = example.repeated, blocked = example.blocked and M.operation(example.blocked),
     contradicts = example.other and M.operation(example.other),
   }
 end

@@ -183,6 +183,19 @@ function M.when(op)
   return op.finish_us and "at " .. M.time(op.finish_us) or "on " .. M.time(nil, op.finish_line)
 end
 
+--- Adds to an operation what a part sees of its list, or of its string with pieces, where that is not all.
+---@param part userdata
+---@param index integer  of the part's item
+---@param op table
+---@return table op
+function M.seen(part, index, op)
+  local _, result = part:seen(index)
+  local is_less = type(result) == "table" and #result < #op.result
+    or type(result) == "string" and #result < #op.result
+  op.seen = is_less and result or nil
+  return op
+end
+
 --- A text that equal values share, and others do not.
 ---@param value any
 ---@return string

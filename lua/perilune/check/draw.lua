@@ -44,10 +44,19 @@ local function place(operations, labels, gap)
   return calls, ends, at + 1
 end
 
+-- What an operation is called, with its key where there are several.
+local function label_of(op, operations)
+  local has_several = false
+  for _, other in ipairs(operations) do
+    has_several = has_several or other.key ~= op.key
+  end
+  return (has_several and op.key ~= nil and describe.value(op.key) .. ": " or "") .. describe.label(op)
+end
+
 local function label_lists(operations)
   local full, short = {}, {}
   for index, op in ipairs(operations) do
-    full[index] = describe.cut(describe.label(op), LABEL_MAX)
+    full[index] = describe.cut(label_of(op, operations), LABEL_MAX)
     short[index] = "#" .. index
   end
   return { full, short }
@@ -138,7 +147,7 @@ end
 local function legend(operations, blocked, paint)
   local lines = {}
   for index, op in ipairs(operations) do
-    local text = ("  #%d %s %s%s, %s%s"):format(index, describe.process(op.process), describe.label(op),
+    local text = ("  #%d %s %s%s, %s%s"):format(index, describe.process(op.process), label_of(op, operations),
       op.node and " on " .. describe.value(op.node) or "", span(op),
       op.outcome == "unknown" and ", outcome unknown" or "")
     lines[#lines + 1] = op == blocked and paint("red", text .. "  <- cannot be") or text
@@ -160,7 +169,7 @@ function M.counterexample(example, options)
   local operations = example.operations
   if #operations > OPERATIONS_MAX then
     lines[1] = ("  (the %d operations that are left are too many to draw)"):format(#operations)
-    operations = example.other and { example.other, example.blocked } or { example.blocked }
+    operations = { example.other or example.blocked, example.other and example.blocked }
   end
   for _, line in ipairs(timeline(operations, options.columns or COLUMNS, paint, example.blocked)) do
     lines[#lines + 1] = line

@@ -14,7 +14,7 @@ local TRIED_MAX = 50       -- operations that the blocked one may contradict
 
 ---@class perilune.check.Counterexample
 ---@field operations table[]  the smallest part found that is wrong, by their calls
----@field blocked table       the operation among them whose completion nothing explains
+---@field blocked? table      the operation among them whose completion nothing explains
 ---@field other? table        the one that it contradicts
 ---@field others integer      how many operations before it are left out: it is wrong whatever became of them
 ---@field repeated integer    how many are left out because one of the operations does the same again later
@@ -22,21 +22,13 @@ local TRIED_MAX = 50       -- operations that the blocked one may contradict
 ---@field order? table[]      what could be put in order before the blocked one completed
 ---@field sentence string
 
--- What a part sees of a list or of a string with pieces, where that is not all.
-local function seen(part, index, op)
-  local _, result = part:seen(index)
-  local is_less = type(result) == "table" and #result < #op.result
-    or type(result) == "string" and #result < #op.result
-  return is_less and result or nil
-end
-
 -- shown: what to show of the operations, when the history was made for a proof.
 local function items_of(history, part, shown)
   local items = part:items()
   for index, item in ipairs(items) do
     local _, call, finish = part:item(index)
-    item.op = shown and shown[item.operation] or history:operation(item.operation)
-    item.op.seen = not shown and seen(part, index, item.op) or nil
+    item.op = shown and shown[item.operation]
+      or describe.seen(part, index, history:operation(item.operation))
     item.call, item.finish = call, item.op.finish and finish
     if index % YIELD_EVERY == 0 then
       fiber.yield()

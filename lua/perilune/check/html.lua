@@ -29,7 +29,7 @@ local function marks_of(key)
       marks[op.index] = "kept"
     end
   end
-  if example then
+  if example and example.blocked then
     marks[example.blocked.index] = "blocked"
     if example.other then
       marks[example.other.index] = "other"
@@ -67,7 +67,8 @@ end
 -- The operations of a key, the last OPERATIONS_MAX of those up to what is wrong.
 local function key_data(key, history)
   local indices, points, marks = {}, points_of(key, history), marks_of(key)
-  local last = key.counterexample and key.counterexample.blocked.finish or math.maxinteger
+  local blocked = key.counterexample and key.counterexample.blocked
+  local last = blocked and blocked.finish or math.maxinteger
   for _, item in ipairs(key.part:items()) do
     if history:operation(item.operation).call <= last then
       indices[#indices + 1] = item.operation

@@ -5,10 +5,12 @@ local fiber = require "perilune.fiber"
 local judge = require "perilune.check.judge"
 local models = require "perilune.check.model"
 local options_of = require "perilune.options"
+local sequential = require "perilune.check.sequential"
 
 local M = {}
 
 local YIELD_EVERY = 4096 -- events
+local SHRINK_SECONDS = 10 -- also when the budget is used up
 local MEBIBYTE = 1024 * 1024
 local DEFAULTS = { budget = 60, memory = 512 * MEBIBYTE, steps = math.huge, shrink = true }
 local OPTIONS = { budget = "number", memory = "number", steps = "number", shrink = "boolean" }
@@ -221,15 +223,17 @@ function M.sequential(events, model, options)
     return nil, err, code
   end
   local key
-  key, err, code = judge.sequential(history, model, budget)
+  key, err, code = judge.sequential(history, model, budget, sequential.find)
   if not key then
     return nil, err, code
   end
   local verdict = verdict_of(history, { key }, CONSISTENT)
-  if key.ok then
+  if key.ok == false then
+    local own = { deadline = fiber.now() + SHRINK_SECONDS, steps = math.huge, memory = budget.memory }
+    key.counterexample = sequential.counterexample(key, own, budget.shrink)
+    key.why = key.counterexample.sentence
+  elseif key.ok then
     key.order = require("perilune.check.explain").order(key.part:items(), key.order)
-  elseif key.ok == false then
-    key.why = "no order of all operations explains them in which each client's stay in its own order"
   elseif key.ok == nil then
     require("perilune.check.explain").all(verdict, budget)
   end

@@ -171,28 +171,31 @@ local function all_of(history)
   return indices
 end
 
---- Searches a whole history for sequential consistency.
+--- Searches a whole history for sequential consistency: a little, then for a proof that it is wrong, then on.
 ---@param history userdata
 ---@param model string
 ---@param budget perilune.check.Budget
+---@param prove fun(key: table, budget: perilune.check.Budget): table|nil  that it is wrong
 ---@return table|nil key  as of parts, with its verdict
 ---@return string|nil err
 ---@return string|nil code
-function M.sequential(history, model, budget)
+function M.sequential(history, model, budget, prove)
   local operations = all_of(history)
   local part, err, code = history:part(model, operations)
   if not part then
     return nil, err, code
   end
+  local key = { operations = #operations, part = part, history = history, model = model }
   local search <close> = assert(part:sequential(budget.memory))
-  local result = M.run(search, nil, budget)
-  local steps, memory = search:effort()
-  local key = { operations = #operations, part = part, steps = steps, memory = memory }
-  if result == "legal" or result == "illegal" then
-    key.ok = result == "legal"
+  key.reason = M.run(search, nil, budget, PASSES[1])
+  if key.reason == "steps" then
+    key.proof = prove(key, budget)
+    key.reason = key.proof and "illegal" or M.run(search, nil, budget)
+  end
+  key.steps, key.memory = search:effort()
+  if key.reason == "legal" or key.reason == "illegal" then
+    key.ok, key.reason = key.reason == "legal", nil
     key.order = key.ok and search:order() or nil
-  else
-    key.reason = result
   end
   return key
 end
