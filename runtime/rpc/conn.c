@@ -297,7 +297,8 @@ static void on_open(void *data, int status)
 /* Silence: a client asks, and either side gives up in the end. */
 static bool is_silent(struct rpc_conn *conn, uint64_t now_us)
 {
-    uint64_t silent_us = now_us - conn->heard_us;
+    uint64_t heard_us = conn->heard_us > conn->listens_us ? conn->heard_us : conn->listens_us;
+    uint64_t silent_us = now_us - heard_us;
     unsigned pings = RPC_SILENCE_PINGS + (conn->is_client ? 0 : EXTRA_SILENCE_PINGS);
     if (silent_us >= pings * conn->ping_us && !conn->is_paused)
         return true;
@@ -311,8 +312,11 @@ static bool is_silent(struct rpc_conn *conn, uint64_t now_us)
 static void on_alarm(void *data)
 {
     struct rpc_conn *conn = data;
+    uint64_t due_us = conn->alarm.due_us;
     uint64_t now_us = rpc_alarm_rings(&conn->alarm);
     struct peri_error why = PERI_ERROR_INIT;
+    if (now_us > due_us + conn->ping_us / 2)
+        conn->listens_us = now_us; /* what came while this process stood still is not read yet */
     if (!conn->is_ready && now_us - conn->opened_us >= RPC_HANDSHAKE_LIMIT_US) {
         (void)peri_fail_plain(&why, PERI_EUNREACHABLE, "no handshake within %g s",
                               (double)RPC_HANDSHAKE_LIMIT_US / 1e6);

@@ -56,7 +56,8 @@ struct rpc_conn {
     bool is_paused; /* it does not take our answers, so we take no questions */
     uint64_t opened_us;
     uint64_t ready_us;
-    uint64_t heard_us; /* when the last message came; the time, in on_message */
+    uint64_t heard_us;   /* when the last message came; the time, in on_message */
+    uint64_t listens_us; /* since when this process has run without standing still */
     uint64_t ping_us;
 };
 

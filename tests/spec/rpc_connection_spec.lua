@@ -44,6 +44,18 @@ describe("perilune.rpc: connections", function()
       assert.are.equal(-2, peer:call("echo", 2))
     end)
 
+    it("outlive that this process stands still", function()
+      local peer, server = serving({ sleep = fiber.sleep }, nil, { ping = "50ms" })
+      peer:call("sleep", 0)
+      local slow = fiber.spawn(function() return select("#", peer:call("sleep", 0.1)) end)
+      fiber.sleep(0.03)
+      os.execute "sleep 0.7"
+      assert.are.same({ true, 0 }, { slow:join() })
+      fiber.sleep(0.2)
+      assert.is_true(peer:is_up() and peer:info().since > 0.9)
+      assert.are.equal(1, server:stats().connections)
+    end)
+
     it("over Unix sockets do the same", function()
       local folder = assert(fs.tempdir "rpc")
       local peer = serving({ echo = function(x) return x end }, { listen = "unix:" .. folder .. "/socket" })
