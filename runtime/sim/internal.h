@@ -95,9 +95,9 @@ struct sim_world {
     uint64_t watched_count;            /* event_count at the watchdog's last tick */
     struct env_ticker *watchdog;
     struct sim_node *stuck;
-    struct sim_node *spinning; /* had turns_max turns in a row; NULL: nobody has */
-    uint64_t still_us;         /* since when time has stood still, */
-    uint64_t still_events;     /* and how many events have begun since */
+    bool is_spinning;      /* the event's node had turns_max turns in a row */
+    uint64_t still_us;     /* since when time has stood still, */
+    uint64_t still_events; /* and how many events have begun since */
     struct sim_options options;
     struct sim_stream streams[SIM_PURPOSES];
     struct sim_node **nodes;

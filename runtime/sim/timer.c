@@ -133,7 +133,7 @@ static void turn_on_due(struct sim_world *world, struct sim_event *event)
         return;
     turn_schedule(turn, TURN_MIN_US);
     if (turn->row >= world->options.turns_max)
-        world->spinning = event->node;
+        world->is_spinning = true;
 }
 
 static const struct sim_event_kind turn_kind = {SIM_EVENT_TURN, "turn", turn_on_due,

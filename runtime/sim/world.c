@@ -203,12 +203,15 @@ void sim_world_skip_to(struct sim_world *world, uint64_t time_us)
 /* True when the run is over because it gets nowhere, after an event of the node. */
 static bool is_hanging(struct sim_world *world, struct sim_node *node, enum sim_end *why)
 {
-    if (!world->is_stuck && world->spinning == NULL && world->still_events < SIM_STILL_EVENTS_MAX)
+    if (world->is_stuck)
+        *why = SIM_END_STUCK;
+    else if (world->is_spinning)
+        *why = SIM_END_SPINNING;
+    else if (world->still_events >= SIM_STILL_EVENTS_MAX)
+        *why = SIM_END_STILL;
+    else
         return false;
     world->stuck = node;
-    *why = world->is_stuck           ? SIM_END_STUCK
-           : world->spinning != NULL ? SIM_END_SPINNING
-                                     : SIM_END_STILL;
     return true;
 }
 
@@ -239,7 +242,7 @@ enum sim_end sim_world_run(struct sim_world *world, uint64_t until_us)
     world->is_stuck = 0;
     world->quiet_ticks = 0;
     world->stuck = NULL;
-    world->spinning = NULL;
+    world->is_spinning = false;
     world->still_events = 0;
     if (world->watchdog != NULL)
         env_ticker_start(world->watchdog);
