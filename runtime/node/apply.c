@@ -51,8 +51,7 @@ void node_task_done(struct node_task *task, int status)
     group->task_status = status;
     if (status != 0 && task->err.code == 0)
         (void)peri_fail(&task->err, status, "machine of group %" PRIu64, group->id);
-    if (!group->is_running)
-        node_group_wake(group);
+    node_group_run(group); /* which goes on by itself when it is running */
 }
 
 /* ---- windows ---- */

@@ -41,8 +41,8 @@ struct node_machine {
     void (*restore)(struct node_machine *machine, struct node_task *task);
 };
 
-/* The task is done: status is 0, or a code that task->err describes. Not after the group's close.
- */
+/* The task is done: status is 0, or a code that task->err describes. The next one may be asked for
+ * from inside of the call. Not after the group's close. */
 void node_task_done(struct node_task *task, int status);
 
 /* ---- requests ---- */
