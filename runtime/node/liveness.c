@@ -10,6 +10,8 @@
 #include "env/log.h"
 #include "node/state.h"
 
+#define RECONNECT_PAUSE_US UINT64_C(200000)
+
 static void tell_group(struct node_group *group, uint64_t peer, bool is_up)
 {
     struct node_step step = {
@@ -41,12 +43,31 @@ void node_liveness_tell(struct node_group *group)
     }
 }
 
+/* Who speaks can be reached, most likely: a client that pauses between its attempts tries at once.
+ */
+static void reconnect(struct node_peer *peer, uint64_t now_us)
+{
+    struct rpc_client_info info;
+    if (peer->client == NULL || now_us < peer->reconnected_us + RECONNECT_PAUSE_US)
+        return;
+    rpc_client_look(peer->client, &info);
+    if (info.is_up || now_us < info.since_us + RECONNECT_PAUSE_US)
+        return;
+    peer->reconnected_us = now_us;
+    rpc_client_close(peer->client);
+    peer->client = NULL;
+    (void)node_peer_client(peer); /* without memory the next message tries again */
+}
+
 void node_liveness_heard(struct node *node, uint64_t id, uint64_t incarnation)
 {
     struct node_peer *peer = node_peer_find(node, id);
-    if (node->liveness == NULL || peer == NULL)
+    if (peer == NULL)
         return;
     peer->heard_us = env_now_us(node->env);
+    reconnect(peer, peer->heard_us);
+    if (node->liveness == NULL)
+        return;
     if (peer->is_up && peer->incarnation != incarnation)
         tell(peer, false);
     peer->incarnation = incarnation;

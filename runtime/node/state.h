@@ -44,7 +44,7 @@ struct node_peer {
     size_t lost_count, lost_capacity;
     bool is_losing;       /* in this round */
     bool is_up, has_said; /* liveness.c; something went to it in this heartbeat's time */
-    uint64_t incarnation, heard_us;
+    uint64_t incarnation, heard_us, reconnected_us;
     struct peri_list link;
     struct peri_list dirty; /* has something to be sent */
 };
