@@ -1,4 +1,4 @@
-/* snapshot.h - the snapshots of one group: what snapshot.c and transfer.c share. */
+/* snapshot.h - the snapshots of one group: what snapshot.c, transfer.c and stage.c share. */
 #ifndef PERI_NODE_SNAPSHOT_H
 #define PERI_NODE_SNAPSHOT_H
 
@@ -32,7 +32,13 @@ struct node_snapshots {
 /* Removes files that a newer snapshot replaces, in the background. */
 void node_snapshots_tidy(struct node_group *group);
 
-/* ---- transfer.c ---- */
+/* Numbers before the bytes of a piece. */
+enum { NODE_PIECE_HEAD = 3 * 8 + 4 };
+
+/* ---- stage.c ---- */
+
+/* The group is closed: who waits for an answer gets a failure. */
+void node_stage_abandon(struct node_stage *stage);
 
 /* Forgets what was received. */
 void node_stage_clear(struct node_stage *stage);

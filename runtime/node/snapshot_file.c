@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -166,6 +167,26 @@ int node_snapshot_read(struct env *env, const char *directory, struct node_snaps
 
 /* ---- the directory ---- */
 
+/* Reads "<mark><number>" at *at, and moves behind it. */
+static bool read_number(const char **at, char mark, uint64_t *out)
+{
+    char *end;
+    if (**at != mark || (*at)[1] < '0' || (*at)[1] > '9')
+        return false;
+    *out = strtoull(*at + 1, &end, 10);
+    *at = end;
+    return true;
+}
+
+/* Takes apart what path_of made. */
+static bool read_name(const char *name, uint64_t *group, uint64_t *index, uint64_t *term)
+{
+    if (!read_number(&name, 'g', group) || *name++ != '-' || !read_number(&name, 'i', index) ||
+        *name++ != '-' || !read_number(&name, 't', term))
+        return false;
+    return *name == '\0';
+}
+
 int node_snapshot_list(struct env *env, const char *directory, uint64_t group,
                        void (*on_file)(void *data, uint64_t index, uint64_t term), void *data,
                        struct peri_error *err)
@@ -178,10 +199,7 @@ int node_snapshot_list(struct env *env, const char *directory, uint64_t group,
         return rc;
     while ((rc = env_dir_next(dir, &name, &type, err)) == 1) {
         uint64_t of, index, term;
-        int used = 0;
-        if (sscanf(name, "g%" SCNu64 "-i%" SCNu64 "-t%" SCNu64 "%n", &of, &index, &term, &used) ==
-                3 &&
-            name[used] == '\0' && of == group)
+        if (read_name(name, &of, &index, &term) && of == group)
             on_file(data, index, term);
     }
     env_dir_close(dir);
