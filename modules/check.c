@@ -3,6 +3,8 @@
 
 #include "check_box.h"
 
+#define READING_TYPE "perilune.check.Reading"
+
 struct check_history *check_history_at(lua_State *L, int index)
 {
     struct check_history_box *box = luaL_checkudata(L, index, CHECK_HISTORY_TYPE);
@@ -32,18 +34,42 @@ static int history_close(lua_State *L)
     return 0;
 }
 
-/* history:read(format, text): true, or nil and why, which names the line */
+/* User values keep what it borrows: the history and the text. */
+struct reading_box {
+    struct check_history *history;
+    struct check_reading reading;
+};
+
+/* history:read(format, text): a reading of it, to run */
 static int history_read(lua_State *L)
 {
     static const char *const formats[] = {"auto", "jsonl", "jepsen", "edn", NULL};
     struct check_history *history = check_history_at(L, 1);
     enum check_format format = (enum check_format)luaL_checkoption(L, 2, "auto", formats);
     struct peri_slice text;
-    struct peri_error err = PERI_ERROR_INIT;
     text.data = luaL_checklstring(L, 3, &text.size);
-    if (check_history_read(history, format, text, &err) != 0)
+    struct reading_box *box = lua_newuserdatauv(L, sizeof *box, 2);
+    box->history = history;
+    check_reading_init(&box->reading, history, format, text);
+    luaL_setmetatable(L, READING_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, 3);
+    lua_setiuservalue(L, -2, 2);
+    return 1;
+}
+
+/* reading:run(bytes): reads about so much more; whether all is read, or nil and why, which names
+ * the line */
+static int reading_run(lua_State *L)
+{
+    struct reading_box *box = luaL_checkudata(L, 1, READING_TYPE);
+    lua_Integer bytes = luaL_checkinteger(L, 2);
+    struct peri_error err = PERI_ERROR_INIT;
+    luaL_argcheck(L, bytes > 0, 2, "must be positive");
+    if (check_history_read_some(box->history, &box->reading, (size_t)bytes, &err) != 0)
         return box_error(L, &err);
-    lua_pushboolean(L, true);
+    lua_pushboolean(L, box->reading.text.size == 0);
     return 1;
 }
 
@@ -210,12 +236,17 @@ static void define_history(lua_State *L)
                                        {"part", check_new_part},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", history_close}, {NULL, NULL}};
+    static const luaL_Reg reading[] = {{"run", reading_run}, {NULL, NULL}};
     if (luaL_newmetatable(L, CHECK_HISTORY_TYPE) != 0) {
         luaL_setfuncs(L, meta, 0);
         luaL_newlib(L, methods);
         lua_setfield(L, -2, "__index");
     }
-    lua_pop(L, 1);
+    if (luaL_newmetatable(L, READING_TYPE) != 0) {
+        luaL_newlib(L, reading);
+        lua_setfield(L, -2, "__index");
+    }
+    lua_pop(L, 2);
 }
 
 int luaopen_perilune_check(lua_State *L);

@@ -62,11 +62,28 @@ int check_history_init(struct check_history *history);
 int check_history_add(struct check_history *history, const struct check_event *event,
                       const char *where, struct peri_error *err);
 
-/* Adds the events of a file. Blank lines, and in jepsen's log lines that are no operations, are
- * skipped. Errors: PERI_ENOMEM, PERI_ETOOBIG; PERI_EFORMAT naming the line. The history then holds
- * the events before it. */
+/* Adds the events of a file. Blank lines, a byte order mark, and in jepsen's log lines that are no
+ * operations, are skipped. Errors: PERI_ENOMEM, PERI_ETOOBIG; PERI_EFORMAT naming the line, of a
+ * file that is not blank but has no event the first. The history then holds the events before it.
+ */
 int check_history_read(struct check_history *history, enum check_format format,
                        struct peri_slice text, struct peri_error *err);
+
+/* How far a file has been read. */
+struct check_reading {
+    enum check_format format;
+    struct peri_slice text;    /* that is left; lent */
+    uint32_t line, first_line; /* the last one; the first that is not blank, or 0 */
+    uint32_t events_before;    /* that the history had */
+};
+
+/* Begins to read a file, whose text must stay until it is read. */
+void check_reading_init(struct check_reading *reading, const struct check_history *history,
+                        enum check_format format, struct peri_slice text);
+
+/* As check_history_read, but reads about size_bytes more; it is done when no text is left. */
+int check_history_read_some(struct check_history *history, struct check_reading *reading,
+                            size_t size_bytes, struct peri_error *err);
 
 void check_history_deinit(struct check_history *history);
 

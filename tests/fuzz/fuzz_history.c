@@ -31,8 +31,7 @@ static int search(struct check_part *part)
     return result;
 }
 
-static void look_closer(const struct check_history *history, struct check_part *part,
-                        unsigned skip)
+static void look_closer(const struct check_history *history, struct check_part *part, unsigned skip)
 {
     check_value values[VALUES_MAX];
     struct check_focus focus;

@@ -20,15 +20,19 @@ end
 ---@return string
 function M.value(value, size_max)
   local text
+  size_max = size_max or SHOWN_MAX
   if value == nil or value == json.null then
     return "nil"
   elseif type(value) == "string" then
+    value = #value > 2 * size_max and M.cut(value, 2 * size_max) or value -- more is never shown
     text = value:match "^[%w_%-./:+'! ]+$" and not value:match "^%s" and value or ("%q"):format(value)
   else
+    if type(value) == "table" and #value > size_max then
+      value = json.array(table.move(value, 1, size_max, 1, {}))
+    end
     text = json.encode(value, { lossy = true })
   end
   text = text:gsub("%c", " "):gsub("\xc2[\x80-\x9f]", " ") -- the latter: controls as well, in UTF-8
-  size_max = size_max or SHOWN_MAX
   return #text > size_max and M.cut(text, size_max - 3) .. ".." or text
 end
 

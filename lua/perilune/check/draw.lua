@@ -218,11 +218,12 @@ end
 function M.verdict(verdict, options)
   options = options or {}
   local paint = options.paint or plain
-  local lines = { ("%s: %d operation%s%s%s, %d steps"):format(
+  local lines = { ("%s: %d operation%s%s%s, %d step%s"):format(
     paint(STYLES[verdict.ok] or "yellow", verdict.verdict), verdict.operations,
     verdict.operations == 1 and "" or "s",
     verdict.unknown > 0 and (" (%d of unknown outcome)"):format(verdict.unknown) or "",
-    #verdict.keys > 1 and (" on %d keys"):format(#verdict.keys) or "", verdict.steps) }
+    #verdict.keys > 1 and (" on %d keys"):format(#verdict.keys) or "", verdict.steps,
+    verdict.steps == 1 and "" or "s") }
   for _, line in ipairs(key_lines(verdict, paint)) do
     lines[#lines + 1] = line
   end

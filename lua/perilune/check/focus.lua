@@ -222,6 +222,7 @@ local function by_groups(part, groups, events, budget)
     add(group)
   end
   local near = part:focus(values)
+  fiber.yield()
   local result = near and search(near, budget, events)
   if result == "illegal" then
     return { part = fewest(near, values, events, budget), events = events }

@@ -1,6 +1,7 @@
 --- Verdicts as one page that needs nothing else: clients and time, what was done when, in which order.
 local describe = require "perilune.check.describe"
 local explain = require "perilune.check.explain"
+local fiber = require "perilune.fiber"
 local json = require "perilune.json"
 
 local M = {}
@@ -8,6 +9,7 @@ local M = {}
 local OPERATIONS_MAX = 3000      -- shown of one key: the last ones before what is wrong
 local SIZE_MAX = 4 * 1024 * 1024 -- of all keys together; the page says what is left out
 local KEYS_MAX = 500
+local YIELD_EVERY = 64           -- operations; others run in between, in a fiber
 local DETAIL_MAX = 200           -- characters of a value
 
 -- Where the operations of an order take effect: behind the call of all that come before.
@@ -69,15 +71,19 @@ local function key_data(key, history)
   local indices, points, marks = {}, points_of(key, history), marks_of(key)
   local blocked = key.counterexample and key.counterexample.blocked
   local last = blocked and blocked.finish or math.maxinteger
-  for _, item in ipairs(key.part:items()) do
-    if history:operation(item.operation).call <= last then
-      indices[#indices + 1] = item.operation
+  for index = 1, key.part:item() do
+    local operation, call = key.part:item(index)
+    if call <= last then
+      indices[#indices + 1] = operation
     end
   end
   local first = math.max(1, #indices - OPERATIONS_MAX + 1)
   local rows = json.array {}
   for at = first, #indices do
     rows[#rows + 1] = row(key, history:operation(indices[at]), points, marks)
+    if at % YIELD_EVERY == 0 and coroutine.isyieldable() then
+      fiber.yield()
+    end
   end
   return {
     name = key.key ~= nil and describe.value(key.key) or "the object", operations = rows,

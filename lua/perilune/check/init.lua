@@ -10,6 +10,7 @@ local sequential = require "perilune.check.sequential"
 local M = {}
 
 local YIELD_EVERY = 4096 -- events
+local READ_BYTES = 1 << 18 -- of a file, before others run
 local SHRINK_SECONDS = 10 -- also when the budget is used up
 local MEBIBYTE = 1024 * 1024
 local DEFAULTS = { budget = 60, memory = 512 * MEBIBYTE, steps = math.huge, shrink = true }
@@ -49,7 +50,7 @@ function M.models()
   return core.models()
 end
 
---- Makes a history of the text of a file.
+--- Makes a history of the text of a file. In a fiber others run meanwhile.
 ---@param text string
 ---@param format? "auto"|"jsonl"|"jepsen"|"edn"
 ---@return userdata|nil history
@@ -57,11 +58,18 @@ end
 ---@return string|nil code  "EFORMAT"
 function M.parse(text, format)
   local history = core.history()
-  local ok, err, code = history:read(format or "auto", text)
-  if not ok then
-    return nil, err, code
+  local reading = history:read(format or "auto", text)
+  while true do
+    local is_read, err, code = reading:run(READ_BYTES)
+    if is_read then
+      return history
+    elseif err then
+      return nil, err, code
+    end
+    if coroutine.isyieldable() then
+      fiber.yield()
+    end
   end
-  return history
 end
 
 --- Reads a history from a file.

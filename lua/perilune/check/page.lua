@@ -143,12 +143,13 @@ function tip(event) {
   box.style.left = Math.min(x + 12, innerWidth - box.offsetWidth - 8) + "px";
   box.style.top = (y + 16 + box.offsetHeight > innerHeight ? y - box.offsetHeight - 10 : y + 16) + "px";
 }
+const count = (n, noun) => n + " " + noun + (n === 1 ? "" : "s");
 const head = data.head;
 document.title = head.title + ": " + head.verdict;
 text("title", head.title + ": " + head.verdict);
-text("sum", head.operations + " operations, " + head.unknown + " of unknown outcome, on " + (data.keys.length
-  + head.keys_left_out) + " key(s); " + head.steps + " steps" + (head.keys_left_out
-  ? "; " + head.keys_left_out + " keys that are fine are not shown" : ""));
+text("sum", count(head.operations, "operation") + ", " + head.unknown + " of unknown outcome, on " + count(data.keys.length
+  + head.keys_left_out, "key") + "; " + count(head.steps, "step") + (head.keys_left_out
+  ? "; not shown, and fine: " + count(head.keys_left_out, "key") : ""));
 data.keys.forEach((key, i) => {
   const option = document.createElement("option");
   option.value = i;

@@ -70,6 +70,13 @@ describe("perilune check", function()
     assert.matches("the memory (--memory) was used up", result.stdout, 1, true)
   end)
 
+  it("reads what an editor marked as UTF-8", function()
+    local result = cli.run { "check", "--model", "register", "-", input = "\xef\xbb\xbf"
+      .. '{"process":1,"type":"invoke","f":"read"}\n{"process":1,"type":"ok","f":"read"}\n' }
+    assert.equal(0, result.status)
+    assert.equal("linearizable: 1 operation, 1 step\n", result.stdout)
+  end)
+
   it("takes a model in Lua", function()
     local result = cli.run { "check", "--model", "examples/models/bank.lua", "examples/data/bank.jsonl" }
     assert.equal(0, result.status)
@@ -89,6 +96,9 @@ describe("perilune check", function()
     { { "check", "--model", "kv", "no/such/file" }, "No such file" },
     { { "check", "--model", "kv", "-", input = "" }, "there are no operations in it" },
     { { "check", "--model", "kv", "-", input = '{"process":1}\n' }, "check -: line 1: type must be" },
+    { { "check", "--model", "kv", "-", input = "\n[\n" }, "check -: line 2: neither this nor" },
+    { { "check", "--model", "kv", "-", input = "\xff\0\n" }, "check -: line 1: neither this nor" },
+    { { "check", "--model", "kv", "-", input = "\xef\xbb\xbf" }, "there are no operations in it" },
     { { "check", "--model", "register", "--budget", "0", "x" }, "a search needs some time" },
     { { "check", "--model", "no/such.lua", "x" }, "no/such.lua" },
   } do
