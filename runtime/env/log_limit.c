@@ -9,9 +9,10 @@ enum { PERIOD_US = 1000000, MESSAGE_MAX = 1024 };
 /* FNV-1a. Two pairs of equal keys share an entry, which does no harm. */
 static uint64_t key_of(struct peri_slice who, int kind)
 {
-    uint64_t key = UINT64_C(0xcbf29ce484222325) ^ (unsigned)kind;
+    const uint64_t prime = UINT64_C(0x100000001b3);
+    uint64_t key = (UINT64_C(0xcbf29ce484222325) ^ (unsigned)kind) * prime;
     for (size_t i = 0; i < who.size; i++)
-        key = (key ^ (unsigned char)who.data[i]) * UINT64_C(0x100000001b3);
+        key = (key ^ (unsigned char)who.data[i]) * prime;
     return key;
 }
 
