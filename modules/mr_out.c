@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vm/recent.h"
-
 int mr_out_create(struct mr_out **out, struct mr_task *task)
 {
     struct mr_out *made = calloc(1, sizeof *made);

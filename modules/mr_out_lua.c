@@ -6,7 +6,6 @@
 #include "mr_datum.h"
 #include "mr_out_state.h"
 #include "mr_record.h"
-#include "vm/recent.h"
 
 /* Raises after a failed call; what is not the user's doing is kept, so that pcall cannot hide it.
  */
@@ -183,10 +182,8 @@ static void put_sum(lua_State *L, void *data, struct peri_slice string, int64_t 
 
 void mr_out_flush(struct mr_out *out, lua_State *L)
 {
-    if (out->is_summing) {
-        vm_recent_flush(L);
-        out->records += vm_state_of(L)->recent->added;
-    }
+    if (out->is_summing)
+        out->records += vm_recent_flush(L);
 }
 
 static struct peri_slice check_text(lua_State *L, int index)
@@ -360,7 +357,8 @@ void mr_out_push(lua_State *L, struct mr_out *out)
     add_methods(L, lua_gettop(L));
     if (!out->is_summing && out->held.size_limit == 0 && has_fast_path(out) &&
         mr_emit_is_sum(out->emit)) {
-        vm_recent_begin_sums(L, put_sum, out);
+        out->taker = (struct vm_recent_taker){put_sum, out};
+        vm_recent_begin_sums(L, &out->taker);
         out->is_summing = true;
     }
     if (out->counters == LUA_NOREF) {

@@ -5,6 +5,7 @@
 
 #include "mr_held.h"
 #include "mr_out.h"
+#include "vm/recent.h"
 
 enum mr_sink { SINK_NONE, SINK_EMIT, SINK_FILE, SINK_SPILL, SINK_GROUP, SINK_SAMPLE };
 
@@ -20,6 +21,7 @@ struct mr_out {
     int partition; /* registry reference of the user's function, or LUA_NOREF */
     uint32_t partitions;
     bool is_summing; /* frequent strings have their sums in vm/recent.h, not yet in emit */
+    struct vm_recent_taker taker; /* of those sums */
     struct mr_output *file;
     struct mr_spill_writer *spill;
     struct mr_combine_out *group;

@@ -12,19 +12,20 @@ enum {
 static const char keeper_key = 'k'; /* its address is the key of the userdata in the registry */
 
 /* Takes at most an eighth of the memory that Lua may have. */
-static unsigned bits_of(const struct vm_state *vm, unsigned bits)
+static unsigned bits_of(const struct vm_state *vm)
 {
     enum { SHARE = 8, SLOT_COST = 48 };
     size_t limit = vm->alloc.limit_bytes;
+    unsigned bits = vm->taker != NULL ? BITS_SUMS : BITS;
     while (limit != 0 && bits > BITS_MIN && ((size_t)SLOT_COST << bits) > limit / SHARE)
         bits--;
     return bits;
 }
 
-static void create(lua_State *L, unsigned bits)
+static void create(lua_State *L)
 {
     struct vm_state *vm = vm_state_of(L);
-    bits = bits_of(vm, bits);
+    unsigned bits = bits_of(vm);
     size_t size = sizeof(struct vm_recent) + LINE_SIZE + (sizeof(struct vm_recent_slot) << bits);
     struct vm_recent *recent = lua_newuserdatauv(L, size, 1 << bits);
     memset(recent, 0, size);
@@ -40,7 +41,7 @@ static void create(lua_State *L, unsigned bits)
 struct vm_recent *vm_recent_open(lua_State *L)
 {
     if (vm_state_of(L)->recent == NULL)
-        create(L, BITS);
+        create(L);
     else
         (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &keeper_key);
     return vm_state_of(L)->recent;
@@ -56,15 +57,17 @@ static struct vm_recent_image read_image(struct peri_slice bytes)
 }
 
 /* Hands over the sum of a slot, if there is one. The slot's string is in its image. */
-static void release(lua_State *L, const struct vm_recent *recent, struct vm_recent_slot *slot)
+static void release(lua_State *L, struct vm_recent *recent, struct vm_recent_slot *slot)
 {
+    const struct vm_recent_taker *taker = vm_state_of(L)->taker;
     char bytes[sizeof slot->image];
     if (slot->summed == NULL)
         return;
     memcpy(bytes, &slot->image, sizeof bytes);
     slot->summed = NULL;
+    recent->sums--;
     size_t size = slot->image.high >> VM_RECENT_SIZE_SHIFT;
-    recent->leave(L, recent->data, peri_slice_of(bytes, size), slot->sum);
+    taker->leave(L, taker->data, peri_slice_of(bytes, size), slot->sum);
 }
 
 /* Gives the string on top of the stack, whose image it is, a slot. */
@@ -102,32 +105,32 @@ void vm_recent_push_any(lua_State *L, struct vm_recent *recent, int keeper, stru
 
 /* ---- sums ---- */
 
-void vm_recent_begin_sums(lua_State *L, vm_recent_leave *leave, void *data)
+void vm_recent_begin_sums(lua_State *L, const struct vm_recent_taker *taker)
 {
-    const struct vm_recent *smaller = vm_state_of(L)->recent; /* what was given keeps it alive */
-    PERI_ASSERT(smaller == NULL || smaller->leave == NULL);
-    create(L, BITS_SUMS);
-    lua_pop(L, 1);
-    struct vm_recent *recent = vm_state_of(L)->recent;
-    recent->leave = leave;
-    recent->data = data;
+    PERI_ASSERT(vm_state_of(L)->taker == NULL);
+    vm_state_of(L)->taker = taker;
 }
 
-void vm_recent_flush(lua_State *L)
+uint64_t vm_recent_flush(lua_State *L)
 {
-    const struct vm_recent *recent = vm_state_of(L)->recent;
-    for (size_t i = 0; recent != NULL && i < (size_t)1 << recent->bits; i++)
+    struct vm_recent *recent = vm_state_of(L)->recent;
+    if (recent == NULL)
+        return 0;
+    for (size_t i = 0; recent->sums > 0; i++)
         release(L, recent, &recent->slots[i]);
+    uint64_t added = recent->added;
+    recent->added = 0;
+    return added;
 }
 
 void vm_recent_end_sums(lua_State *L)
 {
     struct vm_recent *recent = vm_state_of(L)->recent;
-    if (recent == NULL)
-        return;
-    recent->leave = NULL;
-    for (size_t i = 0; i < (size_t)1 << recent->bits; i++)
+    vm_state_of(L)->taker = NULL;
+    for (size_t i = 0; recent != NULL && recent->sums > 0; i++) {
+        recent->sums -= recent->slots[i].summed != NULL;
         recent->slots[i].summed = NULL;
+    }
 }
 
 /* Gives the string at index a slot. */
@@ -142,22 +145,33 @@ static struct vm_recent_slot *keep(lua_State *L, struct vm_recent *recent, int i
     return slot;
 }
 
+static struct vm_recent *open_quietly(lua_State *L)
+{
+    if (vm_state_of(L)->recent == NULL) {
+        (void)vm_recent_open(L);
+        lua_pop(L, 1);
+    }
+    return vm_state_of(L)->recent;
+}
+
 bool vm_recent_sum(lua_State *L, int index, int64_t integer)
 {
-    struct vm_recent *recent = vm_state_of(L)->recent;
     struct peri_slice bytes;
-    if (recent == NULL || recent->leave == NULL || lua_type(L, index) != LUA_TSTRING)
+    if (vm_state_of(L)->taker == NULL || lua_type(L, index) != LUA_TSTRING)
         return false;
     bytes.data = lua_tolstring(L, index, &bytes.size);
     if (bytes.size == 0 || bytes.size > VM_RECENT_MAX)
         return false;
+    struct vm_recent *recent = open_quietly(L);
     struct vm_recent_image image = read_image(bytes);
     struct vm_recent_slot *slot = vm_recent_slot_of(recent, image);
     if (!vm_recent_is_at(slot, image))
         slot = keep(L, recent, index, image);
-    if (slot->summed == NULL)
+    if (slot->summed == NULL) {
+        slot->summed = lua_topointer(L, index);
         slot->sum = 0;
-    slot->summed = lua_topointer(L, index);
+        recent->sums++;
+    }
     recent->last = slot;
     return vm_recent_add(recent, slot->summed, integer);
 }

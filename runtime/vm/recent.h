@@ -40,32 +40,39 @@ struct vm_recent_slot {
 /* Takes over the sum of a string, which is lent for the call. May raise. */
 typedef void vm_recent_leave(lua_State *L, void *data, struct peri_slice string, int64_t sum);
 
-/* Of one state, which closes it; vm_state.recent. */
+/* Who wants sums. */
+struct vm_recent_taker {
+    vm_recent_leave *leave;
+    void *data;
+};
+
+/* Of one state, which closes it; vm_state.recent, made when it is first needed. */
 struct vm_recent {
     struct vm_recent_slot *slots; /* 2^bits */
     unsigned bits;
+    size_t sums;                 /* slots that have one */
     struct vm_recent_slot *last; /* of the latest string: where to add is tried first */
-    uint64_t added;              /* so many times since sums were asked for */
-    vm_recent_leave *leave;      /* NULL: nobody wants sums */
-    void *data;
+    uint64_t added;              /* so many times since the latest flush */
 };
 
 /* Pushes the userdata that keeps the strings of this state alive, made by the first call; what it
  * returns is part of it. Raises when memory is short. */
 struct vm_recent *vm_recent_open(lua_State *L);
 
-/* From now on there are sums; leave gets them with data, which is lent until vm_recent_end_sums.
- * There is one who asks in a state. Raises when memory is short. */
-void vm_recent_begin_sums(lua_State *L, vm_recent_leave *leave, void *data);
+/* From now on there may be sums, for which taker is lent until vm_recent_end_sums. Nobody has asked
+ * in this state before. */
+void vm_recent_begin_sums(lua_State *L, const struct vm_recent_taker *taker);
 
-/* Hands all sums over. Raises what leave raises. */
-void vm_recent_flush(lua_State *L);
+/* Hands all sums over. Returns how many integers were added since the latest flush. Raises what
+ * leave raises. */
+uint64_t vm_recent_flush(lua_State *L);
 
-/* Forgets the sums; nothing is added or handed over any more. Does nothing when there are none. */
+/* Forgets the sums; nothing is added or handed over any more. Does nothing when nobody asked. */
 void vm_recent_end_sums(lua_State *L);
 
-/* Adds integer to the sum of the string at stack index, which is kept from now on; false when there
- * are no sums, or no string that is short enough. Raises what leave raises. */
+/* Adds integer to the sum of the string at stack index, which is kept from now on; false when
+ * nobody wants sums, or it is no string that is short enough. Raises what leave raises, and when
+ * memory is short. */
 bool vm_recent_sum(lua_State *L, int index, int64_t integer);
 
 /* The same when string is what lua_topointer gives for the string given last and it has a sum

@@ -23,6 +23,7 @@
 
 struct fiber_scheduler;
 struct vm_recent;
+struct vm_recent_taker;
 
 struct vm_state {
     struct env *env;
@@ -49,7 +50,8 @@ struct vm_state {
     lua_Hook hook;                     /* the displaced hook, its mask and its count */
     int hook_mask;
     int hook_count;
-    const struct vm_options *options; /* lent by the creator for the life of the state */
+    const struct vm_options *options;    /* lent by the creator for the life of the state */
+    const struct vm_recent_taker *taker; /* of the sums in recent, lent; NULL: nobody wants any */
 };
 
 /* What makes a state's behaviour the same in every run: set by the simulator for its nodes. */
