@@ -4,7 +4,13 @@
 #include <string.h>
 
 /* A last split may be a tenth longer, so that no task reads only a few bytes (Hadoop's slop). */
-enum { SLOP_PARTS = 10, SPLITS_PER_WORKER = 4 };
+enum { SLOP_PARTS = 10 };
+
+/* How many splits of a small input each worker gets: enough for one that is slow to give some to
+ * the others, but none so small that starting, sorting and merging it costs more than that gains.
+ */
+enum { SPLITS_PER_WORKER_MIN = 2, SPLITS_PER_WORKER_MAX = 4 };
+static const uint64_t split_worth = (uint64_t)16 << 20;
 
 static bool is_whole(const struct mr_split_file *file, enum mr_format format)
 {
@@ -28,7 +34,11 @@ static uint64_t choose_size(const struct mr_split_options *options, uint64_t tot
     if (options->size_bytes != 0)
         return options->size_bytes;
     uint64_t workers = options->workers != 0 ? options->workers : 1;
-    uint64_t size = total / (workers * SPLITS_PER_WORKER);
+    uint64_t each = (total / workers + split_worth - 1) / split_worth;
+    each = each < SPLITS_PER_WORKER_MIN   ? SPLITS_PER_WORKER_MIN
+           : each > SPLITS_PER_WORKER_MAX ? SPLITS_PER_WORKER_MAX
+                                          : each;
+    uint64_t size = total / (workers * each);
     if (size < MR_SPLIT_SIZE_SMALL)
         return MR_SPLIT_SIZE_SMALL;
     return size > MR_SPLIT_SIZE_MAX ? MR_SPLIT_SIZE_MAX : size;

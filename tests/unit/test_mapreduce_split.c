@@ -113,9 +113,11 @@ static void test_default_size_follows_workers(void **state)
         uint64_t size;
     } cases[] = {
         {1000, 8, (uint64_t)1 << 20},
-        {(uint64_t)80 << 20, 2, (uint64_t)10 << 20},
+        {(uint64_t)8 << 20, 0, (uint64_t)4 << 20}, /* two for each worker at least */
+        {(uint64_t)64 << 20, 2, (uint64_t)16 << 20},
+        {(uint64_t)96 << 20, 2, (uint64_t)16 << 20},  /* three */
+        {(uint64_t)160 << 20, 2, (uint64_t)20 << 20}, /* and four at most */
         {(uint64_t)10 << 30, 2, (uint64_t)64 << 20},
-        {(uint64_t)8 << 20, 0, (uint64_t)2 << 20},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct mr_split_file file = {"a", cases[i].bytes, false};
