@@ -282,6 +282,56 @@ static void test_combine(void **state)
     assert_int_equal(unlink(fixture->path[0]), 0);
 }
 
+/* Adds so much that some of it goes to disk in runs. */
+static void add_runs(struct mr_emit *emit)
+{
+    struct mr_emit_stats stats = {0};
+    char word[32];
+    for (int i = 0; stats.runs < 2; i++) {
+        int size = snprintf(word, sizeof word, "a-long-word-%d", i);
+        assert_int_equal(mr_emit_add_string(emit, peri_slice_of(word, (size_t)size), 1, NULL), 0);
+        mr_emit_stats(emit, &stats);
+    }
+}
+
+/* Flips a bit of the byte that far into the file; a negative offset counts from the end. */
+static void flip_byte(const char *path, long offset)
+{
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, offset, offset < 0 ? SEEK_END : SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, -1, SEEK_CUR), 0);
+    assert_int_equal(fputc(byte ^ 16, file), byte ^ 16);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* What an attempt itself has put on disk may change as well, before it is merged. */
+static void test_damaged_run(void **state)
+{
+    struct fixture *fixture = *state;
+    static const long offsets[] = {0, 8, 13, 31, 39, 40, 5000, 20000, -300, -130, -50, -40, -1};
+    for (size_t i = 0; i < 4 * sizeof offsets / sizeof *offsets; i++) {
+        struct mr_emit_options options = {
+            .partitioner = {.partitions = 3},
+            .reducer = {.kind = i % 2 == 0 ? MR_REDUCE_NONE : MR_REDUCE_SUM},
+            .memory_bytes = MR_EMIT_MEMORY_MIN,
+            .path = fixture->path[0],
+            .lz4 = i / 2 % 2 == 0,
+        };
+        struct mr_emit *emit = NULL;
+        struct peri_error err = PERI_ERROR_INIT;
+        char run[128];
+        (void)snprintf(run, sizeof run, "%s.run-%d", fixture->path[0], (int)(i % 2));
+        assert_int_equal(mr_emit_create(&emit, fixture->env, &options, NULL), 0);
+        add_runs(emit);
+        flip_byte(run, offsets[i / 4]);
+        assert_int_equal(mr_emit_finish(emit, &err), PERI_ECORRUPT);
+        assert_non_null(strstr(err.text, run));
+        mr_emit_close(emit);
+    }
+}
+
 static void test_limits(void **state)
 {
     struct fixture *fixture = *state;
@@ -312,6 +362,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_jobs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_equal_keys, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_combine, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_run, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_limits, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

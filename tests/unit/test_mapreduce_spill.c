@@ -96,7 +96,6 @@ static void test_flips(void **state)
     flip_all(*state, true);
 }
 
-/* An input that is not what the map task reported is refused, and named. */
 /* Blocks that are whole, but of another file: only the footer's sum of the records tells. */
 static void test_foreign_blocks(void **state)
 {
@@ -116,6 +115,7 @@ static void test_foreign_blocks(void **state)
     assert_int_equal(env_path_remove(fixture->env, fixture->path[0], NULL), 0);
 }
 
+/* An input that is not what the map task reported is refused, and named. */
 static void test_unexpected_input(void **state)
 {
     struct fixture *fixture = *state;

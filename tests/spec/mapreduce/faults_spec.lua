@@ -1,4 +1,4 @@
--- Jobs among failures: killed workers, killed runs, damaged spills, bad input, full disks. Whatever
+-- Jobs among failures: killed workers, killed runs, damage between steps, bad input, full disks. Whatever
 -- happens, the output is the right one, or there is none, and nothing else is left behind.
 local cli = require "support.binary"
 local fs = require "perilune.fs"
@@ -213,39 +213,6 @@ describe("faults", function()
     assert.equal(3, #left()) -- the directory, other and out2
     child:kill(15)
     child:wait()
-  end)
-
-  -- Flips a bit of a spill before its reduce task reads it, once.
-  local function damaging(at)
-    local executor = inline.start()
-    local assign, is_done = executor.assign, false
-    function executor.assign(self, worker, spec)
-      if spec.kind == "reduce" and not is_done then
-        is_done = true
-        local bytes = assert(fs.read(spec.inputs[1]))
-        local offset = math.floor(at * (#bytes - 1)) + 1
-        local changed = string.char(bytes:byte(offset) ~ 4)
-        assert(fs.write(spec.inputs[1], bytes:sub(1, offset - 1) .. changed .. bytes:sub(offset + 1)))
-      end
-      assign(self, worker, spec)
-    end
-    return executor
-  end
-
-  it("a changed byte anywhere in a spill is found, and the map task runs again", function()
-    assert(fs.write(folder .. "/input", ("a b c d e\n"):rep(50)))
-    for step = 0, 40 do
-      local result = assert(mr.run { job = count(), inputs = { folder .. "/input" }, out = out, workers = 1,
-        reduces = 2, split_bytes = 100, force = true, executor = damaging(step / 40) })
-      assert.equal(1, result.maps_redone, "byte " .. step)
-      local text = assert(fs.read(out .. "/part-00000")) .. assert(fs.read(out .. "/part-00001"))
-      local lines = {}
-      for line in text:gmatch "[^\n]+" do
-        lines[#lines + 1] = line
-      end
-      table.sort(lines)
-      assert.equal("a 50,b 50,c 50,d 50,e 50", table.concat(lines, ","))
-    end
   end)
 
   describe("a changed byte in what one step hands to the next", function()
