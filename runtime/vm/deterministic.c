@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "vm/border.h"
@@ -126,6 +127,20 @@ static int l_rawset(lua_State *L)
     }
     lua_rawset(L, 1);
     return 1;
+}
+
+/* Makes the collector deaf to __mode, whoever writes it into a metatable and however late: stock
+ * Lua looks for it by the one string that it made at first, for strings of one text are one object.
+ * Here that object is given another text, so that whoever says "__mode" now means a new one.
+ * Nothing else in Lua asks for it, and what is in a table already is found by the object, not by
+ * its text. (Not a text that begins with 0: lua_pushstring remembers objects and compares them as
+ * strings of C.) */
+static void forget_mode(lua_State *L)
+{
+    const char *known = lua_pushstring(L, "__mode");
+    *(char *)known = '\1'; /* it lies in the state's memory, not in the program's */
+    PERI_ASSERT(lua_pushstring(L, "__mode") != known);
+    lua_pop(L, 2);
 }
 
 /* ---- load ---- */
@@ -290,6 +305,7 @@ void vm_deterministic_open(lua_State *L, const struct vm_deterministic *options)
     lua_pop(L, 1);
     open_costs(L);
     vm_refuse(L, refusals, sizeof refusals / sizeof *refusals, "in a machine");
+    forget_mode(L);
 }
 
 /* ---- calls ---- */

@@ -7,11 +7,15 @@
  *   #, table functions          decided by content                      border.h, rewrite.h
  *   table.sort                  stable                                  stable.h
  *   tostring(t), "%p"           numbers of the call; refused            identity.h
- *   weak tables, __gc           refused                                 rewrite.h, setmetatable,
- * rawset clock, files, environment,  absent; using one raises and says what to use instead global
- * random numbers, debug, require, bytecode, collectgarbage pow, exp, sin ...           the same
- * bits everywhere                runtime/libm.cmake how long a call may run     counted in
- * instructions                 budget.h
+ *   weak tables                 refused; the collector knows no __mode
+ *   __gc                        refused                                 rewrite.h, setmetatable,
+ *                                                                       rawset
+ *   clock, files, environment,  absent; using one raises and says what to use instead
+ *   global random numbers,
+ *   debug, require, bytecode,
+ *   collectgarbage
+ *   pow, exp, sin ...           the same bits everywhere                runtime/libm.cmake
+ *   how long a call may run     counted in instructions                 budget.h
  *
  * load, and loading the machine itself, go through rewrite.h. What is left to whoever runs
  * machines: memory. A state's limit counts what is allocated, which depends on history; a replica

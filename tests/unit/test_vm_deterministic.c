@@ -134,6 +134,11 @@ static void test_planted_leaks(void **state)
         {"collector", "return collectgarbage 'count'",
          "collectgarbage: not available in a machine"},
         {"weak table", "setmetatable({}, { ['__mo' .. 'de'] = 'k' })", "__mode is not available"},
+        {"weak table, named later",
+         "local meta = {} local t = setmetatable({}, meta) meta['__mo' .. 'de'] = 'v' t[1] = {} "
+         "for i = 1, 100000 do local garbage = { i } end "
+         "return t[1] and meta['__mo' .. 'de'] or error 'cleared'",
+         NULL},
         {"finalizer", "setmetatable({}, { ['__g' .. 'c'] = function() x = 1 end })",
          "__gc is not available"},
         {"bytecode", "return load('\\27Lua')()", "attempt to call a nil value"},
