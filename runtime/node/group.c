@@ -145,6 +145,8 @@ void node_group_fail(struct node_group *group, const struct peri_error *err)
             err->text);
     bool was_open = group->is_open;
     group->is_open = false;
+    if (group->raft != NULL)
+        node_fault_keep(group);
     raft_close(group->raft);
     group->raft = NULL;
     group->window.is_set = false;

@@ -121,7 +121,7 @@ static int begin_half(struct node_recorder *recorder, const struct raft *raft)
     memcpy(at, magic, sizeof magic);
     bits_put_le32(at + 4, (uint32_t)size);
     (void)raft_dump(raft, at + HEAD_SIZE, size);
-    recorder->newer.size = HEAD_SIZE + size;
+    recorder->newer.size = recorder->dump_bytes = HEAD_SIZE + size;
     return 0;
 }
 
@@ -132,7 +132,8 @@ void node_recorder_before(struct node_recorder *recorder, const struct raft *raf
     int rc = 0;
     if (recorder->half_bytes == 0)
         return;
-    if (recorder->newer.size == 0 || recorder->newer.size >= recorder->half_bytes)
+    if (recorder->newer.size == 0 ||
+        recorder->newer.size - recorder->dump_bytes >= recorder->half_bytes)
         rc = begin_half(recorder, raft);
     size_t start = recorder->newer.size;
     if (rc == 0)
@@ -243,7 +244,7 @@ static size_t get_entries(struct reader *reader)
 
 static void get_event(struct reader *reader, struct raft_event *out)
 {
-    *out = (struct raft_event){.type = (enum raft_event_type)get_count(reader, UINT8_MAX)};
+    *out = (struct raft_event){.type = (enum raft_event_type)get_count(reader, RAFT_PEER_DOWN)};
     out->success = get(reader) != 0;
     uint64_t *fields[] = {&out->now_us, &out->peer, &out->seq,       &out->index,
                           &out->last,   &out->term, &out->size_bytes};
@@ -266,6 +267,9 @@ static void get_event(struct reader *reader, struct raft_event *out)
         out->changes = reader->changes;
         out->count = changes;
     }
+    if ((out->type == RAFT_CHANGE && changes == 0) ||
+        (out->type == RAFT_MESSAGE && out->message == NULL))
+        reader->at = NULL; /* no step was ever made with that */
 }
 
 struct replay {

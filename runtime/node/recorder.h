@@ -18,10 +18,12 @@
 /* Starts zeroed. */
 struct node_recorder {
     struct peri_buffer older, newer;
-    size_t half_bytes; /* 0: records nothing */
+    size_t half_bytes; /* of events; 0: records nothing */
+    size_t dump_bytes; /* before the events of the newer half */
 };
 
-/* A recorder of about that many bytes; 0: none. Errors: PERI_EINVAL when it is too small. */
+/* A recorder of about that many bytes of events, and two dumps; 0: none. Errors: PERI_EINVAL when
+ * it is too small. */
 int node_recorder_init(struct node_recorder *recorder, uint64_t bytes);
 void node_recorder_deinit(struct node_recorder *recorder);
 

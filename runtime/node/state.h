@@ -10,6 +10,7 @@
  *   disk.c      the one place that talks to the log of the store
  *   snapshot.c  taking snapshots, beginning from them; transfer.c moving them; snapshot_file.c
  * files timers.c    groups by when they are due members.c   configurations with addresses, as bytes
+ *   fault.c     what is kept of a replica that cannot go on
  *   recorder.c  the last events of a core, to be replayed */
 #ifndef PERI_NODE_STATE_H
 #define PERI_NODE_STATE_H
@@ -305,6 +306,11 @@ int node_members_get(struct peri_slice bytes, struct raft_configuration *out,
                      struct peri_slice *addresses, struct peri_error *err);
 /* Notes the addresses that came with a configuration. Errors: PERI_EFORMAT, PERI_ENOMEM. */
 int node_members_learn(struct node *node, struct peri_slice bytes, struct peri_error *err);
+
+/* ---- fault.c ---- */
+
+/* Writes the group's flight recorder to a file, in the background. */
+void node_fault_keep(struct node_group *group);
 
 /* ---- snapshot.c ---- */
 
