@@ -3,6 +3,7 @@
  * raft.c          the module: nodes and their events
  * raft_group.c    groups: opening, status
  * raft_request.c  proposals, changes and reads, for which fibers wait
+ * raft_replay.c   what flight recorders hold
  * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other */
 #ifndef PERI_MODULES_RAFT_H
 #define PERI_MODULES_RAFT_H
@@ -72,6 +73,9 @@ void raft_make_class(lua_State *L, const char *name, const luaL_Reg *methods, lu
 
 /* node:group(id, members): a group, once the disk has said what was there. */
 int raft_node_group(lua_State *L);
+
+/* replay(bytes): what a flight recorder holds, stepped again. */
+int raft_replay(lua_State *L);
 
 /* The parts of the module: groups make their class; the others add methods to it, on top. */
 void raft_open_groups(lua_State *L);

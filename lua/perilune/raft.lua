@@ -199,6 +199,19 @@ end
 
 Node.__close = Node.close
 
+--- Steps a core again through what a flight recorder holds (group:record(), or the file that a node wrote
+--- when a replica could not go on), and compares it with what happened then. Each step is
+--- { event, message, from, code, role, term, last_index, commit_index }: code is what the core answered when
+--- it refused, the rest is how it stood afterwards.
+---@param bytes string
+---@return table[]|nil steps
+---@return string? err  what differs, and where
+---@return string? code  ECORRUPT, EFORMAT
+---@return table[]? steps  up to there
+function M.replay(bytes)
+  return core.replay(bytes)
+end
+
 -- ---- machines ----
 
 local function same(value)
