@@ -256,7 +256,7 @@ int luaopen_perilune_check(lua_State *L)
     static const luaL_Reg functions[] = {
         {"history", l_history}, {"models", l_models}, {NULL, NULL}};
     define_history(L);
-    check_define_search(L);
+    check_define_parts(L);
     luaL_newlib(L, functions);
     return 1;
 }

@@ -1,4 +1,4 @@
-/* search.h - what a search works on; for linearizable.c and plan.c only. */
+/* search.h - what a search works on; for linearizable.c, explore.c and plan.c only. */
 #ifndef PERI_CHECK_SEARCH_H
 #define PERI_CHECK_SEARCH_H
 
@@ -49,5 +49,43 @@ int check_plan_init(struct check_plan *plan, struct check_part *part,
 size_t check_plan_memory(const struct check_plan *plan);
 
 void check_plan_deinit(struct check_plan *plan);
+
+/* A thing that was done: op, or where that is CHECK_NEVER an effect that may happen any time. */
+struct check_frame {
+    uint32_t op;
+    uint32_t state, first; /* before it */
+    uint32_t always;       /* index of the plan's effects that may happen any time */
+    bool is_pure;          /* done because nothing speaks against it: there is no choice to undo */
+};
+
+enum check_phase { CHECK_SETTLE, CHECK_CHOOSE, CHECK_OVER };
+
+struct check_search {
+    struct check_part *part;
+    struct check_plan plan;
+    struct check_memo memo;
+    struct check_transitions transitions;
+    struct check_frame *frames;
+    size_t depth, frame_capacity;
+    uint64_t *done; /* a bit an op: required ones first, open ones from open_at */
+    uint64_t *key;  /* scratch: what the memo keeps of a configuration */
+    size_t open_at, window_words, open_words;
+    uint32_t state, first; /* first: the first required op that is not done */
+    uint32_t at;           /* CHECK_CHOOSE: the entry to look at next */
+    uint32_t always;       /* CHECK_CHOOSE, behind the last entry: the effect to try next */
+    enum check_phase phase;
+    int result;
+    uint32_t asked_state, asked_effect;
+    uint64_t steps;
+    size_t memory_max;
+    unsigned until_memory;
+};
+
+/* Does everything that may be next and changes nothing; then the phase is another. Returns 0,
+ * CHECK_ASK, or an error: PERI_ENOMEM, PERI_ETOOBIG. */
+int check_search_settle(struct check_search *search);
+
+/* Does one thing that may be next and changes the state, or goes back. Returns as settle does. */
+int check_search_choose(struct check_search *search);
 
 #endif
