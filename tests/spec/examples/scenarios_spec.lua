@@ -2,9 +2,10 @@
 local json = require "perilune.json"
 local sim = require "perilune.sim"
 
-local function run(name, to, args)
+local function run(name, to, args, on_result)
   local path = ("examples/scenarios/%s.lua"):format(name)
-  local summary, err = sim.seeds { scenario = path, from = 1, to = to, args = args, verify = true }
+  local summary, err = sim.seeds { scenario = path, from = 1, to = to, args = args, verify = true,
+    on_result = on_result }
   return assert(summary, err)
 end
 
@@ -16,7 +17,7 @@ describe("the scenario", function()
     end)
   end
 
-  -- A known weakness, the seeds that are enough to meet it, and what the failure says.
+  -- A known weakness, the seeds of which one at least meets it, and what the failure says.
   local WEAK = {
     { "primary_backup", 5, {}, "not linearizable" },
     { "three_phase_commit", 100, {}, "%d committed and %d aborted" },
@@ -25,7 +26,9 @@ describe("the scenario", function()
   for _, case in ipairs(WEAK) do
     local name, seeds, args, pattern = table.unpack(case)
     it(name .. (next(args) and " without write-back" or "") .. " shows its weakness", function()
-      local summary = run(name, seeds, args)
+      local summary = run(name, seeds, args, function(result)
+        return result.found
+      end)
       assert.same({}, summary.failures)
       assert.is_true(#summary.found > 0)
       assert.matches(pattern, summary.found[1].failure.message)
