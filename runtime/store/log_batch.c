@@ -139,18 +139,15 @@ static struct log_touch *touches(const struct peri_buffer *buffer)
 static int write_changes(struct log_batch *batch)
 {
     char path[LOG_PATH_MAX];
-    bool is_new = batch->store == NULL;
     int rc = 0;
     for (struct peri_list *at = batch->items.next; rc == 0 && at != &batch->items; at = at->next)
         rc = put_item(container_of(at, struct log_item, link), &batch->changes);
     if (rc != 0)
         return peri_fail(&batch->err, rc, "batch of log %s", batch->path);
     log_generation_path(path, batch->path, batch->generation);
-    if (is_new)
+    if (batch->store == NULL)
         rc = store_open(&batch->store, batch->env, path, &batch->store_options, &batch->err);
-    if (rc == 0)
-        rc = store_write(batch->store, &batch->changes, true, &batch->err);
-    return rc == 0 && is_new ? env_path_sync(batch->env, batch->path, &batch->err) : rc;
+    return rc == 0 ? store_write(batch->store, &batch->changes, true, &batch->err) : rc;
 }
 
 static void batch_on_run(void *data)

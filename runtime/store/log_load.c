@@ -162,8 +162,6 @@ static int write_first_batch(struct store_log *log, struct log_generation *gener
     if (rc != 0)
         return peri_fail(err, rc, "begin a generation of log %s", log->path);
     rc = store_write(generation->store, changes, true, err);
-    if (rc == 0)
-        rc = env_path_sync(log->env, log->path, err);
     if (rc == 0 && log_batch_take_census(log) != 0)
         rc = peri_fail(err, PERI_ENOMEM, "take the census of log %s", log->path);
     if (rc == 0)
@@ -256,27 +254,13 @@ static int describe_all(struct log_found *found)
     return 0;
 }
 
-/* Makes the directory, durably. */
-static int make_directory(struct store_log *log, struct peri_error *err)
-{
-    char parent[LOG_PATH_MAX];
-    const char *slash = strrchr(log->path, '/');
-    int rc = env_path_mkdir(log->env, log->path, err);
-    if (rc == -EEXIST)
-        return 0;
-    size_t size = slash == NULL ? 0 : (size_t)(slash - log->path);
-    memcpy(parent, log->path, size);
-    memcpy(parent + size, size > 0 ? "" : slash == NULL ? "." : "/", size > 0 ? 1 : 2);
-    return rc == 0 ? env_path_sync(log->env, parent, err) : rc;
-}
-
 int log_load(struct store_log *log, struct log_found **out, struct peri_error *err)
 {
     struct log_found *found = calloc(1, sizeof *found);
     if (found == NULL)
         return peri_fail(err, PERI_ENOMEM, "open log %s", log->path);
     *out = found;
-    int rc = make_directory(log, err);
+    int rc = store_make_directory(log->env, log->path, err);
     if (rc == 0)
         rc = log_scan(log, found, err);
     if (rc == 0 && adopt_sources(log, found) != 0)

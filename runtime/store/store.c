@@ -78,6 +78,21 @@ void store_batch_deinit(struct store_batch *batch)
 
 /* ---- stores ---- */
 
+int store_make_directory(struct env *env, const char *path, struct peri_error *err)
+{
+    int rc = env_path_mkdir(env, path, err);
+    if (rc != 0 && rc != -EEXIST) /* whoever made it may not have come as far as the sync */
+        return rc;
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path)
+        return env_path_sync(env, slash == NULL ? "." : "/", err);
+    char *parent = strndup(path, (size_t)(slash - path));
+    rc = parent == NULL ? peri_fail(err, PERI_ENOMEM, "make %s", path)
+                        : env_path_sync(env, parent, err);
+    free(parent);
+    return rc;
+}
+
 int store_open(struct store **out, struct env *env, const char *path,
                const struct store_options *options, struct peri_error *err)
 {
@@ -88,8 +103,8 @@ int store_open(struct store **out, struct env *env, const char *path,
     if (backend == STORE_LEVELDB && !is_real)
         return peri_fail_plain(err, PERI_EINVAL, "open %s: LevelDB does not see simulated files",
                                path);
-    int rc = env_path_mkdir(env, path, err);
-    if (rc != 0 && rc != -EEXIST)
+    int rc = store_make_directory(env, path, err);
+    if (rc != 0)
         return rc;
     return backend == STORE_LEVELDB ? store_leveldb_open(out, env, path, options, err)
                                     : store_memory_open(out, env, path, options, err);

@@ -42,6 +42,10 @@ void store_close(struct store *store); /* accepts NULL */
 /* True when opening it for salvage met damage, or reading has met some since. */
 bool store_is_damaged(const struct store *store);
 
+/* Makes a directory, whose parent is there, and its name durable. One that is there is no error.
+ * Errors: errno codes. */
+int store_make_directory(struct env *env, const char *path, struct peri_error *err);
+
 /* Removes a store that nobody has open, and its directory. A path that is not there is no error.
  * Errors: errno codes. */
 int store_remove(struct env *env, const char *path, struct peri_error *err);

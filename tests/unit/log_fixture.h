@@ -169,13 +169,13 @@ static void fixture_done(struct log_fixture *fixture)
 
 /* ---- the model ---- */
 
-static struct model_state *newest(struct log_fixture *fixture, uint64_t group)
+static inline struct model_state *newest(struct log_fixture *fixture, uint64_t group)
 {
     struct model_group *model = &fixture->groups[group];
     return &model->states[model->count - 1];
 }
 
-static bool is_same_boot(const struct model_state *state, const struct raft_boot *boot)
+static inline bool is_same_boot(const struct model_state *state, const struct raft_boot *boot)
 {
     if (state->term != boot->term || state->vote != boot->vote || state->base != boot->base_index ||
         state->base_term != boot->base_term || state->base + state->count != boot->last_index)
@@ -190,7 +190,7 @@ static bool is_same_boot(const struct model_state *state, const struct raft_boot
     return true;
 }
 
-static void on_open(void *data, int status, const struct store_log_found *groups, size_t count,
+static inline void on_open(void *data, int status, const struct store_log_found *groups, size_t count,
                     const struct peri_error *err)
 {
     struct log_fixture *fixture = data;
@@ -243,7 +243,7 @@ static void on_open(void *data, int status, const struct store_log_found *groups
     fixture_done(fixture);
 }
 
-static int fixture_open(struct log_fixture *fixture)
+static inline int fixture_open(struct log_fixture *fixture)
 {
     fixture->is_done = false;
     memset(fixture->health, 0, sizeof fixture->health);
@@ -260,7 +260,7 @@ static int fixture_open(struct log_fixture *fixture)
     return fixture->status;
 }
 
-static void fixture_close(struct log_fixture *fixture)
+static inline void fixture_close(struct log_fixture *fixture)
 {
     store_log_close(fixture->log);
     fixture->log = NULL;
@@ -298,7 +298,7 @@ struct fixture_write {
     bool is_awaited;
 };
 
-static void on_written(struct store_log_write *write, int status)
+static inline void on_written(struct store_log_write *write, int status)
 {
     struct fixture_write *request = container_of(write, struct fixture_write, write);
     struct log_fixture *fixture = request->fixture;
@@ -312,7 +312,7 @@ static void on_written(struct store_log_write *write, int status)
     free(request);
 }
 
-static struct store_log_write *new_write(struct log_fixture *fixture, uint64_t group, size_t state)
+static inline struct store_log_write *new_write(struct log_fixture *fixture, uint64_t group, size_t state)
 {
     struct fixture_write *request = calloc(1, sizeof *request);
     assert_non_null(request);
@@ -324,7 +324,7 @@ static struct store_log_write *new_write(struct log_fixture *fixture, uint64_t g
     return &request->write;
 }
 
-static void cancel_write(struct store_log_write *write)
+static inline void cancel_write(struct store_log_write *write)
 {
     struct fixture_write *request = container_of(write, struct fixture_write, write);
     request->fixture->writes_open--;
@@ -332,7 +332,7 @@ static void cancel_write(struct store_log_write *write)
 }
 
 /* Waits until everything that was asked for is durable, or failed. */
-static void fixture_flush(struct log_fixture *fixture)
+static inline void fixture_flush(struct log_fixture *fixture)
 {
     fixture->is_done = fixture->writes_open == 0;
     fixture_wait(fixture);
@@ -340,7 +340,7 @@ static void fixture_flush(struct log_fixture *fixture)
 
 /* A state after the newest one, to be changed. Old ones go when there is no room and all is
  * acknowledged. */
-static struct model_state *push_state(struct log_fixture *fixture, uint64_t group)
+static inline struct model_state *push_state(struct log_fixture *fixture, uint64_t group)
 {
     struct model_group *model = &fixture->groups[group];
     if (model->count == MODEL_STATES) {
@@ -353,7 +353,7 @@ static struct model_state *push_state(struct log_fixture *fixture, uint64_t grou
     return &model->states[model->count++];
 }
 
-static int fixture_create(struct log_fixture *fixture, uint64_t group, uint64_t replica)
+static inline int fixture_create(struct log_fixture *fixture, uint64_t group, uint64_t replica)
 {
     struct model_group *model = &fixture->groups[group];
     struct store_log_write *write = new_write(fixture, group, 0);
@@ -371,7 +371,7 @@ static int fixture_create(struct log_fixture *fixture, uint64_t group, uint64_t 
 }
 
 /* Truncates from an index (0: nothing) and appends count entries of a term. */
-static int fixture_write(struct log_fixture *fixture, uint64_t group, uint64_t term, uint64_t vote,
+static inline int fixture_write(struct log_fixture *fixture, uint64_t group, uint64_t term, uint64_t vote,
                          uint64_t truncate_from, size_t count)
 {
     static char payloads[MODEL_ENTRIES][MODEL_PAYLOAD];
@@ -451,7 +451,7 @@ struct fixture_read {
     int status;
 };
 
-static bool is_same_entry(const struct model_entry *model, const struct store_log_entry *entry)
+static inline bool is_same_entry(const struct model_entry *model, const struct store_log_entry *entry)
 {
     char payload[MODEL_PAYLOAD];
     memset(payload, model->fill, model->size);
@@ -459,7 +459,7 @@ static bool is_same_entry(const struct model_entry *model, const struct store_lo
            peri_slice_compare(entry->payload, peri_slice_of(payload, model->size)) == 0;
 }
 
-static void on_read(struct store_log_read *read, int status, const struct store_log_entry *entries,
+static inline void on_read(struct store_log_read *read, int status, const struct store_log_entry *entries,
                     size_t count)
 {
     struct fixture_read *request = container_of(read, struct fixture_read, read);
@@ -475,7 +475,7 @@ static void on_read(struct store_log_read *read, int status, const struct store_
 
 /* Reads all entries of a group, in pieces of about max_bytes, and compares them with the newest
  * state. Returns 0, or what went wrong. */
-static int fixture_check(struct log_fixture *fixture, uint64_t group, size_t max_bytes)
+static inline int fixture_check(struct log_fixture *fixture, uint64_t group, size_t max_bytes)
 {
     const struct model_state *state = newest(fixture, group);
     struct fixture_read request = {.fixture = fixture, .state = state, .next = state->base + 1};
