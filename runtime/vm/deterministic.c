@@ -266,23 +266,6 @@ static void open_costs(lua_State *L)
 
 /* ---- opening ---- */
 
-static void open_libraries(lua_State *L)
-{
-    static const luaL_Reg libraries[] = {
-        {LUA_GNAME, luaopen_base},
-        {LUA_STRLIBNAME, luaopen_string},
-        {LUA_TABLIBNAME, luaopen_table},
-        {LUA_MATHLIBNAME, luaopen_math},
-        {LUA_UTF8LIBNAME, luaopen_utf8},
-        {LUA_COLIBNAME, luaopen_coroutine},
-        {NULL, NULL},
-    };
-    for (const luaL_Reg *library = libraries; library->name != NULL; library++) {
-        luaL_requiref(L, library->name, library->func, 1);
-        lua_pop(L, 1);
-    }
-}
-
 void vm_deterministic_open(lua_State *L, const struct vm_deterministic *options)
 {
     static const luaL_Reg own[] = {
@@ -293,7 +276,7 @@ void vm_deterministic_open(lua_State *L, const struct vm_deterministic *options)
     struct vm_deterministic *kept = lua_newuserdatauv(L, sizeof *kept, 0);
     *kept = *options;
     lua_rawsetp(L, LUA_REGISTRYINDEX, &options_key);
-    open_libraries(L);
+    vm_library_open_pure(L);
     vm_coroutine_open(L);
     vm_library_open(L);
     vm_xpcall_open(L);

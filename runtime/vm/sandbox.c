@@ -75,25 +75,6 @@ static int search_beside(lua_State *L)
     return 1;
 }
 
-static void open_safe_libraries(lua_State *L)
-{
-    static const luaL_Reg libraries[] = {
-        {LUA_GNAME, luaopen_base},
-        {LUA_STRLIBNAME, luaopen_string},
-        {LUA_TABLIBNAME, luaopen_table},
-        {LUA_MATHLIBNAME, luaopen_math},
-        {LUA_UTF8LIBNAME, luaopen_utf8},
-        {LUA_COLIBNAME, luaopen_coroutine},
-        {NULL, NULL},
-    };
-    for (const luaL_Reg *library = libraries; library->name != NULL; library++) {
-        luaL_requiref(L, library->name, library->func, 1);
-        lua_pop(L, 1);
-    }
-    vm_coroutine_open(L);
-    vm_xpcall_open(L);
-}
-
 static void remove_unsafe(lua_State *L)
 {
     lua_pushnil(L);
@@ -127,7 +108,9 @@ void vm_sandbox_open(lua_State *L, const struct vm_sandbox *sandbox)
     struct vm_sandbox *kept = lua_newuserdatauv(L, sizeof *kept, 0);
     *kept = *sandbox;
     lua_rawsetp(L, LUA_REGISTRYINDEX, &sandbox_key);
-    open_safe_libraries(L);
+    vm_library_open_pure(L);
+    vm_coroutine_open(L);
+    vm_xpcall_open(L);
     remove_unsafe(L);
     lua_register(L, "print", l_print);
     vm_library_open(L);
