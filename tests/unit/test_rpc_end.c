@@ -64,6 +64,42 @@ static void test_closing_ends_what_is_under_way(void **state)
     world_close(world);
 }
 
+/* Two share a client: what the one has under way ends when it goes, the other one's goes on. */
+static void test_leaving_ends_what_is_ones_own(void **state)
+{
+    (void)state;
+    struct world *world = world_create(1, 0);
+    struct outcome held[3] = {{.env = world->env}, {.env = world->env}, {.env = world->env}};
+    const void *owners[3] = {&held[0], &held[1], NULL};
+    static const char none[] = {'\x90'};
+    assert_int_equal(open_both(world, NULL), 0);
+    for (size_t i = 0; i < 3; i++) {
+        held[i].request.name = peri_slice_of("hold", 4);
+        held[i].request.due_us = env_now_us(world->env) + 50000000;
+        held[i].request.on_done = on_outcome;
+        held[i].request.owner = owners[i];
+        assert_int_equal(rpc_client_call(world->client, &held[i].request,
+                                         peri_slice_of(none, sizeof none), true, NULL),
+                         0);
+    }
+    env_timer_start(world->limit, 50000);
+    env_run(world->env);
+    rpc_client_leave(world->client, owners[0]);
+    assert_true(held[0].is_done);
+    assert_int_equal(held[0].code, PERI_ECLOSED);
+    assert_false(held[1].is_done);
+    assert_false(held[2].is_done);
+    rpc_client_leave(world->client, owners[0]);
+    struct rpc_client_info info;
+    rpc_client_look(world->client, &info);
+    assert_true(info.is_up);
+    assert_int_equal(info.in_flight, 2);
+    rpc_client_close(world->client);
+    world->client = NULL;
+    assert_true(held[1].is_done && held[2].is_done);
+    world_close(world);
+}
+
 /* ---- a client that does not read ---- */
 
 static void run_for(struct world *world, uint64_t us)
@@ -177,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_cancelled_request_is_silent),
         cmocka_unit_test(test_closing_ends_what_is_under_way),
+        cmocka_unit_test(test_leaving_ends_what_is_ones_own),
         cmocka_unit_test(test_answers_that_are_not_taken),
         cmocka_unit_test(test_a_peer_of_another_version_learns_why),
     };
