@@ -65,12 +65,17 @@ describe("perilune.rpc: connections", function()
 
     it("take durations as numbers of seconds or as texts", function()
       local peer = serving({ sleep = fiber.sleep }, nil, { deadline = "50ms", ping = "1s" })
-      local _, err, code = peer:call("sleep", 60)
-      assert.are.equal("EDEADLINE", code)
-      assert.matches("no reply within 0.05 s", err)
-      assert.matches("within 0.02 s", (select(2, peer:with { deadline = "20ms" }:call("sleep", 60))))
+      local function ends_after(seconds, _, err, code) -- here, or on the other side, which may be first
+        assert.are.equal("EDEADLINE", code)
+        local there = tonumber(err:match "it was not done in time after ([%d.]+) s")
+        assert.truthy(err:find(("no reply within %g s"):format(seconds), 1, true)
+          or there and there >= seconds - 0.002, err)
+      end
+      assert.are.equal(0, select("#", peer:with { deadline = "10s" }:call("sleep", 0))) -- is connected
+      ends_after(0.05, peer:call("sleep", 60))
+      ends_after(0.02, peer:with { deadline = "20ms" }:call("sleep", 60))
       local outcome = rpc.multicall({ peer, peer:with { deadline = 0.03 } }, "sleep", 60)[2]
-      assert.matches("within 0.03 s", outcome.err)
+      ends_after(0.03, nil, outcome.err, outcome.code)
       assert.matches("no item within 0.01 s",
         (select(2, peer:with { deadline = "10ms" }:stream("sleep", 60):recv())))
       for value, problem in pairs {
@@ -215,11 +220,11 @@ describe("perilune.rpc: connections", function()
       local first = closing(rpc.connect(address))
       repeat -- the pauses grow
         fiber.sleep(0.01)
-      until first:info().attempts >= 5
+      until first:info().attempts >= 6 -- the next one comes after 0.8 s at least
       serving({ echo = echo }, { listen = address })
       local started = fiber.now()
       assert.are.equal(1, closing(rpc.connect(address)):call("echo", 1))
-      assert.is_true(fiber.now() - started < 0.3)
+      assert.is_true(fiber.now() - started < 0.7)
     end)
   end)
 
