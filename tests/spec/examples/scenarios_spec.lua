@@ -10,7 +10,8 @@ local function run(name, to, args, on_result)
 end
 
 describe("the scenario", function()
-  for name, seeds in pairs { ping = 20, gossip = 5, quorum_register = 10, two_phase_commit = 30 } do
+  for name, seeds in pairs { ping = 20, gossip = 5, quorum_register = 10, two_phase_commit = 30,
+    replicated_map = 5 } do
     it(name .. " passes", function()
       local summary = run(name, seeds)
       assert.equal(seeds, summary.passed, json.encode(summary.failures))
@@ -22,10 +23,12 @@ describe("the scenario", function()
     { "primary_backup", 5, {}, "not linearizable" },
     { "three_phase_commit", 100, {}, "%d committed and %d aborted" },
     { "quorum_register", 300, { write_back = "no" }, "not linearizable" },
+    { "replicated_map", 3, { reads = "stale" }, "not linearizable" },
   }
   for _, case in ipairs(WEAK) do
     local name, seeds, args, pattern = table.unpack(case)
-    it(name .. (next(args) and " without write-back" or "") .. " shows its weakness", function()
+    it(name .. (args.write_back and " without write-back" or args.reads and " with stale reads" or "") ..
+      " shows its weakness", function()
       local summary = run(name, seeds, args, function(result)
         return result.found
       end)
