@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "mapreduce/csv.h"
+#include "mapreduce/number.h"
 #include "mapreduce/token.h"
 #include "mr_record.h"
 #include "mr_scan.h"

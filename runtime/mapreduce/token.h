@@ -1,4 +1,4 @@
-/* token.h - words, fields and numbers in bytes, without copying. Pure. */
+/* token.h - words, fields and lines in bytes, without copying. Pure. */
 #ifndef PERI_MAPREDUCE_TOKEN_H
 #define PERI_MAPREDUCE_TOKEN_H
 
@@ -109,17 +109,6 @@ bool mr_word_find(struct peri_slice text, const struct mr_class *word, size_t n,
 
 /* Offset of needle in text at or after from, or SIZE_MAX. An empty needle is found at from. */
 size_t mr_find(struct peri_slice text, struct peri_slice needle, size_t from);
-
-struct mr_number {
-    bool is_integer;
-    int64_t integer;
-    double number; /* unset when is_integer */
-};
-
-/* Reads text, blanks around it allowed, as Lua's tonumber reads decimal numerals: an integer that
- * does not fit becomes a float; floats are rounded exactly. Hexadecimal, "inf" and "nan" are none.
- */
-bool mr_number_parse(struct peri_slice text, struct mr_number *out);
 
 /* Copies text to out (as long) with A-Z as a-z. */
 void mr_lower(struct peri_slice text, char *out);

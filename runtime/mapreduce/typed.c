@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mapreduce/text.h"
+#include "mapreduce/number.h"
 #include "mapreduce/token.h"
 #include "mapreduce/value.h"
 

@@ -10,6 +10,7 @@
 #include "mapreduce/csv.h"
 #include "mapreduce/decompress.h"
 #include "mapreduce/json_path.h"
+#include "mapreduce/number.h"
 #include "mapreduce/token.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

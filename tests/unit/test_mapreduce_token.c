@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mapreduce/number.h"
 #include "mapreduce/token.h"
 
 static struct peri_slice slice(const char *text)
