@@ -120,6 +120,7 @@ static void on_down(void *data, struct sim_node *node, enum sim_down how)
     vm_state_close(member->vm);
     member->vm = NULL;
     drop_letters(member);
+    sim_event_cancel(member->run->world, &member->delivery); /* a paused node keeps it, for ever */
     tell_down(member);
 }
 

@@ -176,6 +176,14 @@ describe("a scenario's", function()
       sim:pause "s"
       local answer, took = ask "ping"
       assert(answer == "pong" and took > 0.19, took)]] },
+    { "crash of a paused node, which hears again afterwards", [[
+      sim:pause "c"
+      sim:tell("c", "ping")
+      sim:sleep(0.1)
+      sim:crash "c"
+      sim:restart "c"
+      local answer = ask "ping"
+      assert(answer == "pong", answer)]] },
     { "slow processor", [[
       sim:process("s", { turn_delay = "300ms" })
       local _, took = ask "ping"
