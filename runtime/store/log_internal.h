@@ -17,6 +17,8 @@
 
 enum { LOG_PATH_MAX = 4096 };
 
+#define LOG_DROPPED_SUFFIX ".dropped" /* of a generation that is being removed */
+
 /* A LevelDB (or its like) that holds a stretch of the log. */
 struct log_generation {
     uint64_t number;

@@ -5,6 +5,7 @@
  * doomed ones; so nobody else ever touches the store of a sealed generation. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "env/log.h"
@@ -204,6 +205,16 @@ static void serve(struct log_chores *chores, struct store_log_fetch *fetch)
     fetch->status = rc < 0 && fetch->entries.size == 0 ? rc : 0;
 }
 
+/* First under a name that says that nobody needs it: a start in the middle of it must not take what
+ * is left for damage. */
+static void remove_generation(struct log_chores *chores, const char *path)
+{
+    char dropped[LOG_PATH_MAX + 16];
+    (void)snprintf(dropped, sizeof dropped, "%s" LOG_DROPPED_SUFFIX, path);
+    if (env_path_rename(chores->env, path, dropped, &chores->err) == 0)
+        (void)store_remove(chores->env, dropped, &chores->err);
+}
+
 static void tend(struct log_chores *chores, struct log_generation *generation)
 {
     char path[LOG_PATH_MAX];
@@ -212,7 +223,7 @@ static void tend(struct log_chores *chores, struct log_generation *generation)
     generation->store = NULL;
     generation->is_heavy = false;
     if (generation->is_doomed)
-        (void)store_remove(chores->env, path, &chores->err);
+        remove_generation(chores, path);
 }
 
 static void chores_on_run(void *data)

@@ -338,6 +338,20 @@ static uint64_t number_of(const char *name)
     return number;
 }
 
+static bool is_dropped(const char *name)
+{
+    size_t size = strlen(name), suffix = strlen(LOG_DROPPED_SUFFIX);
+    return size > suffix && strcmp(name + size - suffix, LOG_DROPPED_SUFFIX) == 0;
+}
+
+/* Goes on removing what was being removed. */
+static int remove_dropped(const struct store_log *log, const char *name, struct peri_error *err)
+{
+    char path[2 * LOG_PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/%s", log->path, name);
+    return store_remove(log->env, path, err);
+}
+
 static int list_sources(struct store_log *log, struct log_found *found, struct peri_error *err)
 {
     const char *name = NULL;
@@ -348,6 +362,8 @@ static int list_sources(struct store_log *log, struct log_found *found, struct p
         return rc;
     while ((rc = env_dir_next(dir, &name, &type, err)) == 1) {
         uint64_t number = number_of(name);
+        if (is_dropped(name) && (rc = remove_dropped(log, name, err)) != 0)
+            break;
         if (number == 0)
             continue;
         struct log_source *sources =
