@@ -190,8 +190,8 @@ static inline bool is_same_boot(const struct model_state *state, const struct ra
     return true;
 }
 
-static inline void on_open(void *data, int status, const struct store_log_found *groups, size_t count,
-                    const struct peri_error *err)
+static inline void on_open(void *data, int status, const struct store_log_found *groups,
+                           size_t count, const struct peri_error *err)
 {
     struct log_fixture *fixture = data;
     fixture->status = status;
@@ -312,7 +312,8 @@ static inline void on_written(struct store_log_write *write, int status)
     free(request);
 }
 
-static inline struct store_log_write *new_write(struct log_fixture *fixture, uint64_t group, size_t state)
+static inline struct store_log_write *new_write(struct log_fixture *fixture, uint64_t group,
+                                                size_t state)
 {
     struct fixture_write *request = calloc(1, sizeof *request);
     assert_non_null(request);
@@ -371,8 +372,8 @@ static inline int fixture_create(struct log_fixture *fixture, uint64_t group, ui
 }
 
 /* Truncates from an index (0: nothing) and appends count entries of a term. */
-static inline int fixture_write(struct log_fixture *fixture, uint64_t group, uint64_t term, uint64_t vote,
-                         uint64_t truncate_from, size_t count)
+static inline int fixture_write(struct log_fixture *fixture, uint64_t group, uint64_t term,
+                                uint64_t vote, uint64_t truncate_from, size_t count)
 {
     static char payloads[MODEL_ENTRIES][MODEL_PAYLOAD];
     struct store_log_entry entries[MODEL_ENTRIES];
@@ -451,7 +452,8 @@ struct fixture_read {
     int status;
 };
 
-static inline bool is_same_entry(const struct model_entry *model, const struct store_log_entry *entry)
+static inline bool is_same_entry(const struct model_entry *model,
+                                 const struct store_log_entry *entry)
 {
     char payload[MODEL_PAYLOAD];
     memset(payload, model->fill, model->size);
@@ -459,8 +461,8 @@ static inline bool is_same_entry(const struct model_entry *model, const struct s
            peri_slice_compare(entry->payload, peri_slice_of(payload, model->size)) == 0;
 }
 
-static inline void on_read(struct store_log_read *read, int status, const struct store_log_entry *entries,
-                    size_t count)
+static inline void on_read(struct store_log_read *read, int status,
+                           const struct store_log_entry *entries, size_t count)
 {
     struct fixture_read *request = container_of(read, struct fixture_read, read);
     const struct model_state *state = request->state;

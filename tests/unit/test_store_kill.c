@@ -187,7 +187,7 @@ static void test_killed_writers_lose_nothing(void **state)
     char directory[] = "/tmp/peri-kill-XXXXXX", path[64], command[96];
     struct told known[GROUPS + 1] = {{0}};
     const char *text = getenv("STORE_KILLS");
-    int kills = text != NULL ? atoi(text) : KILLS;
+    int kills = text != NULL ? (int)strtol(text, NULL, 10) : KILLS;
     assert_non_null(mkdtemp(directory));
     (void)snprintf(path, sizeof path, "%s/log", directory);
     unsigned seed = 1;
