@@ -1,4 +1,5 @@
 /* The log of all groups, on LevelDB and on a simulated disk: what is acknowledged stays. */
+#include "alloc.h"
 #include "log_fixture.h"
 
 #include <errno.h>
@@ -233,6 +234,93 @@ static void test_generations_come_and_go(void **state)
     both(body_generations_come_and_go);
 }
 
+/* ---- without memory ---- */
+
+struct lean {
+    struct store_log_write write;
+    struct log_fixture *fixture;
+    int status;
+};
+
+static void on_lean(struct store_log_write *write, int status)
+{
+    struct lean *lean = container_of(write, struct lean, write);
+    lean->status = status;
+    fixture_done(lean->fixture);
+}
+
+static int write_lean(struct log_fixture *fixture, struct lean *lean)
+{
+    static const struct store_log_entry entries[2] = {{1, RAFT_COMMAND, {"one", 3}},
+                                                      {1, RAFT_COMMAND, {"two", 3}}};
+    struct raft_record record = {.term = 1, .vote = 1, .first = 1, .last = 2};
+    *lean = (struct lean){.write = {.on_written = on_lean}, .fixture = fixture, .status = 1};
+    fixture->is_done = false;
+    int rc = store_log_write(fixture->log, &lean->write, 1, &record, entries);
+    if (rc == 0)
+        fixture_wait(fixture);
+    return rc == 0 ? lean->status : rc;
+}
+
+/* A record is either acknowledged and there, or refused and not, or the log is fenced. */
+static void test_allocations_of_a_write_may_fail(void **state)
+{
+    (void)state;
+    static struct log_fixture fixture;
+    bool was_reached = true;
+    for (long n = 1; was_reached; n++) {
+        struct lean lean;
+        fixture_init(&fixture, false, 1);
+        fixture.checks_states = false;
+        assert_int_equal(fixture_open(&fixture), 0);
+        assert_int_equal(fixture_create(&fixture, 1, 1), 0);
+        fixture_flush(&fixture);
+        test_alloc_fail(n);
+        int rc = write_lean(&fixture, &lean);
+        was_reached = test_alloc_end();
+        assert_true(rc == 0 || rc == PERI_ENOMEM || rc == PERI_EFENCED);
+        fixture_close(&fixture);
+        assert_int_equal(fixture_open(&fixture), 0);
+        assert_int_equal(fixture.health[1], STORE_LOG_CLEAN);
+        if (rc == 0)
+            assert_int_equal(fixture.boots[1].last_index, 2);
+        else
+            assert_true(fixture.boots[1].last_index == 0 || rc == PERI_EFENCED);
+        fixture_close(&fixture);
+        fixture_deinit(&fixture);
+    }
+}
+
+/* An open that lacks memory says so, and the next one finds everything. */
+static void test_allocations_of_an_open_may_fail(void **state)
+{
+    (void)state;
+    static struct log_fixture fixture;
+    bool was_reached = true;
+    struct lean lean;
+    fixture_init(&fixture, false, 1);
+    fixture.checks_states = false;
+    assert_int_equal(fixture_open(&fixture), 0);
+    assert_int_equal(fixture_create(&fixture, 1, 1), 0);
+    fixture_flush(&fixture);
+    assert_int_equal(write_lean(&fixture, &lean), 0);
+    fixture_close(&fixture);
+    for (long n = 1; was_reached; n += 1 + n / 20) {
+        test_alloc_fail(n);
+        int rc = fixture_open(&fixture);
+        was_reached = test_alloc_end();
+        assert_true(rc == 0 || rc == PERI_ENOMEM);
+        if (rc != 0) {
+            env_run(fixture.env); /* until it is closed */
+            assert_int_equal(fixture_open(&fixture), 0);
+        }
+        assert_int_equal(fixture.health[1], STORE_LOG_CLEAN);
+        assert_int_equal(fixture.boots[1].last_index, 2);
+        fixture_close(&fixture);
+    }
+    fixture_deinit(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_dropped_groups_stay_away),
         cmocka_unit_test(test_refuses_a_strange_disk),
         cmocka_unit_test(test_a_snapshot_empties_the_log),
+        cmocka_unit_test(test_allocations_of_a_write_may_fail),
+        cmocka_unit_test(test_allocations_of_an_open_may_fail),
         cmocka_unit_test(test_generations_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
