@@ -7,7 +7,7 @@
 /* How many instructions code runs under a C function before the hook looks again. */
 enum { REARM_COUNT = 1000 };
 
-enum { REST_FACTOR = 4, REST_MAX_US = 50000 };
+enum { REST_FACTOR = 4 };
 
 static void on_hook(lua_State *L, lua_Debug *activation);
 
@@ -49,8 +49,7 @@ static void arm_bounded(struct vm_state *vm, lua_State *L, int count)
         return;
     arm(vm, L, count);
     uint64_t end_us = env_now_us(vm->env);
-    uint64_t rest_us = REST_FACTOR * (end_us - begin_us);
-    vm->rest_until_us = end_us + (rest_us < REST_MAX_US ? rest_us : REST_MAX_US);
+    vm->rest_until_us = end_us + REST_FACTOR * (end_us - begin_us);
 }
 
 /* Runs in a signal handler, between any two instructions of the thread: it reads running once, and

@@ -135,7 +135,7 @@ local function note_dependencies(session)
       op.after_write, op.after_read = last_write, last_seen
       last_write = op.outcome == "ok" and op or last_write
     else
-      last_seen = op.seen or last_seen
+      last_seen = op.saw or last_seen
     end
   end
 end
@@ -146,9 +146,9 @@ local function walk(session, found)
       if op.outcome == "ok" then
         promise(session, "read your writes", op.object, op, op)
       end
-    elseif op.seen then
-      judge_read(session, op, op.seen, found)
-      learn(session, op, op.seen)
+    elseif op.saw then
+      judge_read(session, op, op.saw, found)
+      learn(session, op, op.saw)
     end
   end
 end
@@ -158,9 +158,9 @@ local function resolve(reads, by_value)
   for _, read in ipairs(reads) do
     local write = cell(by_value, read.object)[identity(read.result)]
     if write then
-      read.seen = write
+      read.saw = write
     elseif write == nil and (read.result == nil or read.result == "") then
-      read.seen = NOTHING
+      read.saw = NOTHING
     elseif write == nil then
       unwritten[#unwritten + 1] = read
     else
