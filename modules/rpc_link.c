@@ -66,15 +66,22 @@ static int push_shared_link(lua_State *L, const char *address, struct peri_error
     return 0;
 }
 
-/* Pushes a handle of the link on top. */
-static void push_handle(lua_State *L)
+/* Pushes a handle that has no link yet. It is made before its link is looked for: making it may
+ * collect the last handle of that link, and so close it. */
+static struct rpc_handle *push_handle(lua_State *L)
+{
+    struct rpc_handle *handle = lua_newuserdatauv(L, sizeof *handle, 1);
+    *handle = (struct rpc_handle){.is_open = false};
+    luaL_setmetatable(L, RPC_HANDLE_METATABLE);
+    return handle;
+}
+
+/* Gives the handle at the index the link on top, which is popped. Allocates nothing. */
+static void attach(lua_State *L, int index, struct rpc_handle *handle)
 {
     struct rpc_link *link = lua_touserdata(L, -1);
-    struct rpc_handle *handle = lua_newuserdatauv(L, sizeof *handle, 1);
-    *handle = (struct rpc_handle){.link = link};
-    lua_pushvalue(L, -2);
-    (void)lua_setiuservalue(L, -2, 1);
-    luaL_setmetatable(L, RPC_HANDLE_METATABLE);
+    (void)lua_setiuservalue(L, index, 1);
+    handle->link = link;
     handle->is_open = true;
     link->handle_count++;
 }
@@ -85,13 +92,14 @@ static int l_connect(lua_State *L)
     const char *address = luaL_checkstring(L, 1);
     struct peri_error err = PERI_ERROR_INIT;
     luaL_checktype(L, 2, LUA_TTABLE);
+    struct rpc_handle *handle = push_handle(L);
+    int index = lua_gettop(L);
     if (push_shared_link(L, address, &err) != 0)
         return box_error(L, &err);
-    push_handle(L);
-    int handle = lua_gettop(L);
+    attach(L, index, handle);
     (void)lua_getfield(L, 2, "deadline");
     (void)lua_getfield(L, 2, "wait");
-    push_view(L, handle, luaL_checknumber(L, -2), lua_toboolean(L, -1));
+    push_view(L, index, luaL_checknumber(L, -2), lua_toboolean(L, -1));
     return 1;
 }
 
