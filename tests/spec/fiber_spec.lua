@@ -215,7 +215,7 @@ describe("a fiber that never waits", function()
     local function deep()
       return 1 + deep()
     end
-    collectgarbage() -- what other tests left behind would be finalized down there, each on a stack that grows and shrinks
+    collectgarbage() -- or what other tests left would be finalized down there, where a call grows the stack
     local began = perilune.now()
     local ok, err = pcall(deep)
     assert.is_false(ok)

@@ -59,17 +59,18 @@ describe("perilune.rpc: connections", function()
     end)
 
     it("over Unix sockets do the same", function()
-      local folder = assert(fs.tempdir "rpc")
-      local peer = serving({ echo = function(x) return x end }, { listen = "unix:" .. folder .. "/socket" })
+      local where = assert(fs.tempdir "rpc")
+      local peer = serving({ echo = function(x) return x end }, { listen = "unix:" .. where .. "/socket" })
       assert.are.equal(1, peer:call("echo", 1))
-      assert(fs.remove(folder, { recursive = true }))
+      assert(fs.remove(where, { recursive = true }))
     end)
 
     it("take durations as numbers of seconds or as texts", function()
       local peer = serving({ sleep = fiber.sleep }, nil, { deadline = "50ms", ping = "1s" })
       local function ends_after(seconds, _, err, code) -- here, or on the other side, which may be first
         assert.are.equal("EDEADLINE", code)
-        local after = err:match "no reply within ([%d.]+) s" or err:match "it was not done in time after ([%d.]+) s"
+        local after = err:match "no reply within ([%d.]+) s"
+          or err:match "it was not done in time after ([%d.]+) s"
         after = assert.truthy(tonumber(after), err)
         assert.is_true(after >= seconds - 0.005 and after < 10, err)
       end
