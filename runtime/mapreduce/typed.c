@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mapreduce/text.h"
 #include "mapreduce/number.h"
+#include "mapreduce/text.h"
 #include "mapreduce/token.h"
 #include "mapreduce/value.h"
 

@@ -188,6 +188,8 @@ int node_envelope_next(struct node_envelope *envelope, struct node_message *out,
 
 void node_message_entries(const struct node_message *message, struct store_log_entry *out)
 {
+    if (message->count == 0)
+        return; /* and nothing is packed, not even at an address */
     const char *at = message->packed.data, *end = at + message->packed.size;
     for (size_t i = 0; i < message->count; i++) {
         at = get_entry(at, end, &out[i]);
