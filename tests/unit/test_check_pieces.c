@@ -34,7 +34,7 @@ static const struct {
 static size_t index_of(const check_value *values, check_value value)
 {
     size_t i = 0;
-    while (values[i] != value)
+    while (i < PIECES_MAX && values[i] != value)
         i++;
     return i;
 }
@@ -58,7 +58,7 @@ static void test_cases(void **state)
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         struct check_values *values;
         struct check_pieces *pieces;
-        check_value strings[PIECES_MAX];
+        check_value strings[PIECES_MAX] = {0};
         char result[CUT_MAX];
         size_t count = 0;
         assert_int_equal(check_values_create(&values), 0);

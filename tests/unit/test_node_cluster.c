@@ -46,7 +46,7 @@ static void test_batches(void **state)
     for (int i = 0; i < MANY; i++) {
         cluster_await(cluster, &requests[i]);
         assert_int_equal(requests[i].certainty, NODE_OK);
-        assert_int_equal(atoi(requests[i].result), 2 * (i + 1));
+        assert_int_equal(strtol(requests[i].result, NULL, 10), 2 * (i + 1));
     }
     node_stats(leader->node, &after);
     assert_in_range(after.envelopes_sent - before.envelopes_sent, 2, 60);
