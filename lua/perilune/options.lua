@@ -1,4 +1,6 @@
 --- Checks tables of options: one that is misspelt must not be ignored.
+local units = require "perilune.units"
+
 local M = {}
 
 local function sorted_names(map)
@@ -52,6 +54,30 @@ function M.check(options, known, caller, level)
     end
   end
   return options
+end
+
+--- A duration that somebody gave: a number of seconds, or a text such as "50ms". Raises otherwise.
+---@param caller string  "rpc.connect"
+---@param name string  of the option
+---@param value any
+---@param low number  seconds, the least that is allowed
+---@param high number
+---@param level integer  whose line the error names, as for error
+---@return number seconds
+function M.seconds(caller, name, value, low, high, level)
+  local seconds, problem = value, nil
+  if type(value) == "string" then
+    seconds, problem = units.parse_duration(value)
+  elseif type(value) ~= "number" then
+    problem = ("seconds or a text like 500ms, not a %s"):format(type(value))
+  end
+  if not problem and not (seconds >= low and seconds <= high) then
+    problem = ("from %s to %s seconds, not %s"):format(low, high, value)
+  end
+  if problem then
+    error(("%s: option %s: %s"):format(caller, name, problem), level)
+  end
+  return seconds
 end
 
 return M

@@ -25,7 +25,6 @@ local fiber = require "perilune.fiber"
 local msgpack = require "perilune.msgpack"
 local options_of = require "perilune.options"
 local rpc = require "perilune.rpc"
-local units = require "perilune.units"
 
 local M = {}
 
@@ -96,24 +95,8 @@ local function check_integer(caller, name, value, low)
   return integer
 end
 
-local function check_seconds(caller, name, value, low, high, level)
-  local seconds, problem = value, nil
-  if type(value) == "string" then
-    seconds, problem = units.parse_duration(value)
-  elseif type(value) ~= "number" then
-    problem = ("seconds or a text like 500ms, not a %s"):format(type(value))
-  end
-  if not problem and not (seconds >= low and seconds <= high) then
-    problem = ("from %s to %s seconds, not %s"):format(low, high, value)
-  end
-  if problem then
-    error(("%s: option %s: %s"):format(caller, name, problem), level or 4)
-  end
-  return seconds
-end
-
 local function deadline_of(caller, options)
-  return check_seconds(caller, "deadline", options.deadline or DEADLINE, 0, 1e6, 4)
+  return options_of.seconds(caller, "deadline", options.deadline or DEADLINE, 0, 1e6, 4)
 end
 
 local function to_us(seconds)
@@ -131,8 +114,9 @@ local current -- what raft.open made last
 -- What the core reads: every option, with its default where none was given.
 local function node_options(options)
   local read = rpc.identity("raft.open", options)
-  local heartbeat = check_seconds("raft.open", "heartbeat", options.heartbeat or 0.05, 0.001, 60)
-  local election = check_seconds("raft.open", "election", options.election or 3 * heartbeat, 0.002, 600)
+  local heartbeat = options_of.seconds("raft.open", "heartbeat", options.heartbeat or 0.05, 0.001, 60, 4)
+  local election = options_of.seconds("raft.open", "election", options.election or 3 * heartbeat,
+    0.002, 600, 4)
   if election <= heartbeat then
     error("raft.open: election must be longer than heartbeat; three times is usual", 3)
   end
@@ -142,7 +126,8 @@ local function node_options(options)
   read.heartbeat_us, read.election_min_us = to_us(heartbeat), to_us(election)
   read.election_max_us = 2 * read.election_min_us
   read.leases = options.leases or false
-  read.sleep_after_us = to_us(check_seconds("raft.open", "sleep_after", options.sleep_after or 0, 0, 1e6))
+  read.sleep_after_us = to_us(options_of.seconds("raft.open", "sleep_after", options.sleep_after or 0,
+    0, 1e6, 4))
   read.requests_max = check_integer("raft.open", "requests_max", options.requests_max or 4096, 1)
   read.snapshot_entries = check_integer("raft.open", "snapshot_entries", options.snapshot_entries or 10000, 0)
   read.trailing_entries = check_integer("raft.open", "trailing_entries", options.trailing_entries or 1000, 0)

@@ -6,7 +6,6 @@
 local core = require "perilune.core.rpc"
 local fiber = require "perilune.fiber"
 local options_of = require "perilune.options"
-local units = require "perilune.units"
 
 local M = {}
 
@@ -77,23 +76,6 @@ local function check_integer(caller, name, value, low, high)
   return integer
 end
 
--- A number of seconds, or a text such as "50ms".
-local function check_duration(caller, name, value, low, high, level)
-  local seconds, problem = value, nil
-  if type(value) == "string" then
-    seconds, problem = units.parse_duration(value)
-  elseif type(value) ~= "number" then
-    problem = ("seconds or a text like 500ms, not a %s"):format(type(value))
-  end
-  if not problem and not (seconds >= low and seconds <= high) then
-    problem = ("from %s to %s seconds, not %s"):format(low, high, value)
-  end
-  if problem then
-    error(("%s: option %s: %s"):format(caller, name, problem), level)
-  end
-  return seconds
-end
-
 local function check_text(caller, name, value)
   if #value > NAME_MAX or value:find("\0", 1, true) then
     error(("%s: option %s is longer than %d bytes"):format(caller, name, NAME_MAX), LEVEL)
@@ -114,7 +96,7 @@ local function identity(caller, options)
     node = check_text(caller, "node", options.node or core.node()),
     inflight_max = check_integer(caller, "inflight_max", options.inflight_max or 1024, 1, INFLIGHT_MAX),
     body_max = check_integer(caller, "body_max", options.body_max or 16 * MIB, 4 * KIB, GIB),
-    ping_ms = math.ceil(check_duration(caller, "ping", options.ping or 2, 0.05, 60, LEVEL) * 1000),
+    ping_ms = math.ceil(options_of.seconds(caller, "ping", options.ping or 2, 0.05, 60, LEVEL) * 1000),
   }
 end
 
@@ -175,7 +157,7 @@ function M.connect(address, options)
   end
   options = options_of.check(options, CONNECT, "connect")
   local read = identity("connect", options)
-  read.deadline = check_duration("connect", "deadline", options.deadline or 5, 0, DEADLINE_MAX, 3)
+  read.deadline = options_of.seconds("connect", "deadline", options.deadline or 5, 0, DEADLINE_MAX, 3)
   read.wait = options.wait ~= false
   read.key = string.pack("s4s4s4s4jjj", address, read.secret, read.cluster, read.node, read.inflight_max,
     read.body_max, read.ping_ms)
@@ -193,7 +175,7 @@ end
 function core.peer.with(self, options)
   options = options_of.check(options, WITH, "with")
   local deadline = options.deadline
-  deadline = deadline and check_duration("with", "deadline", deadline, 0, DEADLINE_MAX, 3)
+  deadline = deadline and options_of.seconds("with", "deadline", deadline, 0, DEADLINE_MAX, 3)
   return core.with(self, deadline, options.wait)
 end
 
