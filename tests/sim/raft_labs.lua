@@ -1,6 +1,6 @@
 -- The Raft tests of the MIT labs (6.824, 6.5840), by their names: args.test says which. This file is the
--- labs' harness (config.go, test.go): servers, what they applied, who is connected; raft_labs_tests.lua has
--- the tests.
+-- labs' harness (config.go, test.go): servers, what they applied, who is connected; raft_labs_agreement.lua
+-- and raft_labs_durability.lua have the tests.
 --
 -- Two things differ. A leader's first entry is a no-op (Raft 8), so indexes are not numbers of commands:
 -- where a test wants "index 3" it is asked for the third command. And a crash is a loss of power.
@@ -355,7 +355,7 @@ function Config:random()
 end
 
 function M.run(sim)
-  local test = require("raft_labs_tests")[args.test]
+  local test = require("raft_labs_agreement")[args.test] or require("raft_labs_durability")[args.test]
   sim:assert(test, "no such test: " .. tostring(args.test))
   local config = new_config(sim, test.n, test)
   test.run(config, sim)
