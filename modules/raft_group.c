@@ -108,9 +108,40 @@ static const char *member_name(const struct raft_configuration *members, size_t 
     return membership_name(members->members[at]);
 }
 
-static void push_members(lua_State *L, const struct raft_group_box *box,
-                         const struct raft_configuration *members)
+static void set_seconds_since(lua_State *L, const struct raft_group_box *box, const char *name,
+                              uint64_t at_us)
 {
+    if (at_us == 0)
+        return;
+    lua_pushnumber(L, (double)(env_now_us(box->box->env) - at_us) / 1e6);
+    lua_setfield(L, -2, name);
+}
+
+/* How far the leader knows a member to be; and for all: whether it is there. */
+static void set_progress(lua_State *L, const struct raft_group_box *box,
+                         const struct node_member_status *member, bool is_leader)
+{
+    static const char *const states[] = {"probe", "replicate", "snapshot"};
+    const struct raft_peer *peer = &member->raft;
+    box_set_flag(L, "answers", peer->has_answered);
+    set_seconds_since(L, box, "heard", member->heard_us);
+    if (!is_leader)
+        return;
+    box_set_string(L, "progress", states[peer->state]);
+    box_set_count(L, "match_index", peer->match_index);
+    box_set_count(L, "next_index", peer->next_index);
+    box_set_count(L, "in_flight", peer->inflight_count);
+    box_set_count(L, "in_flight_bytes", peer->inflight_bytes);
+    if (peer->snapshot_index != 0)
+        box_set_count(L, "snapshot_index", peer->snapshot_index);
+    set_seconds_since(L, box, "answered", peer->answered_us);
+}
+
+static void push_members(lua_State *L, const struct raft_group_box *box,
+                         const struct node_status *status)
+{
+    const struct raft_configuration *members = &status->members;
+    struct node_member_status member;
     lua_newtable(L);
     for (size_t i = 0; i < members->count; i++) {
         const char *address = node_group_member_address(box->group, members->ids[i]);
@@ -118,6 +149,8 @@ static void push_members(lua_State *L, const struct raft_group_box *box,
         box_set_string(L, "is", member_name(members, i));
         if (address != NULL)
             box_set_string(L, "address", address);
+        if (node_group_member(box->group, i, &member))
+            set_progress(L, box, &member, status->raft.role == RAFT_LEADER);
         lua_rawseti(L, -2, (lua_Integer)members->ids[i]);
     }
 }
@@ -144,7 +177,12 @@ static int l_group_status(lua_State *L)
     box_set_count(L, "requests", status.requests);
     box_set_flag(L, "fenced", status.raft.is_fenced);
     box_set_flag(L, "asleep", status.raft.is_asleep);
-    push_members(L, box, &status.members);
+    uint64_t missing_us = node_group_quorum_missing_us(box->group);
+    if (missing_us != 0) {
+        lua_pushnumber(L, (double)missing_us / 1e6);
+        lua_setfield(L, -2, "quorum_missing");
+    }
+    push_members(L, box, &status);
     lua_setfield(L, -2, "members");
     return 1;
 }

@@ -367,8 +367,19 @@ function Group:read(query, options)
 end
 
 --- How this replica stands: id, group, role, term, leader, first_index, last_index, commit_index,
---- applied_index, snapshot_index, requests, fenced, asleep, and members: { [id] = { is =, address = } },
---- where is says voter, learner, joining (a learner that will vote), incoming or outgoing.
+--- applied_index, snapshot_index, requests, fenced, asleep; quorum_missing, for how many seconds the group
+--- has had no quorum as far as this replica knows, while it has none; and members: { [id] = member } with
+---   is         voter, learner, joining (a learner that will vote), incoming or outgoing
+---   address
+--- and of the others
+---   answers    a leader: lately; a candidate: in this campaign; else it is the leader
+---   heard      seconds since this node last heard that one; nil: never
+--- and where this replica leads
+---   progress   probe (where the logs agree is being found out), replicate or snapshot (it is sent that of
+---              snapshot_index)
+---   match_index, next_index   it holds the log up to match; next is what it will be sent
+---   in_flight, in_flight_bytes   messages with entries that it has not acknowledged
+---   answered   seconds since what it answered last was sent; nil: it did not answer this leader yet
 ---@return table|nil status
 ---@return string? err
 ---@return string? code

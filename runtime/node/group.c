@@ -291,19 +291,6 @@ void *node_group_data(const struct node_group *group)
     return group->data;
 }
 
-void node_group_status(const struct node_group *group, struct node_status *out)
-{
-    *out = (struct node_status){.group = group->id,
-                                .applied_index = group->applied_index,
-                                .requests = group->request_count,
-                                .is_open = group->is_open};
-    out->raft.id = group->node->options.id;
-    if (group->raft == NULL)
-        return;
-    raft_status(group->raft, &out->raft);
-    out->members = *raft_members(group->raft);
-}
-
 const char *node_group_member_address(const struct node_group *group, uint64_t id)
 {
     const struct node_peer *peer = node_peer_find(group->node, id);

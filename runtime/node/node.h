@@ -132,6 +132,20 @@ struct node_status {
 };
 void node_group_status(const struct node_group *group, struct node_status *out);
 
+/* Another member, as this node knows it. */
+struct node_member_status {
+    struct raft_peer raft;
+    uint64_t heard_us; /* when anything of its node last came, on env_now_us's clock; 0: never */
+};
+
+/* The other members, in the order of node_status.members. False for one that is not there, and for
+ * this node. */
+bool node_group_member(const struct node_group *group, size_t at, struct node_member_status *out);
+
+/* For how long, in us, the group has had no quorum, as far as this replica knows; 0 while it has
+ * one, and for a replica that is not open. */
+uint64_t node_group_quorum_missing_us(const struct node_group *group);
+
 /* The address of a member, or NULL when none is known; lent until the next callback. */
 const char *node_group_member_address(const struct node_group *group, uint64_t id);
 

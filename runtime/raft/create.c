@@ -103,7 +103,7 @@ static int load(struct raft *raft, const struct raft_boot *boot)
         return rc;
     memcpy(raft->history, boot->configurations, boot->configuration_count * sizeof *raft->history);
     raft->history_count = boot->configuration_count;
-    raft->now_us = boot->now_us;
+    raft->now_us = raft->lost_us = boot->now_us;
     raft->term = boot->term;
     raft->vote = boot->vote;
     raft->snapshot_index = boot->snapshot_index;

@@ -50,8 +50,10 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
     }
     if (raft->role != RAFT_FOLLOWER || raft->leader != leader)
         raft_reads_drop(raft);
-    if (raft->role == RAFT_LEADER)
+    if (raft->role == RAFT_LEADER) {
+        raft->lost_us = raft_quorum_seen_us(raft);
         raft_election_arm(raft);
+    }
     raft->role = RAFT_FOLLOWER;
     raft->leader = leader;
     raft->transfer_to = 0;

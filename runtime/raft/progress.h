@@ -6,12 +6,9 @@
 #ifndef PERI_RAFT_PROGRESS_H
 #define PERI_RAFT_PROGRESS_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "raft/raft.h"
 
 enum { RAFT_INFLIGHT_MAX = 16 }; /* AppendEntries without an answer, a power of two */
-
-enum raft_progress_state { RAFT_PROBE, RAFT_REPLICATE, RAFT_SNAPSHOT };
 
 /* Reads of one source on their way through a leader: one batch in a round of heartbeats, the rest
  * waits for the next one (Thesis 6.4). Reads are numbered; a batch is known by its last number. */

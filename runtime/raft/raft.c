@@ -180,12 +180,9 @@ static void on_leader_time(struct raft *raft)
         raft->transfer_to = 0;
     if (raft->now_us < raft->heartbeat_deadline_us)
         return;
-    uint64_t contact = raft_quorum_contact_us(raft);
-    if (contact < raft->quorum_since_us)
-        contact = raft->quorum_since_us;
     if (raft_is_stalled(raft))
         raft_abdicate(raft);
-    else if (raft->now_us - contact >= raft->options.election_max_us)
+    else if (raft->now_us - raft_quorum_seen_us(raft) >= raft->options.election_max_us)
         raft_become_follower(raft, raft->term, 0); /* CheckQuorum: Thesis 6.2 */
     else
         raft_heartbeat(raft);
@@ -385,36 +382,6 @@ uint64_t raft_deadline_us(const struct raft *raft)
     return raft->transfer_to != 0 && raft->transfer_deadline_us < raft->heartbeat_deadline_us
                ? raft->transfer_deadline_us
                : raft->heartbeat_deadline_us;
-}
-
-void raft_status(const struct raft *raft, struct raft_status *status)
-{
-    *status = (struct raft_status){
-        .role = raft->role,
-        .is_fenced = raft->is_fenced,
-        .is_asleep = raft->is_asleep,
-        .id = raft->options.id,
-        .term = raft->term,
-        .vote = raft->vote,
-        .leader = raft->leader,
-        .base_index = raft->log.base_index,
-        .last_index = raft->log.last_index,
-        .commit_index = raft->commit_index,
-        .last_applied = raft->last_applied,
-        .snapshot_index = raft->snapshot_index,
-        .seq = raft->seq,
-        .durable_seq = raft->durable_seq,
-        .transfer_to = raft->transfer_to,
-        .configuration_index = raft->history[raft->history_count - 1].index,
-    };
-}
-
-size_t raft_size_bytes(const struct raft *raft)
-{
-    return sizeof *raft + raft->log.sums_capacity * sizeof *raft->log.sums +
-           raft->log.run_capacity * sizeof *raft->log.runs +
-           raft->history_capacity * sizeof *raft->history +
-           raft->peer_capacity * sizeof *raft->peers;
 }
 
 uint64_t raft_term_at(const struct raft *raft, uint64_t index)

@@ -205,6 +205,28 @@ struct raft_status {
     uint64_t snapshot_index, seq, durable_seq;
     uint64_t transfer_to;
     uint64_t configuration_index;
+    /* When the group was last known to have a quorum: of a leader, when what a quorum has answered
+     * was sent; else when a leader was last heard, or led here, or this replica began. The quorum
+     * is missing when that is older than election_max_us and the group does not sleep. */
+    uint64_t quorum_us;
+};
+
+enum raft_progress_state { RAFT_PROBE, RAFT_REPLICATE, RAFT_SNAPSHOT }; /* raft/progress.h */
+
+/* A member, as this replica knows it. */
+struct raft_peer {
+    uint64_t id;
+    bool is_learner;
+    bool is_up; /* the host hears it: RAFT_PEER_UP */
+    /* A leader: it answered within an election_max_us. A candidate: in this campaign. Others: it is
+     * the leader. */
+    bool has_answered;
+    /* What a leader knows of it; else 0. */
+    enum raft_progress_state state;
+    uint64_t match_index, next_index;        /* it holds all up to match; the next to be sent */
+    uint64_t inflight_count, inflight_bytes; /* AppendEntries without an answer */
+    uint64_t snapshot_index;                 /* that it is being sent */
+    uint64_t answered_us; /* when what it answered last was sent; 0: nothing since the election */
 };
 
 /* Creates a replica as it was found on disk; copies what boot points to. On success the caller owns
@@ -226,6 +248,10 @@ uint64_t raft_deadline_us(const struct raft *raft);
 
 /* The state of affairs. */
 void raft_status(const struct raft *raft, struct raft_status *status);
+
+/* The other members: the at-th of the configuration in force, from 0. False when there is none, and
+ * for this replica itself, of which raft_status tells. */
+bool raft_peer(const struct raft *raft, size_t at, struct raft_peer *out);
 
 /* The memory that a replica takes, in bytes. */
 size_t raft_size_bytes(const struct raft *raft);

@@ -63,6 +63,12 @@ uint64_t raft_quorum_contact_us(const struct raft *raft)
     return raft_quorum_value(members, values);
 }
 
+uint64_t raft_quorum_seen_us(const struct raft *raft)
+{
+    uint64_t contact_us = raft_quorum_contact_us(raft);
+    return contact_us > raft->quorum_since_us ? contact_us : raft->quorum_since_us;
+}
+
 static void send_append(struct raft *raft, size_t at, uint64_t last)
 {
     struct raft_progress *peer = &raft->peers[at];

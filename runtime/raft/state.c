@@ -9,7 +9,7 @@
 #include "raft/invariants.h"
 #include "raft/state.h"
 
-enum { FORMAT = 2, WORD = 8 };
+enum { FORMAT = 3, WORD = 8 };
 static const uint64_t MAGIC = 0x7466617269726570; /* "periraft" */
 
 enum pass_mode { PASS_HASH, PASS_DUMP, PASS_LOAD };
@@ -214,6 +214,7 @@ static void pass_volatile(struct pass *pass, struct raft *raft)
     pass_word(pass, &raft->election_deadline_us);
     pass_word(pass, &raft->contact_us);
     pass_bool(pass, &raft->has_contact);
+    pass_word(pass, &raft->lost_us);
     pass_bool(pass, &raft->is_asleep);
     pass_size(pass, &raft->up_count);
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)

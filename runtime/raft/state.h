@@ -48,6 +48,7 @@ struct raft {
     uint64_t election_deadline_us;
     uint64_t contact_us; /* when a leader was last heard */
     bool has_contact;
+    uint64_t lost_us;              /* when it last lost a quorum as leader, or began */
     bool is_asleep;                /* no timer runs: sleep.c */
     uint64_t up[RAFT_MEMBERS_MAX]; /* members that the host hears, in no order */
     size_t up_count;
@@ -148,6 +149,9 @@ void raft_heartbeat(struct raft *raft);
 
 /* The time that a quorum has answered messages of, at the earliest when it last changed. */
 uint64_t raft_quorum_contact_us(const struct raft *raft);
+
+/* The same, but at the earliest when CheckQuorum began to count. */
+uint64_t raft_quorum_seen_us(const struct raft *raft);
 
 /* True when a leader's message denies what cannot be otherwise: a committed entry (Raft 5.4.3), or
  * what the leader of this term said itself (it never overwrites its log, Raft 5.3). */

@@ -10,7 +10,8 @@
  * - deliver [FROM TO [N]]; drop [FROM TO]; run: deliver and apply until nothing is left
  * - propose ID [SIZE] [xN]; read ID; apply ID; fetch ID; snapshot ID [trailing=N]
  * - change ID add|voter|learner|remove ID...; transfer ID [TO]; forget ID; fail ID
- * - unreachable ID PEER; sees ID [PEER...]: all others are down; status ID
+ * - unreachable ID PEER; sees ID [PEER...]: all others are down
+ * - status ID; peers ID: how a replica stands, what it knows of the others
  * - quietly COMMAND: without its answer
  *
  * PERILUNE_TRACE=write rewrites the files with what happens; read the difference before committing.
@@ -346,6 +347,39 @@ static void status(struct trace *trace)
         s.is_fenced ? " fenced" : "", s.is_asleep ? " asleep" : "");
 }
 
+static void say_progress(struct trace *trace, const struct raft_peer *peer, uint64_t now_us)
+{
+    static const char *const STATES[] = {"probe", "replicate", "snapshot"};
+    say(trace, " %s match=%" PRIu64 " next=%" PRIu64, STATES[peer->state], peer->match_index,
+        peer->next_index);
+    if (peer->inflight_count > 0)
+        say(trace, " in-flight=%" PRIu64 " (%" PRIu64 " bytes)", peer->inflight_count,
+            peer->inflight_bytes);
+    if (peer->snapshot_index > 0)
+        say(trace, " snapshot=%" PRIu64, peer->snapshot_index);
+    if (peer->answered_us > 0)
+        say(trace, " answered=%" PRIu64 "ms ago", (now_us - peer->answered_us) / 1000);
+}
+
+static void peers(struct trace *trace)
+{
+    const struct group_replica *replica = group_replica(trace->group, number(trace, 1, 0));
+    uint64_t now_us = group_clock_us(trace->group, replica);
+    struct raft_status s;
+    struct raft_peer peer;
+    raft_status(replica->raft, &s);
+    say(trace, "%" PRIu64 ": quorum seen %" PRIu64 "ms ago\n", s.id, (now_us - s.quorum_us) / 1000);
+    for (size_t i = 0; i < raft_members(replica->raft)->count; i++) {
+        if (!raft_peer(replica->raft, i, &peer))
+            continue;
+        say(trace, "%" PRIu64 ":   %" PRIu64 "%s%s", s.id, peer.id,
+            peer.is_learner ? " learner" : "", peer.has_answered ? " answers" : "");
+        if (s.role == RAFT_LEADER)
+            say_progress(trace, &peer, now_us);
+        say(trace, "\n");
+    }
+}
+
 /* The commands that are one event. */
 static bool step(struct trace *trace)
 {
@@ -440,6 +474,8 @@ static void execute(struct trace *trace)
         propose(trace);
     else if (strcmp(word, "status") == 0)
         status(trace);
+    else if (strcmp(word, "peers") == 0)
+        peers(trace);
     else if (strcmp(word, "read") == 0) {
         int rc = group_read(trace->group, number(trace, 1, 0));
         if (rc != 0)

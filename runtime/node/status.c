@@ -1,0 +1,38 @@
+/* status.c - how a group and its members stand, as this node knows it. */
+#include "node/state.h"
+
+void node_group_status(const struct node_group *group, struct node_status *out)
+{
+    *out = (struct node_status){.group = group->id,
+                                .applied_index = group->applied_index,
+                                .requests = group->request_count,
+                                .is_open = group->is_open};
+    out->raft.id = group->node->options.id;
+    if (group->raft == NULL)
+        return;
+    raft_status(group->raft, &out->raft);
+    out->members = *raft_members(group->raft);
+}
+
+bool node_group_member(const struct node_group *group, size_t at, struct node_member_status *out)
+{
+    struct raft_peer peer;
+    if (group->raft == NULL || !raft_peer(group->raft, at, &peer))
+        return false;
+    const struct node_peer *known = node_peer_find(group->node, peer.id);
+    *out =
+        (struct node_member_status){.raft = peer, .heard_us = known != NULL ? known->heard_us : 0};
+    return true;
+}
+
+uint64_t node_group_quorum_missing_us(const struct node_group *group)
+{
+    struct raft_status status;
+    if (group->raft == NULL)
+        return 0;
+    raft_status(group->raft, &status);
+    uint64_t now_us = env_now_us(group->node->env);
+    if (status.is_asleep || now_us < status.quorum_us + group->node->options.raft.election_max_us)
+        return 0;
+    return now_us - status.quorum_us;
+}
