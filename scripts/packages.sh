@@ -8,7 +8,7 @@ BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config git liblua5.4-dev lib
 
 # What scripts/test needs on top.
 TEST_PACKAGES=(lua5.4 lua-busted libcmocka-dev lua-check clang clang-tidy clang-format libclang-rt-14-dev
-    shellcheck codespell binutils procps)
+    shellcheck codespell binutils procps fiu-utils)
 
 # Prints what the given packages lack.
 missing_packages() {
