@@ -1,55 +1,40 @@
---- Raft. So far: the core alone, on one processor.
+--- Raft: three processes with real fsync, beside the disk alone and beside libraft; failover; idle groups;
+--- the log store and the core by themselves.
 ---
---- bench_raft (core.c) prints the rows: steps and entries a second, and the memory of idle replicas.
+--- This file builds the programs; measure.lua runs in perilune, whose fibers talk to several at a time.
 package.path = "scripts/benches/?.lua;" .. package.path
 local options = require("lib.options").parse("raft", arg)
-local report = require "lib.report"
 
-local STEPS, STEPS_GOAL = "steps/s, one at a time", 5e6
-local LEADER, FOLLOWER, BYTES_GOAL = "bytes, leader of 3 asleep", "bytes, follower of 3 asleep", 4096
+local PROGRAMS = "build/release"
+local BUILD = "build/bench/raft"
+local LIBRAFT = ("cc -std=gnu11 -O2 -o %s/libraft scripts/benches/raft/libraft.c scripts/benches/raft/load.c")
+  :format(BUILD) .. " -lraft -luv"
 
-local function prepare()
-  for _, command in ipairs { "cmake --preset release >/dev/null",
-    "cmake --build --preset release --target bench_raft >/dev/null" } do
-    if not os.execute(command) then
-      io.stderr:write("failed: ", command, "\n")
-      os.exit(1)
-    end
-  end
-end
-
-local function measure()
-  local proposals = options.quick and 20000 or 300000
-  local pipe = assert(io.popen(("build/release/bench_raft %d %d"):format(proposals, options.runs)))
-  local rows, values = {}, {}
-  for line in pipe:lines() do
-    local value, name = line:match "^(%d+)\t(.+)$"
-    rows[#rows + 1] = { name = name, value = tonumber(value) }
-    values[name] = tonumber(value)
-  end
-  if not pipe:close() or not values[FOLLOWER] then
-    io.stderr:write "scripts/bench raft: bench_raft failed\n"
+local function must(command)
+  if not os.execute(command) then
+    io.stderr:write("failed: ", command, "\n")
     os.exit(1)
   end
-  return rows, values
 end
 
-prepare()
-local rows, values = measure()
-if options.json then
-  report.json { benchmark = "raft", rows = rows }
-else
-  for _, row in ipairs(rows) do
-    print(("  %-44s %14d"):format(row.name, row.value))
-  end
-  if not options.quick then
-    report.goals {
-      { what = "steps of the core per second", value = ("%.1f M"):format(values[STEPS] / 1e6),
-        wanted = ("%.0f M"):format(STEPS_GOAL / 1e6), met = values[STEPS] >= STEPS_GOAL },
-      { what = "core state of an idle leader, bytes", value = tostring(values[LEADER]),
-        wanted = tostring(BYTES_GOAL), met = values[LEADER] <= BYTES_GOAL },
-      { what = "core state of an idle follower, bytes", value = tostring(values[FOLLOWER]),
-        wanted = tostring(BYTES_GOAL), met = values[FOLLOWER] <= BYTES_GOAL },
-    }
-  end
+local function has_libraft()
+  return os.execute "test -e /usr/include/raft.h" == true
 end
+
+must "cmake --preset release >/dev/null"
+must(("cmake --build %s --target bench_raft >/dev/null"):format(PROGRAMS))
+must(("mkdir -p %s/data"):format(BUILD))
+if not options.quick and not has_libraft() then
+  os.execute "bash -c '. scripts/packages.sh; need_packages libraft-dev' >&2"
+end
+if has_libraft() then
+  must(LIBRAFT)
+else
+  os.remove(BUILD .. "/libraft")
+end
+
+local words = { PROGRAMS .. "/perilune run scripts/benches/raft/measure.lua" }
+for _, word in ipairs(arg) do
+  words[#words + 1] = "'" .. word:gsub("'", "'\\''") .. "'"
+end
+os.exit(os.execute(table.concat(words, " ")) == true)
