@@ -1,5 +1,9 @@
--- The Raft tests of the MIT labs, by their names, each over seeds of its own; scripts/soak has more of them.
+-- The Raft tests of the MIT labs, by their names, each over seeds of its own; to run one over more of them:
+--   perilune sim tests/sim/raft_labs.lua --arg test=TestFigure8 --seeds 1..200
+-- They are simulated side by side, before the first is judged.
+local fiber = require "perilune.fiber"
 local json = require "perilune.json"
+local process = require "perilune.process"
 local sim = require "perilune.sim"
 
 -- How many seeds of each fit into a run of all tests.
@@ -17,13 +21,32 @@ local TESTS = {
 }
 
 describe("the labs' Raft", function()
+  local summaries = {}
+
+  -- The last are the longest, and begin first.
+  setup(function()
+    local left, workers = #TESTS, {}
+    local function work()
+      while left > 0 do
+        local name, seeds = table.unpack(TESTS[left])
+        left = left - 1
+        summaries[name] = assert(sim.seeds {
+          scenario = "tests/sim/raft_labs.lua", args = { test = name }, from = 1, to = seeds, jobs = 1,
+        })
+      end
+    end
+    for i = 1, process.processors() do
+      workers[i] = fiber.spawn(work)
+    end
+    for _, worker in ipairs(workers) do
+      assert(worker:join())
+    end
+  end)
+
   for _, case in ipairs(TESTS) do
     local name, seeds = table.unpack(case)
     it(name, function()
-      local summary = assert(sim.seeds {
-        scenario = "tests/sim/raft_labs.lua", args = { test = name }, from = 1, to = seeds,
-      })
-      assert.equal(seeds, summary.passed, json.encode(summary.failures))
+      assert.equal(seeds, summaries[name].passed, json.encode(summaries[name].failures))
     end)
   end
 end)
