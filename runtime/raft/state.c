@@ -1,7 +1,8 @@
 /* state.c - the whole state as bytes, for hashes, flight recorders and replays.
  *
  * One walk names every field; hashing, dumping and loading differ only in what they do with a word.
- * Words are 64 bits, little-endian. Capacities and the fields of a step are no state. */
+ * Words are 64 bits, little-endian. Capacities, what stands behind the end of an array, and the
+ * fields of a step are no state. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,10 +137,13 @@ static void pass_history(struct pass *pass, struct raft *raft)
 {
     size_t count = raft->history_count;
     pass_size(pass, &count);
-    if (!may_hold(pass, count, 2 + 2 * RAFT_MEMBERS_MAX))
+    if (!may_hold(pass, count, 2))
         return;
-    if (pass->mode == PASS_LOAD)
+    if (pass->mode == PASS_LOAD) {
         pass->rc = count == 0 ? PERI_EFORMAT : raft_history_reserve(raft, count);
+        if (pass->rc == 0)
+            memset(raft->history, 0, count * sizeof *raft->history);
+    }
     if (pass->rc != 0)
         return;
     raft->history_count = count;
@@ -151,7 +155,7 @@ static void pass_history(struct pass *pass, struct raft *raft)
             pass->rc = PERI_EFORMAT;
             return;
         }
-        for (size_t j = 0; j < RAFT_MEMBERS_MAX; j++) {
+        for (size_t j = 0; j < members->count; j++) {
             pass_word(pass, &members->ids[j]);
             pass_byte(pass, &members->members[j]);
         }
@@ -182,9 +186,14 @@ static void pass_progress(struct pass *pass, struct raft_progress *peer)
     pass_word(pass, &peer->inflight_bytes);
     pass_u32(pass, &peer->inflight_first);
     pass_u32(pass, &peer->inflight_count);
-    for (size_t i = 0; i < RAFT_INFLIGHT_MAX; i++) {
-        pass_word(pass, &peer->window[i].last);
-        pass_word(pass, &peer->window[i].bytes);
+    if (peer->inflight_count > RAFT_INFLIGHT_MAX) {
+        pass->rc = PERI_EFORMAT;
+        return;
+    }
+    for (uint32_t i = 0; i < peer->inflight_count; i++) {
+        uint32_t at = (peer->inflight_first + i) & (RAFT_INFLIGHT_MAX - 1U);
+        pass_word(pass, &peer->window[at].last);
+        pass_word(pass, &peer->window[at].bytes);
     }
     pass_progress_state(pass, &peer->state);
     pass_bool(pass, &peer->is_paused);
@@ -217,9 +226,13 @@ static void pass_volatile(struct pass *pass, struct raft *raft)
     pass_word(pass, &raft->lost_us);
     pass_bool(pass, &raft->is_asleep);
     pass_size(pass, &raft->up_count);
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+    if (raft->up_count > RAFT_MEMBERS_MAX) {
+        pass->rc = PERI_EFORMAT;
+        return;
+    }
+    for (size_t i = 0; i < raft->up_count; i++)
         pass_word(pass, &raft->up[i]);
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+    for (size_t i = 0; i < raft_active(raft)->count; i++)
         pass_byte(pass, &raft->votes[i]);
     pass_reads(pass, &raft->reads);
 }
@@ -266,7 +279,8 @@ static void pass_raft(struct pass *pass, struct raft *raft)
     pass_word(pass, &raft->install_seq);
     pass_word(pass, &raft->pending_since_us);
     pass_bool(pass, &raft->is_fenced);
-    pass_volatile(pass, raft);
+    if (pass->rc == 0)
+        pass_volatile(pass, raft);
     if (pass->rc == 0)
         pass_leader(pass, raft);
 }
