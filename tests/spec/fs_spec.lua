@@ -54,6 +54,8 @@ describe("perilune.fs", function()
       assert.truthy(err:find(at "taken", 1, true))
       assert.truthy(code == "EISDIR" or code == "ENOTEMPTY" or code == "EEXIST")
       assert.are.same({ "taken" }, fs.list(dir))
+      err = select(2, fs.write(at "no/such/file", "x", { atomic = true }))
+      assert.are.equal(("open %s: No such file or directory"):format(at "no/such/file"), err)
     end)
 
     it("name the path and the reason of a failure", function()

@@ -55,8 +55,9 @@ end
 ---@return table parser
 function M.parser(argparse)
   local parser = argparse("perilune check", "Says whether a history is linearizable: whether one object, "
-    .. "used by one client at a time, could have given the same answers. Exit code 0: it is; 1: it is not; "
-    .. "3: not decided within the budget.")
+    .. "used by one client at a time, could have given the same answers. Exit code 0: it is; 1: it is not, "
+    .. "or could not be read; 2: wrong command line; 3: not decided within the budget. Of several histories "
+    .. "all are judged, and the worst counts: 1, then 3.")
   parser:argument("histories", "Files of events in their order, or - for standard input."):argname "HISTORY"
     :args "+"
   parser:option("-m --model", "What the object is: " .. table.concat(MODELS, ", ")
@@ -103,7 +104,7 @@ end
 -- A failure for output.fail, made of what a history or a model has wrong.
 local function trouble(path, err, code)
   return nil, {
-    what = "check " .. path, why = err, code = code, exit = output.EXIT_USAGE,
+    what = "check " .. path, why = err, code = code,
     hint = code == "EFORMAT" and "see 'perilune check --help' for what a line looks like" or nil,
   }
 end
@@ -199,6 +200,44 @@ local function show(verdict, path, is_one)
   io.stdout:write(is_one and "" or path .. ": ", text, "\n")
 end
 
+-- Returns a failure for output.fail when the page cannot be written.
+local function write_page(check, file, verdict, path)
+  local title = path == "-" and "standard input" or path:match "[^/]+$"
+  local ok, err, code = require("perilune.fs").write(file, check.html(verdict, title), { atomic = true })
+  return not ok and { what = "check --html", why = err, code = code } or nil
+end
+
+-- What --json says of a history: its verdict, or why there is none.
+local function as_data(verdict, path, failure)
+  local data = require "perilune.check.data"
+  local item = verdict and (verdict.violations and data.sessions or data.verdict)(verdict, path)
+    or { history = path }
+  item.error = failure and output.error_data(failure)
+  return item
+end
+
+local function report(verdict, path, failure, is_one)
+  if verdict then
+    show(verdict, path, is_one)
+  end
+  if failure then
+    output.fail(failure)
+  end
+end
+
+local function exit_of(verdict, failure)
+  if failure or verdict.ok == false then
+    return output.EXIT_FAILURE
+  end
+  return verdict.ok and output.EXIT_OK or EXIT_UNDECIDED
+end
+
+local SEVERITY = { [output.EXIT_OK] = 0, [EXIT_UNDECIDED] = 1, [output.EXIT_FAILURE] = 2 }
+
+local function worse(a, b)
+  return SEVERITY[b] > SEVERITY[a] and b or a
+end
+
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
@@ -221,28 +260,15 @@ function M.run(args)
   for index, path in ipairs(args.histories) do
     local verdict
     verdict, failure = judge(check, path, model, args)
-    if not verdict then
-      return output.fail(failure)
-    end
-    if args.html then
-      local title = path == "-" and "standard input" or path:match "[^/]+$"
-      local ok, err, code = require("perilune.fs").write(args.html, check.html(verdict, title),
-        { atomic = true })
-      if not ok then
-        return output.fail { what = "write " .. args.html, why = err, code = code, exit = output.EXIT_USAGE }
-      end
+    if verdict and args.html then
+      failure = write_page(check, args.html, verdict, path)
     end
     if args.json then
-      local data = require "perilune.check.data"
-      results[index] = (verdict.violations and data.sessions or data.verdict)(verdict, path)
+      results[index] = as_data(verdict, path, failure)
     else
-      show(verdict, path, #args.histories == 1)
+      report(verdict, path, failure, #args.histories == 1)
     end
-    if verdict.ok == false then
-      exit = output.EXIT_FAILURE
-    elseif verdict.ok == nil and exit == output.EXIT_OK then
-      exit = EXIT_UNDECIDED
-    end
+    exit = worse(exit, exit_of(verdict, failure))
   end
   if args.json then
     output.json { histories = results }

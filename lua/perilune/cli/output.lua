@@ -101,14 +101,22 @@ end
 ---@field detail? string more lines for a person, such as a traceback
 ---@field exit? integer  exit code; default 1
 
+--- What JSON says of a failure.
+---@param failure perilune.cli.Failure
+---@return { code: string, message: string, hint: string?, detail: string? }
+function M.error_data(failure)
+  return {
+    code = failure.code or "EFAILED", message = failure.what .. ": " .. failure.why,
+    hint = failure.hint, detail = failure.detail,
+  }
+end
+
 --- Reports a failure and returns the exit code that goes with it.
 ---@param failure perilune.cli.Failure
 ---@return integer exit_code
 function M.fail(failure)
   if settings.json then
-    local detail = { code = failure.code or "EFAILED", message = failure.what .. ": " .. failure.why }
-    detail.hint, detail.detail = failure.hint, failure.detail
-    M.json { error = detail }
+    M.json { error = M.error_data(failure) }
     return failure.exit or M.EXIT_FAILURE
   end
   local lines = {

@@ -33,9 +33,9 @@ end
 
 local WRITE_OPTIONS = { append = true, sync = true, atomic = true }
 
--- A name beside path that nobody else uses.
-local function beside(path)
-  return ("%s.tmp-%016x"):format(path, fiber.random(0, math.maxinteger))
+-- What a message says of the file that the caller knows, instead of the one beside it.
+local function without(suffix, message)
+  return (message:gsub(suffix:gsub("%W", "%%%0"), ""))
 end
 
 local function write_atomic(path, data)
@@ -43,14 +43,15 @@ local function write_atomic(path, data)
   if stat and stat.type == "other" then -- a device is written to, not replaced
     return core.write(path, data, core.WRITE, false)
   end
-  local temporary = beside(path)
+  local suffix = (".tmp-%016x"):format(fiber.random(0, math.maxinteger)) -- nobody else uses it
+  local temporary = path .. suffix
   local ok, err, code = core.write(temporary, data, core.WRITE | core.CREATE | core.EXCLUSIVE, true)
   if ok then
     ok, err, code = core.rename(temporary, path)
   end
   if not ok then
     core.remove(temporary)
-    return nil, err, code
+    return nil, without(suffix, err), code
   end
   return core.sync(directory_of(path))
 end

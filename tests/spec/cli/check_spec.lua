@@ -41,7 +41,8 @@ describe("perilune check", function()
     local example = assert(json.decode(result.stdout)).histories[1].keys[1].counterexample
     assert.same({ ["2"] = "\u{fffd}" }, example.blocked.result)
     result = cli.run { "check", "--model", "register", "--json", "no\xff" }
-    assert.matches("no\u{fffd}: No such file", assert(json.decode(result.stdout)).error.message, 1, true)
+    assert.matches("no\u{fffd}: No such file", assert(json.decode(result.stdout)).histories[1].error.message,
+      1, true)
   end)
 
   it("moves no cursor, whatever a message quotes", function()
@@ -90,21 +91,53 @@ describe("perilune check", function()
     assert.matches("^sequentially consistent", result.stdout)
   end)
 
+  it("judges the other files when one cannot be read; the worst counts", function()
+    local files = { FOLDER .. "stale_read.jsonl", "no/such/file", FOLDER .. "unknown_write.jsonl" }
+    local result = cli.run { "check", "--model", "register", table.unpack(files) }
+    assert.equal(1, result.status)
+    assert.matches("stale_read.jsonl: not linearizable", result.stdout, 1, true)
+    assert.matches("unknown_write.jsonl: linearizable", result.stdout, 1, true)
+    assert.matches("no/such/file: No such file", result.stderr, 1, true)
+    result = cli.run { "check", "--model", "register", "--json", table.unpack(files, 2) }
+    assert.equal(1, result.status)
+    local histories = assert(json.decode(result.stdout)).histories
+    assert.equal("ENOENT", histories[1].error.code)
+    assert.equal("no/such/file", histories[1].history)
+    assert.is_true(histories[2].ok)
+  end)
+
+  it("exits 1 and names the page that it cannot write", function()
+    local result = cli.run { "check", "--model", "register", "--html", "no/such/page.html",
+      FOLDER .. "unknown_write.jsonl" }
+    assert.equal(1, result.status)
+    assert.matches("check --html: open no/such/page.html: No such file", result.stderr, 1, true)
+    assert.matches("^linearizable", result.stdout)
+  end)
+
   for _, case in ipairs {
     { { "check", "x" }, "missing option '--model'" },
     { { "check", "--model", "regster", "x" }, "did you mean register?" },
+    { { "check", "--model", "register", "--budget", "0", "x" }, "a search needs some time" },
+  } do
+    it("exits 2: " .. case[2], function()
+      local result = cli.run(case[1])
+      assert.equal(2, result.status)
+      assert.matches(case[2], result.stderr, 1, true)
+    end)
+  end
+
+  for _, case in ipairs {
     { { "check", "--model", "kv", "no/such/file" }, "No such file" },
     { { "check", "--model", "kv", "-", input = "" }, "there are no operations in it" },
     { { "check", "--model", "kv", "-", input = '{"process":1}\n' }, "check -: line 1: type must be" },
     { { "check", "--model", "kv", "-", input = "\n[\n" }, "check -: line 2: neither this nor" },
     { { "check", "--model", "kv", "-", input = "\xff\0\n" }, "check -: line 1: neither this nor" },
     { { "check", "--model", "kv", "-", input = "\xef\xbb\xbf" }, "there are no operations in it" },
-    { { "check", "--model", "register", "--budget", "0", "x" }, "a search needs some time" },
     { { "check", "--model", "no/such.lua", "x" }, "no/such.lua" },
   } do
-    it("exits 2: " .. case[2], function()
+    it("exits 1: " .. case[2], function()
       local result = cli.run(case[1])
-      assert.equal(2, result.status)
+      assert.equal(1, result.status)
       assert.matches(case[2], result.stderr, 1, true)
     end)
   end
