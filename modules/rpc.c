@@ -91,13 +91,14 @@ int rpc_encode(lua_State *L, struct rpc_context *context, const char *name, int 
                const char *what, size_t size_max, struct peri_error *err)
 {
     int count = lua_gettop(L) - first + 1;
-    int rc =
-        wire_encode_list(L, first, count > 0 ? count : 0, what, size_max, &context->scratch, err);
+    int rc = wire_encode_list(L, first, count > 0 ? count : 0, what, size_max, RPC_CALLERS_LIMIT,
+                              &context->scratch, err);
     if (rc == PERI_EFORMAT)
         return luaL_error(L, "%s: %s", name, err->text);
-    if (rc == PERI_ETOOBIG)
-        return peri_fail_plain(err, rc, "%.100s: the %ss have more than body_max, %zu bytes", name,
-                               what, size_max);
+    if (rc == PERI_ETOOBIG) {
+        struct peri_error why = *err;
+        return peri_fail_plain(err, rc, "%.100s: %s", name, why.text);
+    }
     return rc;
 }
 

@@ -81,6 +81,9 @@ void rpc_free_ops(struct rpc_link *link);
  * fiber's own. */
 uint64_t rpc_due_us(lua_State *L, const struct rpc_peer_box *peer);
 
+/* The limit of what is encoded here, for messages: of arguments as well as of answers. */
+#define RPC_CALLERS_LIMIT "the caller's body_max, which is an option of its rpc.connect"
+
 /* Appends the values from index first on to the context's scratch, as an array; the caller empties
  * that. Raises "NAME: argument 1.x is a function" for what is no data. Other errors are returned.
  */

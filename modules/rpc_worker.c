@@ -57,7 +57,8 @@ static void answer(lua_State *L, struct rpc_worker *worker)
     int first = HANDLER_INDEX + 1;
     int count = call->kind == RPC_PLAIN ? lua_gettop(L) - first + 1 : 0;
     peri_error_clear(&err);
-    int rc = wire_encode_list(L, first, count, "result", rpc_call_body_max(call), scratch, &err);
+    int rc = wire_encode_list(L, first, count, "result", rpc_call_body_max(call), RPC_CALLERS_LIMIT,
+                              scratch, &err);
     if (rc == 0) {
         worker->call = NULL;
         rpc_call_reply(call, peri_buffer_slice(scratch));

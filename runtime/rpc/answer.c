@@ -120,8 +120,10 @@ void rpc_call_fail_send(struct rpc_call *call, int rc, size_t size)
 {
     struct peri_error err = PERI_ERROR_INIT;
     if (rc == PERI_ETOOBIG)
-        (void)peri_fail_plain(&err, rc, "the answer has %zu bytes, and the caller takes %zu", size,
-                              rpc_call_body_max(call));
+        (void)peri_fail_plain(&err, rc,
+                              "the answer has %zu bytes, more than the caller's body_max of %zu, "
+                              "which is set where it connects",
+                              size, rpc_call_body_max(call));
     else /* not PERI_EBUSY, which says that a call has not run */
         (void)peri_fail_plain(&err, PERI_ENOMEM, "no room for the answer: %s", peri_strerror(rc));
     rpc_call_fail_code(call, &err);

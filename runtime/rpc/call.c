@@ -253,8 +253,9 @@ bool rpc_calls_want(struct rpc_guest *guest, uint64_t id, uint64_t total)
     if (!rpc_window_is_new(&guest->window, id))
         return false;
     (void)peri_fail_plain(&why, PERI_ETOOBIG,
-                          "the request has %" PRIu64 " bytes, and body_max is %" PRIu64, total,
-                          body_max);
+                          "the request has %" PRIu64 " bytes, more than our body_max of %" PRIu64
+                          ", which is set where we serve",
+                          total, body_max);
     refuse(guest, &call, &why);
     return false;
 }

@@ -116,8 +116,9 @@ static bool is_wanted(struct rpc_conn *conn, uint64_t id, uint64_t total)
         return true;
     struct peri_error err = PERI_ERROR_INIT;
     (void)peri_fail_plain(&err, PERI_ETOOBIG,
-                          "the answer has %" PRIu64 " bytes, and body_max is %" PRIu64, total,
-                          client->self->body_max);
+                          "the answer has %" PRIu64 " bytes, more than our body_max of %" PRIu64
+                          ", which is set where we connect",
+                          total, client->self->body_max);
     rpc_request_fail(request, &err);
     return false;
 }

@@ -18,8 +18,10 @@ static int explain_send(const struct rpc_client *client, int rc, size_t size,
                         struct peri_error *err)
 {
     if (rc == PERI_ETOOBIG)
-        return peri_fail_plain(err, rc, "%zu bytes are more than its body_max of %" PRIu64, size,
-                               client->conn.handshake.peer.body_max);
+        return peri_fail_plain(err, rc,
+                               "%zu bytes are more than its body_max of %" PRIu64
+                               ", which is set where it serves",
+                               size, client->conn.handshake.peer.body_max);
     if (rc == PERI_EBUSY)
         return peri_fail_plain(err, rc, "it does not take what was sent before");
     return peri_fail_plain(err, rc, "%s", peri_strerror(rc));
@@ -55,7 +57,10 @@ static int wait_for_connection(struct rpc_client *client, struct rpc_request *re
                                client->why.text[0] != '\0' ? client->why.text
                                                            : "it is just connecting");
     if (args.size > client->self->body_max)
-        return peri_fail_plain(err, PERI_ETOOBIG, "%zu bytes are more than body_max", args.size);
+        return peri_fail_plain(err, PERI_ETOOBIG,
+                               "%zu bytes are more than our body_max of %" PRIu64
+                               ", which is set where we connect",
+                               args.size, client->self->body_max);
     if (args.size > client->self->body_max * RPC_WAITING_FACTOR - client->waiting_bytes)
         return peri_fail_plain(err, PERI_EBUSY, "%zu bytes wait for a connection already",
                                client->waiting_bytes);

@@ -29,9 +29,9 @@ int wire_encode(lua_State *L, int index, const char *name, size_t size_max, stru
                 struct peri_error *err);
 
 /* Appends an array of the count values from index first on, which messages call "<what> 1" and so
- * on. Errors as of wire_encode. */
+ * on; limit tells people what size_max is and who sets it. Errors as of wire_encode. */
 int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,
-                     struct peri_buffer *out, struct peri_error *err);
+                     const char *limit, struct peri_buffer *out, struct peri_error *err);
 
 /* Pushes the items of the one array that bytes hold and sets *count. Raises on lack of memory, and
  * only then. On error some items may have been pushed. Errors: PERI_EFORMAT, PERI_ETOOBIG. */

@@ -8,11 +8,13 @@
 struct encoder {
     struct peri_buffer *out;
     size_t size_max; /* of out->size */
+    bool is_full;    /* there was no room for something */
 };
 
 static int put_bytes(struct encoder *encoder, const char *bytes, size_t size)
 {
-    if (size > encoder->size_max || encoder->out->size > encoder->size_max - size)
+    encoder->is_full = size > encoder->size_max || encoder->out->size > encoder->size_max - size;
+    if (encoder->is_full)
         return PERI_ETOOBIG;
     return peri_buffer_append(encoder->out, bytes, size);
 }
@@ -97,17 +99,30 @@ static int put_end(void *data, bool is_array)
     return 0;
 }
 
-int wire_encode(lua_State *L, int index, const char *name, size_t size_max, struct peri_buffer *out,
-                struct peri_error *err)
+static struct encoder new_encoder(struct peri_buffer *out, size_t size_max)
 {
     size_t before = out->size;
-    struct encoder encoder = {out, size_max < SIZE_MAX - before ? before + size_max : SIZE_MAX};
+    return (struct encoder){
+        .out = out, .size_max = size_max < SIZE_MAX - before ? before + size_max : SIZE_MAX};
+}
+
+static int encode(lua_State *L, int index, const char *name, struct encoder *encoder,
+                  struct peri_error *err)
+{
     struct wire_sink sink = {.scalar = put_scalar,
                              .key = put_scalar,
                              .begin = put_begin,
                              .end = put_end,
-                             .data = &encoder};
-    int rc = wire_walk(L, index, name, &sink, err);
+                             .data = encoder};
+    return wire_walk(L, index, name, &sink, err);
+}
+
+int wire_encode(lua_State *L, int index, const char *name, size_t size_max, struct peri_buffer *out,
+                struct peri_error *err)
+{
+    size_t before = out->size;
+    struct encoder encoder = new_encoder(out, size_max);
+    int rc = encode(L, index, name, &encoder, err);
     if (rc != 0)
         out->size = before;
     return rc;
@@ -125,20 +140,22 @@ static int encode_item(lua_State *L, int index, const char *what, int number,
         return rc == 0 ? 0 : peri_fail(err, rc, "%s %d", what, number);
     }
     (void)snprintf(name, sizeof name, "%s %d", what, number);
-    size_t left = encoder->size_max - encoder->out->size;
-    return wire_encode(L, index, name, left, encoder->out, err);
+    return encode(L, index, name, encoder, err);
 }
 
 int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,
-                     struct peri_buffer *out, struct peri_error *err)
+                     const char *limit, struct peri_buffer *out, struct peri_error *err)
 {
     size_t before = out->size;
-    struct encoder encoder = {out, size_max < SIZE_MAX - before ? before + size_max : SIZE_MAX};
+    struct encoder encoder = new_encoder(out, size_max);
     int rc = put_token(&encoder, mpack_pack_array((uint32_t)count));
     if (rc != 0)
         (void)peri_fail(err, rc, "%ss", what);
     for (int i = 0; rc == 0 && i < count; i++)
         rc = encode_item(L, first + i, what, i + 1, &encoder, err);
+    if (encoder.is_full)
+        rc =
+            peri_fail_plain(err, rc, "the %ss have more than %zu bytes, %s", what, size_max, limit);
     if (rc != 0)
         out->size = before;
     return rc;

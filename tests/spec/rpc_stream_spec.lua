@@ -19,12 +19,22 @@ describe("perilune.rpc: streams and long messages", function()
         { body_max = 1 << 20 }, { body_max = 2 << 20 })
       local _, err, code = peer:call("size", ("x"):rep((1 << 20) + 4096))
       assert.are.equal("ETOOBIG", code)
-      assert.matches("are more than its body_max of 1048576", err)
+      assert.matches("are more than its body_max of 1048576, which is set where it serves", err, 1, true)
       _, err, code = peer:call("give", 3 << 20)
       assert.are.equal("ETOOBIG", code)
-      assert.matches("result 1", err)
+      local limit = "have more than 2097152 bytes, the caller's body_max, which is an option"
+      assert.matches("the results " .. limit, err, 1, true)
       assert.are.equal(10, #peer:call("give", 10))
-      assert.are.equal("ETOOBIG", (select(3, peer:call("size", ("x"):rep(3 << 20)))))
+      _, err, code = peer:call("size", ("x"):rep(3 << 20))
+      assert.are.equal("ETOOBIG", code)
+      assert.matches("size: the arguments " .. limit, err, 1, true)
+      local deep = {}
+      for _ = 1, 1000 do
+        deep = { deep }
+      end
+      _, err, code = peer:call("size", deep)
+      assert.are.equal("ETOOBIG", code)
+      assert.matches("is nested too deep", err, 1, true)
     end)
 
     it("do not keep short ones waiting", function()
