@@ -138,6 +138,15 @@ static int l_fail(lua_State *L)
     return fiber_suspend(L, &fiber->own, never_continued);
 }
 
+/* explain(text): what an error of this member says, see sim_member_explain. */
+static int l_explain(lua_State *L)
+{
+    char room[SIM_EXPLAINED_SIZE];
+    const struct sim_member *member = sim_check_member(L);
+    lua_pushstring(L, sim_member_explain(member, luaL_checkstring(L, 1), room));
+    return 1;
+}
+
 /* declare(pattern): what the run is meant to fail with; "" when it is not. */
 static int l_declare(lua_State *L)
 {
@@ -267,7 +276,7 @@ int luaopen_perilune_sim(lua_State *L)
         {"fail", l_fail},       {"pass", l_pass},       {"create", l_create},
         {"start", l_start},     {"stop", l_stop},       {"declare", l_declare},
         {"state", l_state},     {"members", l_members}, {"record", l_record},
-        {"history", l_history}, {NULL, NULL},
+        {"history", l_history}, {"explain", l_explain}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     luaL_setfuncs(L, sim_fault_functions, 0);

@@ -7,23 +7,55 @@
 #include "simulation.h"
 #include "vm/scheduler.h"
 
-enum { LETTER_DOWN_SIZE = 24 };
+enum { LETTER_DOWN_SIZE = 24, BYTES_PER_MIB = 1 << 20 };
 
 /* ---- starting and ending ---- */
 
-static void on_program_end(void *data)
+static bool is_controller(const struct sim_member *member)
 {
-    struct sim_member *member = data;
-    sim_node_exit(member->node, member->vm->scheduler->exit_status);
+    return member == member->run->controller;
+}
+
+const char *sim_member_explain(const struct sim_member *member, const char *text,
+                               char room[SIM_EXPLAINED_SIZE])
+{
+    static const char memory[] = "not enough memory"; /* Lua's own text, or its own in front */
+    size_t size = sizeof memory - 1;
+    size_t text_size = strlen(text);
+    if (text_size < size ||
+        (memcmp(text, memory, size) != 0 && memcmp(text + text_size - size, memory, size) != 0))
+        return text;
+    size_t limit_bytes = member->options.memory_limit_bytes;
+    (void)snprintf(room, SIM_EXPLAINED_SIZE, "%s: the Lua state of %s may hold %.4g MiB%s", memory,
+                   sim_node_name(member->node), (double)limit_bytes / BYTES_PER_MIB,
+                   is_controller(member) ? ""
+                                         : ", unless the option memory of sim:start says more");
+    return room;
 }
 
 /* An error that no fiber waits for would be lost in a real program's log; here somebody looks. */
 static void on_lost(void *data, const char *text)
 {
     struct sim_member *member = data;
-    const char *kind = member == member->run->controller ? "controller" : "node";
+    char room[SIM_EXPLAINED_SIZE];
     if (!member->may_fail)
-        simulation_fail(member->run, member, kind, text);
+        simulation_fail(member->run, member, is_controller(member) ? "controller" : "node",
+                        sim_member_explain(member, text, room));
+}
+
+/* What a scenario raises boot.lua tells; what is raised here is that boot.lua lacked memory. */
+static void on_program_end(void *data)
+{
+    struct sim_member *member = data;
+    const struct fiber_scheduler *s = member->vm->scheduler;
+    const char *text = lua_tostring(s->main->L, -1);
+    if (s->main->status == PERI_ELUA)
+        on_lost(member, text != NULL ? text : "boot.lua raised what is no text");
+    else if (is_controller(member))
+        simulation_fail(member->run, member, "controller",
+                        "os.exit ended the controller: a run ends when run(sim) returns, or by "
+                        "sim:fail(message)");
+    sim_node_exit(member->node, s->exit_status);
 }
 
 /* The watchdog stops code below something that no yield can cross, such as a __close handler of a
@@ -70,13 +102,14 @@ static int on_start(void *data, struct sim_node *node)
 {
     struct sim_member *member = data;
     struct peri_error err = PERI_ERROR_INIT;
+    char room[SIM_EXPLAINED_SIZE];
     (void)node;
     member->is_starting = false;
     member->simulated.hash_seed = sim_stream_next(sim_node_stream(member->node, SIM_USER));
     int rc = start_program(member, &err);
     if (rc == 0)
         return 0;
-    simulation_fail(member->run, member, "node", err.text);
+    simulation_fail(member->run, member, "node", sim_member_explain(member, err.text, room));
     vm_state_close(member->vm);
     member->vm = NULL;
     return rc;

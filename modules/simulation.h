@@ -147,6 +147,13 @@ void simulation_conclude(struct simulation *run, enum sim_end end);
 
 /* ---- sim_member.c ---- */
 
+enum { SIM_EXPLAINED_SIZE = 256 };
+
+/* What an error of the member says: of lack of memory, which Lua's text leaves it at, also whose
+ * and how much there is. Lends text, or room. */
+const char *sim_member_explain(const struct sim_member *member, const char *text,
+                               char room[SIM_EXPLAINED_SIZE]);
+
 /* Adds a node, which is not started. arguments is copied. Errors: those of sim_node_create. */
 int sim_member_create(struct simulation *run, const char *name, const char *role,
                       struct peri_slice arguments, struct sim_member **out, struct peri_error *err);

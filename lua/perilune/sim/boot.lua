@@ -20,6 +20,16 @@ local function with_traceback(err)
   return table.concat(lines, "\n")
 end
 
+-- Calls the scenario's code: true and what it returns, or false and an error as text, packed. Lack of memory
+-- calls no message handler.
+local function call(fn, ...)
+  local outcome = table.pack(xpcall(fn, with_traceback, ...))
+  if not outcome[1] then
+    outcome[2] = core.explain(tostring(outcome[2]))
+  end
+  return outcome
+end
+
 -- Modules that have to know of the simulation learn of it when they are first required.
 local function prepare(name, setup)
   package.preload[name] = function()
@@ -59,7 +69,7 @@ local function run_node(info, scenario)
       scenario.probes)
   end
   local main = scenario.nodes[info.role]
-  local outcome = table.pack(xpcall(main, with_traceback, node, Node.arguments(info)))
+  local outcome = call(main, node, Node.arguments(info))
   node:ended(outcome)
   if outcome[1] then
     perilune.settle()
@@ -73,9 +83,9 @@ local function run_controller(_, scenario)
   if not is_ready then
     core.fail("scenario", (tostring(sim):gsub("^perilune/[%w_/]+%.lua:%d+: ", "")))
   end
-  local ok, err = xpcall(scenario.run, with_traceback, sim)
-  if not ok then
-    core.fail("controller", err)
+  local outcome = call(scenario.run, sim)
+  if not outcome[1] then
+    core.fail("controller", outcome[2])
   end
   core.pass()
 end
@@ -83,9 +93,10 @@ end
 return function()
   local info = core.info()
   prepare("perilune.history", record_history)
-  local ok, scenario, why = xpcall(scenario_of.load, with_traceback, info)
-  if not ok or not scenario then
-    core.fail("scenario", ok and why or scenario)
+  local outcome = call(scenario_of.load, info)
+  local scenario = outcome[1] and outcome[2]
+  if not scenario then
+    core.fail("scenario", outcome[outcome[1] and 3 or 2])
   end
   return (info.role and run_node or run_controller)(info, scenario)
 end

@@ -151,8 +151,37 @@ describe("a scenario", function()
         return { nodes = { a = fill },
           run = function(sim) sim:start({ name = "n1", role = "a", memory = "8MiB" }) sim:sleep(1) end }]]
       assert.equal("node", got.kind)
-      assert.matches("not enough memory", got.message)
+      assert.matches("^not enough memory: the Lua state of n1 may hold 8 MiB", got.message)
     end)
+
+    it("that lacks the memory to begin fails", function()
+      local got = failure [[
+        return { nodes = { a = function() end },
+          run = function(sim) sim:start({ name = "n1", role = "a", memory = "30KiB" }) sim:sleep(1) end }]]
+      assert.equal("node", got.kind)
+      assert.matches("not enough memory: the Lua state of n1 may hold 0.0293 MiB", got.message, 1, true)
+    end)
+
+    it("that may fail and lacks memory says how much there was", function()
+      scenario.pass(folder, [[
+        local function fill()
+          local t = {}
+          while true do t[#t + 1] = ("x"):rep(1000) .. #t end
+        end
+        return { nodes = { a = fill }, run = function(sim)
+          sim:start({ name = "n1", role = "a", memory = "8MiB", may_fail = true })
+          local _, message = sim:join "n1"
+          assert(message:find("the Lua state of n1 may hold 8 MiB", 1, true), message)
+        end }]])
+    end)
+  end)
+
+  it("whose controller calls os.exit says so", function()
+    local got = failure [[
+      return { nodes = { a = function() end },
+        run = function(sim) sim:start("n1", "a") sim:sleep(1) os.exit(0) end }]]
+    assert.equal("controller", got.kind)
+    assert.matches("^os.exit ended the controller: a run ends when run%(sim%) returns", got.message)
   end)
 
   it("whose controller does not take what nodes tell ends", function()
