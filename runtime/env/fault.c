@@ -1,5 +1,7 @@
 #include "env/fault.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define PERI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -199,13 +201,96 @@ int env_fault_parse(enum env_fault_unit unit, struct peri_slice text, int64_t *o
     return 0;
 }
 
+/* ---- writing ---- */
+
+/* The largest unit that leaves no fraction; of those that say what is counted. */
+static const struct suffix *suffix_for(enum env_fault_unit unit, int64_t number)
+{
+    const struct unit *row = &units[unit];
+    const struct suffix *found = NULL;
+    for (size_t i = 0; i < row->suffix_count; i++) {
+        const struct suffix *suffix = &row->suffixes[i];
+        bool is_rate = strstr(suffix->text, "/s") != NULL;
+        if (suffix->text[0] == '\0' || is_rate != (unit == ENV_FAULT_UNIT_BYTES_PER_S))
+            continue;
+        bool is_better = found == NULL || suffix->factor > found->factor;
+        if (suffix->factor == 1 || (number % suffix->factor == 0 && is_better))
+            found = is_better ? suffix : found;
+    }
+    return found;
+}
+
+static void format_number(enum env_fault_unit unit, int64_t number, char *out, size_t size)
+{
+    enum { PERCENT_PPM = 10000 };
+    const struct suffix *suffix = suffix_for(unit, number);
+    if (unit == ENV_FAULT_UNIT_FLAG && (number == 0 || number == 1))
+        (void)snprintf(out, size, "%s", number != 0 ? "on" : "off");
+    else if (unit == ENV_FAULT_UNIT_PPM || unit == ENV_FAULT_UNIT_SIGNED_PPM)
+        (void)snprintf(out, size, "%.10g%%", (double)number / PERCENT_PPM);
+    else if (suffix == NULL || number == 0)
+        (void)snprintf(out, size, "%" PRId64, number);
+    else
+        (void)snprintf(out, size, "%" PRId64 "%s", number / suffix->factor, suffix->text);
+}
+
+static void append_time(char *out, uint64_t us)
+{
+    size_t used = strlen(out);
+    out[used++] = ' ';
+    format_number(ENV_FAULT_UNIT_US, (int64_t)us, out + used, ENV_FAULT_TEXT_SIZE - used);
+}
+
+static void format_delay(const struct env_delay *delay, char *out)
+{
+    (void)snprintf(out, ENV_FAULT_TEXT_SIZE, "%s", env_delay_shape_name(delay->shape));
+    append_time(out, delay->low_us);
+    if (delay->shape != ENV_DELAY_CONSTANT)
+        append_time(out, delay->high_us);
+    if (delay->shape == ENV_DELAY_LONG_TAIL)
+        append_time(out, delay->tail_us);
+}
+
+void env_fault_format(enum env_fault_unit unit, const struct env_fault_value *value,
+                      char out[ENV_FAULT_TEXT_SIZE])
+{
+    out[0] = '\0';
+    if (unit == ENV_FAULT_UNIT_DELAY)
+        format_delay(&value->delay, out);
+    else if (unit != ENV_FAULT_UNIT_NONE)
+        format_number(unit, value->number, out, ENV_FAULT_TEXT_SIZE);
+}
+
+/* ---- ranges ---- */
+
 static int check_number(const struct env_fault_info *info, int64_t number, struct peri_error *err)
 {
+    char given[ENV_FAULT_TEXT_SIZE];
+    char low[ENV_FAULT_TEXT_SIZE];
+    char high[ENV_FAULT_TEXT_SIZE];
     if (number >= info->min && number <= info->max)
         return 0;
-    return peri_fail_plain(err, PERI_EINVAL, "fault %s: %s of %lld is outside %lld .. %lld",
-                           info->name, units[info->unit].name, (long long)number,
-                           (long long)info->min, (long long)info->max);
+    format_number(info->unit, number, given, sizeof given);
+    format_number(info->unit, info->min, low, sizeof low);
+    format_number(info->unit, info->max, high, sizeof high);
+    return peri_fail_plain(err, PERI_EINVAL, "%s of %s is outside %s .. %s", units[info->unit].name,
+                           given, low, high);
+}
+
+static int check_delay(const struct env_fault_info *info, const struct env_delay *delay,
+                       struct peri_error *err)
+{
+    uint64_t max = (uint64_t)info->max;
+    char text[ENV_FAULT_TEXT_SIZE];
+    if (delay->low_us > max || delay->high_us > max || delay->tail_us > max) {
+        format_number(ENV_FAULT_UNIT_US, info->max, text, sizeof text);
+        return peri_fail_plain(err, PERI_EINVAL, "a delay of more than %s", text);
+    }
+    bool is_range = delay->shape == ENV_DELAY_UNIFORM || delay->shape == ENV_DELAY_LONG_TAIL;
+    if (!is_range || delay->high_us >= delay->low_us)
+        return 0;
+    format_delay(delay, text);
+    return peri_fail_plain(err, PERI_EINVAL, "%s: the smaller time comes first", text);
 }
 
 int env_fault_check(enum env_fault fault, const struct env_fault_value *value,
@@ -214,17 +299,6 @@ int env_fault_check(enum env_fault fault, const struct env_fault_value *value,
     const struct env_fault_info *info = &table[fault];
     if (info->unit == ENV_FAULT_UNIT_NONE)
         return 0;
-    if (info->unit != ENV_FAULT_UNIT_DELAY)
-        return check_number(info, value->number, err);
-    const struct env_delay *delay = &value->delay;
-    uint64_t max = (uint64_t)info->max;
-    if (delay->low_us > max || delay->high_us > max || delay->tail_us > max)
-        return peri_fail_plain(err, PERI_EINVAL, "fault %s: a delay of more than %llu us",
-                               info->name, (unsigned long long)max);
-    bool is_range = delay->shape == ENV_DELAY_UNIFORM || delay->shape == ENV_DELAY_LONG_TAIL;
-    if (is_range && delay->high_us < delay->low_us)
-        return peri_fail_plain(err, PERI_EINVAL, "fault %s: delays from %llu to %llu us",
-                               info->name, (unsigned long long)delay->low_us,
-                               (unsigned long long)delay->high_us);
-    return 0;
+    return info->unit == ENV_FAULT_UNIT_DELAY ? check_delay(info, &value->delay, err)
+                                              : check_number(info, value->number, err);
 }

@@ -77,6 +77,13 @@ int env_fault_parse(enum env_fault_unit unit, struct peri_slice text, int64_t *o
 int env_fault_check(enum env_fault fault, const struct env_fault_value *value,
                     struct peri_error *err);
 
+enum { ENV_FAULT_TEXT_SIZE = 128 };
+
+/* Writes a value as env_fault_parse reads it, or a distribution as a scenario writes it: "1.5ms",
+ * "0.5%", "uniform 1ms 10ms"; "" for none. Of a share that has more digits, the first ten. */
+void env_fault_format(enum env_fault_unit unit, const struct env_fault_value *value,
+                      char out[ENV_FAULT_TEXT_SIZE]);
+
 /* The name of a shape. Lent for ever. */
 const char *env_delay_shape_name(enum env_delay_shape shape);
 

@@ -1,7 +1,6 @@
 #include "sim/fault.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "sim/clock.h"
 #include "sim/internal.h"
@@ -153,41 +152,16 @@ static uint64_t hash_of(const struct env_fault_info *info, const struct sim_node
     return sim_mix(sim_mix(hash, delay->low_us), sim_mix(delay->high_us, delay->tail_us));
 }
 
-/* A value as a scenario may write it: the trace is read beside it. */
-static void describe_number(enum env_fault_unit unit, int64_t number, char *out, size_t size)
-{
-    if (unit == ENV_FAULT_UNIT_PPM || unit == ENV_FAULT_UNIT_SIGNED_PPM)
-        (void)snprintf(out, size, " %.10g%%", (double)number / 1e4);
-    else if (unit == ENV_FAULT_UNIT_US || unit == ENV_FAULT_UNIT_SIGNED_US)
-        (void)snprintf(out, size, " %" PRId64 "us", number);
-    else
-        (void)snprintf(out, size, " %" PRId64, number);
-}
-
-static void describe(const struct env_fault_info *info, const struct env_fault_value *value,
-                     char *out, size_t size)
-{
-    const struct env_delay *delay = &value->delay;
-    if (info->unit == ENV_FAULT_UNIT_DELAY)
-        (void)snprintf(out, size, " %s %" PRIu64 " %" PRIu64 " %" PRIu64 " us",
-                       env_delay_shape_name(delay->shape), delay->low_us, delay->high_us,
-                       delay->tail_us);
-    else if (info->unit != ENV_FAULT_UNIT_NONE)
-        describe_number(info->unit, value->number, out, size);
-    else
-        *out = '\0';
-}
-
 static void note(struct sim_world *world, const struct env_fault_info *info,
                  const struct sim_node *from, const struct sim_node *to,
                  const struct env_fault_value *value)
 {
     bool is_link = info->target == ENV_FAULT_TARGET_LINK;
-    char text[128];
-    describe(info, value, text, sizeof text);
-    sim_world_note(world, NULL, "fault", hash_of(info, from, to, value), "%s %s%s%s%s", info->name,
-                   from != NULL ? from->name : "all", is_link ? " -> " : "",
-                   is_link ? (to != NULL ? to->name : "all") : "", text);
+    char text[ENV_FAULT_TEXT_SIZE];
+    env_fault_format(info->unit, value, text);
+    sim_world_note(world, NULL, "fault", hash_of(info, from, to, value), "%s %s%s%s%s%s",
+                   info->name, from != NULL ? from->name : "all", is_link ? " -> " : "",
+                   is_link ? (to != NULL ? to->name : "all") : "", *text != '\0' ? " " : "", text);
 }
 
 int sim_fault_apply(struct sim_world *world, enum env_fault fault, struct sim_node *from,

@@ -76,6 +76,39 @@ static void numbers_are_read_with_their_units(void **state)
     }
 }
 
+static void values_are_written_as_they_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        enum env_fault_unit unit;
+        struct env_fault_value value;
+        const char *wanted;
+    } cases[] = {
+        {ENV_FAULT_UNIT_NONE, {.number = 7}, ""},
+        {ENV_FAULT_UNIT_FLAG, {.number = 1}, "on"},
+        {ENV_FAULT_UNIT_COUNT, {.number = 3}, "3"},
+        {ENV_FAULT_UNIT_PPM, {.number = 10000}, "1%"},
+        {ENV_FAULT_UNIT_PPM, {.number = 0}, "0%"},
+        {ENV_FAULT_UNIT_SIGNED_PPM, {.number = -200}, "-0.02%"},
+        {ENV_FAULT_UNIT_US, {.number = 0}, "0"},
+        {ENV_FAULT_UNIT_US, {.number = 90000000}, "90s"},
+        {ENV_FAULT_UNIT_SIGNED_US, {.number = -7200000000}, "-2h"},
+        {ENV_FAULT_UNIT_BYTES, {.number = 65536}, "64KiB"},
+        {ENV_FAULT_UNIT_BYTES, {.number = 5000000}, "5MB"},
+        {ENV_FAULT_UNIT_BYTES_PER_S, {.number = 1500000}, "1500kB/s"},
+        {ENV_FAULT_UNIT_DELAY, {.delay = {ENV_DELAY_CONSTANT, 1000, 1000, 0}}, "constant 1ms"},
+        {ENV_FAULT_UNIT_DELAY, {.delay = {ENV_DELAY_UNIFORM, 500, 1000, 0}}, "uniform 500us 1ms"},
+        {ENV_FAULT_UNIT_DELAY,
+         {.delay = {ENV_DELAY_LONG_TAIL, 0, 2000, 1000000}},
+         "long_tail 0 2ms 1s"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[ENV_FAULT_TEXT_SIZE];
+        env_fault_format(cases[i].unit, &cases[i].value, text);
+        assert_string_equal(text, cases[i].wanted);
+    }
+}
+
 static void every_fault_has_a_name_of_its_own(void **state)
 {
     (void)state;
@@ -99,16 +132,21 @@ static void values_stay_in_range(void **state)
         const char *complaint; /* or NULL */
     } cases[] = {
         {ENV_FAULT_LOSS, {.number = 1000000}, NULL},
-        {ENV_FAULT_LOSS, {.number = 1000001}, "fault loss: a share of 1000001"},
-        {ENV_FAULT_LOSS, {.number = -1}, "outside 0 .. 1000000"},
+        {ENV_FAULT_LOSS, {.number = 1000001}, "a share of 100.0001% is outside 0% .. 100%"},
+        {ENV_FAULT_LOSS, {.number = -1}, "a share of -0.0001%"},
         {ENV_FAULT_CUT, {.number = 2}, "a flag of 2"},
         {ENV_FAULT_CLOCK_DRIFT, {.number = -500000}, NULL},
-        {ENV_FAULT_CLOCK_DRIFT, {.number = -500001}, "outside"},
+        {ENV_FAULT_CLOCK_DRIFT,
+         {.number = -500001},
+         "a signed share of -50.0001% is outside -50% .. 100%"},
+        {ENV_FAULT_DISK_STALL, {.number = -1500}, "a time of -1500us is outside 0 .. 1h"},
+        {ENV_FAULT_DISK_CAPACITY, {.number = -2048}, "a size of -2KiB"},
+        {ENV_FAULT_BANDWIDTH, {.number = INT64_C(2000000000000)}, "outside 0 .. 1000GB/s"},
         {ENV_FAULT_CRASH, {.number = 77}, NULL},
         {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_UNIFORM, 10, 20, 0}}, NULL},
-        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_UNIFORM, 20, 10, 0}}, "from 20 to 10"},
+        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_UNIFORM, 20000, 10, 0}}, "uniform 20ms 10us: the"},
         {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_EXPONENTIAL, 20, 10, 0}}, NULL},
-        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_CONSTANT, UINT64_MAX, 0, 0}}, "more than"},
+        {ENV_FAULT_LATENCY, {.delay = {ENV_DELAY_CONSTANT, UINT64_MAX, 0, 0}}, "more than 1h"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct peri_error err = PERI_ERROR_INIT;
@@ -123,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_read_with_their_units),
+        cmocka_unit_test(values_are_written_as_they_are_read),
         cmocka_unit_test(every_fault_has_a_name_of_its_own),
         cmocka_unit_test(values_stay_in_range),
     };

@@ -106,7 +106,7 @@ describe("perilune sim", function()
     local text = assert(require("perilune.fs").read(trace))
     assert.matches("fault +loss all %-> all 5%%\n", text)
     assert.matches("drift n %-0.02%%", text)
-    assert.matches("jump n 3000000us", text)
+    assert.matches("jump n 3s", text)
   end)
 
   it("lists what can go wrong", function()
