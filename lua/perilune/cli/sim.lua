@@ -25,7 +25,7 @@ local function read_seed(text)
   local seed = text:match "^%d+$" and math.tointeger(tonumber(text))
   if not seed then
     return nil, text:find "^%d+$" and ("'%s' is too large: seeds go up to %d"):format(text, math.maxinteger)
-      or ("'%s' is not a seed, which is a whole number"):format(text)
+      or ("'%s' is not a seed, which is a whole number from 0 on"):format(text)
   end
   return seed
 end

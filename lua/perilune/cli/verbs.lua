@@ -159,6 +159,22 @@ function M.prepare(parser, usage)
   return parser
 end
 
+-- A negative number behind an option is its value, so that the option says what it takes.
+local function join_numbers(argv)
+  local joined = {}
+  for _, word in ipairs(argv) do
+    local last = joined[#joined]
+    if word:find "^%-%d" and last and last:find "^%-%-[^=]+$" then
+      joined[#joined] = last .. "=" .. word
+    elseif word:find "^%-%d" and last and last:find "^%-%a$" then
+      joined[#joined] = last .. word
+    else
+      joined[#joined + 1] = word
+    end
+  end
+  return joined
+end
+
 --- Reads a verb's arguments; --help and mistakes are answered here.
 ---@param name string
 ---@param verb table
@@ -175,7 +191,7 @@ function M.parse(name, verb, argv)
     end
   end
   local parser = M.prepare(verb.parser(require "argparse"), verb.usage)
-  local ok, args = pcall(parser.parse, parser, own)
+  local ok, args = pcall(parser.parse, parser, join_numbers(own))
   if ok then
     args.rest = rest
     return args

@@ -68,7 +68,7 @@ describe("the command line", function()
     { { "mr", "job.lua", "in", "-o", "out", "--workers", "two" }, "perilune: mr: --workers: 'two' is not a "
       .. "whole number of at least 1\nhint: see 'perilune mr --help'\n" },
     { { "mr", "job.lua", "in", "-o", "out", "--reduces", "-1" },
-      "perilune: mr: unknown option '-1'\nhint: see 'perilune mr --help'\n" },
+      "perilune: mr: --reduces: '-1' is not a whole number of at least 1\nhint: see 'perilune mr --help'\n" },
   } do
     it("refuses with a hint: " .. table.concat(case[1], " "), function()
       local result = cli.run(case[1])
