@@ -148,6 +148,24 @@ int env_work(struct env *env, void (*run)(void *data), void (*done)(void *data, 
     return env->ops->work->submit(env, run, done, data);
 }
 
+int env_lane_create(struct env *env, struct env_lane **out)
+{
+    return env->ops->lane->create(env, out);
+}
+
+int env_lane_work(struct env_lane *lane, void (*run)(void *data),
+                  void (*done)(void *data, int status), void *data)
+{
+    PERI_ASSERT(run != NULL && done != NULL);
+    return lane->env->ops->lane->submit(lane, run, done, data);
+}
+
+void env_lane_close(struct env_lane *lane)
+{
+    if (lane != NULL)
+        lane->env->ops->lane->close(lane);
+}
+
 int env_stream_read_start(struct env_stream *stream, env_read_cb on_read, void *data)
 {
     PERI_ASSERT(on_read != NULL);

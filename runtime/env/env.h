@@ -25,6 +25,7 @@ struct env_timer;
 struct env_turn;
 struct env_signal;
 struct env_ticker;
+struct env_lane;
 struct env_file;
 struct env_dir;
 struct env_stream;
@@ -110,6 +111,20 @@ void env_ticker_close(struct env_ticker *ticker); /* accepts NULL */
  * while env closes. */
 int env_work(struct env *env, void (*run)(void *data), void (*done)(void *data, int status),
              void *data);
+
+/* ---- lanes: background work that waits for nobody else's ---- */
+
+/* Creates a lane: a thread that does what it is given one by one, in order, and nothing else. The
+ * caller owns it. Errors: PERI_ENOMEM, errno codes. */
+int env_lane_create(struct env *env, struct env_lane **out);
+
+/* Like env_work, on the lane's thread and behind what the lane was given before. */
+int env_lane_work(struct env_lane *lane, void (*run)(void *data),
+                  void (*done)(void *data, int status), void *data);
+
+/* Takes no more work; what was given is still done, and says so. Allowed inside a done. Accepts
+ * NULL. */
+void env_lane_close(struct env_lane *lane);
 
 /* ---- regions: large memory that is walked at random; safe on any thread ---- */
 

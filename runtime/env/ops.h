@@ -59,6 +59,13 @@ struct env_work_ops {
                   void *data);
 };
 
+struct env_lane_ops {
+    int (*create)(struct env *env, struct env_lane **out);
+    int (*submit)(struct env_lane *lane, void (*run)(void *data),
+                  void (*done)(void *data, int status), void *data);
+    void (*close)(struct env_lane *lane);
+};
+
 struct env_file_ops {
     int (*open)(struct env *env, const char *path, int flags, struct env_file **out,
                 struct peri_error *err);
@@ -157,6 +164,7 @@ struct env_ops {
     const struct env_signal_ops *signal;
     const struct env_ticker_ops *ticker;
     const struct env_work_ops *work;
+    const struct env_lane_ops *lane;
     const struct env_file_ops *file;
     const struct env_path_ops *path;
     bool has_real_files; /* env_files_are_real */
@@ -189,6 +197,9 @@ struct env_signal {
     struct env *env;
 };
 struct env_ticker {
+    struct env *env;
+};
+struct env_lane {
     struct env *env;
 };
 struct env_file {

@@ -29,6 +29,7 @@ struct env_uv {
     bool is_closing;
     struct peri_list owned; /* struct uv_owned */
     struct peri_list work;  /* struct uv_work that waits or runs */
+    struct peri_list lanes; /* that their owners have not closed (uv_lane.c) */
     struct posix_file standard[3];
     struct uv_guard *guard; /* or NULL */
     struct uv_net *net;     /* what connections share (uv_conn.h); NULL before the first */
@@ -52,6 +53,9 @@ void env_uv_owned_remove(struct uv_owned *owned);
 
 /* Cancels what has not started (uv_work.c). */
 void env_uv_work_cancel_all(struct env_uv *uv);
+
+/* Frees lanes that nobody has closed; their threads have ended (uv_lane.c). */
+void env_uv_lanes_free(struct env_uv *uv);
 
 /* Makes a stream of a pipe's end; the stream owns fd on success. Errors: PERI_ENOMEM, errno codes.
  */
@@ -92,6 +96,7 @@ extern const struct env_turn_ops env_uv_turn_ops;
 extern const struct env_signal_ops env_uv_signal_ops;
 extern const struct env_ticker_ops env_posix_ticker_ops;
 extern const struct env_work_ops env_uv_work_ops;
+extern const struct env_lane_ops env_uv_lane_ops;
 extern const struct env_file_ops env_posix_file_ops;
 extern const struct env_path_ops env_posix_path_ops;
 extern const struct env_conn_ops env_uv_conn_ops;

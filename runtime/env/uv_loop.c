@@ -53,6 +53,7 @@ static void loop_close(struct env *env)
         env_uv_process_deinit(uv);
         env_uv_net_close(uv);
     } while (uv_loop_close(&uv->loop) == UV_EBUSY);
+    env_uv_lanes_free(uv);
     env_uv_guard_close(uv->guard); /* last: the loop may wait for work that blocks */
     free(uv);
 }
@@ -67,6 +68,7 @@ static const struct env_ops uv_ops = {
     .signal = &env_uv_signal_ops,
     .ticker = &env_posix_ticker_ops,
     .work = &env_uv_work_ops,
+    .lane = &env_uv_lane_ops,
     .file = &env_posix_file_ops,
     .path = &env_posix_path_ops,
     .has_real_files = true,
@@ -121,6 +123,7 @@ int env_uv_create(struct env **out, struct peri_error *err)
     env_init(&uv->base, &uv_ops);
     peri_list_init(&uv->owned);
     peri_list_init(&uv->work);
+    peri_list_init(&uv->lanes);
     peri_list_init(&uv->children);
     init_standard_files(uv);
     atomic_store(&uv->base.log_colour, colour_is_wanted(&uv->base));

@@ -29,6 +29,8 @@ enum sim_event_id {
     SIM_EVENT_CONN_IDLE,
     SIM_EVENT_CONN_DRAIN,
     SIM_EVENT_CONN_WRITABLE,
+    SIM_EVENT_LANE,
+    SIM_EVENT_LANE_DONE,
 };
 
 struct sim_heap_entry {
@@ -252,6 +254,7 @@ extern const struct env_clock_ops sim_clock_ops;
 extern const struct env_timer_ops sim_timer_ops;
 extern const struct env_turn_ops sim_turn_ops;
 extern const struct env_work_ops sim_work_ops;
+extern const struct env_lane_ops sim_lane_ops;
 extern const struct env_ticker_ops sim_ticker_ops;
 extern const struct env_signal_ops sim_signal_ops;
 extern const struct env_process_ops sim_process_ops;

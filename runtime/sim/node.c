@@ -39,6 +39,7 @@ const struct env_ops sim_node_ops = {
     .signal = &sim_signal_ops,
     .ticker = &sim_ticker_ops,
     .work = &sim_work_ops,
+    .lane = &sim_lane_ops,
     .file = &sim_file_ops,
     .path = &sim_path_ops,
     .stream_standard = sim_stream_standard,
