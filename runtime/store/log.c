@@ -66,11 +66,13 @@ static void close_on_run(void *data)
 static void on_stores_closed(void *data, int status)
 {
     struct store_log *log = data;
+    struct env_lane *lane = log->lane;
     void (*on_closed)(void *closed_data) = log->on_closed;
     void *closed_data = log->closed_data;
     if (status != 0)
         close_stores(log); /* the environment ends: there is no loop left to hold up */
     free_log(log);
+    env_lane_close(lane);
     if (on_closed != NULL)
         on_closed(closed_data);
 }
@@ -85,7 +87,7 @@ void log_release(struct store_log *log)
     PERI_ASSERT(log->holds > 0);
     if (--log->holds > 0 || !log->is_closing)
         return;
-    if (env_work(log->env, close_on_run, on_stores_closed, log) != 0)
+    if (env_lane_work(log->lane, close_on_run, on_stores_closed, log) != 0)
         on_stores_closed(log, PERI_ECANCELLED);
 }
 
@@ -106,7 +108,7 @@ void store_log_close(struct store_log *log)
     env_timer_close(log->quiet);
     log->turn = NULL;
     log->quiet = NULL;
-    (void)log_items_complete(log, &log->batch.items, PERI_ECANCELLED);
+    log_items_disown(&log->batch.items, PERI_ECANCELLED);
     (void)log_items_complete(log, &log->pending, PERI_ECANCELLED);
     log_reads_refuse(log, PERI_ECANCELLED);
     log_release(log);
@@ -154,11 +156,13 @@ static int start_open(struct store_log *log)
     if (job == NULL)
         return PERI_ENOMEM;
     job->log = log;
-    int rc = env_turn_create(log->env, log_batch_on_turn, log, &log->turn);
+    int rc = env_lane_create(log->env, &log->lane);
+    if (rc == 0)
+        rc = env_turn_create(log->env, log_batch_on_turn, log, &log->turn);
     if (rc == 0)
         rc = env_timer_create(log->env, log_batch_on_quiet, log, &log->quiet);
     if (rc == 0)
-        rc = env_work(log->env, open_on_run, open_on_done, job);
+        rc = env_lane_work(log->lane, open_on_run, open_on_done, job);
     if (rc != 0)
         free(job);
     else
@@ -203,6 +207,7 @@ int store_log_open(struct store_log **out, struct env *env, const char *path,
     if (rc != 0) {
         env_turn_close(log->turn);
         env_timer_close(log->quiet);
+        env_lane_close(log->lane);
         free_log(log);
         return peri_fail(err, rc, "open log %s", path);
     }

@@ -2,8 +2,8 @@
  *
  * The node hands over what RAFT_PERSIST asks for; the log makes it durable and says so. Whatever
  * all groups have pending becomes one batch with one fsync; while that runs, the next batch
- * gathers. Functions belong to the loop thread and never block; the disk is touched in background
- * work.
+ * gathers. Functions belong to the loop thread and never block; the disk is written by a thread
+ * that does nothing else (env_lane), and read in background work.
  *
  *      store_log_write ---> pending ---> one batch, one fsync ---> on_written, in order
  *                             |

@@ -49,6 +49,17 @@ bool log_items_complete(struct store_log *log, struct peri_list *items, int stat
     return false;
 }
 
+void log_items_disown(const struct peri_list *items, int status)
+{
+    for (struct peri_list *at = items->next; at != items; at = at->next) {
+        struct log_item *item = container_of(at, struct log_item, link);
+        struct store_log_write *write = item->write;
+        item->write = NULL;
+        if (write != NULL)
+            write->on_written(write, status);
+    }
+}
+
 /* ---- what goes into a batch ---- */
 
 static int put_value(const struct log_key *key, struct peri_buffer *value, struct store_batch *out)
@@ -227,7 +238,7 @@ static void batch_on_done(void *data, int status)
                 batch->number, batch->err.text);
     }
     int rc = batch->status == 0 || batch->status == PERI_ECANCELLED ? batch->status : PERI_EFENCED;
-    bool is_closed = log->is_closing || log_items_complete(log, &batch->items, rc);
+    bool is_closed = log_items_complete(log, &batch->items, rc) || log->is_closing;
     if (!is_closed && log->failed != 0)
         is_closed = log_items_complete(log, &log->pending, rc);
     if (!is_closed && log->failed == 0) {
@@ -376,7 +387,7 @@ void log_batch_on_turn(void *data)
     log_hold(log);
     int rc = prepare(log);
     if (rc == 0)
-        rc = env_work(log->env, batch_on_run, batch_on_done, batch);
+        rc = env_lane_work(log->lane, batch_on_run, batch_on_done, batch);
     if (rc != 0)
         fail_batch(log, rc);
 }
@@ -417,6 +428,6 @@ void log_batch_on_quiet(void *data)
     log_hold(log);
     const struct peri_buffer *slot = &log->batch.slot;
     if (peri_buffer_append(&job->slot, slot->data, slot->size) != 0 ||
-        env_work(log->env, quiet_on_run, quiet_on_done, job) != 0)
+        env_lane_work(log->lane, quiet_on_run, quiet_on_done, job) != 0)
         quiet_on_done(job, PERI_ECANCELLED);
 }

@@ -5,8 +5,9 @@
  * log_batch.c  items become batches           log_group.c   groups and where their entries are
  * log_read.c   reads, and chores of old generations         log_format.c log_witness.c  bytes
  *
- * Two jobs at most are in the background: one batch, and one round of chores. They touch what their
- * structs hold and nothing else of the log, which belongs to the loop thread. */
+ * What writes goes to the log's lane: batches, the witness of a quiet log, opening and closing.
+ * Reads and chores, one round at a time, are work for the pool. Both touch what their structs hold
+ * and nothing else of the log, which belongs to the loop thread. */
 #ifndef PERI_STORE_LOG_INTERNAL_H
 #define PERI_STORE_LOG_INTERNAL_H
 
@@ -120,6 +121,7 @@ struct store_log {
 
     struct peri_list pending; /* struct log_item */
     uint64_t pending_heads;   /* heads and drops that are not durable */
+    struct env_lane *lane;    /* the writer */
     struct env_turn *turn;    /* started: a batch shall begin */
     struct env_timer *quiet;
     struct log_batch batch;
@@ -208,6 +210,9 @@ void log_item_free(struct log_item *item);
 
 /* Completes items with status; true when the log was closed meanwhile. */
 bool log_items_complete(struct store_log *log, struct peri_list *items, int status);
+
+/* Completes the writes of items that stay, because a batch that runs needs them. */
+void log_items_disown(const struct peri_list *items, int status);
 
 /* on_turn and on_timer of the log. */
 void log_batch_on_turn(void *data);

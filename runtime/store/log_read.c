@@ -38,8 +38,11 @@ struct log_chores {
     struct store_options store_options;
     struct store_log_fetch **fetches;
     size_t fetch_count;
-    struct log_generation **generations; /* sealed ones that have something to do */
-    size_t generation_count;
+    struct tending {
+        struct log_generation *generation; /* a sealed one that has something to do */
+        bool is_doomed;                    /* as of the beginning of the round */
+    } * tendings;
+    size_t tending_count;
     struct peri_error err;
 };
 
@@ -215,14 +218,14 @@ static void remove_generation(struct log_chores *chores, const char *path)
         (void)store_remove(chores->env, dropped, &chores->err);
 }
 
-static void tend(struct log_chores *chores, struct log_generation *generation)
+static void tend(struct log_chores *chores, const struct tending *tending)
 {
     char path[LOG_PATH_MAX];
+    struct log_generation *generation = tending->generation;
     log_generation_path(path, chores->path, generation->number);
     store_close(generation->store);
     generation->store = NULL;
-    generation->is_heavy = false;
-    if (generation->is_doomed)
+    if (tending->is_doomed)
         remove_generation(chores, path);
 }
 
@@ -231,8 +234,8 @@ static void chores_on_run(void *data)
     struct log_chores *chores = data;
     for (size_t i = 0; i < chores->fetch_count; i++)
         serve(chores, chores->fetches[i]);
-    for (size_t i = 0; i < chores->generation_count; i++)
-        tend(chores, chores->generations[i]);
+    for (size_t i = 0; i < chores->tending_count; i++)
+        tend(chores, &chores->tendings[i]);
 }
 
 /* ---- and back ---- */
@@ -262,7 +265,7 @@ static void finish_fetch(struct store_log_fetch *fetch)
 static void free_chores(struct log_chores *chores)
 {
     free(chores->fetches);
-    free(chores->generations);
+    free(chores->tendings);
     free(chores);
 }
 
@@ -283,9 +286,11 @@ static void chores_on_done(void *data, int status)
     struct store_log *log = chores->log;
     if (chores->err.code != 0)
         env_log(log->env, ENV_LOG_WARN, "store", "log %s: %s", log->path, chores->err.text);
-    for (size_t i = 0; i < chores->generation_count; i++)
-        if (status == 0 && chores->generations[i]->is_doomed)
-            forget_generation(log, chores->generations[i]);
+    for (size_t i = 0; status == 0 && i < chores->tending_count; i++) {
+        chores->tendings[i].generation->is_heavy = false;
+        if (chores->tendings[i].is_doomed)
+            forget_generation(log, chores->tendings[i].generation);
+    }
     for (size_t i = 0; i < chores->fetch_count; i++) {
         if (status != 0)
             chores->fetches[i]->status = status;
@@ -313,12 +318,13 @@ static int gather_chores(struct store_log *log, struct log_chores *chores)
     for (struct peri_list *at = log->reads.next; at != &log->reads; at = at->next)
         reads++;
     chores->fetches = calloc(reads + 1, sizeof(struct store_log_fetch *));
-    chores->generations = calloc(log->generation_count, sizeof(struct log_generation *));
-    if (chores->fetches == NULL || chores->generations == NULL)
+    chores->tendings = calloc(log->generation_count, sizeof *chores->tendings);
+    if (chores->fetches == NULL || chores->tendings == NULL)
         return PERI_ENOMEM;
     for (size_t i = 0; i < log->generation_count; i++)
         if (needs_tending(log->generations[i]))
-            chores->generations[chores->generation_count++] = log->generations[i];
+            chores->tendings[chores->tending_count++] =
+                (struct tending){log->generations[i], log->generations[i]->is_doomed};
     while (!peri_list_is_empty(&log->reads)) {
         struct store_log_read *read = container_of(log->reads.next, struct store_log_read, link);
         peri_list_remove(&read->link);
@@ -346,7 +352,7 @@ int log_chores_start(struct store_log *log)
                                   .path = log->path,
                                   .store_options = log_generation_options(&log->options)};
     int rc = gather_chores(log, chores);
-    bool is_idle = chores->fetch_count == 0 && chores->generation_count == 0;
+    bool is_idle = chores->fetch_count == 0 && chores->tending_count == 0;
     if (rc == 0 && !is_idle)
         rc = env_work(log->env, chores_on_run, chores_on_done, chores);
     if (rc != 0 || is_idle) {

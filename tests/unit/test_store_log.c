@@ -3,6 +3,7 @@
 #include "log_fixture.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 enum { MAX_BYTES = 100, SEEDS = 150, STEPS = 60 };
 
@@ -234,6 +235,55 @@ static void test_generations_come_and_go(void **state)
     both(body_generations_come_and_go);
 }
 
+/* ---- beside slow work ---- */
+
+enum { POOL_JOBS = 8, LIMIT_US = 5000000 };
+
+struct busy {
+    struct env *env;
+    atomic_bool is_free; /* the pool's jobs may end */
+    atomic_int early;    /* pool jobs that gave up before that */
+};
+
+static void occupy(void *data)
+{
+    struct busy *busy = data;
+    uint64_t until_us = env_now_us(busy->env) + LIMIT_US;
+    while (!atomic_load(&busy->is_free) && env_now_us(busy->env) < until_us)
+        continue;
+    atomic_fetch_add(&busy->early, !atomic_load(&busy->is_free));
+}
+
+static void on_occupied(void *data, int status)
+{
+    (void)data;
+    (void)status;
+}
+
+/* As many slow jobs as may be: records become durable all the same. */
+static void test_slow_work_does_not_delay_writes(void **state)
+{
+    (void)state;
+    static struct log_fixture fixture;
+    fixture_init(&fixture, false, 1);
+    assert_int_equal(fixture_open(&fixture), 0);
+    struct busy busy = {.env = fixture.env};
+    for (int i = 0; i < POOL_JOBS; i++)
+        assert_int_equal(env_work(fixture.env, occupy, on_occupied, &busy), 0);
+    assert_int_equal(fixture_create(&fixture, 1, 5), 0);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(fixture_write(&fixture, 1, 1, 5, 0, 3), 0);
+        fixture_flush(&fixture);
+    }
+    assert_int_equal(atomic_load(&busy.early), 0);
+    atomic_store(&busy.is_free, true);
+    fixture_close(&fixture);
+    assert_int_equal(fixture_open(&fixture), 0);
+    assert_int_equal(fixture.failures, 0);
+    fixture_close(&fixture);
+    fixture_deinit(&fixture);
+}
+
 /* ---- without memory ---- */
 
 struct lean {
@@ -330,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_dropped_groups_stay_away),
         cmocka_unit_test(test_refuses_a_strange_disk),
         cmocka_unit_test(test_a_snapshot_empties_the_log),
+        cmocka_unit_test(test_slow_work_does_not_delay_writes),
         cmocka_unit_test(test_allocations_of_a_write_may_fail),
         cmocka_unit_test(test_allocations_of_an_open_may_fail),
         cmocka_unit_test(test_generations_come_and_go),
