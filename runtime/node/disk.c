@@ -120,6 +120,13 @@ void node_disk_close(struct node *node)
 
 /* ---- writes ---- */
 
+/* The log says EFENCED; what made it so is more use. */
+static void fence(struct node *node, int status)
+{
+    int why = node->disk != NULL ? store_log_failure(node->disk->log) : 0;
+    node_fence(node, status == PERI_EFENCED && why != 0 ? why : status);
+}
+
 struct write {
     struct store_log_write log;
     struct node_group *group;
@@ -140,7 +147,7 @@ static void on_written(struct store_log_write *log_write, int status)
         (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
         node_group_wake(group);
     } else if (status != 0 && status != PERI_ECANCELLED) {
-        node_fence(group->node, status);
+        fence(group->node, status);
     }
     node_group_release(group);
 }
@@ -163,7 +170,7 @@ void node_disk_write(struct node_group *group, const struct raft_record *record,
         return;
     }
     free(write);
-    node_fence(group->node, rc); /* the core goes on as if it were written: stop here */
+    fence(group->node, rc); /* the core goes on as if it were written: stop here */
 }
 
 /* ---- reads ---- */
@@ -250,7 +257,7 @@ static void on_created(struct store_log_write *log_write, int status)
     if (status == 0 && !group->is_closing)
         begin_new(group);
     else if (status != 0 && status != PERI_ECANCELLED)
-        node_fence(group->node, status);
+        fence(group->node, status);
     node_group_release(group);
 }
 

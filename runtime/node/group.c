@@ -47,7 +47,7 @@ static int check_options(const struct node *node, const struct node_group_option
     if (!node->is_open || node->is_closing)
         return peri_fail_plain(err, PERI_ECLOSED, "the node is not open");
     if (node->is_fenced)
-        return peri_fail(err, PERI_EFENCED, "group %" PRIu64, options->id);
+        return node_fail_fenced(node, options->id, err);
     if (options->id == 0 || options->machine == NULL)
         return peri_fail_plain(err, PERI_EINVAL, "a group has an id above 0, and a machine");
     if (options->member_count > RAFT_MEMBERS_MAX)
@@ -212,7 +212,7 @@ static void fence(struct node_group *group)
     struct node_step step = {.event = {.type = RAFT_PERSIST_FAILED}};
     struct peri_error err = PERI_ERROR_INIT;
     group->is_failing = false;
-    (void)peri_fail(&err, PERI_EFENCED, "group %" PRIu64, group->id);
+    (void)node_fail_fenced(group->node, group->id, &err);
     if (group->raft == NULL) {
         node_group_fail(group, &err);
         return;

@@ -335,6 +335,7 @@ void node_fence(struct node *node, int status)
     if (node->is_fenced || node->is_closing)
         return;
     node->is_fenced = true;
+    node->fenced_by = status;
     env_log(node->env, ENV_LOG_ERROR, "node",
             "the disk of node %" PRIu64 " failed (%s): it is fenced, and takes part in nothing",
             node->options.id, peri_strerror(status));
@@ -344,6 +345,15 @@ void node_fence(struct node *node, int status)
         node_group_wake(group);
     }
     node_tell(node, &(struct node_event){.type = NODE_FENCED, .status = status});
+}
+
+int node_fail_fenced(const struct node *node, uint64_t group, struct peri_error *err)
+{
+    return peri_fail_plain(
+        err, PERI_EFENCED,
+        "group %" PRIu64 ": the disk of node %" PRIu64
+        " failed (%s), and the node was fenced: see to the disk and start it again",
+        group, node->options.id, peri_strerror(node->fenced_by));
 }
 
 const char *node_address(const struct node *node)

@@ -29,7 +29,7 @@ enum node_event_type {
     NODE_MEMBERS,            /* index: of the configuration that is in force now */
     NODE_SNAPSHOT_TAKEN,     /* index */
     NODE_SNAPSHOT_INSTALLED, /* index */
-    NODE_FENCED,             /* status: the disk failed; this node does nothing any more */
+    NODE_FENCED,             /* status: why the disk failed; this node does nothing any more */
 };
 
 /* What observers hear of; lent for the call. */

@@ -21,7 +21,7 @@ int node_request_start(struct node_group *group, struct node_request *request,
     if (!group->is_open || group->is_closing)
         return peri_fail_plain(err, PERI_ECLOSED, "group %" PRIu64 " is not open", group->id);
     if (group->node->is_fenced)
-        return peri_fail(err, PERI_EFENCED, "group %" PRIu64, group->id);
+        return node_fail_fenced(group->node, group->id, err);
     if (request->body.size > NODE_COMMAND_MAX)
         return peri_fail_plain(err, PERI_ETOOBIG,
                                "%zu bytes for group %" PRIu64 " are more than %d",

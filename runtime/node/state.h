@@ -77,6 +77,7 @@ struct node {
     size_t configuration_capacity;
     struct node_stats stats;
     bool is_open, is_fenced, is_closing;
+    int fenced_by; /* why */
     void (*on_open)(void *data, int status, const struct peri_error *err);
     void (*on_closed)(void *data); /* or NULL */
     void *open_data, *closed_data;
@@ -167,6 +168,8 @@ void node_arm(struct node *node);
 void node_tell(struct node *node, const struct node_event *event);
 /* The disk has failed: fences every group. */
 void node_fence(struct node *node, int status);
+/* Says of a fenced node why it is. Returns PERI_EFENCED. */
+int node_fail_fenced(const struct node *node, uint64_t group, struct peri_error *err);
 /* Keeps the node, or lets it end when it was closed. */
 void node_hold(struct node *node);
 void node_release(struct node *node);

@@ -163,4 +163,7 @@ struct store_log_stats {
 };
 void store_log_stats(const struct store_log *log, struct store_log_stats *out);
 
+/* What fenced the log: the code of the batch that failed; 0 while it is well. */
+int store_log_failure(const struct store_log *log);
+
 #endif
