@@ -173,6 +173,12 @@ void node_disk_write(struct node_group *group, const struct raft_record *record,
     fence(group->node, rc); /* the core goes on as if it were written: stop here */
 }
 
+void node_disk_flush(struct node *node)
+{
+    if (node->disk != NULL)
+        store_log_flush(node->disk->log);
+}
+
 /* ---- reads ---- */
 
 bool node_disk_recent(struct node_group *group, uint64_t index, struct store_log_entry *out)

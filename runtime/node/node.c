@@ -310,8 +310,12 @@ static void on_turn(void *data)
         node_group_hold(group);
         node_requests_place(group);
         node_group_run(group);
+        node_requests_place(group); /* what was asked by those whose requests have just ended */
         node_group_release(group);
     }
+    /* The disk begins before the network is told: that takes longer, and then nobody waits. */
+    if (!node->is_closing)
+        node_disk_flush(node);
     if (!node->is_closing)
         node_peers_flush(node);
     if (!node->is_closing && peri_list_is_empty(&node->dirty_groups) &&

@@ -79,6 +79,8 @@ static void cast(struct node_peer *peer, struct peri_buffer *buffer)
         peer->is_losing = peer->is_losing || buffer == &peer->bulk;
     }
     buffer->size = 0;
+    if (buffer == &peer->bulk)
+        peer->notice.at = 0;
 }
 
 static void tell_lost(struct node_peer *peer)
@@ -106,6 +108,7 @@ static void flush(struct node_peer *peer)
             *urgent = *bulk;
             *bulk = joined;
             urgent->size = 0;
+            peer->notice.at = 0;
         }
     }
     if (urgent->size > 0)
@@ -169,6 +172,25 @@ void node_peer_ping(struct node_peer *peer)
         cast(peer, &peer->urgent);
 }
 
+/* A leader tells of a commit at once, and often has new entries for the same place a moment later,
+ * which tell it as well: then the notice need not travel, be answered, and wake anybody. */
+static void replace_notice(struct node_peer *peer, uint64_t group,
+                           const struct raft_message *message)
+{
+    if (peer->notice.at != 0 && peer->notice.group == group && peer->notice.term == message->term &&
+        peer->notice.index == message->index) {
+        peer->bulk.size = peer->notice.at;
+        peer->node->stats.messages_sent--;
+    }
+    peer->notice.at = 0;
+    if (message->last > message->index)
+        return;
+    peer->notice.at = peer->bulk.size;
+    peer->notice.group = group;
+    peer->notice.term = message->term;
+    peer->notice.index = message->index;
+}
+
 void node_peer_send(struct node_group *group, const struct raft_message *message,
                     const struct store_log_entry *entries)
 {
@@ -178,9 +200,12 @@ void node_peer_send(struct node_group *group, const struct raft_message *message
         return; /* nobody has said where it is */
     bool is_bulk = message->type == RAFT_APPEND_ENTRIES;
     struct peri_buffer *buffer = is_bulk ? &peer->bulk : &peer->urgent;
-    if ((is_bulk && note_lost(peer, group->id) != 0) || begin(peer, buffer) != 0 ||
-        node_message_put(buffer, group->id, message, entries) != 0)
+    if ((is_bulk && note_lost(peer, group->id) != 0) || begin(peer, buffer) != 0)
         return; /* without memory it is lost like any other message */
+    if (is_bulk)
+        replace_notice(peer, group->id, message);
+    if (node_message_put(buffer, group->id, message, entries) != 0)
+        return;
     node->stats.messages_sent++;
     peri_list_remove(&peer->dirty);
     peri_list_append(&node->dirty_peers, &peer->dirty);

@@ -40,7 +40,10 @@ struct node_peer {
     struct rpc_client *client; /* NULL until something is to be said */
     struct peri_buffer urgent; /* messages without entries: they go first */
     struct peri_buffer bulk;   /* AppendEntries, in their order */
-    uint64_t message_count;    /* in both */
+    struct {
+        size_t at; /* in bulk; 0: there is none */
+        uint64_t group, term, index;
+    } notice; /* an AppendEntries without entries, the last message of bulk */
     uint64_t *lost;            /* groups whose AppendEntries could not be sent */
     size_t lost_count, lost_capacity;
     bool is_losing;       /* in this round */
@@ -283,6 +286,8 @@ void node_disk_begin(struct node_group *group);
 /* Writes a record; its entries and members are copied. */
 void node_disk_write(struct node_group *group, const struct raft_record *record,
                      const struct store_log_entry *entries);
+/* Begins to write what was handed over, with no wait for the end of the round. */
+void node_disk_flush(struct node *node);
 /* An entry that is in memory; its payload is lent until the next write. */
 bool node_disk_recent(struct node_group *group, uint64_t index, struct store_log_entry *out);
 

@@ -113,6 +113,11 @@ int store_log_write(struct store_log *log, struct store_log_write *write, uint64
 
 enum { STORE_LOG_RECORD_MAX = 64 << 20 };
 
+/* Begins the batch of what is pending, when none is with the disk: for a caller who knows that
+ * nothing more will come in this round of the loop. Without it the batch begins at its end.
+ * on_written does not run before the call returns, unless the batch cannot even begin. */
+void store_log_flush(struct store_log *log);
+
 /* Lets go of the entries up to index: the state machine has them durably (the barrier of state.h),
  * or a snapshot has. members is the configuration as of index. Takes effect with the next batch,
  * and needs no answer: entries that are still there harm nobody. Errors: -ENOENT, PERI_EINVAL for

@@ -392,6 +392,11 @@ void log_batch_on_turn(void *data)
         fail_batch(log, rc);
 }
 
+void store_log_flush(struct store_log *log)
+{
+    log_batch_on_turn(log);
+}
+
 /* ---- quiet ---- */
 
 struct quiet_job {

@@ -55,6 +55,59 @@ static void test_batches(void **state)
     cluster_close(cluster);
 }
 
+enum { CHAIN = 200 };
+
+struct chain {
+    struct node_request request;
+    struct node_group *group;
+    int left;
+};
+
+static void propose_next(struct chain *chain);
+
+static void on_link(struct node_request *request, const struct node_outcome *outcome)
+{
+    struct chain *chain = container_of(request, struct chain, request);
+    assert_int_equal(outcome->certainty, NODE_OK);
+    if (--chain->left > 0)
+        propose_next(chain);
+}
+
+static void propose_next(struct chain *chain)
+{
+    chain->request = (struct node_request){.kind = NODE_PROPOSE,
+                                           .body = peri_slice_of("x", 1),
+                                           .due_us = UINT64_MAX,
+                                           .on_done = on_link};
+    assert_int_equal(node_request_start(chain->group, &chain->request, NULL), 0);
+}
+
+/* Who proposes as soon as the last command is done: the new entry takes the news of the commit
+ * along, so that a command costs each follower one envelope, and one answer. */
+static void test_chains(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_create(9, 3, 3);
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    struct cluster_host *other = &cluster->hosts[leader->id % 3];
+    struct node_stats before, after, heard;
+    cluster_run(cluster, S);
+    node_stats(leader->node, &before);
+    node_stats(other->node, &heard);
+    struct chain chain = {.group = leader->machines[0].group, .left = CHAIN};
+    propose_next(&chain);
+    for (int i = 0; i < 10000 && chain.left > 0; i++)
+        cluster_run(cluster, MS);
+    assert_int_equal(chain.left, 0);
+    node_stats(leader->node, &after);
+    /* A few more are heartbeats. */
+    assert_in_range(after.envelopes_sent - before.envelopes_sent, 2 * CHAIN, 2 * CHAIN + CHAIN / 2);
+    assert_in_range(after.messages_sent - before.messages_sent, 2 * CHAIN, 2 * CHAIN + CHAIN / 2);
+    node_stats(other->node, &after);
+    assert_in_range(after.envelopes_sent - heard.envelopes_sent, CHAIN, CHAIN + CHAIN / 2);
+    cluster_close(cluster);
+}
+
 static void test_reads(void **state)
 {
     (void)state;
@@ -124,9 +177,9 @@ static void test_crashes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_replicates), cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_reads),      cmocka_unit_test(test_names_the_leader),
-        cmocka_unit_test(test_crashes),
+        cmocka_unit_test(test_replicates),       cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_chains),           cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_names_the_leader), cmocka_unit_test(test_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
