@@ -43,8 +43,8 @@ struct node_peer {
     struct {
         size_t at; /* in bulk; 0: there is none */
         uint64_t group, term, index;
-    } notice; /* an AppendEntries without entries, the last message of bulk */
-    uint64_t *lost;            /* groups whose AppendEntries could not be sent */
+    } notice;       /* an AppendEntries without entries, the last message of bulk */
+    uint64_t *lost; /* groups whose AppendEntries could not be sent */
     size_t lost_count, lost_capacity;
     bool is_losing;       /* in this round */
     bool is_up, has_said; /* liveness.c; something went to it in this heartbeat's time */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "node_cluster.h"
 
 enum { SEEDS = 20, MS = CLUSTER_MS, S = CLUSTER_S };
