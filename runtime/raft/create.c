@@ -108,6 +108,7 @@ static int load(struct raft *raft, const struct raft_boot *boot)
     raft->vote = boot->vote;
     raft->snapshot_index = boot->snapshot_index;
     raft->snapshot_term = boot->snapshot_term;
+    raft->floor_index = raft->floor_term = boot->is_impaired ? UINT64_MAX : 0;
     raft->commit_index = raft->last_applied = raft->applying_index = raft->verified_index =
         boot->last_applied;
     return 0;
@@ -150,6 +151,25 @@ int raft_create(struct raft **out, const struct raft_options *options, const str
     begin(raft);
     *out = raft;
     return 0;
+}
+
+void raft_describe(const struct raft *raft, struct raft_boot *out)
+{
+    *out = (struct raft_boot){
+        .now_us = raft->now_us,
+        .term = raft->term,
+        .vote = raft->vote,
+        .base_index = raft->log.base_index,
+        .base_term = raft->log.base_term,
+        .snapshot_index = raft->log.base_index,
+        .snapshot_term = raft->log.base_term,
+        .last_index = raft->log.last_index,
+        .runs = raft->log.runs,
+        .run_count = raft->log.run_count,
+        .configurations = raft->history,
+        .configuration_count = raft->history_count,
+        .last_applied = raft->log.base_index,
+    };
 }
 
 void raft_close(struct raft *raft)

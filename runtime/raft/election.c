@@ -32,8 +32,17 @@ bool raft_is_electable(const struct raft *raft)
     return false;
 }
 
+/* Raft 5.4.1, of a log that ends with entry (index, term) against another. */
+static bool reaches(uint64_t index, uint64_t term, uint64_t other_index, uint64_t other_term)
+{
+    return term != other_term ? term > other_term : index >= other_index;
+}
+
 bool raft_may_campaign(const struct raft *raft)
 {
+    uint64_t last = raft->log.last_index;
+    if (!reaches(last, raft_log_term(&raft->log, last), raft->floor_index, raft->floor_term))
+        return false;
     return raft->role != RAFT_LEADER && !raft->is_fenced && !raft_is_stalled(raft) &&
            raft->durable_seq >= raft->install_seq && raft_is_electable(raft);
 }
@@ -158,9 +167,9 @@ void raft_election_on_durable(struct raft *raft)
 
 static bool is_up_to_date(const struct raft *raft, const struct raft_message *message)
 {
-    uint64_t last_term = raft_log_term(&raft->log, raft->log.last_index);
-    return message->log_term != last_term ? message->log_term > last_term
-                                          : message->index >= raft->log.last_index;
+    uint64_t last = raft->log.last_index;
+    return reaches(message->index, message->log_term, last, raft_log_term(&raft->log, last)) &&
+           reaches(message->index, message->log_term, raft->floor_index, raft->floor_term);
 }
 
 void raft_on_vote_request(struct raft *raft, const struct raft_message *message)

@@ -298,6 +298,14 @@ static void handle(struct raft *raft, const struct raft_event *event,
     case RAFT_CAMPAIGN:
         raft_campaign(raft, false);
         break;
+    case RAFT_TRUST:
+        raft->floor_index = event->index;
+        raft->floor_term = event->term;
+        break;
+    case RAFT_PEER_LOST:
+        if (is_leader)
+            raft_on_peer_lost(raft, (size_t)at, event->last);
+        break;
     case RAFT_PEER_UP:
     case RAFT_PEER_DOWN:
         raft_on_peer(raft, event->peer, event->type == RAFT_PEER_UP);

@@ -81,6 +81,7 @@ struct raft_boot {
     const struct raft_history *configurations; /* [0]: as of base_index; then those in the log */
     size_t configuration_count;
     uint64_t last_applied; /* that the state machine on disk holds, at least snapshot_index */
+    bool is_impaired;      /* the disk has lost what was durable: no votes before RAFT_TRUST */
 };
 
 enum raft_message_type {
@@ -128,9 +129,12 @@ enum raft_event_type {
     RAFT_TRANSFER,       /* peer, or 0: whoever is furthest; leadership shall go there */
     RAFT_FORGET_LEADER,  /* the host knows that the leader is gone: votes are given at once */
     RAFT_CAMPAIGN,       /* as if the election timeout had passed */
-    RAFT_PEER_UP,        /* peer: the host hears it. So far, and as a new member, it is down; the */
-    RAFT_PEER_DOWN       /* host tells it of every member after raft_create and after */
-                         /* RAFT_NEW_MEMBERS. What restarted, or runs no more, was down */
+    RAFT_TRUST,     /* index, term: an impaired replica votes again, but only for logs that reach */
+                    /* at least to that entry, as its own has to before it campaigns */
+    RAFT_PEER_LOST, /* peer, last: what it acknowledged behind last is gone from its disk */
+    RAFT_PEER_UP,   /* peer: the host hears it. So far, and as a new member, it is down; the */
+    RAFT_PEER_DOWN  /* host tells it of every member after raft_create and after */
+                    /* RAFT_NEW_MEMBERS. What restarted, or runs no more, was down */
 };
 
 /* What happened. Pointers are borrowed for the call. */
@@ -199,7 +203,7 @@ struct raft_output {
 
 struct raft_status {
     enum raft_role role;
-    bool is_fenced, is_asleep;
+    bool is_fenced, is_asleep, is_impaired;
     uint64_t id, term, vote, leader;
     uint64_t base_index, last_index, commit_index, last_applied;
     uint64_t snapshot_index, seq, durable_seq;
@@ -252,6 +256,10 @@ void raft_status(const struct raft *raft, struct raft_status *status);
 /* The other members: the at-th of the configuration in force, from 0. False when there is none, and
  * for this replica itself, of which raft_status tells. */
 bool raft_peer(const struct raft *raft, size_t at, struct raft_peer *out);
+
+/* The replica as its disk will hold it when all records are durable, to create it again: snapshot
+ * and last_applied are those of the base. What *out points to is lent until the next step. */
+void raft_describe(const struct raft *raft, struct raft_boot *out);
 
 /* The memory that a replica takes, in bytes. */
 size_t raft_size_bytes(const struct raft *raft);

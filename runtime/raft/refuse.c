@@ -109,10 +109,13 @@ int raft_check_event(const struct raft *raft, const struct raft_event *event,
     case RAFT_FETCHED:
     case RAFT_SNAPSHOT_SENT:
     case RAFT_UNREACHABLE:
+    case RAFT_PEER_LOST:
         return raft_configuration_find(raft_active(raft), event->peer) < 0 ? PERI_EINVAL : 0;
     case RAFT_PEER_UP:
     case RAFT_PEER_DOWN:
         return raft_check_peer(raft, event->peer);
+    case RAFT_TRUST:
+        return event->term == UINT64_MAX || event->index == UINT64_MAX ? PERI_EINVAL : 0;
     case RAFT_TIME:
     case RAFT_PERSIST_FAILED:
         return 0;

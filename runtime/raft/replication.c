@@ -208,6 +208,17 @@ void raft_on_heartbeat_reply(struct raft *raft, size_t at, const struct raft_mes
     peer->heartbeat_match = peer->match_index;
 }
 
+/* Its acknowledgements count no more, and it is probed anew from where its log ends. */
+void raft_on_peer_lost(struct raft *raft, size_t at, uint64_t last)
+{
+    struct raft_progress *peer = &raft->peers[at];
+    if (peer->match_index <= last || raft_active(raft)->ids[at] == raft->options.id)
+        return;
+    peer->match_index = peer->heartbeat_match = peer->commit_sent = 0;
+    raft_progress_probe(peer);
+    peer->next_index = last + 1;
+}
+
 void raft_settle_commit(struct raft *raft)
 {
     const struct raft_configuration *members = raft_active(raft);

@@ -273,6 +273,8 @@ static void pass_raft(struct pass *pass, struct raft *raft)
         pass_history(pass, raft);
     pass_word(pass, &raft->snapshot_index);
     pass_word(pass, &raft->snapshot_term);
+    pass_word(pass, &raft->floor_index);
+    pass_word(pass, &raft->floor_term);
     pass_word(pass, &raft->seq);
     pass_word(pass, &raft->durable_seq);
     pass_word(pass, &raft->hard_seq);

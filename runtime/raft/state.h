@@ -31,6 +31,9 @@ struct raft {
     struct raft_history *history; /* ascending; [0]: as of log.base_index; last: in force */
     size_t history_count, history_capacity;
     uint64_t snapshot_index, snapshot_term;
+    /* Votes go to logs that reach at least to this entry, because this replica's own did once, and
+     * its disk has lost it. Terms of UINT64_MAX: to nobody. */
+    uint64_t floor_index, floor_term;
 
     /* Records. */
     uint64_t seq, durable_seq; /* handed out; durable. seq >= durable_seq */
@@ -122,7 +125,8 @@ void raft_campaign(struct raft *raft, bool is_transfer);
  * the group's: a removed replica can be needed until its removal is committed (Thesis 4.2.2). */
 bool raft_is_electable(const struct raft *raft);
 
-/* True when this replica may campaign: it is electable, its disk works, it installs no snapshot. */
+/* True when this replica may campaign: it is electable, its disk works and has lost nothing that is
+ * still missing, it installs no snapshot. */
 bool raft_may_campaign(const struct raft *raft);
 
 /* True while a leader is so recent that no other may be elected (Thesis 4.2.3, 6.4.1). */
@@ -166,6 +170,9 @@ void raft_on_append(struct raft *raft, const struct raft_event *event);
 void raft_on_append_reply(struct raft *raft, size_t at, const struct raft_message *message);
 void raft_on_heartbeat(struct raft *raft, const struct raft_message *message);
 void raft_on_heartbeat_reply(struct raft *raft, size_t at, const struct raft_message *message);
+
+/* A peer's disk has lost what was behind last. */
+void raft_on_peer_lost(struct raft *raft, size_t at, uint64_t last);
 
 /* Entries for a peer have been read. */
 void raft_on_fetched(struct raft *raft, size_t at, const struct raft_event *event);

@@ -14,6 +14,7 @@ void raft_status(const struct raft *raft, struct raft_status *status)
         .role = raft->role,
         .is_fenced = raft->is_fenced,
         .is_asleep = raft->is_asleep,
+        .is_impaired = raft->floor_term == UINT64_MAX,
         .id = raft->options.id,
         .term = raft->term,
         .vote = raft->vote,
