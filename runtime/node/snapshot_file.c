@@ -36,11 +36,11 @@ static int path_of(char out[NODE_SNAPSHOT_PATH_MAX], const char *directory, uint
 
 /* ---- writing ---- */
 
-static void make_head(const struct node_snapshot *snapshot, char head[HEAD_SIZE])
+static void make_head(const struct node_snapshot *snapshot, uint32_t version, char head[HEAD_SIZE])
 {
     XXH3_state_t hash;
     memcpy(head, magic, sizeof magic);
-    bits_put_le32(head + 4, NODE_SNAPSHOT_VERSION);
+    bits_put_le32(head + 4, version);
     bits_put_le64(head + 8, snapshot->cluster);
     bits_put_le64(head + 16, snapshot->group);
     bits_put_le64(head + 24, snapshot->index);
@@ -58,7 +58,7 @@ static int write_all(struct env_file *file, const struct node_snapshot *snapshot
                      struct peri_error *err)
 {
     char head[HEAD_SIZE];
-    make_head(snapshot, head);
+    make_head(snapshot, NODE_SNAPSHOT_VERSION, head);
     int rc = env_file_write(file, head, sizeof head, err);
     if (rc == 0 && snapshot->members.size > 0)
         rc = env_file_write(file, snapshot->members.data, snapshot->members.size, err);
@@ -116,9 +116,6 @@ static int check_head(const char *head, const struct node_snapshot *wanted, stru
 {
     if (memcmp(head, magic, sizeof magic) != 0)
         return peri_fail_plain(err, PERI_ECORRUPT, "it is no snapshot");
-    if (bits_get_le32(head + 4) != NODE_SNAPSHOT_VERSION)
-        return peri_fail_plain(err, PERI_EVERSION, "it is of format %u, not %d",
-                               (unsigned)bits_get_le32(head + 4), NODE_SNAPSHOT_VERSION);
     if (bits_get_le64(head + 8) != wanted->cluster)
         return peri_fail_plain(err, PERI_ECLUSTER, "it is of another cluster");
     if (bits_get_le64(head + 16) != wanted->group || bits_get_le64(head + 24) != wanted->index ||
@@ -143,10 +140,15 @@ static int read_all(struct env_file *file, struct node_snapshot *out, struct per
         rc = read_part(file, &out->state, bits_get_le64(head + 44), err);
     if (rc != 0)
         return rc;
-    make_head(out, again);
-    return memcmp(head, again, HEAD_SIZE) == 0
-               ? 0
-               : peri_fail_plain(err, PERI_ECORRUPT, "its checksum is wrong");
+    uint32_t version = bits_get_le32(head + 4);
+    make_head(out, version, again);
+    if (memcmp(head, again, HEAD_SIZE) != 0)
+        return peri_fail_plain(err, PERI_ECORRUPT, "its checksum is wrong");
+    if (version != NODE_SNAPSHOT_VERSION)
+        return peri_fail_plain(err, PERI_EVERSION,
+                               "it is of format %u, this program knows %d: run the newer one",
+                               (unsigned)version, NODE_SNAPSHOT_VERSION);
+    return 0;
 }
 
 int node_snapshot_read(struct env *env, const char *directory, struct node_snapshot *out,

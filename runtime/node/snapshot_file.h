@@ -4,6 +4,7 @@
  * u32, size of the state u64, XXH3-64 of all before and behind it u64 (all little-endian), members,
  *   state
  *
+ * Magic, version and what the checksum covers stay the same in all versions.
  * The name says group, index and term. A file gets its name when all of it is on the disk. All
  * functions block: they are for background work. */
 #ifndef PERI_NODE_SNAPSHOT_FILE_H

@@ -130,6 +130,13 @@ int store_log_cut(struct store_log *log, uint64_t group, uint64_t index, uint64_
  * PERI_ENOMEM. */
 int store_log_set_repaired(struct store_log *log, uint64_t group);
 
+/* Forgets the entries of a group, which are of no use any more, and only them: its log is empty
+ * after index 0 with members as its first configuration, its term and vote stay, and from now on it
+ * is STORE_LOG_DAMAGED. Takes effect like store_log_cut; before any write of the group is open.
+ * Errors: -ENOENT, PERI_EINVAL, PERI_EFENCED, PERI_ENOMEM. */
+int store_log_reset(struct store_log *log, uint64_t group,
+                    const struct raft_configuration *members);
+
 /* The entry at index when it is in memory: *out is lent until the next call for this log that is
  * not store_log_recent. False when it is not; then store_log_read has it, or nobody. */
 bool store_log_recent(struct store_log *log, uint64_t group, uint64_t index,

@@ -291,6 +291,29 @@ int store_log_cut(struct store_log *log, uint64_t group, uint64_t index, uint64_
     return 0;
 }
 
+int store_log_reset(struct store_log *log, uint64_t group, const struct raft_configuration *members)
+{
+    struct log_group *target = log_group_find(log, group);
+    int rc = log_refusal(log);
+    if (rc != 0)
+        return rc;
+    if (target == NULL)
+        return -ENOENT;
+    if (raft_configuration_check(members, NULL) != 0)
+        return PERI_EINVAL;
+    struct log_item *head = new_head(target, NULL);
+    if (head == NULL)
+        return PERI_ENOMEM;
+    log_group_truncate(target, target->base_index + 1);
+    (void)log_group_trim(log, target); /* a head follows in any case */
+    target->base_index = target->base_term = target->last_index = 0;
+    target->members = *members;
+    target->health = STORE_LOG_DAMAGED;
+    target->damaged_from = 1;
+    push_head(log, target, head);
+    return 0;
+}
+
 int store_log_set_repaired(struct store_log *log, uint64_t group)
 {
     struct log_group *target = log_group_find(log, group);
