@@ -146,14 +146,10 @@ static void flip(struct peri_buffer *image, uint64_t at, unsigned bit)
         image->data[at] = (char)(image->data[at] ^ (1 << bit));
 }
 
-/* One bit of all that the live files hold, in both images: the medium itself is damaged. */
-static void flip_one(struct sim_node *node)
+/* In both images: the medium itself is damaged. */
+bool sim_disk_flip_at(struct sim_node *node, uint64_t at, unsigned bit)
 {
-    enum { BITS = 8 };
     struct sim_disk *disk = node->disk;
-    uint64_t at = sim_stream_below(&node->streams[SIM_DISK], disk->bytes * BITS);
-    unsigned bit = (unsigned)(at % BITS);
-    at /= BITS;
     for (struct peri_list *link = disk->inodes.next; link != &disk->inodes; link = link->next) {
         struct sim_inode *inode = container_of(link, struct sim_inode, link);
         if (!is_file_with_bytes(inode))
@@ -162,10 +158,19 @@ static void flip_one(struct sim_node *node)
             (void)sim_inode_settle(inode, node->world->now_us); /* else the flip is written over */
             flip(&inode->live, at, bit);
             flip(&inode->durable, at, bit);
-            return;
+            return true;
         }
         at -= inode->live.size;
     }
+    return false;
+}
+
+/* One bit of all that the live files hold. */
+static void flip_one(struct sim_node *node)
+{
+    enum { BITS = 8 };
+    uint64_t at = sim_stream_below(&node->streams[SIM_DISK], node->disk->bytes * BITS);
+    (void)sim_disk_flip_at(node, at / BITS, (unsigned)(at % BITS));
 }
 
 void sim_disk_flip(struct sim_node *node, uint64_t count)

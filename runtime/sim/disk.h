@@ -39,4 +39,8 @@ int sim_disk_put(struct sim_node *node, const char *path, struct peri_slice cont
 /* Appends what the process would read from the file. Errors: -ENOENT, PERI_ENOMEM. */
 int sim_disk_get(const struct sim_node *node, const char *path, struct peri_buffer *out);
 
+/* Turns over a bit of all that the files hold, one after the other; false when they end before byte
+ * at. */
+bool sim_disk_flip_at(struct sim_node *node, uint64_t at, unsigned bit);
+
 #endif
