@@ -237,8 +237,8 @@ const char *raft_role_name(enum raft_role role)
 
 static int push_event(lua_State *L, struct raft_node_box *box)
 {
-    static const char *const names[] = {"role", "members", "snapshot_taken", "snapshot_installed",
-                                        "fenced"};
+    static const char *const names[] = {
+        "role", "members", "snapshot_taken", "snapshot_installed", "repaired", "fenced"};
     if (box->first_event == box->next_event)
         return raft_fail_closed(L);
     const struct node_event *event = &box->events[box->first_event++ % RAFT_EVENTS_MAX];

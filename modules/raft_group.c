@@ -177,6 +177,10 @@ static int l_group_status(lua_State *L)
     box_set_count(L, "requests", status.requests);
     box_set_flag(L, "fenced", status.raft.is_fenced);
     box_set_flag(L, "asleep", status.raft.is_asleep);
+    static const char *const healths[] = {"clean", "suspect", "damaged"};
+    box_set_string(L, "health", healths[status.health]);
+    if (status.health != STORE_LOG_CLEAN)
+        box_set_string(L, "why", status.why);
     uint64_t missing_us = node_group_quorum_missing_us(box->group);
     if (missing_us != 0) {
         lua_pushnumber(L, (double)missing_us / 1e6);

@@ -166,7 +166,7 @@ end
 
 --- Waits for the next event:
 ---   { type = "role", group, role, term, leader }, { type = "members", group, index },
----   { type = "snapshot_taken" | "snapshot_installed", group, index }, { type = "fenced", code }
+---   { type = "snapshot_taken" | "snapshot_installed" | "repaired", group, index }, { type = "fenced", code }
 --- Of more than 256 that nobody took the oldest are lost (stats().events_lost). nil, message, "ECLOSED" at
 --- the end.
 ---@return table|nil event
@@ -278,7 +278,7 @@ end
 
 --- Opens this node's replica of a group: as its disk has it, or new. It belongs to the fiber that called,
 --- unless options.detached. nil, message, code when the disk has
---- something else: ECORRUPT for a damaged log, EEXIST for a group that is open.
+--- something else: EVERSION for a snapshot of a newer format, EEXIST for a group that is open.
 ---@param options perilune.raft.GroupOptions
 ---@return perilune.raft.Group|nil group
 ---@return string? err
@@ -367,8 +367,9 @@ function Group:read(query, options)
 end
 
 --- How this replica stands: id, group, role, term, leader, first_index, last_index, commit_index,
---- applied_index, snapshot_index, requests, fenced, asleep; quorum_missing, for how many seconds the group
---- has had no quorum as far as this replica knows, while it has none; and members: { [id] = member } with
+--- applied_index, snapshot_index, requests, fenced, asleep; health, clean or else suspect or damaged, with
+--- why: it gives no votes until it is repaired; quorum_missing, for how many seconds the group has had no
+--- quorum as far as this replica knows, while it has none; and members: { [id] = member } with
 ---   is         voter, learner, joining (a learner that will vote), incoming or outgoing
 ---   address
 --- and of the others

@@ -50,25 +50,8 @@ static void send_later(struct node_group *group, const struct raft_message *mess
         free(copy);
 }
 
-/* A replica that may have forgotten a vote neither gives one nor asks for any. */
-static bool is_withheld(const struct node_group *group, const struct raft_message *message)
-{
-    switch (message->type) {
-    case RAFT_PRE_VOTE:
-    case RAFT_REQUEST_VOTE:
-        return group->is_suspect;
-    case RAFT_PRE_VOTE_REPLY:
-    case RAFT_REQUEST_VOTE_REPLY:
-        return group->is_suspect && message->success;
-    default:
-        return false;
-    }
-}
-
 static void send_now(struct node_group *group, const struct raft_message *message)
 {
-    if (is_withheld(group, message))
-        return;
     if (message->type == RAFT_INSTALL_SNAPSHOT) {
         node_snapshots_send(group, message);
         return;
@@ -221,6 +204,12 @@ static void persist(struct node_group *group, const struct raft_record *record,
 
 static void tell_role(struct node_group *group, const struct raft_action *action)
 {
+    if (action->peer != 0)
+        group->is_led = true;
+    else if (group->is_led) {
+        group->is_led = false;
+        group->leaderless_us = env_now_us(group->node->env);
+    }
     node_tell(group->node, &(struct node_event){.type = NODE_ROLE,
                                                 .group = group->id,
                                                 .term = action->term,

@@ -66,11 +66,7 @@ static void advance(struct node_group *group, uint64_t index, uint64_t term)
     group->applied_term = term;
     group->node->stats.entries_applied++;
     window->next++;
-    /* A leader that was elected without this replica's vote has committed something here since. */
-    if (group->is_suspect && term > group->suspect_term) {
-        group->is_suspect = false;
-        node_disk_set_repaired(group);
-    }
+    node_repair_advance(group);
 }
 
 void node_apply_on_entry(struct node_group *group, uint64_t index,
@@ -166,6 +162,7 @@ static void finish_restore(struct node_group *group)
     group->applied_term = group->task.term;
     node_snapshots_restored(group);
     node_requests_overtaken(group, group->task.index, group->task.term);
+    node_repair_advance(group);
 }
 
 static void finish(struct node_group *group)

@@ -244,6 +244,21 @@ void node_disk_set_repaired(struct node_group *group)
             rc != 0 ? peri_strerror(rc) : "");
 }
 
+int node_disk_reset(struct node_group *group, struct raft_boot *boot, struct raft_history *first)
+{
+    int rc = store_log_reset(group->node->disk->log, group->id, &group->first_members);
+    if (rc != 0)
+        return rc;
+    *first = (struct raft_history){0, group->first_members};
+    *boot = (struct raft_boot){.now_us = boot->now_us,
+                               .term = boot->term,
+                               .vote = boot->vote,
+                               .configurations = first,
+                               .configuration_count = 1};
+    group->health = STORE_LOG_DAMAGED;
+    return 0;
+}
+
 /* ---- the beginning of a group ---- */
 
 /* A group that the log does not have begins with the members that the options name. */
@@ -252,7 +267,7 @@ static void begin_new(struct node_group *group)
     const struct raft_history first = {0, group->first_members};
     const struct raft_boot boot = {
         .now_us = env_now_us(group->node->env), .configurations = &first, .configuration_count = 1};
-    node_group_begin(group, &boot);
+    node_group_begin(group, &boot, "");
 }
 
 static void on_created(struct store_log_write *log_write, int status)
@@ -313,16 +328,9 @@ void node_disk_begin(struct node_group *group)
     const struct raft_boot *boot = &found->found.boot;
     if (found->is_taken)
         fail(group, -EEXIST, "it was open before; close the node, and open that again");
-    else if (found->found.health == STORE_LOG_DAMAGED) {
-        fail(group, PERI_ECORRUPT, found->why);
-    } else {
+    else {
         found->is_taken = true;
-        group->is_suspect = found->found.health == STORE_LOG_SUSPECT;
-        group->suspect_term = boot->term;
-        if (group->is_suspect)
-            env_log(group->node->env, ENV_LOG_WARN, "node",
-                    "group %" PRIu64 " gives no votes until a leader has brought it up to date: %s",
-                    group->id, found->why);
-        node_snapshots_boot(group, boot);
+        group->health = found->found.health;
+        node_snapshots_boot(group, boot, found->found.why);
     }
 }

@@ -4,7 +4,6 @@
  * node_group_run, which steps again where that leads to further events. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -29,6 +28,7 @@ static void free_group(struct node_group *group)
     peri_buffer_deinit(&group->command);
     peri_buffer_deinit(&group->task.output);
     free(group->held);
+    free(group->ailing);
     free(group);
     node_release(node);
 }
@@ -132,6 +132,7 @@ void node_group_close(struct node_group *group)
     group->node->incarnation++; /* others may rely on this replica: liveness.c */
     node_requests_fail_all(group, &err);
     node_transfers_close(group->snapshots);
+    node_repair_close(group);
     node_timers_remove(&group->node->timers, group);
     peri_list_remove(&group->link);
     peri_list_remove(&group->bucket);
@@ -147,6 +148,7 @@ void node_group_fail(struct node_group *group, const struct peri_error *err)
     group->is_open = false;
     if (group->raft != NULL)
         node_fault_keep(group);
+    node_repair_close(group);
     raft_close(group->raft);
     group->raft = NULL;
     group->window.is_set = false;
@@ -159,19 +161,24 @@ void node_group_fail(struct node_group *group, const struct peri_error *err)
     node_group_release(group);
 }
 
-void node_group_begin(struct node_group *group, const struct raft_boot *boot)
+void node_group_begin(struct node_group *group, const struct raft_boot *boot, const char *why)
 {
     struct node *node = group->node;
     struct peri_error err = PERI_ERROR_INIT;
     struct raft_options options = node->options.raft;
     options.id = node->options.id;
     env_random(node->env, &options.seed, sizeof options.seed);
-    int rc = raft_create(&group->raft, &options, boot, &err);
+    struct raft_boot judged = *boot;
+    judged.is_impaired = group->health != STORE_LOG_CLEAN;
+    int rc = raft_create(&group->raft, &options, &judged, &err);
+    if (rc == 0 && judged.is_impaired && node_repair_begin(group, why) != 0)
+        rc = peri_fail(&err, PERI_ENOMEM, "group %" PRIu64, group->id);
     if (rc != 0) {
         node_group_fail(group, &err);
         return;
     }
     group->is_open = group->has_new_members = true;
+    group->leaderless_us = env_now_us(node->env);
     node_group_hold(group);
     if (group->on_open != NULL)
         group->on_open(group, 0, NULL);
@@ -267,6 +274,8 @@ void node_group_schedule(struct node_group *group)
     }
     if (group->requests_due_us < due_us)
         due_us = group->requests_due_us;
+    if (node_repair_due_us(group) < due_us)
+        due_us = node_repair_due_us(group);
     node_timers_set(&group->node->timers, group, due_us);
     node_arm(group->node);
 }
@@ -280,6 +289,8 @@ void node_group_on_time(struct node_group *group, uint64_t now_us)
         struct node_step step = {.event = {.type = RAFT_TIME}};
         (void)node_group_step(group, &step); /* a fenced core has nothing to do */
     }
+    if (now_us >= node_repair_due_us(group))
+        node_repair_on_time(group, now_us);
     node_group_run(group);
     node_group_release(group);
 }
@@ -295,63 +306,6 @@ const char *node_group_member_address(const struct node_group *group, uint64_t i
 {
     const struct node_peer *peer = node_peer_find(group->node, id);
     return peer != NULL ? peer->address : NULL;
-}
-
-/* ", node 2 (n2:7100) was not heard from for 1.3 s" for every member that is silent. */
-static void say_missing(const struct node_group *group, char *out, size_t size)
-{
-    const struct raft_configuration *members = raft_members(group->raft);
-    uint64_t now_us = env_now_us(group->node->env);
-    size_t used = 0;
-    out[0] = '\0';
-    for (size_t i = 0; i < members->count && used < size; i++) {
-        struct rpc_client_info info = {.is_up = false};
-        struct node_peer *peer = node_peer_find(group->node, members->ids[i]);
-        if (members->ids[i] == group->node->options.id)
-            continue;
-        if (peer != NULL && peer->client != NULL)
-            rpc_client_look(peer->client, &info);
-        if (info.is_up)
-            continue;
-        int more = snprintf(out + used, size - used, "; node %" PRIu64 " (%s) is down for %.1f s",
-                            members->ids[i], peer != NULL ? peer->address : "address unknown",
-                            info.since_us > 0 ? (double)(now_us - info.since_us) / 1e6 : 0.0);
-        used += more > 0 ? (size_t)more : 0;
-    }
-}
-
-int node_group_explain(const struct node_group *group, int rc, struct peri_error *err)
-{
-    struct raft_status status;
-    char missing[PERI_ERROR_TEXT_SIZE / 2];
-    if (group->raft == NULL)
-        return peri_fail_plain(err, PERI_ECLOSED, "group %" PRIu64 " is not open", group->id);
-    raft_status(group->raft, &status);
-    if (rc == PERI_ENOTLEADER && status.leader != 0) {
-        const char *address = node_group_member_address(group, status.leader);
-        return peri_fail_plain(err, rc,
-                               "node %" PRIu64 " is not the leader of group %" PRIu64
-                               ": node %" PRIu64 " (%s) leads in term %" PRIu64,
-                               status.id, group->id, status.leader,
-                               address != NULL ? address : "address unknown", status.term);
-    }
-    if (rc == PERI_ENOTLEADER) {
-        say_missing(group, missing, sizeof missing);
-        return peri_fail_plain(err, rc,
-                               "group %" PRIu64 " has no leader that node %" PRIu64
-                               " knows of in term %" PRIu64 "%s",
-                               group->id, status.id, status.term, missing);
-    }
-    if (rc == PERI_EBUSY && status.transfer_to != 0)
-        return peri_fail_plain(err, rc,
-                               "leadership of group %" PRIu64 " is on its way to node %" PRIu64,
-                               group->id, status.transfer_to);
-    if (rc == PERI_EBUSY)
-        return peri_fail_plain(err, rc,
-                               "group %" PRIu64 " is busy: %" PRIu64
-                               " entries wait for a majority, or for another change",
-                               group->id, status.last_index - status.commit_index);
-    return peri_fail(err, rc, "group %" PRIu64, group->id);
 }
 
 enum node_certainty node_group_certainty(const struct node_group *group, uint64_t index,

@@ -109,6 +109,10 @@ static int step_message(struct node_group *group, const struct node_message *mes
 void node_inbox_take(struct node_group *group, const struct node_message *message)
 {
     struct node *node = group->node;
+    if (!node_repair_hears(group, message->raft.term)) {
+        node->stats.messages_refused++;
+        return;
+    }
     int rc = group->raft == NULL || message->raft.type == RAFT_INSTALL_SNAPSHOT
                  ? PERI_ECLOSED /* snapshots come by node_snapshots_on_call */
                  : step_message(group, message);
@@ -172,10 +176,13 @@ int node_inbox_open(struct node *node, struct peri_error *err)
     const struct rpc_handler messages = {.on_call = on_messages, .data = node};
     const struct rpc_handler snapshot = {
         .on_call = node_snapshots_on_call, .on_cancel = node_snapshots_on_cancel, .data = node};
+    const struct rpc_handler repair = {.on_call = node_repair_on_call, .data = node};
     int rc = rpc_server_open(&node->server, node->env, &node->options.self, node->listen, err);
     if (rc == 0)
         rc = rpc_server_handle(node->server, "raft.messages", &messages, err);
     if (rc == 0)
         rc = rpc_server_handle(node->server, "raft.snapshot", &snapshot, err);
+    if (rc == 0)
+        rc = rpc_server_handle(node->server, "raft.repair", &repair, err);
     return rc;
 }

@@ -16,6 +16,7 @@
 #include "node/machine.h"
 #include "raft/raft.h"
 #include "rpc/handshake.h"
+#include "store/log.h"
 
 struct node;
 struct node_group;
@@ -29,6 +30,7 @@ enum node_event_type {
     NODE_MEMBERS,            /* index: of the configuration that is in force now */
     NODE_SNAPSHOT_TAKEN,     /* index */
     NODE_SNAPSHOT_INSTALLED, /* index */
+    NODE_REPAIRED,           /* term, index: what its disk had lost is here again */
     NODE_FENCED,             /* status: why the disk failed; this node does nothing any more */
 };
 
@@ -128,6 +130,8 @@ struct node_status {
     uint64_t applied_index; /* that the machine holds */
     uint64_t requests;      /* open ones */
     bool is_open;
+    enum store_log_health health; /* not clean: it gives no votes until it is repaired */
+    const char *why;              /* what its disk has lost; lent until the next callback */
     struct raft_configuration members;
 };
 void node_group_status(const struct node_group *group, struct node_status *out);

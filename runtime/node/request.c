@@ -352,6 +352,13 @@ static void late(struct node_request *request)
     } else if (request->index == 0) {
         (void)peri_fail(&err, PERI_EDEADLINE, "a request to group %" PRIu64 " was not answered",
                         group->id);
+    } else if (status.leader == 0) {
+        struct peri_error why = PERI_ERROR_INIT;
+        (void)node_group_explain(group, PERI_ENOTLEADER, &why);
+        (void)peri_fail_plain(&err, PERI_EDEADLINE,
+                              "the deadline passed, and entry %" PRIu64 " of term %" PRIu64
+                              " is not applied: %s",
+                              request->index, request->term, why.text);
     } else {
         (void)peri_fail(&err, PERI_EDEADLINE,
                         "group %" PRIu64 ": entry %" PRIu64 " of term %" PRIu64

@@ -268,6 +268,9 @@ void node_snapshots_restored(struct node_group *group)
 struct boot_job {
     struct file_job file;
     struct raft_boot boot;
+    const char *why;
+    int rc;       /* of a file that may be intact */
+    bool is_lost; /* no snapshot can be read that reaches to the log */
 };
 
 static uint64_t term_in(const struct raft_boot *boot, uint64_t index)
@@ -289,13 +292,16 @@ static void try_file(void *data, uint64_t index, uint64_t term)
                                   .group = file->snapshot.group,
                                   .index = index,
                                   .term = term};
-    if (index <= file->snapshot.index || index == 0 || term_in(&job->boot, index) != term)
+    if (index <= file->snapshot.index || index == 0 || term_in(&job->boot, index) != term ||
+        job->rc != 0)
         return;
     int rc = node_snapshot_read(file->env, file->directory, &found, &file->err);
     if (rc == 0) {
         struct node_snapshot worse = file->snapshot;
         file->snapshot = found;
         found = worse;
+    } else if (rc != PERI_ECORRUPT) {
+        job->rc = rc; /* of a newer format, or nobody can say */
     }
     node_snapshot_deinit(&found);
 }
@@ -306,19 +312,28 @@ static void run_boot(void *data)
     struct file_job *file = &job->file;
     file->rc = node_snapshot_list(file->env, file->directory, file->snapshot.group, try_file, job,
                                   &file->err);
-    if (file->rc == 0 && file->snapshot.index < job->boot.base_index)
-        file->rc = peri_fail_plain(
-            &file->err, PERI_ECORRUPT,
-            "the log begins after %" PRIu64
-            ", and no snapshot in %.200s reaches so far; remove this member, and add a new one",
-            job->boot.base_index, file->directory);
+    if (file->rc == 0)
+        file->rc = job->rc;
+    job->is_lost =
+        file->snapshot.index < job->boot.base_index || job->boot.configuration_count == 0;
 }
 
 static void begin(struct node_group *group, struct boot_job *job)
 {
     struct node_snapshots *snapshots = group->snapshots;
     struct node_snapshot *found = &job->file.snapshot;
-    if (found->index > 0) {
+    struct raft_history first;
+    if (job->is_lost) { /* the log alone says nothing of the state: all of it comes from a leader */
+        int rc = node_disk_reset(group, &job->boot, &first);
+        if (rc != 0) {
+            (void)peri_fail(&job->file.err, rc, "group %" PRIu64, group->id);
+            node_group_fail(group, &job->file.err);
+            return;
+        }
+        if (job->why[0] == '\0')
+            job->why = job->file.err.code != 0 ? job->file.err.text
+                                               : "the snapshot that its log begins after is lost";
+    } else if (found->index > 0) {
         job->boot.snapshot_index = job->boot.last_applied = found->index;
         job->boot.snapshot_term = found->term;
         snapshots->index = snapshots->next_index = found->index;
@@ -329,7 +344,7 @@ static void begin(struct node_group *group, struct boot_job *job)
         (void)node_members_learn(group->node, peri_buffer_slice(&found->members), NULL);
     }
     job->boot.now_us = env_now_us(group->node->env);
-    node_group_begin(group, &job->boot);
+    node_group_begin(group, &job->boot, job->why);
 }
 
 static void on_booted(void *data, int status)
@@ -345,12 +360,13 @@ static void on_booted(void *data, int status)
     end_job(&job->file);
 }
 
-void node_snapshots_boot(struct node_group *group, const struct raft_boot *boot)
+void node_snapshots_boot(struct node_group *group, const struct raft_boot *boot, const char *why)
 {
     struct boot_job *job = calloc(1, sizeof *job);
     struct peri_error err = PERI_ERROR_INIT;
     if (job != NULL) {
         job->boot = *boot;
+        job->why = why;
         job->file =
             (struct file_job){.group = group,
                               .env = group->node->env,

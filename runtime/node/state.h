@@ -11,6 +11,8 @@
  *   snapshot.c  taking snapshots, beginning from them; transfer.c moving them; snapshot_file.c
  * files timers.c    groups by when they are due members.c   configurations with addresses, as bytes
  *   fault.c     what is kept of a replica that cannot go on
+ *   explain.c   why a group does not do what it was asked for
+ *   repair.c    replicas whose disk has lost something
  *   recorder.c  the last events of a core, to be replayed */
 #ifndef PERI_NODE_STATE_H
 #define PERI_NODE_STATE_H
@@ -26,11 +28,19 @@
 enum {
     NODE_HELD_MAX = 4096,          /* messages of a group that wait for its disk; more are lost */
     NODE_BUCKETS = 1024,           /* of groups by id */
+    NODE_WHY_SIZE = 192,           /* of a sentence about a disk */
     NODE_ENVELOPE_MAX = 192 << 10, /* then another one; so that few travel in chunks */
 };
 
 struct node_disk;
 struct node_snapshots;
+struct node_repair;
+
+/* Another replica of a group, that repairs itself. */
+struct node_ailing {
+    uint64_t id, heard_us;
+    enum store_log_health health;
+};
 
 /* Another node. */
 struct node_peer {
@@ -117,15 +127,19 @@ struct node_group {
     struct raft *raft; /* NULL until the disk has said what was there */
     void (*on_open)(struct node_group *group, int status, const struct peri_error *err);
     bool is_open, is_closing, is_running;
+    bool is_led;          /* a leader is known */
     bool has_new_members; /* the core hears which of them are up */
     bool is_failing;      /* the disk failed: its core hears of that next */
     size_t references;    /* operations of disk and network under way */
     struct raft_configuration first_members;
-    bool is_suspect;       /* its disk may have forgotten its last promise: it gives no votes */
-    uint64_t suspect_term; /* of the log as it was found */
+    enum store_log_health health; /* not clean: its disk may have forgotten what it promised */
+    struct node_repair *repair;   /* repair.c; NULL of a clean one */
+    struct node_ailing *ailing;   /* others of which repair.c has heard */
+    size_t ailing_count;
     struct peri_list link, bucket, dirty;
     uint64_t due_us; /* of its timer */
     size_t timer_at;
+    uint64_t leaderless_us; /* since when no leader is known here; of use while none is */
 
     uint64_t durable_seq;
     struct node_held *held;
@@ -195,9 +209,12 @@ void node_group_fail(struct node_group *group, const struct peri_error *err);
 /* One operation of the group ended; frees a closed one with the last. */
 void node_group_hold(struct node_group *group);
 void node_group_release(struct node_group *group);
-/* The core begins with what was found on the disk. */
-void node_group_begin(struct node_group *group, const struct raft_boot *boot);
-/* Says why the core refused: who leads, who is missing. Returns rc. */
+/* The core begins with what was found on the disk; why: what is wrong with that, if anything. */
+void node_group_begin(struct node_group *group, const struct raft_boot *boot, const char *why);
+
+/* ---- explain.c ---- */
+
+/* Says why the core refused: who leads, who is missing since when, what helps. Returns rc. */
 int node_group_explain(const struct node_group *group, int rc, struct peri_error *err);
 
 /* ---- actions.c ---- */
@@ -298,11 +315,34 @@ typedef void (*node_disk_read_cb)(struct node_group *group, void *data, int stat
  * with nothing started. */
 int node_disk_read(struct node_group *group, uint64_t first, uint64_t last, uint64_t size_max,
                    node_disk_read_cb callback, void *data);
-/* The group, which was suspect, is well again. */
+/* The group, which was suspect or damaged, is well again. */
 void node_disk_set_repaired(struct node_group *group);
+/* What the log holds of the group is of no use: *boot becomes that of an empty one, and the group
+ * damaged. Errors: as store_log_reset. */
+int node_disk_reset(struct node_group *group, struct raft_boot *boot, struct raft_history *first);
 /* Entries up to index, which lies in the core's log, are not needed any more. */
 void node_disk_cut(struct node_group *group, uint64_t index);
 void node_opened(struct node *node, int status, const struct peri_error *err);
+
+/* ---- repair.c ---- */
+
+/* The group's disk has lost something, which why says. Errors: PERI_ENOMEM. */
+int node_repair_begin(struct node_group *group, const char *why);
+void node_repair_close(struct node_group *group);
+/* When it has something to do, and does it. */
+uint64_t node_repair_due_us(const struct node_group *group);
+void node_repair_on_time(struct node_group *group, uint64_t now_us);
+/* An entry was applied: the group may be whole now. */
+void node_repair_advance(struct node_group *group);
+/* True when the group may hear a message of that term. */
+bool node_repair_hears(const struct node_group *group, uint64_t term);
+/* What its disk has lost; "" of a whole group. */
+const char *node_repair_why(const struct node_group *group);
+/* True when that replica said lately that its disk has lost something. */
+bool node_repair_is_ailing(const struct node_group *group, uint64_t id,
+                           enum store_log_health *health);
+/* Serves a question of such a replica. */
+void node_repair_on_call(struct rpc_call *call);
 
 /* ---- members.c ---- */
 
@@ -326,8 +366,8 @@ void node_fault_keep(struct node_group *group);
 int node_snapshots_open(struct node_group *group);
 void node_snapshots_close(struct node_group *group);
 /* Looks for the newest snapshot that fits to the log; goes on in node_group_begin or
- * node_group_fail. What boot points to is lent until then. */
-void node_snapshots_boot(struct node_group *group, const struct raft_boot *boot);
+ * node_group_fail. What boot points to, and why, are lent until then. */
+void node_snapshots_boot(struct node_group *group, const struct raft_boot *boot, const char *why);
 /* True when a snapshot shall be taken now. */
 bool node_snapshots_are_due(const struct node_group *group);
 /* The machine has written its state. */

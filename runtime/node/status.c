@@ -6,6 +6,8 @@ void node_group_status(const struct node_group *group, struct node_status *out)
     *out = (struct node_status){.group = group->id,
                                 .applied_index = group->applied_index,
                                 .requests = group->request_count,
+                                .health = group->health,
+                                .why = node_repair_why(group),
                                 .is_open = group->is_open};
     out->raft.id = group->node->options.id;
     if (group->raft == NULL)

@@ -1,0 +1,114 @@
+/* repair_serve.c - what whole replicas do for one that repairs itself: they say where they are,
+ * forget what it acknowledged and has lost, and remember that it gives no votes. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/bits.h"
+#include "node/repair.h"
+
+static void note_ailing(struct node_group *group, uint64_t id, enum store_log_health health)
+{
+    struct node_ailing *place = NULL;
+    for (size_t i = 0; i < group->ailing_count && place == NULL; i++)
+        if (group->ailing[i].id == id)
+            place = &group->ailing[i];
+    if (place == NULL) {
+        struct node_ailing *ailing =
+            realloc(group->ailing, (group->ailing_count + 1) * sizeof *ailing);
+        if (ailing == NULL)
+            return; /* it asks again */
+        group->ailing = ailing;
+        place = &ailing[group->ailing_count++];
+    }
+    *place = (struct node_ailing){id, env_now_us(group->node->env), health};
+}
+
+bool node_repair_is_ailing(const struct node_group *group, uint64_t id,
+                           enum store_log_health *health)
+{
+    uint64_t now_us = env_now_us(group->node->env);
+    for (size_t i = 0; i < group->ailing_count; i++) {
+        const struct node_ailing *ailing = &group->ailing[i];
+        *health = ailing->health;
+        if (ailing->id == id)
+            return now_us - ailing->heard_us <= 4 * group->node->options.raft.election_max_us;
+    }
+    return false;
+}
+
+struct question {
+    uint64_t from, group, last_index;
+    enum store_log_health health;
+};
+
+static int read_question(const struct node *node, struct peri_slice args, struct question *out,
+                         struct peri_error *err)
+{
+    struct peri_slice bytes;
+    struct node_envelope envelope;
+    int rc = node_args_get(args, &bytes, err);
+    if (rc == 0)
+        rc = node_envelope_open(bytes, &envelope, err);
+    if (rc != 0)
+        return rc;
+    if (envelope.cluster != node->cluster || envelope.to != node->options.id)
+        return peri_fail(err, PERI_ECLUSTER, "a question of node %" PRIu64, envelope.from);
+    if (envelope.end - envelope.at != REPAIR_QUESTION_SIZE ||
+        (unsigned char)envelope.at[16] > STORE_LOG_DAMAGED)
+        return peri_fail_plain(err, PERI_EFORMAT, "a malformed question of a replica");
+    *out = (struct question){.from = envelope.from,
+                             .group = bits_get_le64(envelope.at),
+                             .last_index = bits_get_le64(envelope.at + 8),
+                             .health = (enum store_log_health)(unsigned char)envelope.at[16]};
+    return 0;
+}
+
+static int make_answer(const struct node_group *group, struct peri_buffer *out)
+{
+    struct raft_status status;
+    char head[NODE_ARGS_HEAD + REPAIR_ANSWER_HEAD];
+    raft_status(group->raft, &status);
+    char *body = head + NODE_ARGS_HEAD;
+    bits_put_le64(body, status.term);
+    bits_put_le64(body + 8, status.last_index);
+    bits_put_le64(body + 16, raft_term_at(group->raft, status.last_index));
+    body[24] = (char)((int)group->health | (status.role == RAFT_LEADER ? REPAIR_FLAG_LEADER : 0));
+    int rc = peri_buffer_append(out, head, sizeof head);
+    if (rc == 0)
+        rc = node_members_put(group->node, raft_members(group->raft), out);
+    if (rc == 0)
+        node_args_put_head(out->data, out->size - NODE_ARGS_HEAD);
+    return rc;
+}
+
+/* The group notes who asks, and says where it is. */
+static int answer(struct node_group *group, const struct question *question,
+                  struct peri_buffer *out, struct peri_error *err)
+{
+    struct node_step step = {
+        .event = {.type = RAFT_PEER_LOST, .peer = question->from, .last = question->last_index}};
+    note_ailing(group, question->from, question->health);
+    (void)node_group_step(group, &step); /* it is no member here, perhaps */
+    node_group_wake(group);
+    return make_answer(group, out) == 0 ? 0
+                                        : peri_fail(err, PERI_ENOMEM, "group %" PRIu64, group->id);
+}
+
+void node_repair_on_call(struct rpc_call *call)
+{
+    struct node *node = call->handler->data;
+    struct peri_error err = PERI_ERROR_INIT;
+    struct question question = {.from = 0};
+    struct peri_buffer bytes = {NULL, 0, 0};
+    int rc = read_question(node, call->args, &question, &err);
+    struct node_group *group = rc == 0 ? node_group_find(node, question.group) : NULL;
+    if (group != NULL && group->raft != NULL && !node->is_closing)
+        rc = answer(group, &question, &bytes, &err);
+    else if (rc == 0)
+        rc = peri_fail_plain(&err, PERI_ECLOSED, "the group is not open here");
+    if (rc == 0)
+        rpc_call_reply(call, peri_buffer_slice(&bytes));
+    else
+        rpc_call_fail_code(call, &err);
+    peri_buffer_deinit(&bytes);
+}

@@ -1,0 +1,268 @@
+/* Replicas whose disks have lost something durable: they come back, take part in nothing that they
+ * could contradict, and are repaired by the others. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node_cluster.h"
+#include "sim/disk.h"
+
+enum { S = CLUSTER_S, MS = CLUSTER_MS, LIMIT_S = 30 };
+
+static enum store_log_health health_of(const struct cluster_host *host)
+{
+    struct node_status status;
+    assert_true(host->machines[0].is_open);
+    node_group_status(host->machines[0].group, &status);
+    return status.health;
+}
+
+static bool is_whole(const struct cluster_host *host)
+{
+    return host->machines[0].is_open && health_of(host) == STORE_LOG_CLEAN;
+}
+
+/* Runs until the host's replica is whole; false when that takes too long. */
+static bool is_repaired(struct cluster_host *host)
+{
+    for (int i = 0; i < LIMIT_S * 100 && !is_whole(host); i++)
+        cluster_run(host->cluster, 10 * (uint64_t)MS);
+    return is_whole(host);
+}
+
+static void restart(struct cluster_host *host)
+{
+    cluster_restart(host);
+    for (int i = 0; i < 100 && !host->machines[0].is_open && host->open_status == 0; i++)
+        cluster_run(host->cluster, 10 * (uint64_t)MS);
+}
+
+/* ---- one byte ---- */
+
+struct verdicts {
+    uint64_t flips, refused, damaged, suspect, unharmed, failed;
+};
+
+/* Three nodes, one of which is down: it has a snapshot, and entries behind that. */
+static struct cluster *small_cluster(uint64_t seed, struct cluster_host **down)
+{
+    struct cluster *cluster = cluster_prepare(seed, 3, 3, 1);
+    char text[16];
+    cluster->options.snapshot_entries = 6;
+    cluster->options.trailing_entries = 2;
+    cluster->options.recorder_bytes = 0;
+    cluster_start_all(cluster);
+    for (int i = 0; i < 10; i++) {
+        (void)snprintf(text, sizeof text, "%d", i);
+        cluster_commit(cluster, text);
+    }
+    (void)cluster_settle(cluster);
+    cluster_run(cluster, 100 * (uint64_t)MS); /* the logs are sealed */
+    *down = &cluster->hosts[seed % 3];
+    cluster_kill(*down);
+    return cluster;
+}
+
+/* Turns over one bit of a node's files; the group must go on, and the node come back into it. */
+static bool survives(uint64_t seed, uint64_t at, unsigned bit, struct verdicts *verdicts)
+{
+    struct cluster_host *down = NULL;
+    struct cluster *cluster = small_cluster(seed, &down);
+    if (!sim_disk_flip_at(down->sim, at, bit)) {
+        cluster_close(cluster);
+        return false;
+    }
+    verdicts->flips++;
+    restart(down);
+    cluster_commit(cluster, "x");
+    if (!down->machines[0].is_open) {
+        verdicts->refused++; /* loudly: the node has to be replaced */
+        assert_int_not_equal(down->open_status, 0);
+        cluster_kill(down);
+    } else {
+        enum store_log_health health = health_of(down);
+        verdicts->damaged += health == STORE_LOG_DAMAGED;
+        verdicts->suspect += health == STORE_LOG_SUSPECT;
+        verdicts->unharmed += health == STORE_LOG_CLEAN;
+        if (!is_repaired(down)) {
+            (void)fprintf(stderr, "byte %d of node %d: it is not repaired\n", (int)at,
+                          (int)down->id);
+            verdicts->failed++;
+        }
+        cluster_kill(&cluster->hosts[down->id % 3]); /* now everything depends on it */
+    }
+    cluster_commit(cluster, "y");
+    if (strcmp(cluster_settle(cluster), "0;1;2;3;4;5;6;7;8;9;x;y;") != 0) {
+        (void)fprintf(stderr, "byte %d: %s\n", (int)at, cluster_settle(cluster));
+        verdicts->failed++;
+    }
+    cluster_close(cluster);
+    return true;
+}
+
+/* Every byte of what a node has on its disk; a sample of them unless PERI_FLIP_ALL is set. */
+static void test_every_byte(void **state)
+{
+    (void)state;
+    struct verdicts verdicts = {0};
+    uint64_t stride = getenv("PERI_FLIP_ALL") != NULL ? 1 : 97;
+    for (uint64_t at = 0; survives(2, at, (unsigned)at % 8, &verdicts); at += stride)
+        ;
+    print_message("  %d flips: %d refused, %d damaged, %d suspect, %d without harm\n",
+                  (int)verdicts.flips, (int)verdicts.refused, (int)verdicts.damaged,
+                  (int)verdicts.suspect, (int)verdicts.unharmed);
+    assert_int_equal(verdicts.failed, 0);
+    assert_true(verdicts.damaged > 0);
+}
+
+/* ---- what must not happen ---- */
+
+/* Damages the log of a node that is down, until it says so. */
+static void damage(struct cluster *cluster, struct cluster_host *host)
+{
+    (void)cluster;
+    uint64_t bytes = sim_disk_usage(host->sim).bytes;
+    for (uint64_t at = bytes; at-- > 0;) {
+        assert_true(sim_disk_flip_at(host->sim, at, 1));
+        restart(host);
+        if (host->machines[0].is_open && health_of(host) == STORE_LOG_DAMAGED)
+            return;
+        cluster_kill(host);
+        assert_true(sim_disk_flip_at(host->sim, at, 1));
+    }
+    fail_msg("no flip is noticed");
+}
+
+static bool has_leader(const struct cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct node_status status;
+        if (cluster->hosts[i].node == NULL || !cluster->hosts[i].machines[0].is_open)
+            continue;
+        node_group_status(cluster->hosts[i].machines[0].group, &status);
+        if (status.raft.role == RAFT_LEADER)
+            return true;
+    }
+    return false;
+}
+
+/* Two hold an entry that was acknowledged. One of them has lost it, the other one is down: the
+ * third, which never had it, must not be elected. */
+static void test_forgotten_acknowledgement(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct cluster *cluster = cluster_create(seed, 3, 3);
+        cluster_commit(cluster, "a");
+        struct cluster_host *leader = cluster_leader(cluster, NULL);
+        struct cluster_host *behind = &cluster->hosts[leader->id % 3];
+        struct cluster_host *forgets = &cluster->hosts[(leader->id + 1) % 3];
+        cluster_kill(behind);
+        cluster_commit(cluster, "b");
+        cluster_kill(leader);
+        cluster_kill(forgets);
+        damage(cluster, forgets);
+        restart(behind);
+        cluster_run(cluster, 10 * (uint64_t)S);
+        assert_false(has_leader(cluster));
+        assert_int_equal(health_of(forgets), STORE_LOG_DAMAGED);
+        restart(leader);
+        cluster_commit(cluster, "c");
+        assert_true(is_repaired(forgets));
+        assert_string_equal(cluster_settle(cluster), "a;b;c;");
+        assert_true(cluster->events[NODE_REPAIRED] >= 1);
+        cluster_close(cluster);
+    }
+}
+
+/* The leader stays, and counts what the replica acknowledged before its disk lost it. */
+static void test_leader_forgets_too(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct cluster *cluster = cluster_create(seed, 3, 3);
+        struct node_status before, after;
+        cluster_commit(cluster, "a");
+        cluster_commit(cluster, "b");
+        struct cluster_host *leader = cluster_leader(cluster, NULL);
+        struct cluster_host *forgets = &cluster->hosts[leader->id % 3];
+        (void)cluster_settle(cluster);
+        node_group_status(leader->machines[0].group, &before);
+        cluster_kill(forgets);
+        damage(cluster, forgets);
+        assert_true(is_repaired(forgets));
+        assert_string_equal(cluster_settle(cluster), "a;b;");
+        node_group_status(leader->machines[0].group, &after);
+        assert_int_equal(after.raft.term, before.raft.term);
+        cluster_kill(&cluster->hosts[(leader->id + 1) % 3]);
+        cluster_commit(cluster, "c");
+        assert_string_equal(cluster_settle(cluster), "a;b;c;");
+        cluster_close(cluster);
+    }
+}
+
+/* A group whose majority is damaged waits for people, and says so. */
+static void test_damaged_majority(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_create(3, 3, 3);
+    struct cluster_request request;
+    cluster_commit(cluster, "a");
+    (void)cluster_settle(cluster);
+    for (size_t i = 0; i < 3; i++)
+        cluster_kill(&cluster->hosts[i]);
+    for (size_t i = 0; i < 2; i++)
+        damage(cluster, &cluster->hosts[i]);
+    restart(&cluster->hosts[2]);
+    cluster_run(cluster, 5 * (uint64_t)S);
+    assert_false(has_leader(cluster));
+    for (size_t i = 0; i < 3; i++) {
+        cluster_read(&cluster->hosts[i], &request, NODE_LINEARIZABLE, S);
+        cluster_await(cluster, &request);
+        print_message("  %s\n", request.error);
+        assert_non_null(strstr(request.error, "damaged"));
+        assert_non_null(strstr(request.error, "perilune recover"));
+    }
+    cluster_close(cluster);
+}
+
+/* ---- any number of bits, on one node ---- */
+
+static void test_random_flips(void **state)
+{
+    (void)state;
+    const char *seeds = getenv("PERI_FLIP_SEEDS");
+    uint64_t last = seeds != NULL ? strtoull(seeds, NULL, 10) : 30;
+    for (uint64_t seed = 1; seed <= last; seed++) {
+        struct cluster_host *down = NULL;
+        struct cluster *cluster = small_cluster(seed, &down);
+        cluster_fault(down, ENV_FAULT_DISK_FLIP, 1 + (int64_t)(seed % 7) * (int64_t)(seed % 5));
+        restart(down);
+        cluster_commit(cluster, "x");
+        if (down->machines[0].is_open) {
+            assert_true(is_repaired(down));
+            cluster_kill(&cluster->hosts[down->id % 3]);
+        } else {
+            cluster_kill(down);
+        }
+        cluster_commit(cluster, "y");
+        assert_string_equal(cluster_settle(cluster), "0;1;2;3;4;5;6;7;8;9;x;y;");
+        cluster_close(cluster);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_byte),         cmocka_unit_test(test_forgotten_acknowledgement),
+        cmocka_unit_test(test_leader_forgets_too), cmocka_unit_test(test_damaged_majority),
+        cmocka_unit_test(test_random_flips),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
