@@ -284,7 +284,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < bench.member_count; i++)
         bench.members[i] = (struct node_member){i + 1, argv[4 + i]};
     bench.load = (struct load){.propose = propose, .data = &bench};
-    bench.machine = (struct node_machine){apply, query, snapshot, restore};
+    bench.machine = (struct node_machine){
+        .apply = apply, .query = query, .snapshot = snapshot, .restore = restore};
     must(env_uv_create(&bench.env, NULL), NULL, "create the environment");
     open_node(&bench, id, argv[2]);
     env_run(bench.env);
