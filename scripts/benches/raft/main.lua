@@ -21,9 +21,10 @@ local function has_libraft()
   return os.execute "test -e /usr/include/raft.h" == true
 end
 
-must "cmake --preset release >/dev/null"
-must(("cmake --build %s --target bench_raft >/dev/null"):format(PROGRAMS))
 must(("mkdir -p %s/data"):format(BUILD))
+local log = BUILD .. "/build.log"
+must(("{ cmake --preset release && cmake --build %s --target bench_raft; } >%s 2>&1 || { tail -20 %s >&2; false; }")
+  :format(PROGRAMS, log, log))
 if not options.quick and not has_libraft() then
   os.execute "bash -c '. scripts/packages.sh; need_packages libraft-dev' >&2"
 end
