@@ -6,7 +6,8 @@
 
 #include "base/assert.h"
 #include "env/log.h"
-#include "node/state.h"
+#include "node/rounds.h"
+#include "node/snapshot.h"
 
 enum { READ_MAX_BYTES = 1 << 20 }; /* of old entries at a time */
 
@@ -36,7 +37,10 @@ static void start(struct node_group *group, enum node_task_kind kind, struct per
         machine->snapshot(machine, task);
         break;
     case NODE_TASK_RESTORE:
-        machine->restore(machine, task);
+        if (group->keys != NULL)
+            node_intake_restore(group);
+        else
+            machine->restore(machine, task);
         break;
     case NODE_TASK_NONE:
         break;
@@ -66,6 +70,8 @@ static void advance(struct node_group *group, uint64_t index, uint64_t term)
     group->applied_term = term;
     group->node->stats.entries_applied++;
     window->next++;
+    if (group->keys != NULL)
+        node_rounds_applied(group->node->rounds);
     node_repair_advance(group);
 }
 
@@ -127,6 +133,8 @@ static bool take_entry(struct node_group *group)
         (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
         return true;
     }
+    if (group->keys != NULL && node_rounds_are_full(group->node->rounds))
+        return false; /* rounds.c wakes the group */
     if (node_disk_recent(group, window->next, &entry)) {
         node_apply_on_entry(group, window->next, &entry);
         return true;
@@ -165,6 +173,15 @@ static void finish_restore(struct node_group *group)
     node_repair_advance(group);
 }
 
+/* A command that failed leaves its keys as they were. */
+static void finish_keys(struct node_group *group)
+{
+    if (group->task_status == 0)
+        node_keys_commit(group->keys);
+    else
+        node_keys_discard(group->keys);
+}
+
 static void finish(struct node_group *group)
 {
     enum node_task_kind kind = group->task_kind;
@@ -172,6 +189,8 @@ static void finish(struct node_group *group)
     group->is_task_done = false;
     switch (kind) {
     case NODE_TASK_APPLY:
+        if (group->keys != NULL)
+            finish_keys(group);
         advance(group, group->task.index, group->task.term);
         node_requests_applied(group, group->task.index, group->task.term, group->task_status,
                               &group->task);
@@ -213,9 +232,9 @@ bool node_apply_advance(struct node_group *group)
             return false;
         return true;
     }
-    const struct peri_buffer *snapshot = node_snapshots_to_restore(group, &index, &term);
-    if (snapshot != NULL) {
-        start(group, NODE_TASK_RESTORE, peri_buffer_slice(snapshot), index, term);
+    struct peri_slice state = {NULL, 0};
+    if (node_snapshots_to_restore(group, &state, &index, &term)) {
+        start(group, NODE_TASK_RESTORE, state, index, term);
         return true;
     }
     if (start_query(group))

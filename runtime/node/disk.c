@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/snapshot.h"
 #include "node/state.h"
 
 /* ---- what the log held when it was opened ---- */
@@ -267,7 +268,10 @@ static void begin_new(struct node_group *group)
     const struct raft_history first = {0, group->first_members};
     const struct raft_boot boot = {
         .now_us = env_now_us(group->node->env), .configurations = &first, .configuration_count = 1};
-    node_group_begin(group, &boot, "");
+    if (group->keys != NULL)
+        node_resume(group, NULL, "");
+    else
+        node_group_begin(group, &boot, "");
 }
 
 static void on_created(struct store_log_write *log_write, int status)
@@ -331,6 +335,9 @@ void node_disk_begin(struct node_group *group)
     else {
         found->is_taken = true;
         group->health = found->found.health;
-        node_snapshots_boot(group, boot, found->found.why);
+        if (group->keys != NULL)
+            node_resume(group, boot, found->found.why);
+        else
+            node_snapshots_boot(group, boot, found->found.why);
     }
 }

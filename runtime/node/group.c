@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/keys.h"
 #include "node/state.h"
 
 enum { HEARTBEAT_PARTS = 4 }; /* leaders' heartbeats leave at so many moments of a period */
@@ -23,6 +24,7 @@ static void free_group(struct node_group *group)
 {
     struct node *node = group->node;
     raft_close(group->raft);
+    node_keys_close(group);
     node_snapshots_close(group);
     node_recorder_deinit(&group->recorder);
     peri_buffer_deinit(&group->command);
@@ -87,8 +89,10 @@ static struct node_group *create(struct node *node, const struct node_group_opti
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         peri_list_init(lists[i]);
     if (node_timers_add(&node->timers, group) != 0 || node_snapshots_open(group) != 0 ||
+        (group->machine->keeps_keys && node_keys_open(group) != 0) ||
         node_recorder_init(&group->recorder, node->options.recorder_bytes) != 0) {
         node_timers_remove(&node->timers, group);
+        node_keys_close(group);
         node_snapshots_close(group);
         free(group);
         return NULL;
@@ -180,6 +184,7 @@ void node_group_begin(struct node_group *group, const struct raft_boot *boot, co
     group->is_open = group->has_new_members = true;
     group->leaderless_us = env_now_us(node->env);
     node_group_hold(group);
+    node_members_recall(group, boot);
     if (group->on_open != NULL)
         group->on_open(group, 0, NULL);
     if (!group->is_closing)

@@ -4,6 +4,7 @@
 
 #include "base/bits.h"
 #include "env/log.h"
+#include "node/snapshot.h"
 #include "node/state.h"
 
 /* ---- arguments of calls: a MessagePack array of one byte string ---- */
@@ -177,6 +178,8 @@ int node_inbox_open(struct node *node, struct peri_error *err)
     const struct rpc_handler snapshot = {
         .on_call = node_snapshots_on_call, .on_cancel = node_snapshots_on_cancel, .data = node};
     const struct rpc_handler repair = {.on_call = node_repair_on_call, .data = node};
+    const struct rpc_handler chunk = {
+        .on_call = node_intake_on_call, .on_cancel = node_intake_on_cancel, .data = node};
     int rc = rpc_server_open(&node->server, node->env, &node->options.self, node->listen, err);
     if (rc == 0)
         rc = rpc_server_handle(node->server, "raft.messages", &messages, err);
@@ -184,5 +187,7 @@ int node_inbox_open(struct node *node, struct peri_error *err)
         rc = rpc_server_handle(node->server, "raft.snapshot", &snapshot, err);
     if (rc == 0)
         rc = rpc_server_handle(node->server, "raft.repair", &repair, err);
+    if (rc == 0)
+        rc = rpc_server_handle(node->server, "raft.chunk", &chunk, err);
     return rc;
 }

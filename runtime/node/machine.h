@@ -16,6 +16,7 @@
 #include "raft/configuration.h"
 
 struct node_group;
+struct node_keys;
 struct node_machine;
 struct node_request;
 
@@ -27,10 +28,15 @@ struct node_task {
     struct peri_slice input;   /* a command, a query, or a snapshot; lent until the end */
     struct peri_buffer output; /* of the machine: result, answer, or snapshot */
     struct peri_error err;     /* of the machine, when it ends with a failure */
+    struct node_keys *keys;    /* of a machine that keeps them (keys.h); else NULL */
     struct node_group *group;
 };
 
 struct node_machine {
+    /* The state is task->keys, ordered keys on disk, and nothing else: snapshot is not asked for,
+     * and restore, which may be NULL, says only that the keys are others now. A command that fails
+     * leaves them as they were. */
+    bool keeps_keys;
     /* Applies a command. A failure is a result like others: the same on all replicas. */
     void (*apply)(struct node_machine *machine, struct node_task *task);
     /* Answers from the state, which it leaves as it is. */

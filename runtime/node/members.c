@@ -52,3 +52,21 @@ int node_members_learn(struct node *node, struct peri_slice bytes, struct peri_e
     }
     return rc;
 }
+
+static void on_configuration(struct node_group *group, void *data, int status, uint64_t first,
+                             const struct store_log_entry *entries, size_t count)
+{
+    (void)data;
+    (void)first;
+    if (status == 0 && count > 0 && entries[0].type == RAFT_CONFIGURATION && !group->is_closing)
+        (void)node_members_learn(group->node, entries[0].payload, NULL);
+}
+
+void node_members_recall(struct node_group *group, const struct raft_boot *boot)
+{
+    for (size_t i = 0; i < boot->configuration_count; i++) {
+        uint64_t index = boot->configurations[i].index;
+        if (index > boot->base_index)
+            (void)node_disk_read(group, index, index, UINT64_MAX, on_configuration, NULL);
+    }
+}

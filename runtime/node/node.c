@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/rounds.h"
 #include "node/state.h"
 
 enum { US_PER_MS = 1000 };
@@ -49,6 +50,7 @@ static void close_handles(struct node *node)
 static void free_node(struct node *node)
 {
     close_handles(node);
+    node_rounds_free(node);
     node_timers_deinit(&node->timers);
     free(node->entries);
     free(node->bare);
@@ -221,6 +223,7 @@ void node_close(struct node *node, void (*on_closed)(void *data), void *data)
     rpc_server_close(node->server);
     node->server = NULL;
     node_peers_close(node);
+    node_rounds_close(node);
     node_disk_close(node);
     close_handles(node);
     node_release(node);

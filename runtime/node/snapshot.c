@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/rounds.h"
 
 int node_snapshots_open(struct node_group *group)
 {
@@ -109,6 +110,8 @@ bool node_snapshots_are_due(const struct node_group *group)
 {
     const struct node_snapshots *snapshots = group->snapshots;
     uint64_t entries = group->node->options.snapshot_entries;
+    if (group->keys != NULL)
+        return false; /* rounds.c makes the state durable */
     if (snapshots->is_writing || snapshots->has_next || group->applied_index <= snapshots->index)
         return false;
     return snapshots->is_wanted ||
@@ -125,7 +128,10 @@ int node_group_snapshot(struct node_group *group, struct peri_error *err)
     if (group->applied_index <= group->snapshots->index)
         return 0; /* the one that is there says it all */
     group->snapshots->is_wanted = true;
-    node_group_wake(group);
+    if (group->keys != NULL)
+        node_rounds_settle(group->node->rounds);
+    else
+        node_group_wake(group);
     return 0;
 }
 
@@ -137,6 +143,9 @@ static void compact(struct node_group *group, uint64_t last)
     uint64_t trailing = group->node->options.trailing_entries;
     raft_status(group->raft, &status);
     uint64_t base = last > trailing ? last - trailing : 0;
+    uint64_t floor = node_transfers_floor(group->snapshots);
+    if (base > floor)
+        base = floor; /* whoever gets that snapshot goes on with the entries behind it */
     if (base < status.base_index)
         base = status.base_index;
     if (last < status.snapshot_index || last > status.last_applied)
@@ -145,6 +154,18 @@ static void compact(struct node_group *group, uint64_t last)
         node_disk_cut(group, base);
     struct node_step step = {.event = {.type = RAFT_COMPACTED, .index = base, .last = last}};
     (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
+}
+
+/* There is a newer snapshot now. */
+static void taken(struct node_group *group, uint64_t index, uint64_t term)
+{
+    group->snapshots->index = index;
+    group->snapshots->term = term;
+    compact(group, index);
+    group->node->stats.snapshots_taken++;
+    node_tell(group->node, &(struct node_event){
+                               .type = NODE_SNAPSHOT_TAKEN, .group = group->id, .index = index});
+    node_group_wake(group);
 }
 
 static void run_write(void *data)
@@ -164,17 +185,23 @@ static void on_own_written(void *data, int status)
                 job->err.text);
     if (status == 0 && job->rc == 0 && !group->is_closing && group->raft != NULL &&
         job->snapshot.index > snapshots->index) {
-        snapshots->index = job->snapshot.index;
-        snapshots->term = job->snapshot.term;
-        compact(group, snapshots->index);
+        taken(group, job->snapshot.index, job->snapshot.term);
         node_snapshots_tidy(group);
-        group->node->stats.snapshots_taken++;
-        node_tell(group->node, &(struct node_event){.type = NODE_SNAPSHOT_TAKEN,
-                                                    .group = group->id,
-                                                    .index = snapshots->index});
-        node_group_wake(group);
     }
     end_job(job);
+}
+
+void node_snapshots_durable(struct node_group *group, uint64_t index)
+{
+    struct raft_status status;
+    group->snapshots->is_wanted = false;
+    if (group->is_closing || group->raft == NULL || group->snapshots->has_next)
+        return;
+    raft_status(group->raft, &status);
+    if (index > status.last_applied)
+        index = status.last_applied; /* the core hears of a window when all of it is applied */
+    if (index > group->snapshots->index && index >= status.snapshot_index)
+        taken(group, index, raft_term_at(group->raft, index));
 }
 
 static void say_no_snapshot(const struct node_group *group, const struct peri_error *err)
@@ -223,29 +250,34 @@ void node_snapshots_install(struct node_group *group, const struct raft_record *
 {
     struct node_snapshots *snapshots = group->snapshots;
     struct node_stage *stage = &snapshots->stage;
-    PERI_ASSERT(stage->is_set && stage->snapshot.index == record->snapshot_index);
     peri_buffer_deinit(&snapshots->next);
-    snapshots->next = stage->snapshot.state;
-    stage->snapshot.state = (struct peri_buffer){NULL, 0, 0};
+    if (group->keys != NULL) {
+        node_intake_accept(group->keys);
+    } else {
+        PERI_ASSERT(stage->is_set && stage->snapshot.index == record->snapshot_index);
+        snapshots->next = stage->snapshot.state;
+        stage->snapshot.state = (struct peri_buffer){NULL, 0, 0};
+    }
     snapshots->next_index = record->snapshot_index;
     snapshots->next_term = record->snapshot_term;
     snapshots->next_seq = record->seq;
     snapshots->has_next = true;
 }
 
-const struct peri_buffer *node_snapshots_to_restore(struct node_group *group, uint64_t *index,
-                                                    uint64_t *term)
+bool node_snapshots_to_restore(struct node_group *group, struct peri_slice *state, uint64_t *index,
+                               uint64_t *term)
 {
     struct node_snapshots *snapshots = group->snapshots;
     if (!snapshots->has_next || snapshots->next_seq > group->durable_seq)
-        return NULL;
+        return false;
     peri_buffer_deinit(&snapshots->current);
     snapshots->current = snapshots->next;
     snapshots->next = (struct peri_buffer){NULL, 0, 0};
     snapshots->has_next = false;
+    *state = peri_buffer_slice(&snapshots->current);
     *index = snapshots->next_index;
     *term = snapshots->next_term;
-    return &snapshots->current;
+    return true;
 }
 
 void node_snapshots_restored(struct node_group *group)
@@ -257,7 +289,8 @@ void node_snapshots_restored(struct node_group *group)
     snapshots->index = group->task.index;
     snapshots->term = group->task.term;
     group->node->stats.snapshots_installed++;
-    node_snapshots_tidy(group);
+    if (group->keys == NULL)
+        node_snapshots_tidy(group);
     node_tell(group->node, &(struct node_event){.type = NODE_SNAPSHOT_INSTALLED,
                                                 .group = group->id,
                                                 .index = snapshots->index});
@@ -273,7 +306,7 @@ struct boot_job {
     bool is_lost; /* no snapshot can be read that reaches to the log */
 };
 
-static uint64_t term_in(const struct raft_boot *boot, uint64_t index)
+uint64_t node_snapshots_term_in(const struct raft_boot *boot, uint64_t index)
 {
     uint64_t term = index == boot->base_index ? boot->base_term : 0;
     if (index < boot->base_index || index > boot->last_index)
@@ -292,8 +325,8 @@ static void try_file(void *data, uint64_t index, uint64_t term)
                                   .group = file->snapshot.group,
                                   .index = index,
                                   .term = term};
-    if (index <= file->snapshot.index || index == 0 || term_in(&job->boot, index) != term ||
-        job->rc != 0)
+    if (index <= file->snapshot.index || index == 0 ||
+        node_snapshots_term_in(&job->boot, index) != term || job->rc != 0)
         return;
     int rc = node_snapshot_read(file->env, file->directory, &found, &file->err);
     if (rc == 0) {

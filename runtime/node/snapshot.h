@@ -2,6 +2,7 @@
 #ifndef PERI_NODE_SNAPSHOT_H
 #define PERI_NODE_SNAPSHOT_H
 
+#include "node/keys.h"
 #include "node/state.h"
 
 /* A snapshot that comes in pieces from a leader. */
@@ -32,15 +33,69 @@ struct node_snapshots {
 /* Removes files that a newer snapshot replaces, in the background. */
 void node_snapshots_tidy(struct node_group *group);
 
+/* The term that a log had at an index when it was found; 0 outside of it. */
+uint64_t node_snapshots_term_in(const struct raft_boot *boot, uint64_t index);
+
+/* The state up to that index is durable, by other means than a file: the log may be cut. */
+void node_snapshots_durable(struct node_group *group, uint64_t index);
+
 /* Numbers before the bytes of a piece. */
 enum { NODE_PIECE_HEAD = 3 * 8 + 4 };
 
+/* ---- transfer.c ---- */
+
+/* The oldest snapshot that is being sent: its index; UINT64_MAX: none is. */
+uint64_t node_transfers_floor(const struct node_snapshots *snapshots);
+
+/* Begins the arguments of a call with the message in front; node_piece_seal ends them. Errors:
+ * PERI_ENOMEM. */
+int node_piece_begin(struct node_group *group, const struct raft_message *message,
+                     struct peri_buffer *args);
+void node_piece_seal(struct peri_buffer *args);
+
 /* ---- stage.c ---- */
+
+/* Takes a call's arguments apart: the message, which is an InstallSnapshot for this node, and what
+ * stands behind it. Errors: PERI_EFORMAT, PERI_ECLUSTER. */
+int node_piece_open(const struct node *node, struct peri_slice args, struct node_message *message,
+                    struct peri_slice *rest, struct peri_error *err);
+
+/* Answers where to go on; refuses. */
+void node_piece_answer(struct rpc_call *call, uint64_t next);
+void node_piece_refuse(struct rpc_call *call, int code, const char *why);
 
 /* The group is closed: who waits for an answer gets a failure. */
 void node_stage_abandon(struct node_stage *stage);
 
 /* Forgets what was received. */
 void node_stage_clear(struct node_stage *stage);
+
+/* ---- stream.c: sending the snapshots of machines that keep keys ---- */
+
+/* Begins to send a snapshot to the message's receiver. Called inside of a step. */
+void node_stream_start(struct node_group *group, const struct raft_message *message);
+/* Ends what is being sent; sets free what would be sent again. */
+void node_streams_close(struct node_group *group);
+/* As node_transfers_floor. */
+uint64_t node_streams_floor(const struct node_group *group);
+
+/* ---- intake.c: receiving them ---- */
+
+/* Serves a chunk; nobody waits for the answer any more. */
+void node_intake_on_call(struct rpc_call *call);
+void node_intake_on_cancel(struct rpc_call *call, int code, const char *reason);
+/* The core has accepted the snapshot that has come: it is installed once its record is durable. */
+void node_intake_accept(struct node_keys *keys);
+/* Makes the accepted snapshot, if there is one, the state; then the machine is told. */
+void node_intake_restore(struct node_group *group);
+/* The group is closed; is freed. */
+void node_intake_abandon(struct node_keys *keys);
+void node_intake_free(struct node_keys *keys);
+
+/* ---- resume.c ---- */
+
+/* Finds out what the state store has of a group; goes on in node_group_begin or node_group_fail.
+ * What boot points to, and why, are lent until then; boot is NULL for a group that is new. */
+void node_resume(struct node_group *group, const struct raft_boot *boot, const char *why);
 
 #endif

@@ -15,7 +15,7 @@ void node_stage_clear(struct node_stage *stage)
     *stage = (struct node_stage){.is_set = false};
 }
 
-static void answer(struct rpc_call *call, uint64_t next)
+void node_piece_answer(struct rpc_call *call, uint64_t next)
 {
     char bytes[ANSWER_SIZE];
     node_args_put_head(bytes, 8);
@@ -23,7 +23,7 @@ static void answer(struct rpc_call *call, uint64_t next)
     rpc_call_reply(call, peri_slice_of(bytes, sizeof bytes));
 }
 
-static void refuse(struct rpc_call *call, int code, const char *why)
+void node_piece_refuse(struct rpc_call *call, int code, const char *why)
 {
     struct peri_error err = PERI_ERROR_INIT;
     (void)peri_fail(&err, code, "%s", why);
@@ -75,9 +75,9 @@ static void on_staged(void *data, int status)
     if (status == 0 && job->rc == 0 && !group->is_closing && group->raft != NULL) {
         install(group);
         if (call != NULL)
-            answer(call, total);
+            node_piece_answer(call, total);
     } else if (call != NULL) {
-        refuse(call, job->rc != 0 ? job->rc : PERI_ECLOSED, "a snapshot");
+        node_piece_refuse(call, job->rc != 0 ? job->rc : PERI_ECLOSED, "a snapshot");
     }
     node_stage_clear(stage);
     free(job);
@@ -100,7 +100,7 @@ static void store_stage(struct node_group *group)
     if (rc == 0)
         return;
     free(job);
-    refuse(stage->call, rc, "a snapshot");
+    node_piece_refuse(stage->call, rc, "a snapshot");
     node_stage_clear(stage);
 }
 
@@ -111,8 +111,8 @@ struct piece {
     struct peri_slice members, state;
 };
 
-static int read_piece(struct node *node, struct peri_slice args, struct piece *out,
-                      struct peri_error *err)
+int node_piece_open(const struct node *node, struct peri_slice args, struct node_message *message,
+                    struct peri_slice *rest, struct peri_error *err)
 {
     struct peri_slice bytes;
     struct node_envelope envelope;
@@ -123,12 +123,25 @@ static int read_piece(struct node *node, struct peri_slice args, struct piece *o
         return rc;
     if (envelope.cluster != node->cluster || envelope.to != node->options.id)
         return peri_fail(err, PERI_ECLUSTER, "a snapshot of node %" PRIu64, envelope.from);
-    rc = node_envelope_next(&envelope, &out->message, err);
+    rc = node_envelope_next(&envelope, message, err);
     if (rc < 0)
         return rc;
-    const char *at = envelope.at;
-    size_t left = (size_t)(envelope.end - at);
-    if (rc == 0 || out->message.raft.type != RAFT_INSTALL_SNAPSHOT || left < NODE_PIECE_HEAD)
+    if (rc == 0 || message->raft.type != RAFT_INSTALL_SNAPSHOT)
+        return peri_fail_plain(err, PERI_EFORMAT, "a piece of no snapshot");
+    *rest = peri_slice_of(envelope.at, (size_t)(envelope.end - envelope.at));
+    return 0;
+}
+
+static int read_piece(struct node *node, struct peri_slice args, struct piece *out,
+                      struct peri_error *err)
+{
+    struct peri_slice rest = {NULL, 0};
+    int rc = node_piece_open(node, args, &out->message, &rest, err);
+    if (rc != 0)
+        return rc;
+    const char *at = rest.data;
+    size_t left = rest.size;
+    if (left < NODE_PIECE_HEAD)
         return peri_fail_plain(err, PERI_EFORMAT, "a piece of no snapshot");
     out->total = bits_get_le64(at);
     out->offset = bits_get_le64(at + 8);
@@ -183,23 +196,27 @@ void node_snapshots_on_call(struct rpc_call *call)
     struct node_group *group = node_group_find(node, piece.message.group);
     if (group == NULL || group->raft == NULL || node->is_closing ||
         !node_repair_hears(group, piece.message.raft.term)) {
-        refuse(call, PERI_ECLOSED, "the group is not open here");
+        node_piece_refuse(call, PERI_ECLOSED, "the group is not open here");
+        return;
+    }
+    if (group->keys != NULL) {
+        node_piece_refuse(call, PERI_EINVAL, "a machine that keeps keys takes no states");
         return;
     }
     struct node_stage *stage = &group->snapshots->stage;
     struct raft_status status;
     raft_status(group->raft, &status);
     if (status.commit_index >= piece.message.raft.index) {
-        answer(call, piece.total); /* what it holds is here */
+        node_piece_answer(call, piece.total); /* what it holds is here */
         return;
     }
     if (piece.total > node->options.snapshot_max_bytes) {
-        refuse(call, PERI_ETOOBIG, "a snapshot");
+        node_piece_refuse(call, PERI_ETOOBIG, "a snapshot");
         return;
     }
     if (stage->is_writing) {
         if (stage->call != NULL || stage->hash != piece.hash) {
-            refuse(call, PERI_EBUSY, "another snapshot");
+            node_piece_refuse(call, PERI_EBUSY, "another snapshot");
             return;
         }
         call->data = group; /* asked again: this one gets the answer */
@@ -208,14 +225,14 @@ void node_snapshots_on_call(struct rpc_call *call)
     }
     rc = take_piece(group, &piece);
     if (rc == 0 && stage->snapshot.state.size < stage->total) {
-        answer(call, stage->snapshot.state.size);
+        node_piece_answer(call, stage->snapshot.state.size);
         return;
     }
     if (rc == 0 && node_snapshot_hash(peri_buffer_slice(&stage->snapshot.state)) != stage->hash)
         rc = PERI_ECORRUPT;
     if (rc != 0) {
         node_stage_clear(stage);
-        refuse(call, rc, "a snapshot");
+        node_piece_refuse(call, rc, "a snapshot");
         return;
     }
     call->data = group;
@@ -236,5 +253,5 @@ void node_stage_abandon(struct node_stage *stage)
     struct rpc_call *call = stage->call;
     stage->call = NULL;
     if (call != NULL)
-        refuse(call, PERI_ECLOSED, "the group was closed");
+        node_piece_refuse(call, PERI_ECLOSED, "the group was closed");
 }

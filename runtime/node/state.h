@@ -33,6 +33,7 @@ enum {
 };
 
 struct node_disk;
+struct node_rounds;
 struct node_snapshots;
 struct node_repair;
 
@@ -70,6 +71,7 @@ struct node {
     char *path, *listen, *snapshots_path;
     struct rpc_server *server;
     struct node_disk *disk;
+    struct node_rounds *rounds; /* NULL until a machine keeps keys */
     struct env_timer *timer;
     struct env_turn *turn;
     struct env_timer *liveness; /* NULL: groups never sleep */
@@ -163,6 +165,7 @@ struct node_group {
     uint64_t requests_due_us;
 
     struct node_snapshots *snapshots;
+    struct node_keys *keys; /* of a machine that keeps them; else NULL */
     struct node_recorder recorder;
 };
 
@@ -355,6 +358,10 @@ int node_members_get(struct peri_slice bytes, struct raft_configuration *out,
 /* Notes the addresses that came with a configuration. Errors: PERI_EFORMAT, PERI_ENOMEM. */
 int node_members_learn(struct node *node, struct peri_slice bytes, struct peri_error *err);
 
+/* Looks up, in the background, the addresses that stand in the log: a member that is not committed
+ * yet may lead. What cannot be read is learned when it is applied. */
+void node_members_recall(struct node_group *group, const struct raft_boot *boot);
+
 /* ---- fault.c ---- */
 
 /* Writes the group's flight recorder to a file, in the background. */
@@ -376,9 +383,10 @@ void node_snapshots_taken(struct node_group *group);
 void node_snapshots_send(struct node_group *group, const struct raft_message *message);
 /* A record installs the snapshot that was staged for the step. */
 void node_snapshots_install(struct node_group *group, const struct raft_record *record);
-/* The snapshot that the machine shall be restored from now; NULL: none. */
-const struct peri_buffer *node_snapshots_to_restore(struct node_group *group, uint64_t *index,
-                                                    uint64_t *term);
+/* True when the machine shall be restored now, from *state, which is lent until that is done; a
+ * machine that keeps keys, from what the state store has. */
+bool node_snapshots_to_restore(struct node_group *group, struct peri_slice *state, uint64_t *index,
+                               uint64_t *term);
 /* The machine has been restored from it. */
 void node_snapshots_restored(struct node_group *group);
 /* Ends what is being sent and received. */

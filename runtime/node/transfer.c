@@ -63,25 +63,34 @@ static void end_send(struct send *send, bool success, const char *why)
     node_group_release(group);
 }
 
+int node_piece_begin(struct node_group *group, const struct raft_message *message,
+                     struct peri_buffer *args)
+{
+    struct node *node = group->node;
+    args->size = 0;
+    int rc = peri_buffer_reserve(args, NODE_ARGS_HEAD);
+    if (rc != 0)
+        return rc;
+    args->size = NODE_ARGS_HEAD;
+    rc = node_envelope_begin(args, node->cluster, node->options.id, message->to, node->incarnation);
+    return rc == 0 ? node_message_put(args, group->id, message, NULL) : rc;
+}
+
+void node_piece_seal(struct peri_buffer *args)
+{
+    node_args_put_head(args->data, args->size - NODE_ARGS_HEAD);
+}
+
 static int make_piece(struct send *send, size_t size)
 {
     struct peri_buffer *args = &send->args;
-    struct node *node = send->group->node;
     struct peri_slice members = peri_buffer_slice(&send->snapshot.members);
     char head[NODE_PIECE_HEAD];
     bits_put_le64(head, send->snapshot.state.size);
     bits_put_le64(head + 8, send->offset);
     bits_put_le64(head + 16, send->hash);
     bits_put_le32(head + 24, (uint32_t)members.size);
-    args->size = 0;
-    int rc = peri_buffer_reserve(args, NODE_ARGS_HEAD);
-    if (rc != 0)
-        return rc;
-    args->size = NODE_ARGS_HEAD;
-    rc = node_envelope_begin(args, node->cluster, node->options.id, send->message.to,
-                             node->incarnation);
-    if (rc == 0)
-        rc = node_message_put(args, send->group->id, &send->message, NULL);
+    int rc = node_piece_begin(send->group, &send->message, args);
     if (rc == 0)
         rc = peri_buffer_append(args, head, sizeof head);
     if (rc == 0)
@@ -89,7 +98,7 @@ static int make_piece(struct send *send, size_t size)
     if (rc == 0)
         rc = peri_buffer_append(args, send->snapshot.state.data + send->offset, size);
     if (rc == 0)
-        node_args_put_head(args->data, args->size - NODE_ARGS_HEAD);
+        node_piece_seal(args);
     return rc;
 }
 
@@ -178,6 +187,10 @@ static void on_read(void *data, int status)
 
 void node_snapshots_send(struct node_group *group, const struct raft_message *message)
 {
+    if (group->keys != NULL) {
+        node_stream_start(group, message);
+        return;
+    }
     struct send *send = calloc(1, sizeof *send);
     if (send == NULL)
         return; /* a probe finds out that it is still behind */
@@ -198,8 +211,25 @@ void node_snapshots_send(struct node_group *group, const struct raft_message *me
     }
 }
 
+uint64_t node_transfers_floor(const struct node_snapshots *snapshots)
+{
+    uint64_t floor = node_streams_floor(snapshots->group);
+    const struct peri_list *sends = &snapshots->sends;
+    for (const struct peri_list *at = sends->next; at != sends; at = at->next) {
+        const struct send *send = container_of(at, struct send, link);
+        if (send->message.index < floor)
+            floor = send->message.index;
+    }
+    return floor;
+}
+
 void node_transfers_close(struct node_snapshots *snapshots)
 {
+    if (snapshots->group->keys != NULL) {
+        node_keys_abandon(snapshots->group->keys);
+        node_streams_close(snapshots->group);
+        node_intake_abandon(snapshots->group->keys);
+    }
     struct peri_list *at = snapshots->sends.next;
     while (at != &snapshots->sends) {
         struct send *send = container_of(at, struct send, link);

@@ -138,28 +138,57 @@ static int mark_end(struct store_source *source, size_t at, struct gathering *ga
     return 0;
 }
 
+static int gather(struct store_source *source, size_t at, struct gathering *out, bool *is_last,
+                  struct peri_error *err)
+{
+    *out = (struct gathering){.behind = peri_buffer_slice(&source->marks[at].key),
+                              .is_first = at == 0};
+    int rc = store_state_scan(source->state, source->snapshot, &source->applied, out->behind,
+                              gather_pair, out, err);
+    *is_last = rc == 0;
+    return rc == GATHERED_ENOUGH ? mark_end(source, at, out) : rc;
+}
+
+static void end_gathering(struct gathering *gathering)
+{
+    peri_buffer_deinit(&gathering->pairs);
+    peri_buffer_deinit(&gathering->last_key);
+}
+
+/* Finds the mark at a position, walking on from the last one that is known. */
+static int find_mark(struct store_source *source, uint64_t position, size_t *at,
+                     struct peri_error *err)
+{
+    int rc = 0;
+    bool is_last = false;
+    *at = 0;
+    while (rc == 0 && source->marks[*at].position < position && !is_last) {
+        struct gathering gathering = {.count = 0};
+        if (*at + 1 == source->count)
+            rc = gather(source, *at, &gathering, &is_last, err);
+        end_gathering(&gathering);
+        *at += rc == 0 && !is_last;
+    }
+    if (rc == 0 && source->marks[*at].position != position)
+        rc = peri_fail_plain(err, PERI_EINVAL,
+                             "snapshot of group %" PRIu64 ": no chunk ends at %" PRIu64,
+                             source->applied.group, position);
+    return rc;
+}
+
 int store_source_read(struct store_source *source, uint64_t position, struct peri_buffer *out,
                       uint64_t *next, struct peri_error *err)
 {
-    size_t at = 0;
-    while (at < source->count && source->marks[at].position != position)
-        at++;
-    if (at == source->count)
-        return peri_fail_plain(err, PERI_EINVAL,
-                               "snapshot of group %" PRIu64 ": no chunk ends at %" PRIu64,
-                               source->applied.group, position);
-    struct gathering gathering = {.behind = peri_buffer_slice(&source->marks[at].key),
-                                  .is_first = at == 0};
-    int rc = store_state_scan(source->state, source->snapshot, &source->applied, gathering.behind,
-                              gather_pair, &gathering, err);
-    bool is_last = rc == 0;
-    if (rc == GATHERED_ENOUGH)
-        rc = mark_end(source, at, &gathering);
+    struct gathering gathering = {.count = 0};
+    bool is_last = false;
+    size_t at;
+    int rc = find_mark(source, position, &at, err);
+    if (rc == 0)
+        rc = gather(source, at, &gathering, &is_last, err);
     if (rc == 0)
         rc = put_chunk(source, at, &gathering, is_last, out);
     if (rc == 0)
         *next = is_last ? UINT64_MAX : source->marks[at].position + gathering.count;
-    peri_buffer_deinit(&gathering.pairs);
-    peri_buffer_deinit(&gathering.last_key);
+    end_gathering(&gathering);
     return rc;
 }

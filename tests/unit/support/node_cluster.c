@@ -76,11 +76,13 @@ static void open_group(struct cluster_host *host, size_t at)
     machine->host = host;
     machine->text.size = 0;
     machine->is_open = false;
-    const struct node_group_options options = {.id = at + 1,
-                                               .members = members,
-                                               .member_count = cluster->voters,
-                                               .machine = &machine->machine,
-                                               .data = machine};
+    keys_machine_init(&machine->keys);
+    const struct node_group_options options = {
+        .id = at + 1,
+        .members = members,
+        .member_count = cluster->voters,
+        .machine = cluster->keeps_keys ? &machine->keys.machine : &machine->machine,
+        .data = machine};
     must(node_group_open(host->node, &options, on_group_open, &machine->group, &err), &err);
 }
 
@@ -184,8 +186,10 @@ void cluster_close(struct cluster *cluster)
 {
     sim_world_close(cluster->world);
     for (size_t i = 0; i < cluster->count; i++)
-        for (size_t g = 0; g < cluster->groups; g++)
+        for (size_t g = 0; g < cluster->groups; g++) {
+            keys_machine_deinit(&cluster->hosts[i].machines[g].keys);
             peri_buffer_deinit(&cluster->hosts[i].machines[g].text);
+        }
     free(cluster);
 }
 
@@ -303,6 +307,18 @@ void cluster_commit(struct cluster *cluster, const char *text)
     PERI_ASSERT(!"it commits");
 }
 
+/* What the machine's keys hold becomes its text. False when it does not answer. */
+static bool read_keys(struct cluster_host *host)
+{
+    struct cluster_request request;
+    struct peri_buffer *text = &host->machines[0].text;
+    cluster_read(host, &request, NODE_STALE, CLUSTER_S);
+    cluster_await(host->cluster, &request);
+    text->size = 0;
+    return request.code == 0 &&
+           peri_buffer_append(text, request.result, strlen(request.result)) == 0;
+}
+
 static bool is_settled(struct cluster *cluster, const struct peri_buffer **out)
 {
     *out = NULL;
@@ -316,6 +332,8 @@ static bool is_settled(struct cluster *cluster, const struct peri_buffer **out)
         node_group_status(machine->group, &status);
         if (status.applied_index != status.raft.last_index || status.raft.last_index == 0)
             return false;
+        if (cluster->keeps_keys && !read_keys(&cluster->hosts[i]))
+            return false;
         if (*out != NULL &&
             peri_slice_compare(peri_buffer_slice(*out), peri_buffer_slice(&machine->text)) != 0)
             return false;
@@ -324,13 +342,50 @@ static bool is_settled(struct cluster *cluster, const struct peri_buffer **out)
     return *out != NULL;
 }
 
+static void describe_members(const struct node_group *group)
+{
+    struct node_member_status member;
+    for (size_t i = 0; i < CLUSTER_MAX; i++)
+        if (node_group_member(group, i, &member))
+            (void)fprintf(stderr,
+                          "  n%" PRIu64 ": progress %d match %" PRIu64 " next %" PRIu64 "\n",
+                          member.raft.id, (int)member.raft.state, member.raft.match_index,
+                          member.raft.next_index);
+}
+
+/* How things stand, for whoever looks for the reason. */
+static void describe(const struct cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->count; i++) {
+        const struct cluster_host *host = &cluster->hosts[i];
+        struct node_status status = {.applied_index = 0};
+        if (host->node != NULL && host->machines[0].group != NULL)
+            node_group_status(host->machines[0].group, &status);
+        (void)fprintf(stderr,
+                      "%s: open %d (%s) role %d term %" PRIu64 " base %" PRIu64 " last %" PRIu64
+                      " commit %" PRIu64 " applied %" PRIu64 " snapshot %" PRIu64 ": %.*s\n",
+                      host->name, host->machines[0].is_open, host->open_error,
+                      (int)status.raft.role, status.raft.term, status.raft.base_index,
+                      status.raft.last_index, status.raft.commit_index, status.applied_index,
+                      status.raft.snapshot_index, (int)host->machines[0].text.size,
+                      host->machines[0].text.data);
+        if (status.raft.role == RAFT_LEADER)
+            describe_members(host->machines[0].group);
+    }
+}
+
 const char *cluster_settle(struct cluster *cluster)
 {
     const struct peri_buffer *text = NULL;
     uint64_t limit = sim_world_now_us(cluster->world) + LIMIT_US;
-    while (!is_settled(cluster, &text) && sim_world_now_us(cluster->world) < limit)
+    bool is_done = is_settled(cluster, &text);
+    while (!is_done && sim_world_now_us(cluster->world) < limit) {
         cluster_run(cluster, STEP_US);
-    PERI_ASSERT(is_settled(cluster, &text));
+        is_done = is_settled(cluster, &text); /* which may take time */
+    }
+    if (!is_done)
+        describe(cluster);
+    PERI_ASSERT(is_done);
     struct peri_buffer *bytes = (struct peri_buffer *)text;
     PERI_ASSERT(peri_buffer_reserve(bytes, 1) == 0);
     bytes->data[bytes->size] = '\0';

@@ -1,11 +1,12 @@
 /* node_cluster.h - nodes of runtime/node in a simulated world, each with one machine a group.
  *
  * The machine is a text to which every command adds itself: what happened, and in which order, can
- * be read off it. */
+ * be read off it. With keeps_keys it is that of keys_machine.h. */
 #ifndef PERI_TESTS_NODE_CLUSTER_H
 #define PERI_TESTS_NODE_CLUSTER_H
 
 #include "env/fault.h"
+#include "keys_machine.h"
 #include "node/node.h"
 #include "sim/net.h"
 #include "sim/node.h"
@@ -18,6 +19,7 @@ struct cluster_host;
 /* A group on a node. */
 struct cluster_machine {
     struct node_machine machine;
+    struct keys_machine keys;
     struct peri_buffer text; /* "a;b;c;" */
     struct node_group *group;
     struct cluster_host *host;
@@ -42,6 +44,7 @@ struct cluster_host {
 struct cluster {
     struct sim_world *world;
     size_t count, voters, groups;
+    bool keeps_keys;             /* of machines of nodes that start from now on */
     struct node_options options; /* of all nodes, but for id, path, listen and self */
     const char *cluster_name;    /* of nodes that start from now on */
     struct cluster_host hosts[CLUSTER_MAX];

@@ -1,0 +1,239 @@
+#include "node/keys.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "node/rounds.h"
+#include "node/snapshot.h"
+
+/* ---- life ---- */
+
+int node_keys_open(struct node_group *group)
+{
+    struct node *node = group->node;
+    int rc = node->rounds == NULL ? node_rounds_open(node) : 0;
+    if (rc != 0)
+        return rc;
+    struct node_keys *keys = calloc(1, sizeof *keys);
+    if (keys == NULL)
+        return PERI_ENOMEM;
+    keys->group = group;
+    keys->applied.group = group->id;
+    peri_list_init(&keys->link);
+    peri_list_init(&keys->collecting);
+    peri_list_init(&keys->writing);
+    peri_list_init(&keys->clean);
+    peri_list_init(&keys->sources);
+    peri_list_init(&keys->reads);
+    peri_list_append(&node->rounds->groups, &keys->link);
+    group->keys = group->task.keys = keys;
+    return 0;
+}
+
+/* Forgets all that is in memory. */
+static void forget(struct node_keys *keys)
+{
+    struct node_rounds *rounds = keys->group->node->rounds;
+    for (struct peri_list *at = keys->collecting.next; at != &keys->collecting; at = at->next)
+        rounds->dirty_bytes -= node_keymap_cost(container_of(at, struct node_keymap_entry, link));
+    for (struct peri_list *at = keys->writing.next; at != &keys->writing; at = at->next)
+        rounds->dirty_bytes -= node_keymap_cost(container_of(at, struct node_keymap_entry, link));
+    rounds->clean_bytes -= keys->clean_bytes;
+    keys->clean_bytes = 0;
+    node_keymap_clear(&keys->map);
+    node_keys_discard(keys);
+}
+
+void node_keys_close(struct node_group *group)
+{
+    struct node_keys *keys = group->keys;
+    if (keys == NULL)
+        return;
+    PERI_ASSERT(peri_list_is_empty(&keys->sources));
+    forget(keys);
+    node_intake_free(keys);
+    peri_list_remove(&keys->link);
+    peri_buffer_deinit(&keys->extra);
+    free(keys);
+    group->keys = group->task.keys = NULL;
+}
+
+int node_keys_reset(struct node_keys *keys, const struct store_applied *applied)
+{
+    struct peri_buffer extra = {NULL, 0, 0};
+    if (peri_buffer_append(&extra, applied->extra.data, applied->extra.size) != 0)
+        return PERI_ENOMEM;
+    forget(keys);
+    peri_buffer_deinit(&keys->extra);
+    keys->extra = extra;
+    keys->applied = *applied;
+    keys->applied.extra = peri_buffer_slice(&keys->extra);
+    keys->written_index = applied->index;
+    keys->barrier_index = 0;
+    keys->is_ready = true;
+    return 0;
+}
+
+int node_keys_end_replica(struct node_keys *keys, int rc, struct peri_error *err)
+{
+    struct peri_error own = PERI_ERROR_INIT;
+    (void)peri_fail(&own, rc, "keys of group %" PRIu64, keys->group->id);
+    if (err != NULL)
+        *err = own;
+    node_group_fail(keys->group, &own);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+static int check_write(const struct node_keys *keys, struct peri_slice key, size_t value_size,
+                       struct peri_error *err)
+{
+    if (keys->group->task_kind != NODE_TASK_APPLY || keys->group->is_task_done)
+        return peri_fail_plain(err, PERI_EINVAL, "keys are written while a command is applied");
+    if (key.size > NODE_KEY_MAX)
+        return peri_fail_plain(err, PERI_ETOOBIG, "a key has at most %d bytes, not %zu",
+                               NODE_KEY_MAX, key.size);
+    if (value_size > NODE_VALUE_MAX)
+        return peri_fail_plain(err, PERI_ETOOBIG, "a value has at most %d bytes, not %zu",
+                               NODE_VALUE_MAX, value_size);
+    if (keys->staged_bytes + key.size + value_size > NODE_EFFECT_MAX)
+        return peri_fail_plain(err, PERI_ETOOBIG, "a command writes at most %d bytes",
+                               NODE_EFFECT_MAX);
+    return 0;
+}
+
+static int stage(struct node_keys *keys, struct peri_slice key, struct peri_slice value,
+                 bool is_deleted, struct peri_error *err)
+{
+    int rc = check_write(keys, key, value.size, err);
+    if (rc != 0)
+        return rc;
+    struct node_keymap_entry *entry = node_keymap_entry_create(key, value, is_deleted);
+    if (entry == NULL)
+        return node_keys_end_replica(keys, PERI_ENOMEM, err);
+    keys->staged_bytes += node_keymap_cost(entry);
+    struct node_keymap_entry *old = node_keymap_put(&keys->staged, entry);
+    if (old != NULL)
+        keys->staged_bytes -= node_keymap_cost(old);
+    free(old);
+    return 0;
+}
+
+int node_keys_put(struct node_keys *keys, struct peri_slice key, struct peri_slice value,
+                  struct peri_error *err)
+{
+    return stage(keys, key, value, false, err);
+}
+
+int node_keys_delete(struct node_keys *keys, struct peri_slice key, struct peri_error *err)
+{
+    return stage(keys, key, peri_slice_of(NULL, 0), true, err);
+}
+
+/* Takes what was known of a key off the books. */
+static void drop(struct node_keys *keys, struct node_keymap_entry *entry)
+{
+    struct node_rounds *rounds = keys->group->node->rounds;
+    size_t cost = node_keymap_cost(entry);
+    if (entry->is_dirty) {
+        rounds->dirty_bytes -= cost;
+    } else {
+        rounds->clean_bytes -= cost;
+        keys->clean_bytes -= cost;
+    }
+    peri_list_remove(&entry->link);
+    free(entry);
+}
+
+void node_keys_commit(struct node_keys *keys)
+{
+    struct node_keymap_entry *entry = keys->staged.heads[0];
+    keys->staged = (struct node_keymap){.heads = {NULL}};
+    keys->staged_bytes = 0;
+    while (entry != NULL) {
+        struct node_keymap_entry *next = entry->next[0];
+        struct node_keymap_entry *old = node_keymap_put(&keys->map, entry);
+        if (old != NULL)
+            drop(keys, old);
+        entry->is_dirty = true;
+        peri_list_append(&keys->collecting, &entry->link);
+        keys->group->node->rounds->dirty_bytes += node_keymap_cost(entry);
+        entry = next;
+    }
+}
+
+void node_keys_discard(struct node_keys *keys)
+{
+    node_keymap_clear(&keys->staged);
+    keys->staged_bytes = 0;
+}
+
+/* ---- rounds ---- */
+
+static int gather_entries(struct node_keys *keys, struct store_round *round)
+{
+    int rc = 0;
+    while (rc == 0 && !peri_list_is_empty(&keys->collecting)) {
+        struct peri_list *link = keys->collecting.next;
+        struct node_keymap_entry *entry = container_of(link, struct node_keymap_entry, link);
+        struct peri_slice key = node_keymap_key(entry);
+        rc = entry->is_deleted
+                 ? store_round_delete(round, &keys->applied, key)
+                 : store_round_put(round, &keys->applied, key, node_keymap_value(entry));
+        peri_list_remove(link);
+        peri_list_append(&keys->writing, link);
+    }
+    return rc;
+}
+
+bool node_keys_gather(struct node_keys *keys, struct store_round *round, int *rc)
+{
+    const struct node_group *group = keys->group;
+    *rc = 0;
+    if (!keys->is_ready || group->raft == NULL || group->applied_index <= keys->applied.index)
+        return false;
+    const struct raft_configuration *members = raft_members_at(group->raft, group->applied_index);
+    if (members == NULL)
+        return false; /* a snapshot has been accepted: it takes the place of all this */
+    keys->extra.size = 0;
+    *rc = node_members_put(group->node, members, &keys->extra);
+    if (*rc == 0) {
+        keys->applied.members = *members;
+        keys->applied.index = group->applied_index;
+        keys->applied.term = group->applied_term;
+        keys->applied.extra = peri_buffer_slice(&keys->extra);
+        *rc = gather_entries(keys, round);
+    }
+    if (*rc == 0)
+        *rc = store_round_applied(round, &keys->applied);
+    return *rc == 0;
+}
+
+void node_keys_written(struct node_keys *keys)
+{
+    struct node_rounds *rounds = keys->group->node->rounds;
+    keys->written_index = keys->applied.index;
+    while (!peri_list_is_empty(&keys->writing)) {
+        struct peri_list *link = keys->writing.next;
+        struct node_keymap_entry *entry = container_of(link, struct node_keymap_entry, link);
+        size_t cost = node_keymap_cost(entry);
+        entry->is_dirty = false;
+        rounds->dirty_bytes -= cost;
+        rounds->clean_bytes += cost;
+        keys->clean_bytes += cost;
+        peri_list_remove(link);
+        peri_list_append(&keys->clean, link);
+    }
+}
+
+void node_keys_evict(struct node_keys *keys, size_t bytes_max)
+{
+    while (peri_list_is_empty(&keys->reads) && keys->clean_bytes > bytes_max) {
+        struct node_keymap_entry *entry =
+            container_of(keys->clean.next, struct node_keymap_entry, link);
+        node_keymap_remove(&keys->map, entry);
+        drop(keys, entry);
+    }
+}

@@ -1,0 +1,114 @@
+/* keys.h - the ordered keys of a machine that keeps its state on disk.
+ *
+ *      apply ---put, delete---> staged --the command ends well--> dirty --a round--> the store
+ *        ^                        |                                 |                   |
+ *        +------get, range--------+---------------------------------+--- cache ---------+
+ *
+ * What a command writes is seen by its own reads at once; when it fails, it leaves nothing. A round
+ * (rounds.h) takes what all groups have written since the last one, with how far each has come,
+ * into one batch. Until the store has it, reads find it in memory; the log has it all along.
+ *
+ * A read that memory does not answer is made in the background. What was read or written stays in
+ * memory for a while. */
+#ifndef PERI_NODE_KEYS_H
+#define PERI_NODE_KEYS_H
+
+#include "node/keymap.h"
+#include "node/machine.h"
+#include "store/state.h"
+
+enum {
+    NODE_KEY_MAX = 4 << 10,
+    NODE_VALUE_MAX = 8 << 20,
+    NODE_EFFECT_MAX = 64 << 20, /* what one command may write, in bytes of memory */
+};
+
+struct node_keys;
+
+/* ---- for machines, during a task ---- */
+
+/* Write; key and value are copied. Only while a command is applied. Errors: PERI_ETOOBIG for a key,
+ * a value or a command's effect above the limits: the same on all replicas. PERI_EINVAL outside of
+ * apply. PERI_ENOMEM: the replica has ended, for it cannot do what the others do. */
+int node_keys_put(struct node_keys *keys, struct peri_slice key, struct peri_slice value,
+                  struct peri_error *err);
+int node_keys_delete(struct node_keys *keys, struct peri_slice key, struct peri_error *err);
+
+/* A read; the machine fills in the first members. Lent until it is answered or cancelled. */
+struct node_keys_read {
+    struct peri_slice from; /* the key; of a range, the first */
+    struct peri_slice to;   /* of a range: behind its last key; data NULL: no end */
+    uint32_t count_max;     /* of a range: pairs in the answer, at least 1 */
+    uint32_t size_max;      /* of a range: bytes of them, about */
+    void (*on_done)(struct node_keys_read *read, int status); /* see node_keys_get */
+    void *data;
+
+    struct peri_buffer found; /* the value, or pairs for store_chunk_next; the machine's to end */
+    uint32_t count;           /* of pairs, or 1 for a key that is there */
+    bool is_more;             /* the range goes on at next; count is not 0 then */
+    struct peri_buffer next;  /* the machine's to end */
+    struct node_keys_job *job;
+};
+
+/* Reads a key, or a range in order. Returns 1 when the answer is there at once; 0 when
+ * on_done(read, status) will say so, with a status that is not 0 when the disk failed: the replica
+ * has ended then. Errors: PERI_ENOMEM: the replica has ended. */
+int node_keys_get(struct node_keys *keys, struct node_keys_read *read, struct peri_error *err);
+int node_keys_range(struct node_keys *keys, struct node_keys_read *read, struct peri_error *err);
+
+/* Forgets a read under way: on_done will not run. No effect on one that has ended. */
+void node_keys_cancel(struct node_keys_read *read);
+
+/* ---- for this folder ---- */
+
+struct node_rounds;
+struct node_intake; /* intake.c */
+struct node_source; /* stream.c */
+
+struct node_keys {
+    struct node_group *group;
+    struct peri_list link;        /* in rounds->groups */
+    bool is_ready;                /* epoch is known, and no snapshot is on its way in */
+    struct store_applied applied; /* as of the last round that was gathered */
+    uint64_t written_index;       /* of the last round that was written */
+    uint64_t barrier_index;       /* of the last one before the barrier that runs */
+    struct peri_buffer extra;     /* applied.extra: members with addresses */
+    struct node_keymap staged;    /* by the command that runs */
+    size_t staged_bytes;
+    struct node_keymap map;      /* dirty and clean */
+    struct peri_list collecting; /* dirty entries, of the next round */
+    struct peri_list writing;    /* of the round that is being written */
+    struct peri_list clean;      /* the one that was not used for longest first */
+    size_t clean_bytes;
+    struct peri_list reads;     /* under way: meanwhile no entry is let go of */
+    struct node_intake *intake; /* of a snapshot; NULL until one comes */
+    struct node_source *source; /* of the newest snapshot that was sent; NULL: none */
+    struct peri_list sources;   /* all that are open */
+};
+
+/* Errors: PERI_ENOMEM. */
+int node_keys_open(struct node_group *group);
+void node_keys_close(struct node_group *group);
+
+/* This replica cannot do what the others do: it ends. Returns rc. */
+int node_keys_end_replica(struct node_keys *keys, int rc, struct peri_error *err);
+
+/* The group is closed: its machine is not used any more. */
+void node_keys_abandon(struct node_keys *keys);
+
+/* The command has ended: what it wrote counts, or does not. */
+void node_keys_commit(struct node_keys *keys);
+void node_keys_discard(struct node_keys *keys);
+
+/* The state is another one now: that of applied, whose extra is copied. Errors: PERI_ENOMEM. */
+int node_keys_reset(struct node_keys *keys, const struct store_applied *applied);
+
+/* Adds to the round what has changed since the last one; false when nothing has. Errors come in
+ * *rc: PERI_ENOMEM. */
+bool node_keys_gather(struct node_keys *keys, struct store_round *round, int *rc);
+/* The round is in the store. */
+void node_keys_written(struct node_keys *keys);
+/* Lets go of clean entries until they take no more than that. */
+void node_keys_evict(struct node_keys *keys, size_t bytes_max);
+
+#endif

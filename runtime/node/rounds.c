@@ -1,0 +1,440 @@
+#include "node/rounds.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "env/log.h"
+#include "node/snapshot.h"
+
+enum {
+    ROUND_US = 10000,           /* what is applied waits so long for more */
+    ROUND_BYTES = 1 << 20,      /* unless it is so much */
+    DIRTY_MAX_BYTES = 64 << 20, /* in memory; then commands wait */
+    CLEAN_MAX_BYTES = 32 << 20, /* in memory, of all groups */
+    BARRIER_BYTES = 16 << 20,   /* written since the last one */
+    BARRIER_MIN_US = 1000000,   /* between two, when entries alone ask for one */
+    COLLECT_KEYS = 1000,        /* deleted at a time */
+};
+
+static void pump(struct node_rounds *rounds);
+
+/* ---- jobs ---- */
+
+static void end_job(struct node_rounds_job *job, int status)
+{
+    job->is_queued = false;
+    job->done(job, status);
+}
+
+static void on_run(void *data)
+{
+    struct node_rounds_job *job = data;
+    job->run(job, job->rounds->state);
+}
+
+static void on_ran(void *data, int status)
+{
+    struct node_rounds_job *job = data;
+    struct node_rounds *rounds = job->rounds;
+    struct node *node = rounds->node;
+    rounds->running = NULL;
+    end_job(job, status);
+    pump(rounds);
+    node_release(node);
+}
+
+static void start_job(struct node_rounds *rounds, struct node_rounds_job *job)
+{
+    peri_list_remove(&job->link);
+    rounds->running = job;
+    if (job->start != NULL)
+        job->start(job);
+    node_hold(rounds->node);
+    int rc = env_work(rounds->node->env, on_run, on_ran, job);
+    if (rc != 0)
+        on_ran(job, rc);
+}
+
+static void close_store(struct node_rounds *rounds);
+
+static void pump(struct node_rounds *rounds)
+{
+    if (rounds->running != NULL)
+        return;
+    if (rounds->is_closing) {
+        if (rounds->reads == 0)
+            close_store(rounds);
+        return;
+    }
+    if (!peri_list_is_empty(&rounds->jobs))
+        start_job(rounds, container_of(rounds->jobs.next, struct node_rounds_job, link));
+}
+
+static void add(struct node_rounds *rounds, struct node_rounds_job *job)
+{
+    job->rounds = rounds;
+    job->rc = 0;
+    peri_error_clear(&job->err);
+    job->is_queued = true;
+    peri_list_init(&job->link);
+    peri_list_append(&rounds->jobs, &job->link);
+    pump(rounds);
+}
+
+void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job)
+{
+    if (rounds->is_closing) {
+        job->rounds = rounds;
+        end_job(job, PERI_ECANCELLED);
+        return;
+    }
+    if (rounds->state == NULL && !rounds->opening.is_queued)
+        add(rounds, &rounds->opening);
+    add(rounds, job);
+}
+
+static void on_did_read(void *data, int status)
+{
+    struct node_rounds_job *job = data;
+    struct node_rounds *rounds = job->rounds;
+    struct node *node = rounds->node;
+    rounds->reads--;
+    job->done(job, status);
+    if (rounds->is_closing)
+        pump(rounds);
+    node_release(node);
+}
+
+int node_rounds_read(struct node_rounds *rounds, struct node_rounds_job *job)
+{
+    PERI_ASSERT(rounds->state != NULL);
+    if (rounds->is_closing)
+        return PERI_ECANCELLED;
+    job->rounds = rounds;
+    int rc = env_work(rounds->node->env, on_run, on_did_read, job);
+    if (rc == 0) {
+        rounds->reads++;
+        node_hold(rounds->node);
+    }
+    return rc;
+}
+
+/* ---- the store ---- */
+
+static void run_open(struct node_rounds_job *job, struct store_state *state)
+{
+    struct node_rounds *rounds = job->rounds;
+    struct store_state_options options;
+    (void)state;
+    store_state_options_init(&options, rounds->node->cluster, rounds->node->options.id);
+    job->rc =
+        store_state_open(&rounds->state, rounds->node->env, rounds->path, &options, &job->err);
+}
+
+/* Without a store every job fails as this did. */
+static void on_opened(struct node_rounds_job *job, int status)
+{
+    struct node_rounds *rounds = job->rounds;
+    if (status == 0 && job->rc == 0)
+        return;
+    while (!peri_list_is_empty(&rounds->jobs)) {
+        struct node_rounds_job *next =
+            container_of(rounds->jobs.next, struct node_rounds_job, link);
+        peri_list_remove(&next->link);
+        next->rc = status != 0 ? status : job->rc;
+        next->err = job->err;
+        end_job(next, status);
+    }
+}
+
+static void run_close(struct node_rounds_job *job, struct store_state *state)
+{
+    (void)job;
+    store_state_close(state);
+}
+
+static void on_closed(struct node_rounds_job *job, int status)
+{
+    if (status != 0) /* the environment ends */
+        store_state_close(job->rounds->state);
+    job->rounds->state = NULL;
+}
+
+static void close_store(struct node_rounds *rounds)
+{
+    if (rounds->state == NULL || rounds->closing.is_queued)
+        return;
+    rounds->closing.rounds = rounds;
+    rounds->closing.is_queued = true;
+    peri_list_init(&rounds->closing.link);
+    start_job(rounds, &rounds->closing);
+}
+
+/* ---- rounds ---- */
+
+static void start_round(struct node_rounds_job *job)
+{
+    struct node_rounds *rounds = job->rounds;
+    store_batch_clear(&rounds->round.changes);
+    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
+        int rc = 0;
+        (void)node_keys_gather(container_of(at, struct node_keys, link), &rounds->round, &rc);
+        if (rc != 0 && job->rc == 0)
+            job->rc = peri_fail(&job->err, rc, "a round");
+    }
+}
+
+static void run_round(struct node_rounds_job *job, struct store_state *state)
+{
+    if (job->rc == 0 && job->rounds->round.changes.count > 0)
+        job->rc = store_state_write(state, &job->rounds->round, &job->err);
+}
+
+/* Groups take turns in letting go of what they remember. */
+static void evict(struct node_rounds *rounds)
+{
+    for (struct peri_list *at = rounds->groups.next;
+         rounds->clean_bytes > CLEAN_MAX_BYTES && at != &rounds->groups; at = at->next) {
+        struct node_keys *keys = container_of(at, struct node_keys, link);
+        size_t too_many = rounds->clean_bytes - CLEAN_MAX_BYTES;
+        node_keys_evict(keys, keys->clean_bytes > too_many ? keys->clean_bytes - too_many : 0);
+    }
+}
+
+/* Commands that waited for room go on. */
+static void wake_groups(struct node_rounds *rounds)
+{
+    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
+        struct node_group *group = container_of(at, struct node_keys, link)->group;
+        if (group->window.is_set)
+            node_group_wake(group);
+    }
+}
+
+static bool has_entries_for_barrier(const struct node_rounds *rounds)
+{
+    uint64_t entries = rounds->node->options.snapshot_entries;
+    for (const struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
+        const struct node_keys *keys = container_of(at, struct node_keys, link);
+        if (entries > 0 && keys->is_ready &&
+            keys->written_index >= keys->group->snapshots->index + entries)
+            return true;
+    }
+    return false;
+}
+
+static void arm(struct node_rounds *rounds, uint64_t delay_us)
+{
+    if (rounds->is_armed || rounds->is_closing)
+        return;
+    rounds->is_armed = true;
+    env_timer_start(rounds->timer, delay_us);
+}
+
+/* Has a barrier come when one is due, or be looked for when it may be. */
+static void look_for_barrier(struct node_rounds *rounds)
+{
+    uint64_t now_us = env_now_us(rounds->node->env);
+    bool is_due = rounds->written_bytes >= BARRIER_BYTES;
+    if (!is_due && has_entries_for_barrier(rounds)) {
+        is_due = now_us >= rounds->barrier_us + BARRIER_MIN_US;
+        if (!is_due)
+            arm(rounds, rounds->barrier_us + BARRIER_MIN_US - now_us);
+    }
+    if (is_due && !rounds->barrier_job.is_queued)
+        node_rounds_add(rounds, &rounds->barrier_job);
+}
+
+void node_rounds_wrote(struct node_rounds *rounds, uint64_t bytes)
+{
+    rounds->written_bytes += bytes;
+    look_for_barrier(rounds);
+}
+
+void node_rounds_fail(struct node_rounds *rounds, const struct node_rounds_job *job)
+{
+    env_log(rounds->node->env, ENV_LOG_ERROR, "node", "the state store: %s", job->err.text);
+    node_fence(rounds->node, job->rc);
+}
+
+static void on_round(struct node_rounds_job *job, int status)
+{
+    struct node_rounds *rounds = job->rounds;
+    size_t bytes = rounds->round.changes.bytes.size;
+    if (status != 0 || rounds->is_closing)
+        return;
+    if (job->rc != 0) {
+        node_rounds_fail(rounds, job);
+        return;
+    }
+    bool was_full = node_rounds_are_full(rounds);
+    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next)
+        node_keys_written(container_of(at, struct node_keys, link));
+    evict(rounds);
+    if (was_full)
+        wake_groups(rounds);
+    node_rounds_wrote(rounds, bytes);
+    if (bytes > 0)
+        node_rounds_applied(rounds); /* perhaps something was, since this one was gathered */
+}
+
+static void want_round(struct node_rounds *rounds)
+{
+    if (!rounds->node->is_fenced && !rounds->round_job.is_queued)
+        node_rounds_add(rounds, &rounds->round_job);
+}
+
+static void on_timer(void *data)
+{
+    struct node_rounds *rounds = data;
+    rounds->is_armed = false;
+    want_round(rounds);
+}
+
+void node_rounds_applied(struct node_rounds *rounds)
+{
+    if (rounds->is_closing)
+        return;
+    if (rounds->dirty_bytes >= ROUND_BYTES)
+        want_round(rounds);
+    else
+        arm(rounds, ROUND_US);
+}
+
+bool node_rounds_are_full(const struct node_rounds *rounds)
+{
+    return rounds->dirty_bytes >= DIRTY_MAX_BYTES;
+}
+
+/* ---- barriers ---- */
+
+static void start_barrier(struct node_rounds_job *job)
+{
+    struct node_rounds *rounds = job->rounds;
+    rounds->written_bytes = 0;
+    rounds->barrier_us = env_now_us(rounds->node->env);
+    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
+        struct node_keys *keys = container_of(at, struct node_keys, link);
+        keys->barrier_index = keys->is_ready ? keys->written_index : 0;
+    }
+}
+
+static void run_barrier(struct node_rounds_job *job, struct store_state *state)
+{
+    job->rc = store_state_barrier(state, &job->err);
+}
+
+static void on_barrier(struct node_rounds_job *job, int status)
+{
+    struct node_rounds *rounds = job->rounds;
+    if (status != 0 || rounds->is_closing)
+        return;
+    if (job->rc != 0) {
+        node_rounds_fail(rounds, job);
+        return;
+    }
+    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups;) {
+        struct node_keys *keys = container_of(at, struct node_keys, link);
+        at = at->next;
+        node_snapshots_durable(keys->group, keys->barrier_index);
+    }
+    if (rounds->wants_barrier)
+        node_rounds_add(rounds, &rounds->barrier_job);
+    rounds->wants_barrier = false;
+}
+
+void node_rounds_settle(struct node_rounds *rounds)
+{
+    want_round(rounds);
+    if (!rounds->barrier_job.is_queued)
+        node_rounds_add(rounds, &rounds->barrier_job);
+    else
+        rounds->wants_barrier = true; /* the one that waits or runs may be too early */
+}
+
+/* ---- old epochs ---- */
+
+static void run_collect(struct node_rounds_job *job, struct store_state *state)
+{
+    job->rc = store_state_collect(state, COLLECT_KEYS, &job->err);
+}
+
+static void on_collected(struct node_rounds_job *job, int status)
+{
+    struct node_rounds *rounds = job->rounds;
+    if (status != 0 || rounds->is_closing)
+        return;
+    if (job->rc < 0)
+        node_rounds_fail(rounds, job);
+    else if (job->rc > 0)
+        node_rounds_collect(rounds);
+}
+
+void node_rounds_collect(struct node_rounds *rounds)
+{
+    if (!rounds->collect_job.is_queued && !rounds->is_closing)
+        node_rounds_add(rounds, &rounds->collect_job);
+}
+
+/* ---- life ---- */
+
+int node_rounds_open(struct node *node)
+{
+    struct node_rounds *rounds = calloc(1, sizeof *rounds);
+    size_t size = strlen(node->path) + sizeof "/state";
+    int rc = PERI_ENOMEM;
+    if (rounds != NULL) {
+        rounds->node = node;
+        rounds->path = malloc(size);
+        peri_list_init(&rounds->groups);
+        peri_list_init(&rounds->jobs);
+        rounds->opening = (struct node_rounds_job){.run = run_open, .done = on_opened};
+        rounds->closing = (struct node_rounds_job){.run = run_close, .done = on_closed};
+        rounds->round_job =
+            (struct node_rounds_job){.start = start_round, .run = run_round, .done = on_round};
+        rounds->barrier_job = (struct node_rounds_job){
+            .start = start_barrier, .run = run_barrier, .done = on_barrier};
+        rounds->collect_job = (struct node_rounds_job){.run = run_collect, .done = on_collected};
+        rc = rounds->path != NULL ? env_timer_create(node->env, on_timer, rounds, &rounds->timer)
+                                  : PERI_ENOMEM;
+    }
+    if (rc != 0) {
+        if (rounds != NULL)
+            free(rounds->path);
+        free(rounds);
+        return rc;
+    }
+    (void)snprintf(rounds->path, size, "%s/state", node->path);
+    node->rounds = rounds;
+    return 0;
+}
+
+void node_rounds_close(struct node *node)
+{
+    struct node_rounds *rounds = node->rounds;
+    if (rounds == NULL || rounds->is_closing)
+        return;
+    rounds->is_closing = true;
+    env_timer_close(rounds->timer);
+    rounds->timer = NULL;
+    while (!peri_list_is_empty(&rounds->jobs)) {
+        struct node_rounds_job *job = container_of(rounds->jobs.next, struct node_rounds_job, link);
+        peri_list_remove(&job->link);
+        end_job(job, PERI_ECANCELLED);
+    }
+    pump(rounds);
+}
+
+void node_rounds_free(struct node *node)
+{
+    struct node_rounds *rounds = node->rounds;
+    if (rounds == NULL)
+        return;
+    PERI_ASSERT(rounds->state == NULL && rounds->running == NULL);
+    store_batch_deinit(&rounds->round.changes);
+    free(rounds->path);
+    free(rounds);
+    node->rounds = NULL;
+}

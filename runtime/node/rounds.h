@@ -1,0 +1,69 @@
+/* rounds.h - the state store of a node: one writer for all groups that keep their keys in it.
+ *
+ *      commands of all groups -> memory -> a round: one batch -> ... -> barrier -> the logs are cut
+ *
+ * Jobs run in the background, one at a time, in the order in which they were added; reads run
+ * beside them. The store is opened by the first job. A job that cannot write fences the node, as a
+ * log that cannot would: nobody knows what is in the store then. */
+#ifndef PERI_NODE_ROUNDS_H
+#define PERI_NODE_ROUNDS_H
+
+#include "node/keys.h"
+#include "node/state.h"
+
+/* Embedded by whoever asks, until done. rc and err are the job's. */
+struct node_rounds_job {
+    void (*start)(struct node_rounds_job *job); /* on the loop, right before it runs; or NULL */
+    void (*run)(struct node_rounds_job *job, struct store_state *state); /* in the background */
+    /* On the loop. status: 0 when it ran; PERI_ECANCELLED when the node was closed before. */
+    void (*done)(struct node_rounds_job *job, int status);
+    struct node_rounds *rounds;
+    struct peri_list link;
+    struct peri_error err;
+    int rc;
+    bool is_queued;
+};
+
+struct node_rounds {
+    struct node *node;
+    char *path;
+    struct store_state *state; /* belongs to the job that runs; reads may use it, too */
+    struct peri_list groups;   /* node_keys.link */
+    struct peri_list jobs;     /* that wait */
+    struct node_rounds_job *running;
+    struct node_rounds_job opening, round_job, barrier_job, collect_job, closing;
+    struct store_round round;
+    struct env_timer *timer;
+    size_t reads; /* under way */
+    bool is_closing, is_armed;
+    bool wants_barrier;              /* another one after that which waits or runs */
+    size_t dirty_bytes, clean_bytes; /* of all groups */
+    uint64_t written_bytes;          /* since the last barrier */
+    uint64_t barrier_us;             /* when that was */
+};
+
+/* Errors: PERI_ENOMEM. */
+int node_rounds_open(struct node *node);
+/* Ends jobs that wait; the store is closed when those that run are done. */
+void node_rounds_close(struct node *node);
+void node_rounds_free(struct node *node);
+
+/* Adds a job. */
+void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job);
+/* What a job did failed: the node is fenced. */
+void node_rounds_fail(struct node_rounds *rounds, const struct node_rounds_job *job);
+/* Runs a job beside the others. For after the first job: the store is open. Errors: as env_work. */
+int node_rounds_read(struct node_rounds *rounds, struct node_rounds_job *job);
+
+/* A command was applied: a round is to come. */
+void node_rounds_applied(struct node_rounds *rounds);
+/* Has what is applied made durable, soon. */
+void node_rounds_settle(struct node_rounds *rounds);
+/* A job of another kind has written so much. */
+void node_rounds_wrote(struct node_rounds *rounds, uint64_t bytes);
+/* Has what old epochs left behind removed. */
+void node_rounds_collect(struct node_rounds *rounds);
+/* True when so much waits for the store that commands have to. */
+bool node_rounds_are_full(const struct node_rounds *rounds);
+
+#endif

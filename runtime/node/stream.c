@@ -1,0 +1,424 @@
+/* stream.c - sending the snapshots of machines that keep keys, in chunks that wait for their
+ * answers.
+ *
+ *   leader                                         follower (intake.c)
+ *     raft.chunk [envelope, message] ------------->  nothing yet: where does it stand?
+ *       <------------------------- [position]
+ *     raft.chunk [envelope, message, chunk] ------>  into its store, under a new epoch
+ *       <------------------------- [next position]   (the same one: the chunk was damaged)
+ *     ... until the position is UINT64_MAX: all is durable, and the core there has heard of it
+ *
+ * The snapshot is a view of the store; appends and applies go on. It is that of the last round, so
+ * it is newer than what the core asked for. It is kept for a while after the last transfer, and a
+ * transfer that broke off goes on where it was, as long as the log still has what follows. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/bits.h"
+#include "env/log.h"
+#include "node/rounds.h"
+#include "node/snapshot.h"
+#include "store/snapshot.h"
+
+#define METHOD "raft.chunk"
+
+enum {
+    TIMEOUTS = 4,       /* election timeouts that an answer may take */
+    ATTEMPTS_MAX = 100, /* to send the same chunk: the last one waits for the other disk */
+    AGAIN_MAX = 10,     /* times that the other side asks for the same chunk again */
+    KEEP_US = 30000000, /* a snapshot that nobody reads */
+};
+
+/* A snapshot, shared by all to whom it goes. */
+struct node_source {
+    struct node_group *group;
+    struct peri_list link;       /* in keys->sources */
+    struct store_source *source; /* NULL: being opened */
+    uint64_t index, term;
+    struct peri_list streams;
+    struct env_timer *timer;    /* when it is let go of */
+    struct node_rounds_job job; /* opens or closes it */
+    bool is_opening, is_leaving;
+};
+
+struct stream {
+    struct node_source *source;
+    struct peri_list link; /* in source->streams */
+    struct rpc_request request;
+    struct node_rounds_job job; /* reads a chunk */
+    struct raft_message message;
+    struct peri_buffer args;
+    uint64_t position;
+    unsigned attempts, again;
+    bool is_reading, is_calling;
+};
+
+/* ---- ends ---- */
+
+static void free_stream(struct stream *stream)
+{
+    peri_list_remove(&stream->link);
+    peri_buffer_deinit(&stream->args);
+    free(stream);
+}
+
+static void free_source(struct node_source *source)
+{
+    struct node_group *group = source->group;
+    if (group->keys->source == source)
+        group->keys->source = NULL;
+    peri_list_remove(&source->link);
+    env_timer_close(source->timer);
+    free(source);
+    node_group_release(group);
+}
+
+static void run_close(struct node_rounds_job *job, struct store_state *state)
+{
+    (void)state;
+    store_source_close(container_of(job, struct node_source, job)->source);
+}
+
+static void on_source_closed(struct node_rounds_job *job, int status)
+{
+    struct node_source *source = container_of(job, struct node_source, job);
+    if (status != 0)
+        store_source_close(source->source); /* the store is still open: its close comes last */
+    free_source(source);
+}
+
+/* Nobody reads it any more. */
+static void let_go(struct node_source *source)
+{
+    struct node_group *group = source->group;
+    PERI_ASSERT(peri_list_is_empty(&source->streams));
+    if (group->keys->source == source)
+        group->keys->source = NULL;
+    env_timer_close(source->timer);
+    source->timer = NULL;
+    source->is_leaving = true;
+    source->job = (struct node_rounds_job){.run = run_close, .done = on_source_closed};
+    node_rounds_add(group->node->rounds, &source->job);
+}
+
+static void on_timer(void *data)
+{
+    let_go(data);
+}
+
+/* The last stream that read it has ended. */
+static void rest(struct node_source *source)
+{
+    if (!peri_list_is_empty(&source->streams) || source->source == NULL || source->is_leaving)
+        return;
+    if (source->group->is_closing || source->group->keys->source != source)
+        let_go(source);
+    else
+        env_timer_start(source->timer, KEEP_US);
+}
+
+static void end_stream(struct stream *stream, bool success, const char *why)
+{
+    struct node_source *source = stream->source;
+    struct node_group *group = source->group;
+    struct node_step step = {
+        .event = {.type = RAFT_SNAPSHOT_SENT, .peer = stream->message.to, .success = success}};
+    if (!success)
+        env_log(group->node->env, ENV_LOG_WARN, "node",
+                "snapshot %" PRIu64 " of group %" PRIu64 " did not reach node %" PRIu64 ": %s",
+                stream->message.index, group->id, stream->message.to, why);
+    group->node->stats.snapshots_sent += success;
+    free_stream(stream);
+    node_group_hold(group);
+    rest(source);
+    (void)node_group_step(group, &step); /* it is no member any more, perhaps */
+    node_group_wake(group);
+    node_group_release(group);
+}
+
+/* ---- chunks ---- */
+
+static void on_answer(struct rpc_request *request, const struct rpc_result *result);
+
+/* Sends what args hold. */
+static void call(struct stream *stream)
+{
+    struct node *node = stream->source->group->node;
+    struct node_peer *peer = node_peer_find(node, stream->message.to);
+    struct rpc_client *client = peer != NULL ? node_peer_client(peer) : NULL;
+    struct peri_error err = PERI_ERROR_INIT;
+    if (client == NULL) {
+        end_stream(stream, false, "its address is not known");
+        return;
+    }
+    stream->request = (struct rpc_request){.name = peri_slice_of(METHOD, strlen(METHOD)),
+                                           .due_us = env_now_us(node->env) +
+                                                     TIMEOUTS * node->options.raft.election_max_us,
+                                           .on_done = on_answer};
+    int rc =
+        rpc_client_call(client, &stream->request, peri_buffer_slice(&stream->args), false, &err);
+    if (rc != 0)
+        end_stream(stream, false, err.code != 0 ? err.text : peri_strerror(rc));
+    else
+        stream->is_calling = true;
+}
+
+static void run_chunk(struct node_rounds_job *job, struct store_state *state)
+{
+    struct stream *stream = container_of(job, struct stream, job);
+    uint64_t next;
+    (void)state;
+    job->rc = store_source_read(stream->source->source, stream->position, &stream->args, &next,
+                                &job->err);
+}
+
+static void on_chunk(struct node_rounds_job *job, int status)
+{
+    struct stream *stream = container_of(job, struct stream, job);
+    struct node_source *source = stream->source;
+    struct node_group *group = source->group;
+    stream->is_reading = false;
+    node_group_hold(group);
+    if (status != 0 || group->is_closing || group->raft == NULL) {
+        free_stream(stream);
+        rest(source);
+    } else if (job->rc != 0) {
+        end_stream(stream, false, job->err.text);
+    } else {
+        node_piece_seal(&stream->args);
+        call(stream);
+    }
+    node_group_release(group);
+}
+
+static void read_chunk(struct stream *stream)
+{
+    struct node_group *group = stream->source->group;
+    if (node_piece_begin(group, &stream->message, &stream->args) != 0) {
+        end_stream(stream, false, peri_strerror(PERI_ENOMEM));
+        return;
+    }
+    stream->is_reading = true;
+    stream->job = (struct node_rounds_job){.run = run_chunk, .done = on_chunk};
+    node_rounds_add(group->node->rounds, &stream->job);
+}
+
+static void on_position(struct stream *stream, uint64_t position)
+{
+    if (position == UINT64_MAX) {
+        end_stream(stream, true, "");
+        return;
+    }
+    stream->again = position == stream->position ? stream->again + 1 : 0;
+    stream->attempts = 0;
+    if (stream->again > AGAIN_MAX) {
+        end_stream(stream, false, "it does not take it");
+        return;
+    }
+    stream->position = position;
+    read_chunk(stream);
+}
+
+static void on_answer(struct rpc_request *request, const struct rpc_result *result)
+{
+    struct stream *stream = container_of(request, struct stream, request);
+    struct peri_slice bytes;
+    char why[PERI_ERROR_TEXT_SIZE];
+    stream->is_calling = false;
+    /* It comes again where it was lost: who has it already says so. */
+    if ((result->code == PERI_EDEADLINE || result->code == PERI_EDISCONNECTED) &&
+        ++stream->attempts < ATTEMPTS_MAX) {
+        call(stream);
+        return;
+    }
+    if (result->code != 0) {
+        (void)snprintf(why, sizeof why, "%.*s", (int)result->message.size, result->message.data);
+        end_stream(stream, false, why);
+    } else if (node_args_get(result->values, &bytes, NULL) != 0 || bytes.size != 8) {
+        end_stream(stream, false, "its answer is malformed");
+    } else {
+        on_position(stream, bits_get_le64(bytes.data));
+    }
+}
+
+/* ---- beginnings ---- */
+
+/* Asks where the other side stands. */
+static void begin(struct stream *stream)
+{
+    struct node_source *source = stream->source;
+    stream->message.index = source->index;
+    stream->message.log_term = source->term;
+    stream->position = UINT64_MAX; /* no answer yet */
+    if (node_piece_begin(source->group, &stream->message, &stream->args) != 0) {
+        end_stream(stream, false, peri_strerror(PERI_ENOMEM));
+        return;
+    }
+    node_piece_seal(&stream->args);
+    call(stream);
+}
+
+static void run_open(struct node_rounds_job *job, struct store_state *state)
+{
+    struct node_source *source = container_of(job, struct node_source, job);
+    job->rc = store_source_open(&source->source, state, source->group->id, &job->err);
+    if (job->rc != 0)
+        return;
+    const struct store_applied *applied = store_source_applied(source->source);
+    source->index = applied->index;
+    source->term = applied->term;
+}
+
+static void on_opened(struct node_rounds_job *job, int status)
+{
+    struct node_source *source = container_of(job, struct node_source, job);
+    struct node_group *group = source->group;
+    bool is_alive = status == 0 && !group->is_closing && group->raft != NULL;
+    struct peri_list streams;
+    node_group_hold(group);
+    peri_list_init(&streams);
+    while (!peri_list_is_empty(&source->streams)) { /* beginning may end one */
+        struct peri_list *link = source->streams.next;
+        peri_list_remove(link);
+        peri_list_append(&streams, link);
+    }
+    while (!peri_list_is_empty(&streams)) {
+        struct stream *stream = container_of(streams.next, struct stream, link);
+        peri_list_remove(&stream->link);
+        peri_list_append(&source->streams, &stream->link);
+        if (!is_alive)
+            free_stream(stream);
+        else if (job->rc != 0)
+            end_stream(stream, false, job->err.text);
+        else
+            begin(stream);
+    }
+    if (source->source == NULL) /* nothing to close */
+        free_source(source);
+    else
+        rest(source);
+    node_group_release(group);
+}
+
+static struct node_source *open_source(struct node_group *group)
+{
+    struct node_source *source = calloc(1, sizeof *source);
+    if (source == NULL)
+        return NULL;
+    source->group = group;
+    peri_list_init(&source->streams);
+    if (env_timer_create(group->node->env, on_timer, source, &source->timer) != 0) {
+        free(source);
+        return NULL;
+    }
+    peri_list_init(&source->link);
+    peri_list_append(&group->keys->sources, &source->link);
+    node_group_hold(group);
+    source->job = (struct node_rounds_job){.run = run_open, .done = on_opened};
+    return source;
+}
+
+/* True when whoever gets the snapshot can go on with the log from there. */
+static bool is_of_use(const struct node_group *group, const struct node_source *source)
+{
+    struct raft_status status;
+    raft_status(group->raft, &status);
+    return source != NULL && (source->source == NULL || source->index >= status.base_index);
+}
+
+static void run_nothing(struct node_rounds_job *job, struct store_state *state)
+{
+    (void)job;
+    (void)state;
+}
+
+static void on_begin(struct node_rounds_job *job, int status)
+{
+    struct stream *stream = container_of(job, struct stream, job);
+    struct node_source *source = stream->source;
+    struct node_group *group = source->group;
+    stream->is_reading = false;
+    node_group_hold(group);
+    if (status == 0 && !group->is_closing && group->raft != NULL) {
+        begin(stream);
+    } else {
+        free_stream(stream);
+        rest(source);
+    }
+    node_group_release(group);
+}
+
+/* The source for a stream that begins: the newest one, or a new one. */
+static struct node_source *find_source(struct node_group *group)
+{
+    struct node_source *source = group->keys->source;
+    if (is_of_use(group, source))
+        return source;
+    struct node_source *fresh = open_source(group);
+    if (fresh == NULL)
+        return NULL;
+    if (source != NULL && peri_list_is_empty(&source->streams))
+        let_go(source);
+    group->keys->source = fresh;
+    return fresh;
+}
+
+/* Runs inside of a step, which nothing here may be: all else comes later. */
+void node_stream_start(struct node_group *group, const struct raft_message *message)
+{
+    struct stream *stream = calloc(1, sizeof *stream);
+    struct node_source *source = stream != NULL ? find_source(group) : NULL;
+    if (source == NULL) {
+        free(stream);
+        return; /* a probe finds out that it is still behind */
+    }
+    stream->source = source;
+    stream->message = *message;
+    peri_list_init(&stream->link);
+    peri_list_append(&source->streams, &stream->link);
+    if (source->source != NULL) {
+        env_timer_stop(source->timer);
+        stream->is_reading = true;
+        stream->job = (struct node_rounds_job){.run = run_nothing, .done = on_begin};
+        node_rounds_add(group->node->rounds, &stream->job);
+    } else if (!source->is_opening) {
+        source->is_opening = true;
+        node_rounds_add(group->node->rounds, &source->job);
+    }
+}
+
+uint64_t node_streams_floor(const struct node_group *group)
+{
+    const struct node_source *source = group->keys != NULL ? group->keys->source : NULL;
+    bool is_read =
+        source != NULL && source->source != NULL && !peri_list_is_empty(&source->streams);
+    return is_read ? source->index : UINT64_MAX;
+}
+
+static void close_streams(struct node_source *source)
+{
+    struct peri_list *at = source->streams.next;
+    while (at != &source->streams) {
+        struct stream *stream = container_of(at, struct stream, link);
+        at = at->next;
+        if (stream->is_reading)
+            continue; /* its job ends it */
+        if (stream->is_calling)
+            rpc_request_cancel(&stream->request, "the group was closed");
+        free_stream(stream);
+    }
+    rest(source);
+}
+
+void node_streams_close(struct node_group *group)
+{
+    struct peri_list *at = group->keys->sources.next;
+    while (at != &group->keys->sources) {
+        struct node_source *source = container_of(at, struct node_source, link);
+        at = at->next;
+        if (source->source != NULL && !source->is_leaving)
+            close_streams(source); /* of one that is being opened, on_opened does */
+    }
+}

@@ -1,0 +1,219 @@
+/* Machines that keep their state on disk: reads see writes, failures leave nothing, starts go on
+ * where the state store is, and crashes at any moment lose nothing that was acknowledged. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "node_cluster.h"
+
+enum { SEEDS = 20, S = CLUSTER_S, MS = CLUSTER_MS, TEXT_MAX = 4096 };
+
+static struct cluster *create(uint64_t seed, size_t voters, size_t total)
+{
+    struct cluster *cluster = cluster_prepare(seed, voters, total, 1);
+    cluster->keeps_keys = true;
+    cluster->options.snapshot_entries = 20;
+    cluster->options.trailing_entries = 5;
+    cluster_start_all(cluster);
+    return cluster;
+}
+
+static void commit_many(struct cluster *cluster, const char *name, size_t count, char *expected)
+{
+    for (size_t i = 0; i < count; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "%s%zu", name, i);
+        cluster_commit(cluster, text);
+        (void)snprintf(expected + strlen(expected), TEXT_MAX - strlen(expected), "%s;", text);
+    }
+}
+
+/* Reads see writes; a command that fails has written nothing; pages are whole. */
+static void test_commands(void **state)
+{
+    (void)state;
+    struct cluster *cluster = create(1, 3, 3);
+    struct cluster_request request;
+    char expected[TEXT_MAX] = "";
+    commit_many(cluster, "a", 10, expected);
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    cluster_propose(leader, &request, "fail", S);
+    cluster_await(cluster, &request);
+    assert_int_equal(request.certainty, NODE_OK);
+    assert_int_equal(request.code, PERI_EINVAL);
+    cluster_propose(leader, &request, "b", S);
+    cluster_await(cluster, &request);
+    assert_string_equal(request.result, "11");
+    assert_string_equal(cluster_settle(cluster), "a0;a1;a2;a3;a4;a5;a6;a7;a8;a9;b;");
+    cluster_run(cluster, S); /* all of it is in the store */
+    cluster_propose(leader, &request, "drop", S);
+    cluster_await(cluster, &request);
+    cluster_propose(leader, &request, "drop", S);
+    cluster_await(cluster, &request);
+    assert_string_equal(cluster_settle(cluster), "a2;a3;a4;a5;a6;a7;a8;a9;b;");
+    cluster_close(cluster);
+}
+
+static uint64_t applied_by(const struct cluster_host *host)
+{
+    struct node_stats stats;
+    node_stats(host->node, &stats);
+    return stats.entries_applied;
+}
+
+/* After a start only what the state store does not have is applied, and the log has no more. */
+static void test_resume(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct cluster *cluster = create(seed, 3, 3);
+        char expected[TEXT_MAX] = "";
+        struct node_status status;
+        commit_many(cluster, "a", 70, expected);
+        cluster_run(cluster, 2 * S);
+        assert_true(cluster->events[NODE_SNAPSHOT_TAKEN] >= 3);
+        struct cluster_host *host = &cluster->hosts[seed % 3];
+        node_group_status(host->machines[0].group, &status);
+        assert_true(status.raft.base_index > 20);
+        if (seed % 2 == 0)
+            cluster_crash(host);
+        else
+            cluster_kill(host);
+        cluster_restart(host);
+        assert_string_equal(cluster_settle(cluster), expected);
+        assert_in_range(applied_by(host), 0, 40); /* of 70 and some */
+        assert_int_equal(host->machines[0].keys.restores, 1);
+        cluster_close(cluster);
+    }
+}
+
+static void stop(struct cluster_host *host, bool is_crash)
+{
+    if (is_crash)
+        cluster_crash(host);
+    else
+        cluster_kill(host);
+}
+
+/* Everything that was acknowledged is in text, once. */
+static void check_all(const char *text, const char *name, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char wanted[32];
+        (void)snprintf(wanted, sizeof wanted, "%s%zu;", name, i);
+        assert_non_null(strstr(text, wanted));
+    }
+}
+
+/* Power fails somewhere, again and again, sometimes everywhere at once. */
+static void test_crashes(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct cluster *cluster = create(100 + seed, 3, 3);
+        uint64_t random = seed * 77777;
+        for (size_t i = 0; i < 60; i++) {
+            char text[32];
+            (void)snprintf(text, sizeof text, "c%zu", i);
+            cluster_commit(cluster, text);
+            random = random * UINT64_C(6364136223846793005) + 1442695040888963407U;
+            if (random >> 60 < 3) {
+                struct cluster_host *host = &cluster->hosts[random >> 40 & 1];
+                stop(host, (random >> 50 & 1) != 0);
+                cluster_run(cluster, random >> 45 & 0xfffff);
+                cluster_restart(host);
+            }
+            if (random >> 59 == 31)
+                for (size_t k = 0; k < 6; k++) {
+                    if (k < 3)
+                        cluster_crash(&cluster->hosts[k]);
+                    else
+                        cluster_restart(&cluster->hosts[k - 3]);
+                }
+        }
+        check_all(cluster_settle(cluster), "c", 60);
+        cluster_close(cluster);
+    }
+}
+
+/* ---- snapshots ---- */
+
+static struct cluster_host *join(struct cluster *cluster, size_t at)
+{
+    struct cluster_host *host = &cluster->hosts[at];
+    const struct node_member_change change = {{RAFT_ADD_MEMBER, host->id}, host->name};
+    struct cluster_request request;
+    do {
+        cluster_change(cluster_leader(cluster, NULL), &request, &change, 2 * S);
+        cluster_await(cluster, &request);
+    } while (request.certainty != NODE_OK);
+    return host;
+}
+
+/* Texts, and paddings of some chunks; the log begins behind them. */
+static void make_state(struct cluster *cluster, size_t paddings, char *expected)
+{
+    commit_many(cluster, "a", 10, expected);
+    commit_many(cluster, "pad", paddings, expected);
+    commit_many(cluster, "b", 30, expected);
+    cluster_run(cluster, 3 * S);
+    assert_true(cluster->events[NODE_SNAPSHOT_TAKEN] > 0);
+}
+
+/* A member that joins gets the state in chunks, while others write. */
+static void test_join(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct cluster *cluster = create(seed, 3, 4);
+        char expected[TEXT_MAX] = "";
+        make_state(cluster, 12, expected);
+        struct cluster_host *host = join(cluster, 3);
+        commit_many(cluster, "c", 10, expected);
+        assert_string_equal(cluster_settle(cluster), expected);
+        assert_int_equal(cluster->events[NODE_SNAPSHOT_INSTALLED], 1);
+        assert_in_range(applied_by(host), 0, 40);
+        cluster_crash(host); /* what was installed is there */
+        cluster_restart(host);
+        commit_many(cluster, "d", 3, expected);
+        assert_string_equal(cluster_settle(cluster), expected);
+        cluster_close(cluster);
+    }
+}
+
+/* Whoever goes down at whatever moment of a transfer: old or new, never a mixture. */
+static void test_crash_in_transfer(void **state)
+{
+    (void)state;
+    for (uint64_t step = 0; step < 60; step++) {
+        struct cluster *cluster = create(7, 3, 4);
+        char expected[TEXT_MAX] = "";
+        make_state(cluster, 6, expected);
+        struct cluster_host *host = join(cluster, 3);
+        cluster_run(cluster, step * 2 * MS);
+        struct cluster_host *victim = step % 3 == 2 ? cluster_leader(cluster, NULL) : host;
+        stop(victim, step % 3 != 0);
+        cluster_run(cluster, step % 5 * 100 * MS);
+        cluster_restart(victim);
+        commit_many(cluster, "c", 5, expected);
+        assert_string_equal(cluster_settle(cluster), expected);
+        cluster_close(cluster);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commands),          cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_crashes),           cmocka_unit_test(test_join),
+        cmocka_unit_test(test_crash_in_transfer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
