@@ -4,7 +4,7 @@ local M = {}
 local USAGE = [[
 Usage: scripts/bench %s [--quick | --full] [--runs N] [--only WORD] [--json]
   --quick      small inputs and one run: does everything still work?
-  --full       the 1 GB inputs as well
+  --full       the 1 GB inputs as well, or more rows
   --runs N     measure each row N times (default 5; 1 with --quick, 3 with --full)
   --only WORD  only the rows whose names contain WORD
   --json       one JSON object instead of tables

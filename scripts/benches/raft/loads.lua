@@ -4,6 +4,7 @@ local fiber = require "perilune.fiber"
 
 local RAW, RAW_3 = "append + fdatasync", "the same, three files at once"
 local C, LUA, LIBRAFT = "perilune, machine in C", "perilune, machine in Lua", "libraft"
+local IN_MEMORY = "/dev/shm" -- where a sync costs nothing: with --full
 
 local CELLS = {}
 for _, bytes in ipairs { 64, 1024 } do
@@ -44,8 +45,8 @@ local function open_raw(context, count)
   }
 end
 
-local function open_cluster(context, name, command)
-  local three = cluster.open { name = name, command = command, directory = context.directory }
+local function open_cluster(name, command, directory)
+  local three = cluster.open { name = name, command = command, directory = directory }
   return {
     load = function(line)
       return three.nodes[three:leader()]:ask(line)
@@ -62,19 +63,36 @@ local function is_there(path)
   return file ~= nil and file:close()
 end
 
+local function clusters(context, directory, suffix)
+  local programs = {
+    { C, { context.programs .. "bench_raft_node" } },
+    { LUA, { context.programs .. "perilune", "run", "scripts/benches/raft/node.lua" } },
+    { LIBRAFT, { context.libraft } },
+  }
+  local rows = {}
+  for i, program in ipairs(programs) do
+    local name, command = table.unpack(program)
+    rows[i] = { name = name .. suffix, open = function() return open_cluster(name, command, directory) end }
+  end
+  if not is_there(context.libraft) then
+    rows[#rows].problem = "skipped: libraft-dev is not installed"
+  end
+  return rows
+end
+
 local function rows_of(context)
-  local node = context.programs .. "bench_raft_node"
-  local perilune = context.programs .. "perilune"
-  return {
+  local rows = {
     { name = RAW, open = function() return open_raw(context, 1) end },
     { name = RAW_3, open = function() return open_raw(context, 3) end },
-    { name = C, open = function() return open_cluster(context, "c", { node }) end },
-    { name = LUA, open = function()
-      return open_cluster(context, "lua", { perilune, "run", "scripts/benches/raft/node.lua" })
-    end },
-    { name = LIBRAFT, open = function() return open_cluster(context, "libraft", { context.libraft }) end,
-      problem = not is_there(context.libraft) and "skipped: libraft-dev is not installed" or nil },
   }
+  local lists = { clusters(context, context.directory, "") }
+  if context.options.full then
+    lists[2] = clusters(context, IN_MEMORY .. "/perilune-bench", ", no disk")
+  end
+  for _, list in ipairs(lists) do
+    table.move(list, 1, #list, #rows + 1, rows)
+  end
+  return rows
 end
 
 -- ---- measuring ----

@@ -23,8 +23,8 @@ end
 
 must(("mkdir -p %s/data"):format(BUILD))
 local log = BUILD .. "/build.log"
-must(("{ cmake --preset release && cmake --build %s --target bench_raft; } >%s 2>&1 || { tail -20 %s >&2; false; }")
-  :format(PROGRAMS, log, log))
+local build = "cmake --preset release && cmake --build %s --target bench_raft"
+must(("{ " .. build .. "; } >%s 2>&1 || { tail -20 %s; false; }"):format(PROGRAMS, log, log))
 if not options.quick and not has_libraft() then
   os.execute "bash -c '. scripts/packages.sh; need_packages libraft-dev' >&2"
 end

@@ -4,7 +4,7 @@ local options = require("lib.options").parse("raft", { ... })
 local report = require "lib.report"
 
 -- In the order in which they are measured; each returns { name =, rows =, goals = } and prints itself.
-local SECTIONS = { "raft.loads", "raft.failover", "raft.idle", "raft.alone" }
+local SECTIONS = { "raft.loads", "raft.failover", "raft.idle", "raft.compaction", "raft.alone" }
 
 local context = {
   options = options,

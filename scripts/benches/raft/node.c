@@ -1,10 +1,11 @@
 /* node.c - a node of Perilune whose state machine is in C, and the load inside it.
  *
- *      bench_raft_node ID DIRECTORY GROUPS ADDRESS...     the addresses of nodes 1, 2, ...
+ *      bench_raft_node [--keys] ID DIRECTORY GROUPS ADDRESS...     the addresses of nodes 1, 2, ...
  *
  * Reads lines: "load PROPOSERS BYTES MS" proposes to group 1, which must be led here, and answers
  * as load.h says; "put" proposes once and waits for a leader to be there; "status" and "stats".
- * With more than one group they sleep when at rest, and have no flight recorders. */
+ * With more than one group they sleep when at rest, and have no flight recorders. With --keys the
+ * machine keeps what is proposed on disk, under a few ten thousand keys. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +13,10 @@
 
 #include "env/uv.h"
 #include "load.h"
+#include "node/keys.h"
 #include "node/node.h"
 
-enum { NODES_MAX = 7, SLEEP_AFTER_US = 1000000, PUT_DEADLINE_US = 10000000 };
+enum { NODES_MAX = 7, KEYS = 1 << 15, SLEEP_AFTER_US = 1000000, PUT_DEADLINE_US = 10000000 };
 #define LOAD_DEADLINE_US UINT64_C(20000000)
 
 struct proposal {
@@ -68,6 +70,19 @@ static void apply(struct node_machine *machine, struct node_task *task)
         bench->applied++;
         bench->digest = load_digest(bench->digest, task->input.data, task->input.size);
     }
+    node_task_done(task, 0);
+}
+
+static void apply_keys(struct node_machine *machine, struct node_task *task)
+{
+    struct bench *bench = bench_of(task);
+    struct peri_error err = PERI_ERROR_INIT;
+    (void)machine;
+    bench->applied++;
+    bench->digest = load_digest(bench->digest, task->input.data, task->input.size);
+    uint64_t key = bench->digest % KEYS;
+    struct peri_slice name = peri_slice_of((const char *)&key, sizeof key);
+    must(node_keys_put(task->keys, name, task->input, &err), &err, "put");
     node_task_done(task, 0);
 }
 
@@ -274,11 +289,14 @@ static void open_node(struct bench *bench, uint64_t id, const char *directory)
 int main(int argc, char **argv)
 {
     static struct bench bench;
+    bool keeps_keys = argc > 1 && strcmp(argv[1], "--keys") == 0;
+    argc -= keeps_keys;
+    argv += keeps_keys;
     uint64_t id = argc > 4 ? strtoull(argv[1], NULL, 10) : 0;
     bench.groups = argc > 4 ? strtoull(argv[3], NULL, 10) : 0;
     bench.member_count = argc > 4 ? (size_t)argc - 4 : 0;
     if (id == 0 || id > bench.member_count || bench.member_count > NODES_MAX || bench.groups == 0) {
-        (void)fprintf(stderr, "usage: bench_raft_node ID DIRECTORY GROUPS ADDRESS...\n");
+        (void)fprintf(stderr, "usage: bench_raft_node [--keys] ID DIRECTORY GROUPS ADDRESS...\n");
         return 2;
     }
     for (size_t i = 0; i < bench.member_count; i++)
@@ -286,6 +304,9 @@ int main(int argc, char **argv)
     bench.load = (struct load){.propose = propose, .data = &bench};
     bench.machine = (struct node_machine){
         .apply = apply, .query = query, .snapshot = snapshot, .restore = restore};
+    if (keeps_keys)
+        bench.machine =
+            (struct node_machine){.keeps_keys = true, .apply = apply_keys, .query = query};
     must(env_uv_create(&bench.env, NULL), NULL, "create the environment");
     open_node(&bench, id, argv[2]);
     env_run(bench.env);
