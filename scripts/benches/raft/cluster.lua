@@ -2,6 +2,7 @@
 --- programs of that kind (raw.c).
 local perilune = require "perilune"
 local process = require "perilune.process"
+local rpc = require "perilune.rpc"
 
 local M = {}
 
@@ -58,7 +59,21 @@ end
 local Cluster = {}
 Cluster.__index = Cluster
 
-local next_port = 20000 + os.time() * 7 % 20000
+local next_port = 10000 + process.pid() * 7 % 20000 -- below those that connections take by themselves
+
+-- An address where nobody listens.
+local function free_address()
+  for _ = 1, 100 do
+    next_port = next_port + 1
+    local address = "127.0.0.1:" .. next_port
+    local server = rpc.serve({}, { listen = address })
+    if server then
+      server:close()
+      return address
+    end
+  end
+  error("100 ports in a row are taken", 0)
+end
 
 --- Starts three nodes with empty directories.
 ---@param options { name: string, command: string[], directory: string, groups: integer }
@@ -68,8 +83,7 @@ function M.open(options)
     addresses = {}, directory = options.directory .. "/" .. options.name }, Cluster)
   assert(os.execute(("rm -rf '%s' && mkdir -p '%s'"):format(self.directory, self.directory)))
   for id = 1, 3 do
-    self.addresses[id] = "127.0.0.1:" .. next_port
-    next_port = next_port + 1
+    self.addresses[id] = free_address()
   end
   for id = 1, 3 do
     self:start(id)
