@@ -52,6 +52,8 @@ static bool say_missing(struct text *text, const struct node_group *group, uint6
     if (!info.is_up) {
         say(text, "; node %" PRIu64 " (%s) is down for %.1f s", id, address,
             info.since_us > 0 ? seconds(info.since_us, now_us) : 0.0);
+        if (info.why != NULL && info.why[0] != '\0')
+            say(text, " (%.80s)", info.why);
         return true;
     }
     if (node_repair_is_ailing(group, id, &health)) {

@@ -190,6 +190,18 @@ static void place_commands(struct node_group *group)
     }
 }
 
+/* Such a change cannot be: says why. */
+static void refuse_change(struct node_group *group, struct node_request *request,
+                          const struct raft_change *changes)
+{
+    struct raft_configuration next;
+    struct peri_error why = PERI_ERROR_INIT, err = PERI_ERROR_INIT;
+    (void)raft_configuration_change(raft_members(group->raft), changes, request->change_count,
+                                    &next, &why);
+    (void)peri_fail_plain(&err, PERI_EINVAL, "group %" PRIu64 ": %s", group->id, why.text);
+    node_request_end(request, NODE_NEVER, peri_slice_of(NULL, 0), &err);
+}
+
 static void place_change(struct node_group *group, struct node_request *request)
 {
     struct raft_change changes[RAFT_MEMBERS_MAX];
@@ -199,7 +211,14 @@ static void place_change(struct node_group *group, struct node_request *request)
     for (size_t i = 0; i < request->change_count && rc == 0; i++) {
         const char *address = request->changes[i].address;
         changes[i] = request->changes[i].change;
-        if (address != NULL)
+        bool is_new = changes[i].type != RAFT_REMOVE &&
+                      raft_configuration_find(raft_members(group->raft), changes[i].id) < 0;
+        if (address == NULL && is_new)
+            rc = peri_fail_plain(&err, PERI_EINVAL,
+                                 "group %" PRIu64 ": no member %" PRIu64
+                                 ": a new one needs an address",
+                                 group->id, changes[i].id);
+        else if (address != NULL)
             rc = node_peer_set(group->node, changes[i].id, peri_slice_of(address, strlen(address)),
                                &err);
     }
@@ -211,6 +230,10 @@ static void place_change(struct node_group *group, struct node_request *request)
         .event = {.type = RAFT_CHANGE, .changes = changes, .count = request->change_count}};
     raft_status(group->raft, &status);
     rc = node_group_step(group, &step);
+    if (rc == PERI_EINVAL) {
+        refuse_change(group, request, changes);
+        return;
+    }
     if (rc != 0) {
         refuse(group, request, rc);
         return;

@@ -116,8 +116,6 @@ static int check_head(const char *head, const struct node_snapshot *wanted, stru
 {
     if (memcmp(head, magic, sizeof magic) != 0)
         return peri_fail_plain(err, PERI_ECORRUPT, "it is no snapshot");
-    if (bits_get_le64(head + 8) != wanted->cluster)
-        return peri_fail_plain(err, PERI_ECLUSTER, "it is of another cluster");
     if (bits_get_le64(head + 16) != wanted->group || bits_get_le64(head + 24) != wanted->index ||
         bits_get_le64(head + 32) != wanted->term)
         return peri_fail_plain(err, PERI_ECORRUPT, "it is not the one that its name says");
@@ -141,13 +139,19 @@ static int read_all(struct env_file *file, struct node_snapshot *out, struct per
     if (rc != 0)
         return rc;
     uint32_t version = bits_get_le32(head + 4);
+    uint64_t cluster = out->cluster;
+    out->cluster = bits_get_le64(head + 8);
     make_head(out, version, again);
+    bool is_foreign = out->cluster != cluster;
+    out->cluster = cluster;
     if (memcmp(head, again, HEAD_SIZE) != 0)
         return peri_fail_plain(err, PERI_ECORRUPT, "its checksum is wrong");
     if (version != NODE_SNAPSHOT_VERSION)
         return peri_fail_plain(err, PERI_EVERSION,
                                "it is of format %u, this program knows %d: run the newer one",
                                (unsigned)version, NODE_SNAPSHOT_VERSION);
+    if (is_foreign)
+        return peri_fail_plain(err, PERI_ECLUSTER, "it is of another cluster");
     return 0;
 }
 
