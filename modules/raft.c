@@ -297,7 +297,8 @@ int luaopen_perilune_raft(lua_State *L);
 
 int luaopen_perilune_raft(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"open", l_open}, {"replay", raft_replay}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"open", l_open}, {"replay", raft_replay}, {"recover", raft_recover}, {NULL, NULL}};
     static const luaL_Reg nodes[] = {{"group", raft_node_group}, {"address", l_node_address},
                                      {"stats", l_node_stats},    {"event", l_node_event},
                                      {"close", l_node_close},    {NULL, NULL}};

@@ -4,6 +4,7 @@
  * raft_group.c    groups: opening, status
  * raft_request.c  proposals, changes and reads, for which fibers wait
  * raft_replay.c   what flight recorders hold
+ * raft_recover.c  the data of nodes that do not run
  * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other */
 #ifndef PERI_MODULES_RAFT_H
 #define PERI_MODULES_RAFT_H
@@ -76,6 +77,9 @@ int raft_node_group(lua_State *L);
 
 /* replay(bytes): what a flight recorder holds, stepped again. */
 int raft_replay(lua_State *L);
+
+/* recover(path, group, members): what is there, and with members a configuration by force. */
+int raft_recover(lua_State *L);
 
 /* The parts of the module: groups make their class; the others add methods to it, on top. */
 void raft_open_groups(lua_State *L);

@@ -85,6 +85,7 @@ local MACHINE = {
 }
 local REQUEST = { deadline = true, wait = "boolean" }
 local READ = { deadline = true, consistency = "string" }
+local RECOVER = { path = "string", group = "number", members = "table" }
 local CONSISTENCY = { linearizable = true, lease = true, stale = true }
 
 local function check_integer(caller, name, value, low)
@@ -195,6 +196,46 @@ Node.__close = Node.close
 ---@return table[]? steps  up to there
 function M.replay(bytes)
   return core.replay(bytes)
+end
+
+local function recover_members(members)
+  local list = {}
+  for id, address in pairs(members) do
+    if not math.tointeger(id) or id < 1 or (type(address) ~= "string" and address ~= false) then
+      error(("raft.recover: members are { [id] = \"address\" or false }, not [%s] = %s"):format(tostring(id),
+        tostring(address)), 3)
+    end
+    list[#list + 1] = { id, address }
+  end
+  table.sort(list, function(a, b) return a[1] < b[1] end)
+  return list
+end
+
+--- Looks at the data of a node that does not run: { node, groups = { { group, replica, health, why, term,
+--- vote, first_index, last_index, snapshot_index, members = { { id, is }, ... } }, ... } }.
+---@param path string
+---@return table|nil found
+---@return string? err
+---@return string? code  ENOENT, EBUSY while the node runs, ECORRUPT
+function M.inspect(path)
+  return core.recover(path, 0, {})
+end
+
+--- Forces members upon a group that has lost its majority for good, in the data of a node that does not run
+--- and is one of them. What others acknowledged without it is lost, and they must never start again with
+--- their data. The configuration becomes an entry of the log. An address that is false stays as it is known.
+---@param options { path: string, group: integer, members: table<integer, string|false> }
+---@return table|nil found  as it was before, with index and term of the entry
+---@return string? err
+---@return string? code  ENOENT, EBUSY while the node runs, EINVAL
+function M.recover(options)
+  options = options_of.check(options, RECOVER, "raft.recover")
+  local members = recover_members(options.members or {})
+  if #members == 0 then
+    error("raft.recover: members is empty", 2)
+  end
+  local path = options.path or error("raft.recover: path, the directory of the node's data, is missing", 2)
+  return core.recover(path, check_integer("raft.recover", "group", options.group, 1), members)
 end
 
 -- ---- machines ----

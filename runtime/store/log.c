@@ -173,7 +173,7 @@ static int start_open(struct store_log *log)
 static int check_options(const struct store_log_options *options, const char *path,
                          struct peri_error *err)
 {
-    if (options->cluster == 0 || options->node == 0 || options->generation_max_bytes == 0)
+    if ((options->cluster == 0) != (options->node == 0) || options->generation_max_bytes == 0)
         return peri_fail_plain(err, PERI_EINVAL, "log %s: cluster, node and generations are not 0",
                                path);
     if (strlen(path) > LOG_PATH_MAX / 2)
@@ -213,6 +213,12 @@ int store_log_open(struct store_log **out, struct env *env, const char *path,
     }
     *out = log;
     return 0;
+}
+
+void store_log_owner(const struct store_log *log, uint64_t *cluster, uint64_t *node)
+{
+    *cluster = log->options.cluster;
+    *node = log->options.node;
 }
 
 /* ---- figures ---- */

@@ -27,7 +27,8 @@
 struct store_log; /* opaque: log_internal.h */
 
 struct store_log_options {
-    uint64_t cluster, node;        /* a directory of another cluster or node is refused; not 0 */
+    uint64_t cluster, node; /* a directory of another cluster or node is refused; not 0, but both 0
+                               for tools: it is whose it says, and has to be there */
     uint64_t generation_max_bytes; /* after so much a new generation begins; 64 MiB */
     uint64_t cache_max_bytes;      /* recent entries in memory, all groups together; 64 MiB */
     uint64_t quiet_us;             /* after so long without a write the log is sealed; 5 ms */
@@ -136,6 +137,9 @@ int store_log_set_repaired(struct store_log *log, uint64_t group);
  * Errors: -ENOENT, PERI_EINVAL, PERI_EFENCED, PERI_ENOMEM. */
 int store_log_reset(struct store_log *log, uint64_t group,
                     const struct raft_configuration *members);
+
+/* Whose log it is, once it is open. */
+void store_log_owner(const struct store_log *log, uint64_t *cluster, uint64_t *node);
 
 /* The entry at index when it is in memory: *out is lent until the next call for this log that is
  * not store_log_recent. False when it is not; then store_log_read has it, or nobody. */

@@ -260,7 +260,7 @@ int log_load(struct store_log *log, struct log_found **out, struct peri_error *e
     if (found == NULL)
         return peri_fail(err, PERI_ENOMEM, "open log %s", log->path);
     *out = found;
-    int rc = store_make_directory(log->env, log->path, err);
+    int rc = log->options.node != 0 ? store_make_directory(log->env, log->path, err) : 0;
     if (rc == 0)
         rc = log_scan(log, found, err);
     if (rc == 0 && adopt_sources(log, found) != 0)

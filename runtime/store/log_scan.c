@@ -306,7 +306,7 @@ static int check_identity(const struct store_log *log, const struct log_source *
                           struct peri_error *err)
 {
     const struct log_identity *identity = &source->identity;
-    if (!source->has_identity)
+    if (!source->has_identity || log->options.node == 0)
         return 0;
     if (identity->cluster != log->options.cluster)
         return peri_fail_plain(err, PERI_ECLUSTER,
@@ -381,6 +381,20 @@ static int list_sources(struct store_log *log, struct log_found *found, struct p
     return rc;
 }
 
+/* Of who did not say whose log it is: it is the newest generation's. */
+static int adopt_identity(struct store_log *log, const struct log_found *found,
+                          struct peri_error *err)
+{
+    for (size_t i = found->source_count; i-- > 0 && log->options.node == 0;)
+        if (found->sources[i].has_identity) {
+            log->options.cluster = found->sources[i].identity.cluster;
+            log->options.node = found->sources[i].identity.node;
+        }
+    return log->options.node != 0
+               ? 0
+               : peri_fail_plain(err, -ENOENT, "%s holds no log of a node", log->path);
+}
+
 int log_scan(struct store_log *log, struct log_found *found, struct peri_error *err)
 {
     int rc = list_sources(log, found, err);
@@ -394,6 +408,8 @@ int log_scan(struct store_log *log, struct log_found *found, struct peri_error *
         if (rc == 0)
             rc = check_identity(log, source, err);
     }
+    if (rc == 0)
+        rc = adopt_identity(log, found, err);
     if (rc == 0)
         rc = note_touches(found, found->witness.batch, &found->witness.touched);
     struct peri_buffer census = {0};

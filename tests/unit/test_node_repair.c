@@ -304,8 +304,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_byte),         cmocka_unit_test(test_forgotten_acknowledgement),
         cmocka_unit_test(test_leader_forgets_too), cmocka_unit_test(test_damaged_majority),
-        cmocka_unit_test(test_newer_snapshot),
-        cmocka_unit_test(test_random_flips),
+        cmocka_unit_test(test_newer_snapshot),     cmocka_unit_test(test_random_flips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
