@@ -243,8 +243,10 @@ void node_group_run(struct node_group *group)
     if (group->is_failing)
         fence(group);
     do {
-        if (group->has_new_members)
+        if (group->has_new_members) {
+            node_peers_connect(group);
             node_liveness_tell(group);
+        }
         group->has_new_members = false;
         node_release_held(group);
     } while (!group->is_closing && group->raft != NULL && node_apply_advance(group));

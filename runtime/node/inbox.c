@@ -127,6 +127,14 @@ void node_inbox_take(struct node_group *group, const struct node_message *messag
     node_group_wake(group);
 }
 
+/* Who was away while members changed hears from one that it has never heard of, and could not
+ * answer. What a configuration says of a member comes before what that says itself. */
+static void meet(struct node *node, const struct node_envelope *envelope)
+{
+    if (envelope->address.size > 0 && node_peer_find(node, envelope->from) == NULL)
+        (void)node_peer_set(node, envelope->from, envelope->address, NULL); /* the next one will */
+}
+
 static int take_all(struct node *node, struct peri_slice bytes, struct peri_error *err)
 {
     struct node_envelope envelope;
@@ -141,6 +149,7 @@ static int take_all(struct node *node, struct peri_slice bytes, struct peri_erro
                                "an envelope of node %" PRIu64 " for node %" PRIu64
                                " came to node %" PRIu64,
                                envelope.from, envelope.to, node->options.id);
+    meet(node, &envelope);
     node_liveness_heard(node, envelope.from, envelope.incarnation);
     while ((rc = node_envelope_next(&envelope, &message, err)) == 1) {
         struct node_group *group = node_group_find(node, message.group);

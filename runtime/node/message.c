@@ -17,14 +17,24 @@ enum {
 /* ---- writing ---- */
 
 int node_envelope_begin(struct peri_buffer *out, uint64_t cluster, uint64_t from, uint64_t to,
-                        uint64_t incarnation)
+                        uint64_t incarnation, struct peri_slice address)
 {
     char head[NODE_ENVELOPE_SIZE] = {NODE_MESSAGE_VERSION};
+    PERI_ASSERT(address.size <= UINT8_MAX);
     bits_put_le64(head + 1, cluster);
     bits_put_le64(head + 9, from);
     bits_put_le64(head + 17, to);
     bits_put_le64(head + 25, incarnation);
-    return peri_buffer_append(out, head, sizeof head);
+    head[NODE_ENVELOPE_SIZE - 1] = (char)address.size;
+    int rc = peri_buffer_reserve(out, sizeof head + address.size);
+    if (rc == 0)
+        rc = peri_buffer_append(out, head, sizeof head);
+    return rc != 0 ? rc : peri_buffer_append(out, address.data, address.size);
+}
+
+size_t node_envelope_head_size(const char *data)
+{
+    return NODE_ENVELOPE_SIZE + (unsigned char)data[NODE_ENVELOPE_SIZE - 1];
 }
 
 static char *put_head(char *at, uint64_t group, const struct raft_message *message)
@@ -93,14 +103,16 @@ int node_envelope_open(struct peri_slice bytes, struct node_envelope *out, struc
     if (bytes.size > 0 && (unsigned char)bytes.data[0] != NODE_MESSAGE_VERSION)
         return peri_fail_plain(err, PERI_EVERSION, "replicas talk in version %d, not %u",
                                NODE_MESSAGE_VERSION, (unsigned char)bytes.data[0]);
-    if (bytes.size < NODE_ENVELOPE_SIZE)
+    if (bytes.size < NODE_ENVELOPE_SIZE || bytes.size < node_envelope_head_size(bytes.data))
         return peri_fail_plain(err, PERI_EFORMAT, "an envelope of %zu bytes", bytes.size);
     *out = (struct node_envelope){
         .cluster = bits_get_le64(bytes.data + 1),
         .from = bits_get_le64(bytes.data + 9),
         .to = bits_get_le64(bytes.data + 17),
         .incarnation = bits_get_le64(bytes.data + 25),
-        .at = bytes.data + NODE_ENVELOPE_SIZE,
+        .address = {bytes.data + NODE_ENVELOPE_SIZE,
+                    node_envelope_head_size(bytes.data) - NODE_ENVELOPE_SIZE},
+        .at = bytes.data + node_envelope_head_size(bytes.data),
         .end = bytes.data + bytes.size,
     };
     return 0;

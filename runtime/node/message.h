@@ -3,14 +3,16 @@
  * Everything that a node has to say to another in one round of its loop travels in one envelope,
  * whichever groups it is of:
  *
- *   envelope   version u8, cluster, from, to, incarnation of from (u64, little-endian), then
- * messages message    size of the rest, then type u8, flags u8, and as varints group, term, index,
+ *   envelope   version u8, cluster, from, to, incarnation of from (u64, little-endian), size u8 and
+ *              address of from (as far as it knows it), then messages
+ *   message    size of the rest, then type u8, flags u8, and as varints group, term, index,
  *              log_term, last, commit, round, sent_us; of AppendEntries, for each of last - index
  *              entries: term, type u8, size, payload
  *
  * A node has one replica of a group at most, whose id is the node's: envelopes say from whom to
- * whom. Decoders refuse what no node sends, and believe no count that the bytes left cannot hold.
- * Pure, but for memory. */
+ * whom; and where from is, because who was away while members changed may know none of them.
+ * Decoders refuse what no node sends, and believe no count that the bytes left cannot hold. Pure,
+ * but for memory. */
 #ifndef PERI_NODE_MESSAGE_H
 #define PERI_NODE_MESSAGE_H
 
@@ -20,14 +22,18 @@
 #include "store/log.h"
 
 enum {
-    NODE_MESSAGE_VERSION = 1,
-    NODE_ENVELOPE_SIZE = 1 + 4 * 8, /* before the first message */
+    NODE_MESSAGE_VERSION = 2,
+    NODE_ENVELOPE_SIZE = 1 + 4 * 8 + 1, /* before the address */
     NODE_MESSAGE_ENTRIES_MAX = 1 << 16,
 };
 
-/* Starts an envelope at the end of out. Errors: PERI_ENOMEM, out unchanged. */
+/* Starts an envelope at the end of out. address: of from, borrowed, at most 255 bytes. Errors:
+ * PERI_ENOMEM, out unchanged. */
 int node_envelope_begin(struct peri_buffer *out, uint64_t cluster, uint64_t from, uint64_t to,
-                        uint64_t incarnation);
+                        uint64_t incarnation, struct peri_slice address);
+
+/* The bytes before the first message of the envelope at data, which node_envelope_begin made. */
+size_t node_envelope_head_size(const char *data);
 
 /* Appends a message to an envelope. entries: the last - index ones of an AppendEntries, borrowed;
  * ignored for others. Errors: PERI_ENOMEM, out unchanged. */
@@ -37,6 +43,7 @@ int node_message_put(struct peri_buffer *out, uint64_t group, const struct raft_
 /* An envelope that is being read; lent from its bytes. */
 struct node_envelope {
     uint64_t cluster, from, to, incarnation;
+    struct peri_slice address; /* of from; empty: it does not know it */
     const char *at, *end;
 };
 

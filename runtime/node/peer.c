@@ -55,6 +55,18 @@ struct rpc_client *node_peer_client(struct node_peer *peer)
     return peer->client;
 }
 
+void node_peers_connect(const struct node_group *group)
+{
+    if (group->raft == NULL)
+        return;
+    const struct raft_configuration *members = raft_members(group->raft);
+    for (size_t i = 0; i < members->count; i++) {
+        struct node_peer *peer = node_peer_find(group->node, members->ids[i]);
+        if (peer != NULL && peer->id != group->node->options.id)
+            (void)node_peer_client(peer); /* without memory the first message tries again */
+    }
+}
+
 /* ---- sending ---- */
 
 /* Casts what the buffer holds: [envelope]. Groups stay noted when their entries are lost. */
@@ -102,7 +114,7 @@ static void flush(struct node_peer *peer)
     struct peri_buffer *urgent = &peer->urgent, *bulk = &peer->bulk;
     /* Both in one envelope, when that is not long. */
     if (urgent->size > 0 && bulk->size > 0 && urgent->size + bulk->size <= NODE_ENVELOPE_MAX) {
-        const size_t head = NODE_ARGS_HEAD + NODE_ENVELOPE_SIZE;
+        const size_t head = NODE_ARGS_HEAD + node_envelope_head_size(bulk->data + NODE_ARGS_HEAD);
         if (peri_buffer_append(urgent, bulk->data + head, bulk->size - head) == 0) {
             struct peri_buffer joined = *urgent;
             *urgent = *bulk;
@@ -136,6 +148,14 @@ void node_peers_flush(struct node *node)
 
 /* ---- collecting ---- */
 
+int node_peer_envelope(const struct node *node, uint64_t to, struct peri_buffer *out)
+{
+    const struct node_peer *self = node_peer_find(node, node->options.id);
+    const char *address = self != NULL ? self->address : "";
+    return node_envelope_begin(out, node->cluster, node->options.id, to, node->incarnation,
+                               peri_slice_of(address, strlen(address)));
+}
+
 static int note_lost(struct node_peer *peer, uint64_t group)
 {
     if (peer->lost_count > 0 && peer->lost[peer->lost_count - 1] == group)
@@ -159,8 +179,7 @@ static int begin(struct node_peer *peer, struct peri_buffer *buffer)
         return 0;
     int rc = peri_buffer_append(buffer, room, sizeof room);
     if (rc == 0)
-        rc = node_envelope_begin(buffer, peer->node->cluster, peer->node->options.id, peer->id,
-                                 peer->node->incarnation);
+        rc = node_peer_envelope(peer->node, peer->id, buffer);
     if (rc != 0)
         buffer->size = 0;
     return rc;

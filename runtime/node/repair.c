@@ -163,8 +163,7 @@ static int make_question(struct voter *voter)
     if (rc != 0)
         return rc;
     voter->args.size = NODE_ARGS_HEAD;
-    rc = node_envelope_begin(&voter->args, node->cluster, node->options.id, voter->id,
-                             node->incarnation);
+    rc = node_peer_envelope(node, voter->id, &voter->args);
     if (rc == 0)
         rc = peri_buffer_append(&voter->args, body, sizeof body);
     if (rc == 0)

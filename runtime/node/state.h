@@ -263,6 +263,11 @@ void node_request_end(struct node_request *request, enum node_certainty certaint
 int node_peer_set(struct node *node, uint64_t id, struct peri_slice address,
                   struct peri_error *err);
 struct node_peer *node_peer_find(const struct node *node, uint64_t id);
+/* Connects to the members of a group, before there is anything to say: votes are asked for once,
+ * and not again within an election timeout. */
+void node_peers_connect(const struct node_group *group);
+/* Starts an envelope for a node at the end of out. Errors: PERI_ENOMEM, out unchanged. */
+int node_peer_envelope(const struct node *node, uint64_t to, struct peri_buffer *out);
 /* Puts a message into the envelope for its peer; what cannot be sent is lost. */
 void node_peer_send(struct node_group *group, const struct raft_message *message,
                     const struct store_log_entry *entries);

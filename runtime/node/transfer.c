@@ -66,13 +66,12 @@ static void end_send(struct send *send, bool success, const char *why)
 int node_piece_begin(struct node_group *group, const struct raft_message *message,
                      struct peri_buffer *args)
 {
-    struct node *node = group->node;
     args->size = 0;
     int rc = peri_buffer_reserve(args, NODE_ARGS_HEAD);
     if (rc != 0)
         return rc;
     args->size = NODE_ARGS_HEAD;
-    rc = node_envelope_begin(args, node->cluster, node->options.id, message->to, node->incarnation);
+    rc = node_peer_envelope(group->node, message->to, args);
     return rc == 0 ? node_message_put(args, group->id, message, NULL) : rc;
 }
 

@@ -102,6 +102,33 @@ static void test_joins_and_leaves(void **state)
     cluster_close(cluster);
 }
 
+/* Who was away while a newcomer joined and took over learns from that one where it is. */
+static void test_stranger_leads(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_create(11, 3, 4);
+    struct cluster_request request;
+    struct peri_error err = PERI_ERROR_INIT;
+    cluster_commit(cluster, "a");
+    struct cluster_host *leader = cluster_leader(cluster, NULL),
+                        *away = other_than(cluster, leader);
+    if (away->id == 4)
+        away = &cluster->hosts[0];
+    cluster_crash(away);
+    const struct node_member_change add = {{RAFT_ADD_MEMBER, 4}, "n4"};
+    cluster_change(leader, &request, &add, 5 * S);
+    cluster_await(cluster, &request);
+    assert_int_equal(request.certainty, NODE_OK);
+    cluster_run(cluster, 2 * S);
+    assert_int_equal(node_group_transfer(leader->machines[0].group, 4, &err), 0);
+    cluster_run(cluster, S);
+    assert_int_equal(cluster_leader(cluster, NULL)->id, 4);
+    cluster_restart(away);
+    cluster_commit(cluster, "b");
+    assert_string_equal(cluster_settle(cluster), "a;b;");
+    cluster_close(cluster);
+}
+
 static void test_transfer(void **state)
 {
     (void)state;
@@ -220,9 +247,10 @@ static void test_recorder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outcomes),     cmocka_unit_test(test_joins_and_leaves),
-        cmocka_unit_test(test_transfer),     cmocka_unit_test(test_snapshots),
-        cmocka_unit_test(test_big_snapshot), cmocka_unit_test(test_recorder),
+        cmocka_unit_test(test_outcomes),         cmocka_unit_test(test_stranger_leads),
+        cmocka_unit_test(test_joins_and_leaves), cmocka_unit_test(test_transfer),
+        cmocka_unit_test(test_snapshots),        cmocka_unit_test(test_big_snapshot),
+        cmocka_unit_test(test_recorder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,10 +31,12 @@ static const struct raft_message messages[] = {
 
 enum { COUNT = sizeof messages / sizeof *messages };
 
+#define ADDRESS peri_slice_of("n22:7200", 8)
+
 static struct peri_buffer encoded(void)
 {
     struct peri_buffer out = {NULL, 0, 0};
-    assert_int_equal(node_envelope_begin(&out, 11, 22, 33, 44), 0);
+    assert_int_equal(node_envelope_begin(&out, 11, 22, 33, 44, ADDRESS), 0);
     for (size_t i = 0; i < COUNT; i++)
         assert_int_equal(node_message_put(&out, 1000 + i, &messages[i], entries), 0);
     return out;
@@ -80,6 +82,7 @@ static void test_round_trip(void **state)
     assert_int_equal(node_envelope_open(peri_buffer_slice(&bytes), &envelope, &err), 0);
     assert_int_equal(envelope.cluster, 11);
     assert_int_equal(envelope.incarnation, 44);
+    assert_int_equal(peri_slice_compare(envelope.address, ADDRESS), 0);
     for (size_t i = 0; i < COUNT; i++) {
         assert_int_equal(node_envelope_next(&envelope, &message, &err), 1);
         check_message(&message, i);
@@ -115,7 +118,7 @@ static void test_refused(void **state)
     struct node_envelope envelope;
     struct node_message message;
     struct peri_error err = PERI_ERROR_INIT;
-    char *first = bytes.data + NODE_ENVELOPE_SIZE;
+    char *first = bytes.data + node_envelope_head_size(bytes.data);
     static const struct {
         size_t at;
         char value;
