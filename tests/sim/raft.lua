@@ -1,8 +1,11 @@
--- A replicated list on three or five nodes while everything goes wrong that the simulator knows: the soak
--- of the whole of Raft, from the fibers that propose down to the disks (scripts/soak raft --nodes). Nobody
--- applies another command at an index than anybody else, nothing that was acknowledged is lost, and when
--- all faults have ended everybody applies everything that is proposed then.
+-- A replicated list on three or five nodes, while others join and leave and everything goes wrong that the
+-- simulator knows: the soak of the whole of Raft, from the fibers that propose down to the disks
+-- (scripts/soak raft --nodes). Nobody applies another command at an index than anybody else, nothing that
+-- was acknowledged is lost, nor a change of members, reads miss nothing that was acknowledged before, and
+-- when all faults have ended everybody who belongs to the group applies everything that is proposed then.
+-- raft_trouble.lua makes the faults.
 local perilune = require "perilune"
+local trouble = require "raft_trouble"
 
 local SECONDS = tonumber(args.seconds or 60)
 local SECRET = "0123456789abcdef"
@@ -21,6 +24,9 @@ local function list_of(node)
     apply = function(applied, command, ctx)
       applied[#applied + 1] = { ctx.index, command }
       return ctx.index
+    end,
+    query = function(applied)
+      return applied[#applied] and applied[#applied][1] or 0
     end,
     restore = function(applied)
       node.applied, node.generation = applied, node.generation + 1
@@ -45,7 +51,7 @@ end
 
 function M.nodes.server(node, id, members, options)
   local raft = require "perilune.raft"
-  node.applied, node.acknowledged, node.generation = {}, {}, 0
+  node.applied, node.acknowledged, node.generation, node.changed = {}, {}, 0, {}
   node.born = perilune.now()
   node.trouble = "opens its log"
   local opened, err = raft.open {
@@ -64,17 +70,37 @@ function M.nodes.server(node, id, members, options)
 end
 
 M.probes = {
-  -- What was applied, and acknowledged here, behind those positions.
-  news = function(node, generation, applied, acknowledged)
+  -- What was applied, acknowledged and changed here, behind those positions.
+  news = function(node, generation, applied, acknowledged, changed)
     if node.generation ~= generation then
       applied = 0
     end
     return node.generation, table.move(node.applied, applied + 1, #node.applied, 1, {}),
-        table.move(node.acknowledged, acknowledged + 1, #node.acknowledged, 1, {})
+        table.move(node.acknowledged, acknowledged + 1, #node.acknowledged, 1, {}),
+        table.move(node.changed, changed + 1, #node.changed, 1, {})
+  end,
+  -- Begins to add, promote or remove a member; news tells when that has succeeded.
+  change = function(node, kind, id, address)
+    perilune.spawn(function()
+      local options = { deadline = 3 }
+      if node.group[kind](node.group, id, address or options, address and options) then
+        node.changed[#node.changed + 1] = { kind, id }
+      end
+    end)
+  end,
+  -- The index of the last command that a read sees.
+  read = function(node, consistency)
+    return node.group and node.group:read(nil, { deadline = 1, consistency = consistency })
+  end,
+  transfer = function(node)
+    return node.group and node.group:transfer()
+  end,
+  snapshot = function(node)
+    return node.group and node.group:snapshot()
   end,
   status = function(node)
     local status = node.group and node.group:status()
-    return status and status.role
+    return status and status.role, status and status.members
   end,
   -- How things stand, for a person.
   describe = function(node)
@@ -84,143 +110,43 @@ M.probes = {
         parts[#parts + 1] = ("%s=%s"):format(name, value)
       end
     end
+    for id, member in pairs(status.members or {}) do
+      parts[#parts + 1] = ("s%d:%s %s match=%s answers=%s"):format(id, member.is, member.progress or "",
+        member.match_index or "?", member.answers)
+    end
     table.sort(parts)
     return node.trouble or table.concat(parts, " ")
   end,
 }
 
--- ---- the harness ----
-
--- agreed[index]: the command that somebody applied there; seen[name]: what is known of a server.
-local function absorb(sim, record, name)
-  if not sim:is_up(name) then
-    record.seen[name] = nil
-    return
-  end
-  local seen = record.seen[name] or { generation = -1, applied = 0, acknowledged = 0 }
-  local generation, applied, acknowledged =
-    sim:probe(name, "news", seen.generation, seen.applied, seen.acknowledged)
-  if not generation then
-    return
-  end
-  if generation ~= seen.generation then
-    seen.generation, seen.applied, seen.last = generation, 0, 0
-  end
-  for _, item in ipairs(applied) do
-    local known = record.agreed[item[1]]
-    sim:assert(item[1] > seen.last, ("%s applied index %d after %d"):format(name, item[1], seen.last))
-    sim:assert(known == nil or known == item[2],
-      ("%s applied %s at index %d, another %s"):format(name, item[2], item[1], tostring(known)))
-    record.agreed[item[1]], seen.last = item[2], item[1]
-  end
-  for _, item in ipairs(acknowledged) do
-    record.acknowledged[#record.acknowledged + 1] = item
-  end
-  seen.applied, seen.acknowledged = seen.applied + #applied, seen.acknowledged + #acknowledged
-  record.seen[name] = seen
+-- True when a server has answered a read, which saw everything that was acknowledged before it began.
+local function read(sim, record, name, consistency)
+  local floor = record.floor
+  local index = sim:is_up(name) and sim:probe(name, "read", consistency)
+  sim:assert(not index or index >= floor,
+    ("a read at %s saw commands up to %s; %d was acknowledged before it"):format(name, index, floor))
+  return index ~= nil and index ~= false
 end
 
-local function absorb_all(sim, record, servers)
-  for _, name in ipairs(servers) do
-    absorb(sim, record, name)
+local function read_anywhere(sim, record, consistency)
+  while not record.is_over do
+    read(sim, record, sim:pick(record.servers), consistency)
+    sim:sleep(0.3 * sim:random())
   end
 end
 
-local function stop(sim, record, name)
-  absorb(sim, record, name)
-  sim[sim:chance(0.7) and "crash" or "kill"](sim, name)
-  record.seen[name] = nil
-end
-
--- Each changes something; what it changed, quiet undoes.
-local mishaps = {
-  function(sim, record, servers)
-    local victim = sim:pick(servers)
-    if sim:is_up(victim) then
-      stop(sim, record, victim)
-    else
-      sim:restart(victim)
-    end
-  end,
-  function(sim, record, servers)
-    for _, name in ipairs(servers) do
-      if sim:is_up(name) and sim:probe(name, "status") == "leader" then
-        stop(sim, record, name)
-      end
-    end
-  end,
-  function(sim, _, servers)
-    for _, name in ipairs(servers) do
-      if not sim:is_up(name) then
-        sim:restart(name)
-      end
-    end
-  end,
-  function(sim, _, servers)
-    sim:pause(sim:pick(servers))
-  end,
-  function(sim, _, servers)
-    sim:resume(sim:pick(servers))
-  end,
-  function(sim)
-    sim:partition(sim:pick { "halves", "isolated", "minority_third", "bridge", "ring" })
-  end,
-  function(sim)
-    local names = sim:shuffle(sim:names())
-    sim[sim:pick { "cut", "hold" }](sim, names[1], names[2])
-  end,
-  function(sim)
-    sim:heal()
-  end,
-  function(sim, _, servers)
-    sim:disk(sim:pick(servers), { stall = sim:random() })
-  end,
-  function(sim)
-    local names = sim:shuffle(sim:names())
-    local latency = { "uniform", 0, 0.3 * sim:random() }
-    sim:link(names[1], names[2], { latency = latency, loss = 0.5 * sim:random() })
-  end,
-}
-
-local function quiet(sim, record, servers)
-  sim:heal()
-  sim:network { latency = "1ms", loss = 0, duplicate = 0, reorder = 0, corrupt = 0, reset = 0 }
-  for _, from in ipairs(servers) do
-    for _, to in ipairs(servers) do
-      if from ~= to then
-        sim:link(from, to, { latency = "1ms", loss = 0 })
-      end
-    end
+local function check(sim, record, consistency)
+  for _, item in ipairs(record.acknowledged) do
+    sim:assert(record.agreed[item[1]] == item[2],
+      ("%s was acknowledged at %d and is lost"):format(item[2], item[1]))
   end
-  for _, name in ipairs(servers) do -- those whose disk failed must start anew
-    if sim:is_up(name) then
-      sim:resume(name)
-      stop(sim, record, name)
-    end
-    sim:disk(name, { sync_error = 0, write_error = 0, read_error = 0 })
-    sim:restart(name)
+  sim:assert(#record.acknowledged > 0, "nothing was ever acknowledged")
+  trouble.check_members(sim, record)
+  for id, name in ipairs(record.servers) do
+    sim:assert(not record.members[id] or sim:wait_until(function()
+      return read(sim, record, name, consistency)
+    end, 5), "in peace nothing can be read at " .. name)
   end
-end
-
-local function describe_all(sim, servers)
-  local lines = {}
-  for i, name in ipairs(servers) do
-    local state, err = sim:probe(name, "describe")
-    lines[i] = ("%s: %s"):format(name, state or err)
-  end
-  return table.concat(lines, "\n")
-end
-
--- Everybody has applied everything that was acknowledged, and something of peace.
-local function is_level(sim, record, servers, after)
-  absorb_all(sim, record, servers)
-  for _, name in ipairs(servers) do
-    local seen = record.seen[name]
-    if not seen or not seen.last or seen.last <= after then
-      return false
-    end
-  end
-  return true
 end
 
 function M.run(sim)
@@ -228,42 +154,31 @@ function M.run(sim)
     latency = { "long_tail", "1ms", "5ms", "100ms" }, loss = 0.05 * sim:random(),
     duplicate = 0.05 * sim:random(), reorder = 0.1 * sim:random(), reset = 0.005 * sim:random(),
   }
-  local servers, members, record = {}, {}, { agreed = {}, acknowledged = {}, seen = {} }
-  for id = 1, sim:chance(0.5) and 3 or 5 do
-    servers[id] = "s" .. id
-    members[id] = servers[id] .. ":7200"
+  local count, spares, members = sim:chance(0.5) and 3 or 5, sim:random(0, 3), {}
+  for id = 1, count do
+    members[id] = "s" .. id .. ":7200"
   end
   local options = { leases = sim:chance(0.5), sleep_after = sim:chance(0.3) and 1 or 0 }
   local is_faulty = sim:chance(0.5)
-  for id, name in ipairs(servers) do
+  local record = trouble.record(count, count + spares)
+  for id, name in ipairs(record.servers) do
     sim:start({ name = name, role = "server", disk = {
       keep = sim:random(), tear = sim:random(), sync_error = is_faulty and 0.0005 or 0,
       sync_delay = { "exponential", "1ms", "5ms" },
-    } }, id, members, options)
+    }, clock = { drift = 0.02 * sim:random() - 0.01 } }, id, members, options)
   end
+  local consistency = options.leases and "lease" or "linearizable"
+  local reader = perilune.spawn(read_anywhere, sim, record, consistency)
   local until_s = sim:now() + SECONDS
   while sim:now() < until_s do
     sim:sleep(1.5 * sim:random())
-    absorb_all(sim, record, servers)
-    sim:pick(mishaps)(sim, record, servers)
+    trouble.absorb_all(sim, record)
+    trouble.make(sim, record)
   end
-  quiet(sim, record, servers)
-  local last = 0
-  for index in pairs(record.agreed) do
-    last = math.max(last, index)
-  end
-  local peace = sim:now()
-  while not is_level(sim, record, servers, last + 10) do
-    if sim:now() > peace + 20 then
-      sim:assert(false, "peace brought no progress\n" .. describe_all(sim, servers))
-    end
-    sim:sleep "500ms"
-  end
-  for _, item in ipairs(record.acknowledged) do
-    sim:assert(record.agreed[item[1]] == item[2],
-      ("%s was acknowledged at %d and is lost"):format(item[2], item[1]))
-  end
-  sim:assert(#record.acknowledged > 0, "nothing was ever acknowledged")
+  trouble.finish(sim, record)
+  record.is_over = true
+  sim:assert(reader:join())
+  check(sim, record, consistency)
 end
 
 return M
