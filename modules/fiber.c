@@ -329,6 +329,16 @@ static int l_yield(lua_State *L)
     return fiber_yield(L, no_result);
 }
 
+/* In simulation, sleeps in a row that are too short to get anywhere. */
+static void count_nap(lua_State *L, struct fiber *fiber)
+{
+    const struct vm_simulated *simulated = vm_state_of(L)->options->simulated;
+    fiber->naps = fiber->switches == fiber->nap_switches + 1 ? fiber->naps + 1 : 1;
+    fiber->nap_switches = fiber->switches;
+    if (fiber->naps == FIBER_NAPS_MAX && simulated != NULL && simulated->on_naps != NULL)
+        simulated->on_naps(simulated, L);
+}
+
 static int l_sleep(lua_State *L)
 {
     double seconds = luaL_checknumber(L, 1);
@@ -336,6 +346,8 @@ static int l_sleep(lua_State *L)
     struct fiber *fiber = check_current(L, "fiber.sleep");
     if (delay_us == 0)
         return fiber_yield(L, no_result);
+    if (delay_us <= FIBER_NAP_US)
+        count_nap(L, fiber);
     fiber->own = (struct fiber_wait){.what = "fiber.sleep"};
     return fiber_suspend_until(L, &fiber->own, env_now_us(vm_state_of(L)->env) + delay_us,
                                no_result);

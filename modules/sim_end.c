@@ -213,8 +213,9 @@ static void fail_still(struct simulation *run)
 {
     char text[TEXT_SIZE];
     (void)snprintf(text, sizeof text,
-                   "time stands still: %d events have happened at one moment, and there are more",
-                   SIM_STILL_EVENTS_MAX);
+                   "time stands still: %" PRIu64
+                   " events have happened at one moment, and there are more",
+                   sim_world_still_events(run->world));
     fail_with_fibers(run, stuck_member(run), "stuck", text);
 }
 

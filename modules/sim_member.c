@@ -76,6 +76,20 @@ static void on_stopped(const struct vm_simulated *simulated, lua_State *L)
     lua_pop(L, 1);
 }
 
+static void on_naps(const struct vm_simulated *simulated, lua_State *L)
+{
+    const struct sim_member *found = container_of(simulated, struct sim_member, simulated);
+    struct sim_member *member = sim_node_data(found->node);
+    char text[FIBER_NAME_SIZE + FIBER_REASON_SIZE];
+    (void)snprintf(text, sizeof text,
+                   "fiber %s has slept %d times in a row for %d us or less: so virtual time hardly "
+                   "moves. Sleep longer, or wait for what is to happen",
+                   fiber_current(L)->name, FIBER_NAPS_MAX, FIBER_NAP_US);
+    fiber_push_traceback(L, L, text);
+    simulation_fail(member->run, member, "stuck", lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
 static int push_boot(lua_State *L)
 {
     if (luaL_loadstring(L, "return require 'perilune.sim.boot' ()") != LUA_OK)
@@ -223,6 +237,7 @@ static void set_options(struct sim_member *member)
     member->options = *member->run->base;
     member->simulated.slot = ++member->run->member_count;
     member->simulated.on_stopped = on_stopped;
+    member->simulated.on_naps = on_naps;
     member->options.env = sim_node_env(member->node);
     env_log_set_level(member->options.env, member->run->options->log_level);
     member->options.simulated = &member->simulated;

@@ -45,6 +45,11 @@ size_t sim_world_checkpoints(const struct sim_world *world, const uint64_t **out
     return world->checkpoint_count;
 }
 
+uint64_t sim_world_still_events(const struct sim_world *world)
+{
+    return world->still_events;
+}
+
 struct sim_node *sim_world_stuck(const struct sim_world *world)
 {
     return world->stuck;
@@ -200,6 +205,11 @@ void sim_world_skip_to(struct sim_world *world, uint64_t time_us)
         world->now_us = time_us;
 }
 
+static uint64_t still_events_max(const struct sim_world *world)
+{
+    return SIM_STILL_EVENTS_MAX + world->node_count * SIM_STILL_EVENTS_OF_A_NODE;
+}
+
 /* True when the run is over because it gets nowhere, after an event of the node. */
 static bool is_hanging(struct sim_world *world, struct sim_node *node, enum sim_end *why)
 {
@@ -207,7 +217,7 @@ static bool is_hanging(struct sim_world *world, struct sim_node *node, enum sim_
         *why = SIM_END_STUCK;
     else if (world->is_spinning)
         *why = SIM_END_SPINNING;
-    else if (world->still_events >= SIM_STILL_EVENTS_MAX)
+    else if (world->still_events >= still_events_max(world))
         *why = SIM_END_STILL;
     else
         return false;

@@ -56,8 +56,10 @@ struct sim_options {
 /* What ends runs that would seem to hang. Counts, not time: each machine stops at the same event.
  */
 enum {
-    SIM_TURNS_MAX = 10000,           /* 10 ms of virtual time, and seconds of real */
-    SIM_STILL_EVENTS_MAX = 10000000, /* while virtual time stands still */
+    SIM_TURNS_MAX = 2000,               /* 2 ms of virtual time, and half a second of real */
+    SIM_STILL_EVENTS_MAX = 1000000,     /* while virtual time stands still, */
+    SIM_STILL_EVENTS_OF_A_NODE = 10000, /* and so many more for each node: they all may start, */
+                                        /* or call all others, at one moment */
 };
 
 /* Why sim_world_run came back. */
@@ -69,7 +71,7 @@ enum sim_end {
                       */
     SIM_END_SPINNING, /* a node had something to do for turns_max turns in a row, and so kept time
                          from moving; sim_world_stuck names it */
-    SIM_END_STILL,    /* SIM_STILL_EVENTS_MAX events at one moment; sim_world_stuck has the last */
+    SIM_END_STILL,    /* too many events at one moment; sim_world_stuck has the last one's node */
     SIM_END_FAILED,   /* the simulator itself lacked memory: nothing that happened counts */
 };
 
@@ -109,6 +111,9 @@ enum { SIM_CHECKPOINT_EVENTS = 1000 };
 /* The hash before each SIM_CHECKPOINT_EVENTS-th event (*out)[i] is that after i + 1 thousand
  * events; returns how many there are. Lent until the world runs again. */
 size_t sim_world_checkpoints(const struct sim_world *world, const uint64_t **out);
+
+/* How many events have happened at this moment of virtual time. */
+uint64_t sim_world_still_events(const struct sim_world *world);
 
 /* Whose event it was, after SIM_END_STUCK, SIM_END_SPINNING and SIM_END_STILL; NULL: the world's.
  */

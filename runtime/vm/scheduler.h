@@ -18,6 +18,8 @@
 
 #define FIBER_METATABLE "perilune.fiber"
 
+enum { FIBER_NAP_US = 2, FIBER_NAPS_MAX = 500000 };
+
 enum { FIBER_NAME_SIZE = 64, FIBER_REASON_SIZE = 200, FIBER_TIMERS = 2 };
 
 /* User values of a handle. */
@@ -72,6 +74,8 @@ struct fiber {
     void *owner;       /* fiber_set_owner */
     uint64_t due_us;   /* of the owner's; 0: none */
     uint64_t switches;
+    uint64_t nap_switches; /* switches at its last nap */
+    uint32_t naps;         /* in a row, see vm_simulated.on_naps */
     uint64_t id;
     int anchor;
     struct fiber *parent;

@@ -61,6 +61,9 @@ struct vm_simulated {
     /* The simulator's watchdog, the only one that ticks here, stops code that cannot yield: L still
      * stands where that is; then an error unwinds it. May raise. NULL: nobody looks. */
     void (*on_stopped)(const struct vm_simulated *simulated, lua_State *L);
+    /* The fiber that runs has slept FIBER_NAPS_MAX times in a row for FIBER_NAP_US or less, which
+     * hardly moves virtual time. NULL: nobody looks. */
+    void (*on_naps)(const struct vm_simulated *simulated, lua_State *L);
 };
 
 struct vm_options {

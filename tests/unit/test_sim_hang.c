@@ -169,6 +169,10 @@ static void events_of_one_moment_end_the_run(void **state)
     assert_int_equal(sim_world_run(world, UINT64_MAX), SIM_END_STILL);
     assert_null(sim_world_stuck(world));
     assert_int_equal(sim_world_event_count(world), 2 * (uint64_t)SIM_STILL_EVENTS_MAX + 6);
+    (void)new_node(world, "n1", NULL, NULL);
+    assert_int_equal(sim_world_run(world, UINT64_MAX), SIM_END_STILL);
+    assert_int_equal(sim_world_still_events(world),
+                     SIM_STILL_EVENTS_MAX + SIM_STILL_EVENTS_OF_A_NODE);
     sim_event_deinit(world, &event);
     sim_world_close(world);
 }

@@ -140,6 +140,43 @@ describe("a scenario that", function()
     end)
   end
 
+  it("keeps time from passing is stuck soon", function()
+    local result = run [[
+      return { nodes = { a = function() while true do require("perilune").sleep(0) end end },
+        run = function(sim) sim:start("n1", "a") sim:sleep(1) end }]]
+    assert.equal("stuck", result.failure.kind)
+    assert.is_true(result.time < 0.003) -- 4096 times in a microsecond
+    result = run [[
+      return { nodes = { a = function(node) while true do node:tell(node:receive()) end end },
+        run = function(sim) sim:start("n1", "a") while true do sim:tell("n1", 1) sim:receive() end end }]]
+    assert.matches("time stands still: 1020000 events have happened", result.failure.message, 1, true)
+    assert.equal(1020000, result.stats.events)
+  end)
+
+  it("sleeps for a microsecond at a time is stuck soon", function()
+    local source = [[
+      local perilune = require "perilune"
+      return { nodes = { a = function() while true do perilune.sleep(1e-6) end end },
+        run = function(sim) sim:start("n1", "a") sim:sleep "1h" end }]]
+    local result = run(source)
+    assert.equal("stuck", result.failure.kind)
+    assert.equal("n1", result.failure.node)
+    assert.matches("^fiber main has slept 500000 times in a row for 2 us or less", result.failure.message)
+    assert.matches("scenario.lua:2: in", result.failure.message)
+    assert.is_true(result.time < 0.6)
+  end)
+
+  it("sleeps for a microsecond now and then is not stuck", function()
+    scenario.pass(folder, [[
+      local perilune = require "perilune"
+      return { run = function()
+        for _ = 1, 6 do
+          for _ = 1, 100000 do perilune.sleep(1e-6) end
+          perilune.yield()
+        end
+      end }]])
+  end)
+
   it("asks again and again, and lets time pass, is not stuck", function()
     scenario.pass(folder, [[
       local perilune = require "perilune"
