@@ -10,6 +10,7 @@ local M = {
 local EXIT_UNDECIDED = 3
 local MODELS = { "register", "cas-register", "kv", "append", "counter", "set", "queue", "lock" }
 local FORMATS = { "auto", "jsonl", "jepsen", "edn" }
+local LOAD_SECONDS = 5 -- that a model's file may compute
 local BUDGET_DEFAULT, MEMORY_DEFAULT = "60s", "512MiB"
 
 local function read_size(text)
@@ -63,6 +64,8 @@ function M.parser(argparse)
   parser:option("-m --model", "What the object is: " .. table.concat(MODELS, ", ")
     .. ", or a Lua file that returns { init =, step = }."):argname "MODEL":convert(read_model)
     .completes = MODELS
+  parser:flag("--trusted", "Let a model in a Lua file use os, io and all else; without it a model sees what a "
+    .. "job sees: string, table, math, utf8, coroutine, and files beside it.")
   parser:flag("--sequential", "Judge sequential consistency instead: each client's order counts, "
     .. "time does not.")
   parser:flag("--sessions", "Check read your writes, monotonic reads, monotonic writes, writes "
@@ -109,7 +112,14 @@ local function trouble(path, err, code)
   }
 end
 
-local function load_model(name)
+-- A failure of code in a model's file.
+local function blame(name, err, code)
+  local _, failure = trouble(name, tostring(err), code)
+  failure.hint = require("perilune.check.file").hint(failure.why)
+  return nil, failure
+end
+
+local function load_model(name, args)
   if not name:match "%.lua$" then
     return name
   end
@@ -117,20 +127,15 @@ local function load_model(name)
   if not text then
     return trouble(name, err, code)
   end
-  local chunk, why = load(text, "@" .. name, "t")
-  if not chunk then
-    return trouble(name, why, "ELUA")
-  end
-  local ok, model = pcall(chunk)
-  if ok and type(model) == "table" then
-    model.name = model.name or name
-    ok, why = pcall(require("perilune.check.model").check, model, name)
-  else
-    why = ok and "the file returns no table { init =, step = }" or tostring(model)
-    ok = false
-  end
-  if not ok then
-    return trouble(name, tostring(why), "EUSAGE")
+  local file = require "perilune.check.file"
+  local loader = require("perilune").spawn({ name = "load " .. name, cpu_deadline = LOAD_SECONDS }, file.load,
+    name, text, args.trusted)
+  local is_done, model, why
+  is_done, model, why, code = loader:join()
+  if not is_done then
+    return blame(name, model, why)
+  elseif not model then
+    return blame(name, why, code)
   end
   return model
 end
@@ -160,7 +165,7 @@ local function judge(check, path, model, args)
   end
   local ok, verdict, why, kind = pcall(ask, check, history, model, args)
   if not ok then
-    return trouble(type(model) == "table" and model.name or path, tostring(verdict), "ELUA")
+    return blame(type(model) == "table" and model.name or path, verdict, "ELUA")
   elseif not verdict then
     return trouble(path, why, kind)
   end
@@ -245,7 +250,7 @@ function M.run(args)
   if not args.model and not args.sessions then
     return output.usage_error("check", "missing option '--model'", "write: " .. M.usage)
   end
-  local model, failure = load_model(args.model or "register")
+  local model, failure = load_model(args.model or "register", args)
   if not model then
     return output.fail(failure)
   elseif args.sequential and type(model) == "table" then

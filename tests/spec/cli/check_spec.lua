@@ -1,9 +1,12 @@
 local cli = require "support.binary"
 local json = require "perilune.json"
+local new_folder = require "support.folder"
 
 local FOLDER = "tests/data/histories/"
 
 describe("perilune check", function()
+  local folder = new_folder(before_each, after_each)
+
   it("exits 0 for a history that is linearizable, 1 for one that is not", function()
     local result = cli.run { "check", "--model", "register", FOLDER .. "unknown_write.jsonl" }
     assert.equal(0, result.status)
@@ -81,6 +84,47 @@ describe("perilune check", function()
   it("takes a model in Lua", function()
     local result = cli.run { "check", "--model", "examples/models/bank.lua", "examples/data/bank.jsonl" }
     assert.equal(0, result.status)
+  end)
+
+  describe("runs a model's file in a sandbox", function()
+    local HISTORY = FOLDER .. "unknown_write.jsonl"
+    local MODEL = "return { init = 0, step = function(state) %s return true, state end }"
+
+    local function judge(step, ...)
+      local path = folder:write("model.lua", MODEL:format(step))
+      return cli.run { "check", "--model", path, HISTORY, ... }
+    end
+
+    it("without the world", function()
+      for _, name in ipairs { "os", "io", "debug", "load", "dofile", "package", "collectgarbage" } do
+        local result = judge(name .. ".x = 1")
+        assert.equal(1, result.status)
+        assert.matches(("(global '%s')"):format(name), result.stderr, 1, true)
+        assert.matches(("hint: a model sees no %s; --trusted"):format(name), result.stderr, 1, true)
+      end
+      assert.equal(1, judge "require 'perilune.fs'".status)
+      assert.equal(1, judge "require '../model'".status)
+    end)
+
+    it("with files beside it and print", function()
+      folder:write("beside.lua", "return { value = io == nil and 7 }")
+      local result = judge "print(require('beside').value)"
+      assert.equal(0, result.status)
+      assert.matches("^7\n", result.stderr)
+      assert.matches("^linearizable", result.stdout)
+    end)
+
+    it("unless it is trusted", function()
+      local result = judge("assert(os.time() > 0 and require 'perilune.fs')", "--trusted")
+      assert.equal(0, result.status)
+    end)
+
+    it("that may not spin", function()
+      local path = folder:write("model.lua", "while true do end")
+      local result = cli.run { "check", "--model", path, HISTORY }
+      assert.equal(1, result.status)
+      assert.matches("without blocking, at .*model.lua:1", result.stderr)
+    end)
   end)
 
   it("judges sessions and sequential consistency", function()
