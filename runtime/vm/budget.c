@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 
+#include "vm/compare.h"
 #include "vm/preempt.h"
 #include "vm/state.h"
 
@@ -44,7 +45,9 @@ static void on_count(lua_State *L, lua_Debug *activation)
 
 void vm_budget_begin(lua_State *L, uint64_t limit)
 {
-    vm_state_of(L)->budget = (struct vm_budget){limit, limit, true, false};
+    struct vm_budget *budget = &vm_state_of(L)->budget;
+    *budget = (struct vm_budget){limit, limit, true, false};
+    (void)vm_compare_charge(budget);
     lua_sethook(L, on_count, LUA_MASKCOUNT, VM_BUDGET_STEP);
 }
 
@@ -53,6 +56,7 @@ uint64_t vm_budget_end(lua_State *L, bool *is_spent)
     struct vm_budget *budget = &vm_state_of(L)->budget;
     lua_sethook(L, NULL, 0, 0);
     budget->is_counting = false;
+    (void)vm_compare_charge(NULL);
     *is_spent = budget->is_spent;
     budget->is_spent = false;
     return budget->limit - budget->left;

@@ -3,10 +3,10 @@
  * One unit is one instruction of Lua's machine. A count hook that stays installed looks every
  * VM_BUDGET_STEP of them (always on it costs about as much as the code; a timer would stop replicas
  * at different places). Library functions add what they do by size: a unit an element moved,
- * compared or walked, a unit for each 16 bytes of every long string made. When the budget is spent
- * an error is raised, and again at every further instruction: no pcall goes on from there, and the
- * call has failed whatever it returns. Slices work as ever: the hook gives the baton to the core,
- * which does not disturb the count.
+ * compared or walked, a unit for each 16 bytes of every long string made, or found equal to another
+ * (compare.h). When the budget is spent an error is raised, and again at every further instruction:
+ * no pcall goes on from there, and the call has failed whatever it returns. Slices work as ever:
+ * the hook gives the baton to the core, which does not disturb the count.
  *
  * What is not exact: a coroutine has its own count to the next look, so making one costs
  * VM_BUDGET_STEP; coroutines must not live longer than the call that made them. */

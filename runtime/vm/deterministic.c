@@ -11,6 +11,7 @@
 #include "vm/border.h"
 #include "vm/bounds.h"
 #include "vm/budget.h"
+#include "vm/compare.h"
 #include "vm/coroutine.h"
 #include "vm/identity.h"
 #include "vm/library.h"
@@ -132,9 +133,10 @@ static int l_rawset(lua_State *L)
 /* Makes the collector deaf to __mode, whoever writes it into a metatable and however late: stock
  * Lua looks for it by the one string that it made at first, for strings of one text are one object.
  * Here that object is given another text, so that whoever says "__mode" now means a new one.
- * Nothing else in Lua asks for it, and what is in a table already is found by the object, not by
- * its text. (Not a text that begins with 0: lua_pushstring remembers objects and compares them as
- * strings of C.) */
+ * No wrapper of setmetatable can do that: it sees no field that is assigned later under a name that
+ * was put together at run time. Nothing else in Lua asks for the object, and what is in a table
+ * already is found by the object, not by its text. (Not a text that begins with 0: lua_pushstring
+ * remembers objects and compares them as strings of C.) */
 static void forget_mode(lua_State *L)
 {
     const char *known = lua_pushstring(L, "__mode");
@@ -289,6 +291,7 @@ void vm_deterministic_open(lua_State *L, const struct vm_deterministic *options)
     open_costs(L);
     vm_refuse(L, refusals, sizeof refusals / sizeof *refusals, "in a machine");
     forget_mode(L);
+    vm_compare_open(L);
 }
 
 /* ---- calls ---- */

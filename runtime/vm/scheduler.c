@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "vm/compare.h"
 #include "vm/coroutine.h"
 #include "vm/preempt.h"
 #include "vm/program.h"
@@ -150,7 +151,9 @@ static void run(struct fiber_scheduler *s, struct fiber *fiber)
     s->current = fiber;
     vm->to_core = false;
     vm->running = fiber->L;
+    struct vm_budget *outer = vm_compare_charge(&vm->budget); /* when the code is a machine's */
     int status = lua_resume(fiber->L, NULL, argument_count, &result_count);
+    (void)vm_compare_charge(outer);
     vm->running = NULL;
     s->current = NULL;
     account(s, fiber);

@@ -126,6 +126,54 @@ static void test_slices_do_not_count(void **state)
     }
 }
 
+/* How often the loop's condition is true within a budget of 300,000. */
+static lua_Integer run_loop(const char *text)
+{
+    struct replica replica;
+    replica_init(&replica, 1);
+    assert_int_equal(replica_run(&replica, text, 300000, NULL), PERI_ECPU);
+    lua_getglobal(replica.L, "n");
+    lua_Integer n = lua_tointeger(replica.L, -1);
+    replica_deinit(&replica);
+    return n;
+}
+
+/* 100,000 equal bytes cost 6,250, and a budget that is spent ends the call within VM_BUDGET_STEP
+ * instructions. It is as much whether they are one object or two, which is history. */
+static void test_long_strings_cost_when_compared(void **state)
+{
+    (void)state;
+    static const char two[] = "n = 0 local a, b = ('x'):rep(100000), ('x'):rep(100000) ";
+    static const char one[] =
+        "n = 0 local a, c = ('x'):rep(100000), ('y'):rep(100000) local b = a ";
+    static const struct {
+        const char *loop;
+        bool is_by_content; /* else only the time that Lua itself takes counts */
+    } cases[] = {
+        {"while a == b do n = n + 1 end", true},
+        {"while not (a < b) do n = n + 1 end", true},
+        {"while a <= b do n = n + 1 end", true},
+        {"while rawequal(a, b) do n = n + 1 end", true},
+        {"local t = {[a] = 1} while t[b] do n = n + 1 end", true},
+        {"b = b .. 'y' while a < b do n = n + 1 end", true},
+        {"b = b:sub(2) .. 'y' while a ~= b do n = n + 1 end", false},
+        {"b = b .. 'y' while a ~= b do n = n + 1 end", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[256];
+        (void)snprintf(text, sizeof text, "%s%s", two, cases[i].loop);
+        lua_Integer n = run_loop(text);
+        if (cases[i].is_by_content != (n < 300000 / 6250 + VM_BUDGET_STEP))
+            fail_msg("%s: %lld times", text, (long long)n);
+        if (i > 3)
+            continue;
+        (void)snprintf(text, sizeof text, "%s%s", one, cases[i].loop);
+        lua_Integer other = run_loop(text) - n;
+        if (other < -1 || other > 1) /* an instruction more was spent on making them */
+            fail_msg("%s: %lld times more", text, (long long)other);
+    }
+}
+
 static void test_errors_come_through(void **state)
 {
     (void)state;
@@ -149,6 +197,7 @@ static void test_errors_come_through(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_long_strings_cost_when_compared),
         cmocka_unit_test(test_budget_ends_at_the_same_place),
         cmocka_unit_test(test_slices_do_not_count),
         cmocka_unit_test(test_errors_come_through),

@@ -64,8 +64,8 @@ function M.parser(argparse)
   parser:option("-m --model", "What the object is: " .. table.concat(MODELS, ", ")
     .. ", or a Lua file that returns { init =, step = }."):argname "MODEL":convert(read_model)
     .completes = MODELS
-  parser:flag("--trusted", "Let a model in a Lua file use os, io and all else; without it a model sees what a "
-    .. "job sees: string, table, math, utf8, coroutine, and files beside it.")
+  parser:flag("--trusted", "Let a model in a Lua file use os, io and all else; without it a model sees what "
+    .. "a job sees: string, table, math, utf8, coroutine, and files beside it.")
   parser:flag("--sequential", "Judge sequential consistency instead: each client's order counts, "
     .. "time does not.")
   parser:flag("--sessions", "Check read your writes, monotonic reads, monotonic writes, writes "
