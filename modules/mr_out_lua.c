@@ -105,11 +105,10 @@ static int put(lua_State *L, struct mr_out *out, int64_t part, struct peri_slice
     return rc == 0 ? 0 : raise_failure(L, out, rc);
 }
 
-static int put_strings(lua_State *L, struct mr_out *out, const struct peri_slice *keys,
-                       size_t count, int64_t value)
+static int put_tallies(lua_State *L, struct mr_out *out, const struct mr_tally *tallies,
+                       size_t count)
 {
-    int rc = mr_emit_add_strings(out->emit, keys, count, value, fresh_error(out));
-    out->records += count;
+    int rc = mr_emit_add_tallies(out->emit, tallies, count, fresh_error(out));
     return rc == 0 ? 0 : raise_failure(L, out, rc);
 }
 
@@ -174,16 +173,31 @@ static int l_call(lua_State *L)
     return is_added ? 0 : put_arguments(L, top);
 }
 
-/* Takes the sum of a string that came often. */
-static void put_sum(lua_State *L, void *data, struct peri_slice string, int64_t sum)
+static void put_left(lua_State *L, struct mr_out *out)
 {
-    (void)put_string(L, data, string, sum);
+    size_t count = out->left.count;
+    out->left.count = 0;
+    (void)put_tallies(L, out, out->left.tallies, count);
+}
+
+/* Takes the sum of a string that made way for another. */
+static void take_sum(lua_State *L, void *data, struct peri_slice string, int64_t sum)
+{
+    struct mr_out *out = data;
+    struct mr_out_left *left = &out->left;
+    char *bytes = left->bytes[left->count];
+    memcpy(bytes, string.data, string.size);
+    left->tallies[left->count++] = (struct mr_tally){peri_slice_of(bytes, string.size), sum};
+    if (left->count == MR_OUT_LEFT_MAX)
+        put_left(L, out);
 }
 
 void mr_out_flush(struct mr_out *out, lua_State *L)
 {
-    if (out->is_summing)
-        out->records += vm_recent_flush(L);
+    if (!out->is_summing)
+        return;
+    out->records += vm_recent_flush(L);
+    put_left(L, out);
 }
 
 static struct peri_slice check_text(lua_State *L, int index)
@@ -199,12 +213,13 @@ static int put_counted_words(lua_State *L, struct mr_out *out, struct mr_words *
                              int64_t value)
 {
     enum { BATCH = 64 };
-    struct peri_slice batch[BATCH];
+    struct mr_tally batch[BATCH];
     size_t count;
     do {
-        for (count = 0; count < BATCH && mr_words_next(words, &batch[count]);)
-            count++;
-        (void)put_strings(L, out, batch, count, value);
+        for (count = 0; count < BATCH && mr_words_next(words, &batch[count].string);)
+            batch[count++].integer = value;
+        (void)put_tallies(L, out, batch, count);
+        out->records += count;
     } while (count == BATCH);
     return 0;
 }
@@ -357,7 +372,7 @@ void mr_out_push(lua_State *L, struct mr_out *out)
     add_methods(L, lua_gettop(L));
     if (!out->is_summing && out->held.size_limit == 0 && has_fast_path(out) &&
         mr_emit_is_sum(out->emit)) {
-        out->taker = (struct vm_recent_taker){put_sum, out};
+        out->taker = (struct vm_recent_taker){take_sum, out};
         vm_recent_begin_sums(L, &out->taker);
         out->is_summing = true;
     }

@@ -7,11 +7,20 @@
 #include "mr_out.h"
 #include "vm/recent.h"
 
+enum { MR_OUT_LEFT_MAX = 64 };
+
 enum mr_sink { SINK_NONE, SINK_EMIT, SINK_FILE, SINK_SPILL, SINK_GROUP, SINK_SAMPLE };
 
 struct mr_named {
     char *name;
     struct mr_output *output;
+};
+
+/* Sums that have left vm/recent.h, on their way to emit. */
+struct mr_out_left {
+    struct mr_tally tallies[MR_OUT_LEFT_MAX];
+    char bytes[MR_OUT_LEFT_MAX][VM_RECENT_MAX]; /* of their strings */
+    size_t count;
 };
 
 struct mr_out {
@@ -22,6 +31,7 @@ struct mr_out {
     uint32_t partitions;
     bool is_summing; /* frequent strings have their sums in vm/recent.h, not yet in emit */
     struct vm_recent_taker taker; /* of those sums */
+    struct mr_out_left left;
     struct mr_output *file;
     struct mr_spill_writer *spill;
     struct mr_combine_out *group;

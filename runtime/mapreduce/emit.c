@@ -300,43 +300,44 @@ static bool is_counting(const struct mr_emit *emit)
 
 /* How many of the strings, from the first on, may be keys of the table without a look at their
  * size. */
-static size_t count_short(const struct mr_emit *emit, const struct peri_slice *strings,
-                          size_t count, uint64_t *bytes)
+static size_t count_short(const struct mr_emit *emit, const struct mr_tally *tallies, size_t count,
+                          uint64_t *bytes)
 {
     size_t limit = emit->options.memory_bytes / KEY_SHARE;
     size_t i = 0;
-    for (; i < count && strings[i].size < limit; i++)
-        *bytes += strings[i].size + 2;
+    for (; i < count && tallies[i].string.size < limit; i++)
+        *bytes += tallies[i].string.size + 2;
     return i;
 }
 
 /* Adds the strings that fit into the table as it is; *done is how many. */
-static int add_fitting(struct mr_emit *emit, const struct peri_slice *strings, size_t count,
-                       int64_t integer, size_t *done, struct peri_error *err)
+static int add_fitting(struct mr_emit *emit, const struct mr_tally *tallies, size_t count,
+                       size_t *done, struct peri_error *err)
 {
     uint64_t bytes = 0;
-    size_t fitting = count_short(emit, strings, count, &bytes);
-    int rc = mr_table_add_strings(emit->kept.table, &emit->options.partitioner, strings, fitting,
-                                  integer, done, err);
+    size_t fitting = count_short(emit, tallies, count, &bytes);
+    int rc = mr_table_add_tallies(emit->kept.table, &emit->options.partitioner, tallies, fitting,
+                                  done, err);
     for (size_t i = *done; i < fitting; i++)
-        bytes -= strings[i].size + 2;
+        bytes -= tallies[i].string.size + 2;
     emit->stats.records_in += *done;
     emit->stats.bytes_in += bytes;
     return rc == PERI_EMEMORY ? 0 : rc;
 }
 
-int mr_emit_add_strings(struct mr_emit *emit, const struct peri_slice *strings, size_t count,
-                        int64_t integer, struct peri_error *err)
+int mr_emit_add_tallies(struct mr_emit *emit, const struct mr_tally *tallies, size_t count,
+                        struct peri_error *err)
 {
     size_t added = 0;
     while (added < count) {
         size_t done = 0;
-        int rc = is_counting(emit)
-                     ? add_fitting(emit, strings + added, count - added, integer, &done, err)
-                     : 0;
+        int rc =
+            is_counting(emit) ? add_fitting(emit, tallies + added, count - added, &done, err) : 0;
         added += done;
-        if (rc == 0 && added < count) /* one that does not fit, or another reducer */
-            rc = add_encoded(emit, strings[added++], integer, err);
+        if (rc == 0 && added < count) { /* one that does not fit, or another reducer */
+            rc = add_encoded(emit, tallies[added].string, tallies[added].integer, err);
+            added++;
+        }
         if (rc != 0)
             return rc;
     }

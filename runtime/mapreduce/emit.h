@@ -12,6 +12,7 @@
 #include "mapreduce/partition.h"
 #include "mapreduce/reducer.h"
 #include "mapreduce/spill.h"
+#include "mapreduce/tally.h"
 
 enum { MR_EMIT_MEMORY_MIN = 1 << 20 };
 
@@ -68,10 +69,10 @@ bool mr_emit_is_sum(const struct mr_emit *emit);
 int mr_emit_add_string(struct mr_emit *emit, struct peri_slice string, int64_t integer,
                        struct peri_error *err);
 
-/* The same for count strings, each with the same integer: faster, because the table's memory is
- * asked for in advance. On error some have been added. */
-int mr_emit_add_strings(struct mr_emit *emit, const struct peri_slice *strings, size_t count,
-                        int64_t integer, struct peri_error *err);
+/* The same for many: faster, because the table's memory is asked for in advance. On error some have
+ * been added. */
+int mr_emit_add_tallies(struct mr_emit *emit, const struct mr_tally *tallies, size_t count,
+                        struct peri_error *err);
 
 /* Writes everything to options.path. Afterwards only stats, parts and close may be called. */
 int mr_emit_finish(struct mr_emit *emit, struct peri_error *err);

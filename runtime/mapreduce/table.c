@@ -311,11 +311,12 @@ int mr_table_add_string(struct mr_table *table, const struct mr_partitioner *par
 }
 
 /* Asks for the memory of the strings' slots, then of their entries, so that the waits overlap. */
-static void prefetch_strings(const struct mr_table *table, const struct peri_slice *strings,
+static void prefetch_strings(const struct mr_table *table, const struct mr_tally *tallies,
                              size_t count, uint64_t *hashes)
 {
     for (size_t i = 0; i < count; i++) {
-        hashes[i] = mr_partition_hash(MR_KEY_STRING, strings[i].data, strings[i].size);
+        struct peri_slice string = tallies[i].string;
+        hashes[i] = mr_partition_hash(MR_KEY_STRING, string.data, string.size);
         __builtin_prefetch(&table->slots[hashes[i] >> 32 & table->mask]);
     }
     for (size_t i = 0; i < count; i++) {
@@ -325,18 +326,19 @@ static void prefetch_strings(const struct mr_table *table, const struct peri_sli
     }
 }
 
-int mr_table_add_strings(struct mr_table *table, const struct mr_partitioner *partitioner,
-                         const struct peri_slice *strings, size_t count, int64_t integer,
-                         size_t *done, struct peri_error *err)
+int mr_table_add_tallies(struct mr_table *table, const struct mr_partitioner *partitioner,
+                         const struct mr_tally *tallies, size_t count, size_t *done,
+                         struct peri_error *err)
 {
     enum { BATCH = 32 };
     uint64_t hashes[BATCH];
     *done = 0;
     while (*done < count) {
         size_t batch = count - *done < BATCH ? count - *done : BATCH;
-        prefetch_strings(table, strings + *done, batch, hashes);
+        prefetch_strings(table, tallies + *done, batch, hashes);
         for (size_t i = 0; i < batch; i++, ++*done) {
-            int rc = add_hashed(table, partitioner, hashes[i], strings[*done], integer, err);
+            const struct mr_tally *tally = &tallies[*done];
+            int rc = add_hashed(table, partitioner, hashes[i], tally->string, tally->integer, err);
             if (rc != 0)
                 return rc;
         }

@@ -9,6 +9,7 @@
 #include "mapreduce/partition.h"
 #include "mapreduce/reducer.h"
 #include "mapreduce/sort.h"
+#include "mapreduce/tally.h"
 
 struct mr_table;
 
@@ -26,11 +27,11 @@ int mr_table_add(struct mr_table *table, const struct mr_partitioner *partitione
 int mr_table_add_string(struct mr_table *table, const struct mr_partitioner *partitioner,
                         struct peri_slice string, int64_t integer, struct peri_error *err);
 
-/* The same for sum and count with count keys, each one string, not encoded, and the same integer
- * for each. On error the first *done have been added. */
-int mr_table_add_strings(struct mr_table *table, const struct mr_partitioner *partitioner,
-                         const struct peri_slice *strings, size_t count, int64_t integer,
-                         size_t *done, struct peri_error *err);
+/* The same for many: faster, because their memory is asked for in advance. On error the first *done
+ * have been added. */
+int mr_table_add_tallies(struct mr_table *table, const struct mr_partitioner *partitioner,
+                         const struct mr_tally *tallies, size_t count, size_t *done,
+                         struct peri_error *err);
 
 size_t mr_table_count(const struct mr_table *table);       /* of keys */
 size_t mr_table_used_bytes(const struct mr_table *table);  /* slots and arena */
