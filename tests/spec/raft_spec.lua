@@ -2,6 +2,8 @@
 -- tests/spec/labs/raft_spec.lua.
 local use_folder = require "tests.spec.support.folder"
 local fiber = require "perilune.fiber"
+local cli = require "tests.spec.support.binary"
+local fs = require "perilune.fs"
 local raft = require "perilune.raft"
 
 local function counter()
@@ -124,6 +126,23 @@ describe("raft", function()
     local result, _, code = group:propose(1)
     assert.same({ nil, "ECLOSED" }, { result, code })
     assert.same({ nil, "it was closed", "ECLOSED" }, { group:status() })
+  end)
+
+  it("has a tool that steps a recorder's file again", function()
+    local node <close> = open()
+    local group = group_of(node)
+    assert.equal(1, group:propose(1))
+    local bytes = assert(group:record())
+    local path = folder:write("recorder-g1", bytes)
+    local shown = cli.run { "run", "examples/tools/replay.lua", path }
+    assert.equal(0, shown.status, shown.stderr)
+    assert.matches("applied +leader term=1 last=2 commit=2\n", shown.stdout)
+    assert.matches("%d+ events, each as it was\n$", shown.stdout)
+    assert(fs.write(path, bytes:sub(1, -5) .. "\1\0\0\0"))
+    local differs = cli.run { "run", "examples/tools/replay.lua", path }
+    assert.equal(1, differs.status)
+    assert.matches("event %d+ gives 0, and gave 1 then", differs.stderr)
+    assert.equal(2, cli.run({ "run", "examples/tools/replay.lua" }).status)
   end)
 
   it("records the last events of its core", function()
