@@ -85,6 +85,8 @@ void raft_forget_group(struct raft_group_box *box)
     peri_list_remove(&box->link);
     fiber_wake(&box->opening);
     fiber_wake(&box->idle);
+    if (box->reading != NULL)
+        fiber_wake(box->reading);
 }
 
 /* Outlives the box of a node whose disk is not at rest yet. */

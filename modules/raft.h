@@ -5,19 +5,22 @@
  * raft_request.c  proposals, changes and reads, for which fibers wait
  * raft_replay.c   what flight recorders hold
  * raft_recover.c  the data of nodes that do not run
- * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other */
+ * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other
+ * raft_keys.c     the keys of those that keep their state on disk */
 #ifndef PERI_MODULES_RAFT_H
 #define PERI_MODULES_RAFT_H
 
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "node/keys.h"
 #include "node/node.h"
 #include "vm/fiber.h"
 
 #define RAFT_NODE_METATABLE "perilune.raft.node"
 #define RAFT_GROUP_METATABLE "perilune.raft.group"
 #define RAFT_REQUEST_METATABLE "perilune.raft.request"
+#define RAFT_KEYS_METATABLE "perilune.raft.keys"
 
 enum { RAFT_EVENTS_MAX = 256 };
 
@@ -50,8 +53,10 @@ struct raft_group_box {
     struct node_machine machine;
     struct node_task *task; /* that the machine is asked to do, or does; NULL: none */
     const char *task_kind;
-    bool is_taken;          /* by the machine's fiber */
-    struct fiber_wait idle; /* the fiber waits for a task */
+    bool is_taken; /* by the machine's fiber */
+    const struct fiber *taker;
+    struct fiber_wait idle;     /* the fiber waits for a task */
+    struct fiber_wait *reading; /* it waits for a key; else NULL */
 };
 
 /* The group at index 1; raises when it is something else. */
@@ -60,8 +65,8 @@ struct raft_group_box *raft_check_group(lua_State *L);
 /* Pushes nil, message, "ECLOSED". */
 int raft_fail_closed(lua_State *L);
 
-/* Has tasks of the group go to the Lua fiber that takes them. */
-void raft_machine_init(struct raft_group_box *box);
+/* Has tasks of the group go to the Lua fiber that takes them; the state is in keys, or in Lua. */
+void raft_machine_init(struct raft_group_box *box, bool keeps_keys);
 
 /* "follower", ... Lent for ever. */
 const char *raft_role_name(enum raft_role role);
@@ -72,7 +77,7 @@ void raft_forget_group(struct raft_group_box *box);
 /* Makes the metatable of a class, which stays on the stack; close is also its __gc and __close. */
 void raft_make_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 
-/* node:group(id, members): a group, once the disk has said what was there. */
+/* node:group(id, members, keeps_keys): a group, once the disk has said what was there. */
 int raft_node_group(lua_State *L);
 
 /* replay(bytes): what a flight recorder holds, stepped again. */
@@ -85,5 +90,6 @@ int raft_recover(lua_State *L);
 void raft_open_groups(lua_State *L);
 void raft_open_requests(lua_State *L);
 void raft_open_machine(lua_State *L);
+void raft_open_keys(lua_State *L);
 
 #endif

@@ -54,6 +54,7 @@ int raft_node_group(lua_State *L)
     struct peri_error err = PERI_ERROR_INIT;
     luaL_checktype(L, 3, LUA_TTABLE);
     fiber_check(L, "node:group");
+    bool keeps_keys = lua_toboolean(L, 4);
     lua_settop(L, 3);
     size_t count = read_members(L, 3, members);
     if (node_box->node == NULL)
@@ -65,7 +66,7 @@ int raft_node_group(lua_State *L)
     luaL_setmetatable(L, RAFT_GROUP_METATABLE);
     lua_pushvalue(L, 1);
     (void)lua_setiuservalue(L, 4, 1);
-    raft_machine_init(box);
+    raft_machine_init(box, keeps_keys);
     const struct node_group_options options = {.id = (uint64_t)id,
                                                .members = members,
                                                .member_count = count,
@@ -253,5 +254,6 @@ void raft_open_groups(lua_State *L)
     raft_make_class(L, RAFT_GROUP_METATABLE, groups, l_group_close);
     raft_open_requests(L);
     raft_open_machine(L);
+    raft_open_keys(L);
     lua_pop(L, 1);
 }

@@ -31,10 +31,13 @@ static void on_restore(struct node_machine *machine, struct node_task *task)
     hand_over(machine, task, "restore");
 }
 
-void raft_machine_init(struct raft_group_box *box)
+void raft_machine_init(struct raft_group_box *box, bool keeps_keys)
 {
-    box->machine = (struct node_machine){
-        .apply = on_apply, .query = on_query, .snapshot = on_snapshot, .restore = on_restore};
+    box->machine = (struct node_machine){.keeps_keys = keeps_keys,
+                                         .apply = on_apply,
+                                         .query = on_query,
+                                         .snapshot = on_snapshot,
+                                         .restore = keeps_keys ? NULL : on_restore};
 }
 
 static int push_task(lua_State *L, struct raft_group_box *box)
@@ -43,6 +46,7 @@ static int push_task(lua_State *L, struct raft_group_box *box)
     if (box->group == NULL)
         return raft_fail_closed(L);
     box->is_taken = true;
+    box->taker = fiber_current(L);
     lua_pushstring(L, box->task_kind);
     lua_pushlstring(L, task->input.data != NULL ? task->input.data : "", task->input.size);
     lua_pushinteger(L, (lua_Integer)task->index);

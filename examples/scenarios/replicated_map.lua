@@ -4,6 +4,8 @@
 --
 --   perilune sim examples/scenarios/replicated_map.lua --seeds 1..20
 --
+-- With --arg state=disk the map is not in Lua but in ordered keys on disk.
+--
 -- Without waiting for a majority reads would be stale now and then, which the checker finds:
 --
 --   perilune sim examples/scenarios/replicated_map.lua --arg reads=stale --seeds 1..20
@@ -13,6 +15,7 @@ local raft = require "perilune.raft"
 local rpc = require "perilune.rpc"
 
 local READS = args.reads or "linearizable"
+local STATE = args.state or "memory"
 local REPLICAS, CLIENTS, KEYS, SECONDS = 5, 4, 3, 20
 
 local M = {
@@ -35,9 +38,22 @@ local map = {
   end,
 }
 
+-- The same with its state on disk.
+local map_on_disk = {
+  store = true,
+  apply = function(_, command, ctx)
+    ctx.store:put(command[1], tostring(command[2]))
+    return true
+  end,
+  query = function(_, key, ctx)
+    return { value = tonumber(ctx.store:get(key)) }
+  end,
+}
+
 function M.nodes.replica(_, id, members)
   assert(raft.open { id = id, path = "raft", snapshot_entries = 50, trailing_entries = 10 })
-  local group = assert(raft.group { id = 1, members = members, machine = map })
+  local machine = STATE == "disk" and map_on_disk or map
+  local group = assert(raft.group { id = 1, members = members, machine = machine })
   assert(rpc.serve {
     write = function(key, value)
       local _, err, code, details = group:propose({ key, value }, { deadline = 1 })

@@ -17,6 +17,18 @@
 --- the commands: no clock, no random numbers, no files, and no order of pairs over tables. Commands, results
 --- and snapshots are data (perilune.msgpack).
 ---
+--- With store = true the state is not in Lua but in ctx.store: ordered keys on disk, strings both keys and
+--- values. The state may be larger than memory, and its snapshots are sent without holding up commands:
+---
+---   machine = {
+---     store = true,
+---     apply = function(_, command, ctx)
+---       local count = tonumber(ctx.store:get "count" or 0) + command
+---       ctx.store:put("count", tostring(count))
+---       return count
+---     end,
+---   }
+---
 --- A proposal ends as ok: its result; or as nil, message, code, details, where details.certainty is
 ---   "never"    proved not to have happened: propose again, somewhere else perhaps
 ---   "unknown"  it may have happened or still may: details.token resolves it later (group:outcome)
@@ -43,10 +55,16 @@ local M = {}
 
 ---@class perilune.raft.Machine
 ---@field init? fun(): any  the first state; default an empty table
----@field apply fun(state: any, command: any, ctx: { index: integer, term: integer }): any
----@field query? fun(state: any, query: any): any
+---@field apply fun(state: any, command: any, ctx: perilune.raft.Context): any
+---@field query? fun(state: any, query: any, ctx: perilune.raft.Context): any
+---@field store? boolean  the state is in ctx.store, on disk: state is nil; no init, snapshot, restore
 ---@field snapshot? fun(state: any): any  data that holds the state; default the state itself
 ---@field restore? fun(data: any): any  the state; default the data itself
+
+---@class perilune.raft.Context
+---@field index integer  of the command; of a query, the last that was applied
+---@field term integer
+---@field store? perilune.raft.Store  of a machine with store = true
 
 ---@class perilune.raft.GroupOptions
 ---@field id integer  the same on all nodes
@@ -82,6 +100,7 @@ local NODE = {
 local GROUP = { id = "number", members = "table", machine = "table", node = true, detached = "boolean" }
 local MACHINE = {
   init = "function", apply = "function", query = "function", snapshot = "function", restore = "function",
+  store = "boolean",
 }
 local REQUEST = { deadline = true, wait = "boolean" }
 local READ = { deadline = true, consistency = "string" }
@@ -252,16 +271,66 @@ local function encode(what, value)
   return bytes
 end
 
+--- The state of a machine with store = true: ordered keys on disk, for its functions while they run. Keys (up
+--- to 4 KiB) and values (up to 8 MiB) are strings; perilune.msgpack makes strings of other data. A command
+--- sees what it has written, and when it raises, nothing of that has happened.
+---@class perilune.raft.Store
+local Store = {}
+Store.__index = Store
+
+--- The value of a key, or nil.
+---@param key string
+---@return string|nil value
+function Store:get(key)
+  return self.core:get(key)
+end
+
+--- Sets a key. Only in apply. Raises for what is too large: all replicas alike.
+---@param key string
+---@param value string
+function Store:put(key, value)
+  self.core:put(key, value)
+end
+
+--- Removes a key, if it is there. Only in apply.
+---@param key string
+function Store:delete(key)
+  self.core:delete(key)
+end
+
+--- Walks the keys in order, from the first that is not below from up to, and without, to:
+---   for key, value in ctx.store:range("user/", "user0") do ... end
+--- Keys that the loop writes in front of itself may or may not be met.
+---@param from? string  default: the first key
+---@param to? string  default: to the end
+---@return fun(): string|nil, string|nil
+function Store:range(from, to)
+  local box, at, page = self.core, 1, nil
+  local next_from = from or ""
+  return function()
+    while page == nil or at > #page do
+      if next_from == nil then
+        return nil
+      end
+      page, next_from = box:range(next_from, to)
+      at = 1
+    end
+    at = at + 2
+    return page[at - 2], page[at - 1]
+  end
+end
+
 local tasks = {
   apply = function(machine, state, input, index, term)
-    local context = { index = index, term = term }
+    local context = { index = index, term = term, store = state.store }
     return encode("result", machine.apply(state.value, (msgpack.decode(input)), context))
   end,
-  query = function(machine, state, input)
+  query = function(machine, state, input, index, term)
     if not machine.query then
       error("the machine answers no queries: it has no function query", 0)
     end
-    return encode("answer", machine.query(state.value, (msgpack.decode(input))))
+    local context = { index = index, term = term, store = state.store }
+    return encode("answer", machine.query(state.value, (msgpack.decode(input)), context))
   end,
   snapshot = function(machine, state)
     return encode("snapshot", (machine.snapshot or same)(state.value))
@@ -276,7 +345,9 @@ local tasks = {
 local function run_machine(box, machine)
   local _ <close> = box
   local state = {}
-  if machine.init then
+  if machine.store then
+    state.store = setmetatable({ core = box }, Store)
+  elseif machine.init then
     state.value = machine.init()
   else
     state.value = {}
@@ -334,8 +405,14 @@ function M.group(options)
   if not machine.apply then
     error("raft.group: the machine has no function apply", 2)
   end
+  for _, name in ipairs { "init", "snapshot", "restore" } do
+    if machine.store and machine[name] then
+      error(("raft.group: a machine with store = true has no function %s: its state is in ctx.store")
+        :format(name), 2)
+    end
+  end
   local id = check_integer("raft.group", "id", options.id, 1)
-  local box, err, code = node.core:group(id, sorted_members(options.members or {}))
+  local box, err, code = node.core:group(id, sorted_members(options.members or {}), machine.store or false)
   if not box then
     return nil, err, code
   end

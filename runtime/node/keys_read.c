@@ -295,15 +295,18 @@ int node_keys_range(struct node_keys *keys, struct node_keys_read *read, struct 
     return start_read(keys, read, true, err);
 }
 
-void node_keys_abandon(struct node_keys *keys)
-{
-    for (struct peri_list *at = keys->reads.next; at != &keys->reads; at = at->next)
-        container_of(at, struct node_keys_job, link)->read = NULL;
-}
-
 void node_keys_cancel(struct node_keys_read *read)
 {
     if (read->job != NULL)
         read->job->read = NULL;
     read->job = NULL;
+}
+
+void node_keys_abandon(struct node_keys *keys)
+{
+    for (struct peri_list *at = keys->reads.next; at != &keys->reads; at = at->next) {
+        struct node_keys_job *job = container_of(at, struct node_keys_job, link);
+        if (job->read != NULL)
+            node_keys_cancel(job->read);
+    }
 }

@@ -159,4 +159,107 @@ describe("raft", function()
     assert.matches("event %d+ gives 0, and gave 1 then", err)
     assert.equal("EFORMAT", (select(3, raft.replay "nonsense")))
   end)
+
+  describe("store", function()
+    -- Commands are { "put", key, value }, { "delete", key }, { "count", from, to } or { "spoil", key }.
+    local commands = {
+      put = function(store, key, value) store:put(key, value) return store:get(key) end,
+      delete = function(store, key) store:delete(key) return store:get(key) == nil end,
+      many = function(store, count)
+        for i = 1, count do
+          store:put(("k%05d"):format(i), ("v"):rep(i % 100))
+        end
+        return count
+      end,
+      spoil = function(store, key)
+        store:put(key, "spoilt")
+        store:delete "a"
+        error("spoilt", 0)
+      end,
+    }
+    local machine = {
+      store = true,
+      apply = function(state, command, ctx)
+        assert(state == nil and ctx.index > 0 and ctx.term > 0)
+        return commands[command[1]](ctx.store, table.unpack(command, 2))
+      end,
+      query = function(_, query, ctx)
+        if query.write then
+          ctx.store:put("a", "b")
+        elseif query.key then
+          return { ctx.store:get(query.key) }
+        end
+        local list = {}
+        for key, value in ctx.store:range(query.from, query.to) do
+          list[#list + 1] = query.keys and key or key .. "=" .. value
+        end
+        return list
+      end,
+    }
+
+    local function store_group(node)
+      return assert(raft.group { id = 1, members = { node:address() }, machine = machine })
+    end
+
+    it("keeps ordered keys, which a command sees at once and a failed one leaves alone", function()
+      local node <close> = open()
+      local group = store_group(node)
+      assert.equal("1", group:propose { "put", "a", "1" })
+      assert.equal("3", group:propose { "put", "c", "3" })
+      assert.equal("2", group:propose { "put", "b", "2" })
+      assert.same({ "a=1", "b=2", "c=3" }, group:read {})
+      assert.same({ "b=2" }, group:read { from = "b", to = "c" })
+      local _, err = group:propose { "spoil", "b" }
+      assert.equal("spoilt", err)
+      assert.same({ "a=1", "b=2", "c=3" }, group:read {})
+      assert.is_true(group:propose { "delete", "b" })
+      assert.same({ "a=1", "c=3" }, group:read {})
+      assert.same({}, group:read { key = "b" })
+    end)
+
+    it("reads ranges of many pages, and goes on where it was after a restart", function()
+      local node <close> = open()
+      local group = store_group(node)
+      assert(group:propose { "many", 1000 })
+      local list = group:read { keys = true }
+      assert.same({ 1000, "k00001", "k01000" }, { #list, list[1], list[1000] })
+      assert(group:snapshot())
+      repeat
+        local event = node:event()
+      until event.type == "snapshot_taken"
+      assert.is_true(group:propose { "delete", "k00002" })
+      local applied = node:stats().entries_applied
+      node:close()
+      local again <close> = open()
+      group = store_group(again)
+      list = group:read { keys = true }
+      assert.same({ 999, "k00001", "k00003", "k01000" }, { #list, list[1], list[2], list[999] })
+      assert.is_true(again:stats().entries_applied <= applied) -- not the thousand again
+      assert.is_true(group:status().snapshot_index > 0)
+    end)
+
+    it("refuses what cannot be", function()
+      local node <close> = open()
+      assert.has_error(function()
+        raft.group { id = 1, members = { node:address() },
+          machine = { store = true, apply = print, init = print } }
+      end, "raft.group: a machine with store = true has no function init: its state is in ctx.store")
+      local group = store_group(node)
+      local _, err, code = group:read { write = true }
+      assert.equal("ELUA", code)
+      assert.matches("keys are written while a command is applied", err)
+      _, err = group:propose { "put", ("k"):rep(5000), "v" }
+      assert.matches("store: a key has at most 4096 bytes, not 5000", err)
+      _, err = group:propose { "put", "number", 7 }
+      assert.matches("string expected, got number", err)
+      local kept
+      local other = assert(raft.group { id = 2, members = { node:address() }, machine = {
+        store = true,
+        apply = function(_, _, ctx) kept = ctx.store end,
+      } })
+      other:propose(1)
+      assert.has_error(function() kept:get "a" end,
+        "store: it is for the functions of the machine, while they run")
+    end)
+  end)
 end)
