@@ -35,6 +35,28 @@ local function list_of(node)
   }
 end
 
+-- The same with its state on disk. What the node shows is what the keys hold: it is read anew whenever they
+-- are not those of the last command that was seen here, which a start or a snapshot has brought.
+local function list_on_disk(node)
+  return {
+    store = true,
+    apply = function(_, command, ctx)
+      local store = ctx.store
+      if not node.last or store:get "last" ~= node.last then
+        node.applied, node.generation = {}, node.generation + 1
+        for key, value in store:range("e", "f") do
+          node.applied[#node.applied + 1] = { tonumber(key:sub(2)), value }
+        end
+      end
+      node.last = ("%d"):format(ctx.index)
+      store:put(("e%010d"):format(ctx.index), command)
+      store:put("last", node.last)
+      node.applied[#node.applied + 1] = { ctx.index, command }
+      return ctx.index
+    end,
+  }
+end
+
 -- Proposes for ever; remembers what was acknowledged.
 local function propose(node, id)
   local number = 0
@@ -54,12 +76,13 @@ function M.nodes.server(node, id, members, options)
   node.applied, node.acknowledged, node.generation, node.changed = {}, {}, 0, {}
   node.born = perilune.now()
   node.trouble = "opens its log"
+  local machine = options.disk and list_on_disk or list_of
   local opened, err = raft.open {
     id = id, path = "raft", secret = SECRET, leases = options.leases, sleep_after = options.sleep_after,
     snapshot_entries = 200, trailing_entries = 20, recorder = 0,
   }
   if opened then
-    node.group, err = raft.group { id = 1, members = members, machine = list_of(node) }
+    node.group, err = raft.group { id = 1, members = members, machine = machine(node) }
   end
   if not node.group then -- its disk fails; at the latest in peace it starts again
     node.trouble = "does not start: " .. err
@@ -158,7 +181,9 @@ function M.run(sim)
   for id = 1, count do
     members[id] = "s" .. id .. ":7200"
   end
-  local options = { leases = sim:chance(0.5), sleep_after = sim:chance(0.3) and 1 or 0 }
+  local options = {
+    leases = sim:chance(0.5), sleep_after = sim:chance(0.3) and 1 or 0, disk = sim:chance(0.4),
+  }
   local is_faulty = sim:chance(0.5)
   local record = trouble.record(count, count + spares)
   for id, name in ipairs(record.servers) do
