@@ -17,7 +17,9 @@ struct found {
     struct raft_run *runs;
     struct raft_history *configurations;
     char *why;
-    bool is_taken; /* by a group that was opened: what is found here is old then */
+    bool is_taken;    /* by a group that was opened: what is found here is old then */
+    bool is_reopened; /* not as it was when the node was opened */
+    struct node_group *holder, *next; /* that group, until it has ended; who waits for that */
 };
 
 struct node_disk {
@@ -26,13 +28,24 @@ struct node_disk {
     struct peri_list found;
 };
 
-static void free_found(struct found *found)
+static void forget(struct found *found)
 {
-    peri_list_remove(&found->link);
     free(found->runs);
     free(found->configurations);
     free(found->why);
+    found->runs = NULL;
+    found->configurations = NULL;
+    found->why = NULL;
+}
+
+static void free_found(struct found *found)
+{
+    struct node_group *next = found->next;
+    peri_list_remove(&found->link);
+    forget(found);
     free(found);
+    if (next != NULL)
+        node_group_release(next);
 }
 
 static void *copy_of(const void *data, size_t size)
@@ -43,14 +56,22 @@ static void *copy_of(const void *data, size_t size)
     return copy;
 }
 
-static int keep_found(struct node_disk *disk, const struct store_log_found *from)
+static struct found *add_found(struct node_disk *disk, uint64_t group)
 {
     struct found *found = calloc(1, sizeof *found);
     if (found == NULL)
-        return PERI_ENOMEM;
-    const struct raft_boot *boot = &from->boot;
+        return NULL;
+    found->found.group = group;
     peri_list_init(&found->link);
     peri_list_append(&disk->found, &found->link);
+    return found;
+}
+
+/* What was found replaces what is there. */
+static int keep(struct found *found, const struct store_log_found *from)
+{
+    const struct raft_boot *boot = &from->boot;
+    forget(found);
     found->found = *from;
     found->runs = copy_of(boot->runs, boot->run_count * sizeof *boot->runs);
     found->configurations =
@@ -61,6 +82,12 @@ static int keep_found(struct node_disk *disk, const struct store_log_found *from
     found->found.why = found->why;
     return found->runs == NULL || found->configurations == NULL || found->why == NULL ? PERI_ENOMEM
                                                                                       : 0;
+}
+
+static int keep_found(struct node_disk *disk, const struct store_log_found *from)
+{
+    struct found *found = add_found(disk, from->group);
+    return found == NULL ? PERI_ENOMEM : keep(found, from);
 }
 
 static void on_open(void *data, int status, const struct store_log_found *groups, size_t count,
@@ -113,10 +140,10 @@ void node_disk_close(struct node *node)
         store_log_when_closed(disk->log, on_closed, node);
     }
     store_log_close(disk->log);
+    node->disk = NULL;
     while (!peri_list_is_empty(&disk->found))
         free_found(container_of(disk->found.next, struct found, link));
     free(disk);
-    node->disk = NULL;
 }
 
 /* ---- writes ---- */
@@ -257,6 +284,7 @@ int node_disk_reset(struct node_group *group, struct raft_boot *boot, struct raf
                                .configurations = first,
                                .configuration_count = 1};
     group->health = STORE_LOG_DAMAGED;
+    group->has_begun = true;
     return 0;
 }
 
@@ -296,11 +324,27 @@ static void fail(struct node_group *group, int rc, const char *why)
 static void create_group(struct node_group *group)
 {
     struct node *node = group->node;
+    struct found *found = add_found(node->disk, group->id);
     struct write *write = malloc(sizeof *write);
-    if (write == NULL) {
+    if (found == NULL || write == NULL) {
+        free(write);
         fail(group, PERI_ENOMEM, "creating it");
         return;
     }
+    const struct raft_history first = {0, group->first_members};
+    const struct store_log_found state = {
+        .group = group->id,
+        .replica = node->options.id,
+        .why = "",
+        .boot = {.configurations = &first, .configuration_count = 1}};
+    if (keep(found, &state) != 0) {
+        free(write);
+        free_found(found);
+        fail(group, PERI_ENOMEM, "creating it");
+        return;
+    }
+    found->is_taken = true;
+    found->holder = group;
     *write = (struct write){.log = {.on_written = on_created}, .group = group};
     int rc = store_log_create_group(node->disk->log, &write->log, group->id, node->options.id,
                                     &group->first_members);
@@ -330,14 +374,57 @@ void node_disk_begin(struct node_group *group)
         return;
     }
     const struct raft_boot *boot = &found->found.boot;
-    if (found->is_taken)
-        fail(group, -EEXIST, "it was open before; close the node, and open that again");
-    else {
+    if (found->is_taken && found->holder != NULL) {
+        struct node_group *before = found->next; /* it was closed while it waited */
+        found->next = group;                     /* it begins when the disk is at rest */
+        node_group_hold(group);
+        if (before != NULL)
+            node_group_release(before);
+    } else if (found->is_taken) {
+        fail(group, -EEXIST, "it cannot be opened again before its node was");
+    } else {
         found->is_taken = true;
+        found->holder = group;
         group->health = found->found.health;
+        group->is_reopened = found->is_reopened;
         if (group->keys != NULL)
             node_resume(group, boot, found->found.why);
         else
             node_snapshots_boot(group, boot, found->found.why);
     }
+}
+
+/* What the core held is what the disk holds, now that all its writes have ended. */
+static int keep_state(const struct node_group *group, struct found *found)
+{
+    struct store_log_found state = {.group = group->id,
+                                    .replica = group->node->options.id,
+                                    .health = group->health,
+                                    .why = group->health != STORE_LOG_CLEAN
+                                               ? "it was found so before, and not repaired since"
+                                               : ""};
+    raft_describe(group->raft, &state.boot);
+    return keep(found, &state);
+}
+
+void node_disk_end(struct node_group *group)
+{
+    struct node *node = group->node;
+    struct found *found = node->disk != NULL ? find(node->disk, group->id) : NULL;
+    if (found == NULL || found->holder != group)
+        return;
+    found->holder = NULL;
+    found->is_reopened = true;
+    if (group->has_begun)
+        found->is_taken = group->raft == NULL || keep_state(group, found) != 0;
+    else
+        found->is_taken = false; /* as it was found */
+    found->is_taken = found->is_taken || node->is_fenced;
+    struct node_group *next = found->next;
+    found->next = NULL;
+    if (next == NULL)
+        return;
+    if (!next->is_closing)
+        node_disk_begin(next);
+    node_group_release(next);
 }

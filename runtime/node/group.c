@@ -23,8 +23,9 @@ void node_group_hold(struct node_group *group)
 static void free_group(struct node_group *group)
 {
     struct node *node = group->node;
-    raft_close(group->raft);
     node_keys_close(group);
+    node_disk_end(group);
+    raft_close(group->raft);
     node_snapshots_close(group);
     node_recorder_deinit(&group->recorder);
     peri_buffer_deinit(&group->command);
@@ -181,7 +182,7 @@ void node_group_begin(struct node_group *group, const struct raft_boot *boot, co
         node_group_fail(group, &err);
         return;
     }
-    group->is_open = group->has_new_members = true;
+    group->is_open = group->has_begun = group->has_new_members = true;
     group->leaderless_us = env_now_us(node->env);
     node_group_hold(group);
     node_members_recall(group, boot);

@@ -52,6 +52,10 @@ static bool is_lost(struct resume *resume)
 {
     const struct raft_boot *boot = &resume->boot;
     const struct store_applied *applied = &resume->applied;
+    if (boot->configuration_count == 0) { /* not even the members are known */
+        (void)snprintf(resume->why, sizeof resume->why, "%s", resume->found_why);
+        return true;
+    }
     if (applied->index >= boot->base_index && (applied->index == 0 || fits(boot, applied)))
         return false;
     (void)snprintf(resume->why, sizeof resume->why,
@@ -65,7 +69,10 @@ static void run(struct node_rounds_job *job, struct store_state *state)
 {
     struct resume *resume = container_of(job, struct resume, job);
     uint64_t group = resume->group->id;
-    int rc = store_state_applied(state, NULL, group, &resume->applied, &resume->extra, &job->err);
+    /* What the store holds was durable when the node was opened, but not since. */
+    int rc = resume->group->is_reopened ? store_state_barrier(state, &job->err) : 0;
+    if (rc == 0)
+        rc = store_state_applied(state, NULL, group, &resume->applied, &resume->extra, &job->err);
     if (rc == 0)
         resume->applied = (struct store_applied){.group = group};
     if (rc >= 0 && resume->applied.index < resume->boot.base_index)

@@ -135,6 +135,8 @@ struct node_group {
     size_t references;    /* operations of disk and network under way */
     struct raft_configuration first_members;
     enum store_log_health health; /* not clean: its disk may have forgotten what it promised */
+    bool has_begun;               /* the disk is not as it was found any more */
+    bool is_reopened;             /* the node has had it open before */
     struct node_repair *repair;   /* repair.c; NULL of a clean one */
     struct node_ailing *ailing;   /* others of which repair.c has heard */
     size_t ailing_count;
@@ -308,6 +310,8 @@ void node_disk_close(struct node *node);
 /* Finds out what the disk has of a group, creating it when there is nothing; ends in
  * node_group_begin or node_group_fail. */
 void node_disk_begin(struct node_group *group);
+/* The group has ended, and so have its writes: it may be opened again. */
+void node_disk_end(struct node_group *group);
 /* Writes a record; its entries and members are copied. */
 void node_disk_write(struct node_group *group, const struct raft_record *record,
                      const struct store_log_entry *entries);

@@ -175,12 +175,58 @@ static void test_crashes(void **state)
     }
 }
 
+/* A group that was closed opens again on the node that runs on, with all that it had: also while
+ * its last writes are on their way, and while the others write on. */
+static void test_reopens(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct cluster *cluster = cluster_prepare(200 + seed, 3, 3, 1);
+        struct cluster_request request;
+        cluster->options.snapshot_entries = 3;
+        cluster->options.trailing_entries = 1;
+        cluster_start_all(cluster);
+        cluster_commit(cluster, "a");
+        struct cluster_host *leader = cluster_leader(cluster, NULL);
+        cluster_propose(leader, &request, "b", 5 * S);
+        cluster_run(cluster, seed * 100);
+        cluster_reopen(leader);
+        cluster_await(cluster, &request);
+        cluster_commit(cluster, "c");
+        for (size_t i = 0; i < 3; i++)
+            cluster_reopen(&cluster->hosts[i]);
+        cluster_commit(cluster, "d");
+        const char *text = cluster_settle(cluster);
+        assert_true(strcmp(text, "a;b;c;d;") == 0 ||
+                    (request.certainty != NODE_OK && strcmp(text, "a;c;d;") == 0));
+        cluster_close(cluster);
+    }
+}
+
+/* A node whose group was closed takes no part in it, and the group opens once more after that. */
+static void test_reopens_later(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_create(77, 3, 3);
+    cluster_commit(cluster, "a");
+    struct cluster_host *host = &cluster->hosts[1];
+    for (int i = 0; i < 5; i++) {
+        cluster_reopen(host);
+        cluster_reopen(host); /* before it is open */
+        cluster_commit(cluster, "b");
+    }
+    assert_string_equal(cluster_settle(cluster), "a;b;b;b;b;b;");
+    cluster_reopen(host);
+    cluster_close(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replicates),       cmocka_unit_test(test_batches),
         cmocka_unit_test(test_chains),           cmocka_unit_test(test_reads),
         cmocka_unit_test(test_names_the_leader), cmocka_unit_test(test_crashes),
+        cmocka_unit_test(test_reopens),          cmocka_unit_test(test_reopens_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -411,6 +411,12 @@ void cluster_restart(struct cluster_host *host)
     cluster_run(host->cluster, 1); /* it starts in an event */
 }
 
+void cluster_reopen(struct cluster_host *host)
+{
+    node_group_close(host->machines[0].group);
+    open_group(host, 0);
+}
+
 void cluster_fault(struct cluster_host *host, enum env_fault fault, int64_t number)
 {
     struct peri_error err = PERI_ERROR_INIT;

@@ -100,6 +100,9 @@ void cluster_kill(struct cluster_host *host);
 void cluster_crash(struct cluster_host *host);
 void cluster_restart(struct cluster_host *host);
 
+/* Closes group 1 on a node that runs, and opens it again at once. */
+void cluster_reopen(struct cluster_host *host);
+
 /* Sets or triggers a fault of a node. */
 void cluster_fault(struct cluster_host *host, enum env_fault fault, int64_t number);
 
