@@ -56,7 +56,9 @@ static void do_job(struct uv_lane *lane, struct lane_job *job)
         job->run(job->data);
     uv_mutex_lock(&lane->mutex);
     peri_list_append(&lane->finished, &job->link);
+    uv_mutex_unlock(&lane->mutex); /* or the loop would wake to wait for it */
     (void)uv_async_send(&lane->news);
+    uv_mutex_lock(&lane->mutex);
 }
 
 static void lane_on_run(void *data)
@@ -201,8 +203,8 @@ static int lane_submit(struct env_lane *base, void (*run)(void *data),
         uv_ref((uv_handle_t *)&lane->news);
     uv_mutex_lock(&lane->mutex);
     peri_list_append(&lane->waiting, &job->link);
+    uv_mutex_unlock(&lane->mutex); /* or the thread would wake to wait for it */
     uv_cond_signal(&lane->changed);
-    uv_mutex_unlock(&lane->mutex);
     return 0;
 }
 
