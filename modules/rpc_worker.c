@@ -61,7 +61,7 @@ static void answer(lua_State *L, struct rpc_worker *worker)
                               scratch, &err);
     if (rc == 0) {
         worker->call = NULL;
-        rpc_call_reply(call, peri_buffer_slice(scratch));
+        rpc_call_reply_taking(call, scratch);
     } else {
         fail_call(worker, &err);
     }

@@ -119,17 +119,25 @@ void rpc_call_fail_code(struct rpc_call *call, const struct peri_error *err)
 void rpc_call_fail_send(struct rpc_call *call, int rc, size_t size)
 {
     struct peri_error err = PERI_ERROR_INIT;
+    const struct rpc_outbox *out = &call->guest->conn.out;
     if (rc == PERI_ETOOBIG)
         (void)peri_fail_plain(&err, rc,
                               "the answer has %zu bytes, more than the caller's body_max of %zu, "
                               "which is set where it connects",
                               size, rpc_call_body_max(call));
-    else /* not PERI_EBUSY, which says that a call has not run */
+    else if (rc == PERI_EBUSY) /* which as a code says that a call has not run */
+        (void)peri_fail_plain(
+            &err, PERI_ENOMEM,
+            "no room for the answer of %zu bytes: long messages of %zu wait to be "
+            "sent, and %zu may, by our body_max, which is set where we serve",
+            size, out->bytes, out->bytes_max);
+    else
         (void)peri_fail_plain(&err, PERI_ENOMEM, "no room for the answer: %s", peri_strerror(rc));
     rpc_call_fail_code(call, &err);
 }
 
-void rpc_call_reply(struct rpc_call *call, struct peri_slice values)
+/* values are those of taken, or that is NULL. */
+static void reply(struct rpc_call *call, struct peri_slice values, struct peri_buffer *taken)
 {
     if (call->kind == RPC_STREAM) {
         rpc_call_end(call);
@@ -139,7 +147,7 @@ void rpc_call_reply(struct rpc_call *call, struct peri_slice values)
         struct wire_message message;
         wire_message_start(&message, WIRE_REPLY, call->id);
         message.reply.values = values;
-        int rc = rpc_conn_send(&call->guest->conn, &message);
+        int rc = rpc_conn_send_taking(&call->guest->conn, &message, taken);
         if (rc != 0) {
             rpc_call_fail_send(call, rc, values.size);
             return;
@@ -147,6 +155,16 @@ void rpc_call_reply(struct rpc_call *call, struct peri_slice values)
         call->answer_size = call->guest->conn.sent_size;
     }
     rpc_call_release(call, text_of(""));
+}
+
+void rpc_call_reply(struct rpc_call *call, struct peri_slice values)
+{
+    reply(call, values, NULL);
+}
+
+void rpc_call_reply_taking(struct rpc_call *call, struct peri_buffer *values)
+{
+    reply(call, peri_buffer_slice(values), values);
 }
 
 /* ---- who calls ---- */

@@ -11,7 +11,9 @@ struct outgoing {
     uint64_t id;
     uint64_t number;
     size_t sent;
-    size_t size;
+    size_t size; /* of bytes and body */
+    size_t head_size;
+    struct peri_buffer body; /* behind the bytes; empty when those are all */
     char bytes[];
 };
 
@@ -30,6 +32,7 @@ static void end_outgoing(struct rpc_outbox *outbox, struct outgoing *transfer)
 {
     peri_list_remove(&transfer->link);
     outbox->bytes -= transfer->size;
+    peri_buffer_deinit(&transfer->body);
     free(transfer);
 }
 
@@ -39,33 +42,67 @@ void rpc_outbox_deinit(struct rpc_outbox *outbox)
         end_outgoing(outbox, outgoing_of(outbox->transfers.next));
 }
 
+/* Appends a transfer whose bytes the caller fills. */
+static int start_outgoing(struct rpc_outbox *outbox, uint64_t id, size_t head_size,
+                          size_t body_size, struct outgoing **out)
+{
+    size_t size = head_size + body_size;
+    if (size > outbox->bytes_max - outbox->bytes)
+        return PERI_EBUSY;
+    struct outgoing *transfer = malloc(sizeof *transfer + head_size);
+    if (transfer == NULL)
+        return PERI_ENOMEM;
+    *transfer = (struct outgoing){
+        .id = id, .number = outbox->next_number++, .size = size, .head_size = head_size};
+    outbox->bytes += size;
+    peri_list_append(&outbox->transfers, &transfer->link);
+    *out = transfer;
+    return 0;
+}
+
 int rpc_outbox_add(struct rpc_outbox *outbox, uint64_t id, const struct peri_slice *parts,
                    size_t count)
 {
     size_t size = 0;
     for (size_t i = 0; i < count; i++)
         size += parts[i].size;
-    if (size > outbox->bytes_max - outbox->bytes)
-        return PERI_EBUSY;
-    struct outgoing *transfer = malloc(sizeof *transfer + size);
-    if (transfer == NULL)
-        return PERI_ENOMEM;
-    *transfer = (struct outgoing){.id = id, .number = outbox->next_number++, .size = size};
+    struct outgoing *transfer;
+    int rc = start_outgoing(outbox, id, size, 0, &transfer);
+    if (rc != 0)
+        return rc;
     char *at = transfer->bytes;
     for (size_t i = 0; i < count; i++) {
         if (parts[i].size > 0)
             memcpy(at, parts[i].data, parts[i].size);
         at += parts[i].size;
     }
-    outbox->bytes += size;
-    peri_list_append(&outbox->transfers, &transfer->link);
     return 0;
 }
 
-static size_t chunk_size(const struct outgoing *transfer)
+int rpc_outbox_take(struct rpc_outbox *outbox, uint64_t id, struct peri_slice head,
+                    struct peri_buffer *body)
 {
-    size_t left = transfer->size - transfer->sent;
-    return left < RPC_CHUNK_SIZE ? left : RPC_CHUNK_SIZE;
+    struct outgoing *transfer;
+    int rc = start_outgoing(outbox, id, head.size, body->size, &transfer);
+    if (rc != 0)
+        return rc;
+    memcpy(transfer->bytes, head.data, head.size);
+    transfer->body = *body;
+    *body = (struct peri_buffer){NULL, 0, 0};
+    return 0;
+}
+
+/* Of the head, or of the body: no chunk has bytes of both. */
+static struct peri_slice next_bytes(const struct outgoing *transfer)
+{
+    size_t at = transfer->sent;
+    const char *bytes = transfer->bytes + at;
+    size_t left = transfer->head_size - at;
+    if (at >= transfer->head_size) {
+        bytes = transfer->body.data + (at - transfer->head_size);
+        left = transfer->size - at;
+    }
+    return peri_slice_of(bytes, left < RPC_CHUNK_SIZE ? left : RPC_CHUNK_SIZE);
 }
 
 bool rpc_outbox_next(struct rpc_outbox *outbox, struct wire_message *chunk)
@@ -73,20 +110,20 @@ bool rpc_outbox_next(struct rpc_outbox *outbox, struct wire_message *chunk)
     if (peri_list_is_empty(&outbox->transfers))
         return false;
     struct outgoing *transfer = outgoing_of(outbox->transfers.next);
-    size_t size = chunk_size(transfer);
+    struct peri_slice bytes = next_bytes(transfer);
     *chunk = (struct wire_message){.kind = WIRE_CHUNK, .id = transfer->id};
-    chunk->flags = transfer->sent + size == transfer->size ? WIRE_FLAG_LAST : 0;
+    chunk->flags = transfer->sent + bytes.size == transfer->size ? WIRE_FLAG_LAST : 0;
     chunk->chunk.transfer = transfer->number;
     chunk->chunk.total = transfer->size;
     chunk->chunk.offset = transfer->sent;
-    chunk->chunk.bytes = peri_slice_of(transfer->bytes + transfer->sent, size);
+    chunk->chunk.bytes = bytes;
     return true;
 }
 
 void rpc_outbox_sent(struct rpc_outbox *outbox)
 {
     struct outgoing *transfer = outgoing_of(outbox->transfers.next);
-    transfer->sent += chunk_size(transfer);
+    transfer->sent += next_bytes(transfer).size;
     if (transfer->sent == transfer->size) {
         end_outgoing(outbox, transfer);
         return;

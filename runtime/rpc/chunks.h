@@ -42,6 +42,11 @@ void rpc_outbox_deinit(struct rpc_outbox *outbox);
 int rpc_outbox_add(struct rpc_outbox *outbox, uint64_t id, const struct peri_slice *parts,
                    size_t count);
 
+/* The same of a head, which is copied, and a body, which is taken: no bytes of it are moved, be it
+ * 100 MB. body is empty afterwards; after an error it is as before. */
+int rpc_outbox_take(struct rpc_outbox *outbox, uint64_t id, struct peri_slice head,
+                    struct peri_buffer *body);
+
 /* Makes the next chunk, if there is one; its bytes are lent until rpc_outbox_sent. */
 bool rpc_outbox_next(struct rpc_outbox *outbox, struct wire_message *chunk);
 

@@ -4,14 +4,12 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "rpc/conn_send.h"
 
 enum {
     US_PER_MS = 1000,
     BOXES_FACTOR = 4,        /* long messages under way, in multiples of the longest */
-    PAUSE_BYTES = 4 << 20,   /* answers that the other side has not taken */
-    LOOK_BYTES = 32 << 10,   /* sent between two looks at how many those are */
     EXTRA_SILENCE_PINGS = 1, /* of a server's patience: the client gives up first */
-    MESSAGE_EXTRA = 1 << 10, /* what a message may have besides its body */
 };
 
 static void shut(struct rpc_conn *conn)
@@ -40,99 +38,18 @@ static void end_with(struct rpc_conn *conn, int code, const char *text)
     end(conn, &why);
 }
 
-/* ---- sending ---- */
-
-/* Fills the queue with chunks as far as it is meant for bulk; on_writable goes on. */
-static int pump(struct rpc_conn *conn)
-{
-    struct wire_message chunk;
-    while (env_conn_queued_bytes(conn->wire) <= ENV_CONN_QUEUE_MARK &&
-           rpc_outbox_next(&conn->out, &chunk)) {
-        struct peri_slice parts[2];
-        conn->head.size = 0;
-        int rc = wire_message_encode(&chunk, &conn->head, &parts[1]);
-        parts[0] = peri_buffer_slice(&conn->head);
-        if (rc == 0)
-            rc = env_conn_send(conn->wire, parts, 2);
-        if (rc != 0)
-            return rc == PERI_EBUSY ? 0 : rc;
-        rpc_outbox_sent(&conn->out);
-    }
-    return 0;
-}
-
-/* A message that is long, or finds the queue full, waits for its turn. */
-static int send_later(struct rpc_conn *conn, uint64_t id, const struct peri_slice parts[2])
-{
-    int rc = rpc_outbox_add(&conn->out, id, parts, 2);
-    return rc != 0 ? rc : pump(conn);
-}
-
-/* The other side does not take our answers, though there is room for a long one or two. */
-static bool is_full(const struct rpc_conn *conn)
-{
-    return env_conn_queued_bytes(conn->wire) > PAUSE_BYTES ||
-           conn->out.bytes > conn->out.bytes_max / 2;
-}
-
-/* Takes no more questions while that lasts. */
-static void pause_if_full(struct rpc_conn *conn)
-{
-    conn->unlooked_bytes += conn->sent_size;
-    if (conn->unlooked_bytes < LOOK_BYTES)
-        return;
-    conn->unlooked_bytes = 0;
-    if (conn->is_client || conn->is_paused || !is_full(conn))
-        return;
-    conn->is_paused = true;
-    env_conn_pause(conn->wire);
-}
-
-int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
-{
-    struct peri_slice parts[2];
-    if (conn->wire == NULL)
-        return PERI_ECLOSED;
-    conn->head.size = 0;
-    int rc = wire_message_encode(message, &conn->head, &parts[1]);
-    if (rc != 0)
-        return rc;
-    parts[0] = peri_buffer_slice(&conn->head);
-    size_t size = parts[0].size + parts[1].size;
-    if (conn->is_ready && size > conn->handshake.peer.body_max + MESSAGE_EXTRA)
-        return PERI_ETOOBIG;
-    if (size > RPC_CHUNK_SIZE) {
-        rc = send_later(conn, message->id, parts);
-    } else {
-        rc = env_conn_send(conn->wire, parts, parts[1].size > 0 ? 2 : 1);
-        if (rc == PERI_EBUSY)
-            rc = send_later(conn, message->id, parts);
-    }
-    if (rc != 0)
-        return rc;
-    conn->sent_size = size;
-    pause_if_full(conn);
-    return 0;
-}
-
-void rpc_conn_forget(struct rpc_conn *conn, uint64_t id)
-{
-    if (conn->out.bytes > 0)
-        rpc_outbox_drop(&conn->out, id);
-    if (conn->in.count > 0)
-        rpc_inbox_drop(&conn->in, id);
-}
+/* ---- sending: conn_send.c ---- */
 
 static void on_writable(void *data)
 {
     struct rpc_conn *conn = data;
     bool was_waiting = conn->out.bytes > 0;
-    int rc = pump(conn);
+    int rc = rpc_conn_pump(conn);
     if (rc != 0) {
         end_with(conn, rc, peri_strerror(rc));
         return;
     }
-    if (conn->is_paused && !is_full(conn)) {
+    if (conn->is_paused && !rpc_conn_is_full(conn)) {
         conn->is_paused = false;
         conn->heard_us = env_now_us(conn->env); /* it was us who did not listen */
         env_conn_resume(conn->wire);

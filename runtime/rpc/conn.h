@@ -77,6 +77,11 @@ int rpc_conn_accept(struct rpc_conn *conn, struct env *env, const struct rpc_ide
  * sent. */
 int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message);
 
+/* The same for a message whose last field is all of last: a long one takes that, and copies nothing
+ * of it. */
+int rpc_conn_send_taking(struct rpc_conn *conn, const struct wire_message *message,
+                         struct peri_buffer *last);
+
 /* The call with that id has ended: forgets what was not sent and what arrived of its long messages.
  */
 void rpc_conn_forget(struct rpc_conn *conn, uint64_t id);

@@ -93,6 +93,9 @@ struct rpc_failure {
 
 enum { RPC_FAILURE_TEXT_MAX = 64 << 10 };
 
+/* The same; a long answer takes values, and copies nothing of them. */
+void rpc_call_reply_taking(struct rpc_call *call, struct peri_buffer *values);
+
 /* Answers with an error. Of each of its texts at most RPC_FAILURE_TEXT_MAX bytes are sent, and no
  * more than a quarter of what the caller takes. */
 void rpc_call_fail(struct rpc_call *call, const struct rpc_failure *failure);

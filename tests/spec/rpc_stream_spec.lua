@@ -37,6 +37,15 @@ describe("perilune.rpc: streams and long messages", function()
       assert.matches("is nested too deep", err, 1, true)
     end)
 
+    it("that a server has no room for end with what limits it", function()
+      local peer = serving({ give = function(n) return ("x"):rep(n) end }, { body_max = 1 << 20 },
+        { body_max = 16 << 20 })
+      local _, err, code = peer:call("give", 5 << 20)
+      assert.are.equal("ENOMEM", code)
+      assert.matches("no room for the answer of 5242886 bytes: long messages of 0 wait to be sent, and 4194304 "
+        .. "may, by our body_max", err, 1, true)
+    end)
+
     it("do not keep short ones waiting", function()
       local size = 100 << 20
       local functions = { big = function() return ("x"):rep(size) end, ping = function() return "pong" end }

@@ -40,6 +40,19 @@ static void add(struct rpc_outbox *outbox, uint64_t id, size_t size)
     peri_buffer_deinit(&message);
 }
 
+/* The same, but the outbox takes what is behind the first bytes. Returns where that lies. */
+static struct peri_slice give(struct rpc_outbox *outbox, uint64_t id, size_t size)
+{
+    struct peri_buffer message = message_of(id, size);
+    struct peri_buffer body = {NULL, 0, 0};
+    assert_int_equal(peri_buffer_append(&body, message.data + size / 3, size - size / 3), 0);
+    struct peri_slice lies = peri_buffer_slice(&body);
+    assert_int_equal(rpc_outbox_take(outbox, id, peri_slice_of(message.data, size / 3), &body), 0);
+    assert_null(body.data);
+    peri_buffer_deinit(&message);
+    return lies;
+}
+
 /* Chunks under way, with bytes of their own. */
 struct road {
     struct wire_message chunks[CHUNKS_MAX];
@@ -92,7 +105,10 @@ static void test_messages_come_whole_whatever_the_order(void **state)
         rpc_inbox_init(&inbox, BYTES_MAX);
         for (unsigned id = 0; id < 5; id++) {
             sizes[id] = 1 + draw(5 * RPC_CHUNK_SIZE);
-            add(&outbox, id, sizes[id]);
+            if (draw(2) == 0)
+                add(&outbox, id, sizes[id]);
+            else
+                (void)give(&outbox, id, sizes[id]);
         }
         while (rpc_outbox_next(&outbox, &chunk)) {
             assert_true(chunk.chunk.bytes.size <= RPC_CHUNK_SIZE);
@@ -147,6 +163,33 @@ static void test_transfers_take_turns(void **state)
         rpc_outbox_sent(&outbox);
     }
     assert_false(rpc_outbox_next(&outbox, &chunk));
+    rpc_outbox_deinit(&outbox);
+}
+
+/* Moving 100 MB at once would keep all others waiting. */
+static void test_what_is_taken_is_not_copied(void **state)
+{
+    (void)state;
+    struct rpc_outbox outbox;
+    struct wire_message chunk;
+    rpc_outbox_init(&outbox, BYTES_MAX);
+    const size_t size = 6 * RPC_CHUNK_SIZE;
+    struct peri_slice lies = give(&outbox, 1, size);
+    size_t seen = 0;
+    for (; rpc_outbox_next(&outbox, &chunk); rpc_outbox_sent(&outbox)) {
+        assert_true(chunk.chunk.bytes.size <= RPC_CHUNK_SIZE);
+        assert_int_equal(chunk.chunk.total, size);
+        if (chunk.chunk.offset < size - lies.size)
+            continue;
+        assert_ptr_equal(chunk.chunk.bytes.data, lies.data + seen);
+        seen += chunk.chunk.bytes.size;
+    }
+    assert_int_equal(seen, lies.size);
+    (void)give(&outbox, 2, size);
+    struct peri_buffer body = message_of(3, BYTES_MAX);
+    assert_int_equal(rpc_outbox_take(&outbox, 3, peri_slice_of("x", 1), &body), PERI_EBUSY);
+    assert_int_equal(body.size, BYTES_MAX); /* still the caller's */
+    peri_buffer_deinit(&body);
     rpc_outbox_deinit(&outbox);
 }
 
@@ -281,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages_come_whole_whatever_the_order),
         cmocka_unit_test(test_transfers_take_turns),
+        cmocka_unit_test(test_what_is_taken_is_not_copied),
         cmocka_unit_test(test_the_outbox_is_bounded_and_forgets),
         cmocka_unit_test(test_chunks_that_contradict_each_other),
         cmocka_unit_test(test_the_inbox_takes_what_came),

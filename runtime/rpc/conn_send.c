@@ -1,0 +1,97 @@
+#include "rpc/conn_send.h"
+
+#include "base/assert.h"
+
+enum {
+    PAUSE_BYTES = 4 << 20,   /* answers that the other side has not taken */
+    LOOK_BYTES = 32 << 10,   /* sent between two looks at how many those are */
+    MESSAGE_EXTRA = 1 << 10, /* what a message may have besides its body */
+};
+
+int rpc_conn_pump(struct rpc_conn *conn)
+{
+    struct wire_message chunk;
+    while (env_conn_queued_bytes(conn->wire) <= ENV_CONN_QUEUE_MARK &&
+           rpc_outbox_next(&conn->out, &chunk)) {
+        struct peri_slice parts[2];
+        conn->head.size = 0;
+        int rc = wire_message_encode(&chunk, &conn->head, &parts[1]);
+        parts[0] = peri_buffer_slice(&conn->head);
+        if (rc == 0)
+            rc = env_conn_send(conn->wire, parts, 2);
+        if (rc != 0)
+            return rc == PERI_EBUSY ? 0 : rc;
+        rpc_outbox_sent(&conn->out);
+    }
+    return 0;
+}
+
+/* A message that is long, or finds the queue full, waits for its turn. */
+static int send_later(struct rpc_conn *conn, uint64_t id, const struct peri_slice parts[2],
+                      struct peri_buffer *last)
+{
+    int rc = last != NULL ? rpc_outbox_take(&conn->out, id, parts[0], last)
+                          : rpc_outbox_add(&conn->out, id, parts, 2);
+    return rc != 0 ? rc : rpc_conn_pump(conn);
+}
+
+bool rpc_conn_is_full(const struct rpc_conn *conn)
+{
+    return env_conn_queued_bytes(conn->wire) > PAUSE_BYTES ||
+           conn->out.bytes > conn->out.bytes_max / 2;
+}
+
+/* Takes no more questions while that lasts. */
+static void pause_if_full(struct rpc_conn *conn)
+{
+    conn->unlooked_bytes += conn->sent_size;
+    if (conn->unlooked_bytes < LOOK_BYTES)
+        return;
+    conn->unlooked_bytes = 0;
+    if (conn->is_client || conn->is_paused || !rpc_conn_is_full(conn))
+        return;
+    conn->is_paused = true;
+    env_conn_pause(conn->wire);
+}
+
+int rpc_conn_send_taking(struct rpc_conn *conn, const struct wire_message *message,
+                         struct peri_buffer *last)
+{
+    struct peri_slice parts[2];
+    if (conn->wire == NULL)
+        return PERI_ECLOSED;
+    conn->head.size = 0;
+    int rc = wire_message_encode(message, &conn->head, &parts[1]);
+    if (rc != 0)
+        return rc;
+    PERI_ASSERT(last == NULL || (parts[1].data == last->data && parts[1].size == last->size));
+    parts[0] = peri_buffer_slice(&conn->head);
+    size_t size = parts[0].size + parts[1].size;
+    if (conn->is_ready && size > conn->handshake.peer.body_max + MESSAGE_EXTRA)
+        return PERI_ETOOBIG;
+    if (size > RPC_CHUNK_SIZE) {
+        rc = send_later(conn, message->id, parts, last);
+    } else {
+        rc = env_conn_send(conn->wire, parts, parts[1].size > 0 ? 2 : 1);
+        if (rc == PERI_EBUSY)
+            rc = send_later(conn, message->id, parts, NULL);
+    }
+    if (rc != 0)
+        return rc;
+    conn->sent_size = size;
+    pause_if_full(conn);
+    return 0;
+}
+
+int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
+{
+    return rpc_conn_send_taking(conn, message, NULL);
+}
+
+void rpc_conn_forget(struct rpc_conn *conn, uint64_t id)
+{
+    if (conn->out.bytes > 0)
+        rpc_outbox_drop(&conn->out, id);
+    if (conn->in.count > 0)
+        rpc_inbox_drop(&conn->in, id);
+}
