@@ -5,7 +5,7 @@
 package.path = "scripts/benches/?.lua;" .. package.path
 local options = require("lib.options").parse("raft", arg)
 
-local PROGRAMS = "build/release"
+local PERILUNE = os.getenv "PERILUNE" or "build/release/perilune"
 local BUILD = "build/bench/raft"
 local LIBRAFT = ("cc -std=gnu11 -O2 -o %s/libraft scripts/benches/raft/libraft.c scripts/benches/raft/load.c")
   :format(BUILD) .. " -lraft -luv"
@@ -23,8 +23,9 @@ end
 
 must(("mkdir -p %s/data"):format(BUILD))
 local log = BUILD .. "/build.log"
-local build = "cmake --preset release && cmake --build %s --target bench_raft"
-must(("{ " .. build .. "; } >%s 2>&1 || { tail -20 %s; false; }"):format(PROGRAMS, log, log))
+local build = "cmake --preset release && cmake --build '%s' --target bench_raft"
+must(("{ " .. build .. "; } >%s 2>&1 || { tail -20 %s; false; }"):format(PERILUNE:match "^(.*)/" or ".",
+  log, log))
 if not options.quick and not has_libraft() then
   os.execute "bash -c '. scripts/packages.sh; need_packages libraft-dev' >&2"
 end
@@ -34,7 +35,7 @@ else
   os.remove(BUILD .. "/libraft")
 end
 
-local words = { PROGRAMS .. "/perilune run scripts/benches/raft/measure.lua" }
+local words = { ("PERILUNE='%s' '%s' run scripts/benches/raft/measure.lua"):format(PERILUNE, PERILUNE) }
 for _, word in ipairs(arg) do
   words[#words + 1] = "'" .. word:gsub("'", "'\\''") .. "'"
 end

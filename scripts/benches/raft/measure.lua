@@ -10,7 +10,7 @@ local context = {
   options = options,
   directory = "build/bench/raft/data", -- of nodes
   libraft = "build/bench/raft/libraft",
-  programs = "build/release/",
+  programs = os.getenv "PERILUNE":match "^.*/" or "./",
   --- Is a row wanted?
   wants = function(name)
     return not options.only or name:find(options.only, 1, true) ~= nil
