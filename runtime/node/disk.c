@@ -104,6 +104,11 @@ static void on_open(void *data, int status, const struct store_log_found *groups
     node_opened(disk->node, status, err);
 }
 
+static void on_failed(void *data, int status)
+{
+    node_fence(data, status);
+}
+
 int node_disk_open(struct node *node, struct peri_error *err)
 {
     struct store_log_options options;
@@ -118,6 +123,8 @@ int node_disk_open(struct node *node, struct peri_error *err)
     node->disk = disk;
     peri_list_init(&disk->found);
     store_log_options_init(&options, node->cluster, node->options.id);
+    options.on_failed = on_failed;
+    options.data = node;
     memcpy(path, node->path, strlen(node->path));
     memcpy(path + strlen(node->path), "/log", sizeof "/log");
     int rc = store_log_open(&disk->log, node->env, path, &options, on_open, disk, err);
@@ -148,13 +155,6 @@ void node_disk_close(struct node *node)
 
 /* ---- writes ---- */
 
-/* The log says EFENCED; what made it so is more use. */
-static void fence(struct node *node, int status)
-{
-    int why = node->disk != NULL ? store_log_failure(node->disk->log) : 0;
-    node_fence(node, status == PERI_EFENCED && why != 0 ? why : status);
-}
-
 struct write {
     struct store_log_write log;
     struct node_group *group;
@@ -175,7 +175,7 @@ static void on_written(struct store_log_write *log_write, int status)
         (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
         node_group_wake(group);
     } else if (status != 0 && status != PERI_ECANCELLED) {
-        fence(group->node, status);
+        node_fence(group->node, status);
     }
     node_group_release(group);
 }
@@ -198,7 +198,7 @@ void node_disk_write(struct node_group *group, const struct raft_record *record,
         return;
     }
     free(write);
-    fence(group->node, rc); /* the core goes on as if it were written: stop here */
+    node_fence(group->node, rc); /* the core goes on as if it were written: stop here */
 }
 
 void node_disk_flush(struct node *node)
@@ -310,7 +310,7 @@ static void on_created(struct store_log_write *log_write, int status)
     if (status == 0 && !group->is_closing)
         begin_new(group);
     else if (status != 0 && status != PERI_ECANCELLED)
-        fence(group->node, status);
+        node_fence(group->node, status);
     node_group_release(group);
 }
 

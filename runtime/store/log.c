@@ -245,11 +245,6 @@ static uint64_t oldest_asked_us(const struct store_log *log)
     return container_of(from->next, struct log_item, link)->asked_us;
 }
 
-int store_log_failure(const struct store_log *log)
-{
-    return log->failed;
-}
-
 void store_log_stats(const struct store_log *log, struct store_log_stats *out)
 {
     uint64_t asked_us = oldest_asked_us(log), now_us = env_now_us(log->env);

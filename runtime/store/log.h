@@ -33,6 +33,10 @@ struct store_log_options {
     uint64_t cache_max_bytes;      /* recent entries in memory, all groups together; 64 MiB */
     uint64_t quiet_us;             /* after so long without a write the log is sealed; 5 ms */
     enum store_backend backend;    /* STORE_BY_ENV, but for tests */
+    /* Runs once, when a batch failed with status, before its requests and all others end with
+     * PERI_EFENCED; does not close the log. Or NULL. */
+    void (*on_failed)(void *data, int status);
+    void *data;
 };
 
 /* Reasonable options. */
@@ -178,8 +182,5 @@ struct store_log_stats {
     uint64_t blocking_group; /* whose entries keep the oldest generation; 0: none */
 };
 void store_log_stats(const struct store_log *log, struct store_log_stats *out);
-
-/* What fenced the log: the code of the batch that failed; 0 while it is well. */
-int store_log_failure(const struct store_log *log);
 
 #endif

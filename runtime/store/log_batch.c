@@ -236,6 +236,8 @@ static void batch_on_done(void *data, int status)
         log->failed = batch->status;
         env_log(log->env, ENV_LOG_ERROR, "store", "the log is fenced, batch %" PRIu64 " failed: %s",
                 batch->number, batch->err.text);
+        if (log->options.on_failed != NULL && !log->is_closing && batch->status != PERI_ECANCELLED)
+            log->options.on_failed(log->options.data, batch->status);
     }
     int rc = batch->status == 0 || batch->status == PERI_ECANCELLED ? batch->status : PERI_EFENCED;
     bool is_closed = log_items_complete(log, &batch->items, rc) || log->is_closing;
