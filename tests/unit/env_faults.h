@@ -10,6 +10,7 @@
 
 struct env_faults {
     struct env_file_ops files;
+    struct env_path_ops paths;
     struct env_ops ops;
     const struct env_ops *real;
     long countdown; /* calls until one fails; 0: none does */
@@ -56,6 +57,13 @@ static inline int64_t faults_pread(struct env_file *file, void *out, size_t size
                : env_faults.real->file->pread(file, out, faults_size(size), offset, err);
 }
 
+static inline int faults_pwrite(struct env_file *file, const void *data, size_t size,
+                                uint64_t offset, struct peri_error *err)
+{
+    return faults_now(err) ? env_faults.code
+                           : env_faults.real->file->pwrite(file, data, size, offset, err);
+}
+
 static inline int faults_write(struct env_file *file, const void *data, size_t size,
                                struct peri_error *err)
 {
@@ -72,6 +80,22 @@ static inline int faults_stat(struct env_file *file, struct env_stat *out, struc
     return faults_now(err) ? env_faults.code : env_faults.real->file->stat(file, out, err);
 }
 
+static inline int faults_rename(struct env *env, const char *from, const char *to,
+                                struct peri_error *err)
+{
+    return faults_now(err) ? env_faults.code : env_faults.real->path->rename(env, from, to, err);
+}
+
+static inline int faults_mkdir(struct env *env, const char *path, struct peri_error *err)
+{
+    return faults_now(err) ? env_faults.code : env_faults.real->path->mkdir(env, path, err);
+}
+
+static inline int faults_sync_path(struct env *env, const char *path, struct peri_error *err)
+{
+    return faults_now(err) ? env_faults.code : env_faults.real->path->sync(env, path, err);
+}
+
 /* Puts the wrapper in front of env, without faults yet. */
 static inline void env_faults_install(struct env *env)
 {
@@ -80,9 +104,21 @@ static inline void env_faults_install(struct env *env)
     env_faults.files.read = faults_read;
     env_faults.files.pread = faults_pread;
     env_faults.files.write = faults_write;
+    env_faults.files.pwrite = faults_pwrite;
     env_faults.files.sync = faults_sync;
     env_faults.files.stat = faults_stat;
     env_faults.ops.file = &env_faults.files;
+    env->ops = &env_faults.ops;
+}
+
+/* Has making, renaming and syncing directories count, too. */
+static inline void env_faults_install_paths(struct env *env)
+{
+    env_faults.paths = *env_faults.real->path;
+    env_faults.paths.rename = faults_rename;
+    env_faults.paths.mkdir = faults_mkdir;
+    env_faults.paths.sync = faults_sync_path;
+    env_faults.ops.path = &env_faults.paths;
     env->ops = &env_faults.ops;
 }
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* From now on the n-th allocation (1 is the next) fails, once. */
 void test_alloc_fail(long n);
@@ -16,6 +17,14 @@ void test_alloc_fail_from(long n);
 
 /* Ends that; returns true when an allocation has failed since. */
 bool test_alloc_end(void);
+
+/* Allocations of the test's own: from true to false nothing fails and nothing counts. Calls nest.
+ */
+void test_alloc_spare(bool is_spared);
+
+/* Notes from now on in places[i] where allocation i + 1 was asked for (a hash of the callers), for
+ * the first max ones; NULL ends that. Returns how many there were. */
+long test_alloc_note(uint64_t *places, long max);
 
 /* realloc that never fails for the test's sake. */
 void *__real_realloc(void *old, size_t size);

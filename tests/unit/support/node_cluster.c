@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "base/assert.h"
 #include "sim/fault.h"
 #include "sim_fixture.h"
@@ -18,28 +19,35 @@ static void must(int rc, const struct peri_error *err)
     PERI_ASSERT(rc == 0);
 }
 
-/* ---- the machine ---- */
+/* ---- the machine: its own memory does not fail ---- */
 
 static struct cluster_machine *machine_of(struct node_machine *machine)
 {
     return container_of(machine, struct cluster_machine, machine);
 }
 
+static void append(struct peri_buffer *buffer, const char *data, size_t size)
+{
+    test_alloc_spare(true);
+    PERI_ASSERT(peri_buffer_append(buffer, data, size) == 0);
+    test_alloc_spare(false);
+}
+
 static void on_apply(struct node_machine *machine, struct node_task *task)
 {
     struct peri_buffer *text = &machine_of(machine)->text;
     char count[32];
-    PERI_ASSERT(peri_buffer_append(text, task->input.data, task->input.size) == 0);
-    PERI_ASSERT(peri_buffer_append(text, ";", 1) == 0);
+    append(text, task->input.data, task->input.size);
+    append(text, ";", 1);
     int size = snprintf(count, sizeof count, "%zu", text->size);
-    PERI_ASSERT(peri_buffer_append(&task->output, count, (size_t)size) == 0);
+    append(&task->output, count, (size_t)size);
     node_task_done(task, 0);
 }
 
 static void on_copy(struct node_machine *machine, struct node_task *task)
 {
     const struct peri_buffer *text = &machine_of(machine)->text;
-    PERI_ASSERT(peri_buffer_append(&task->output, text->data, text->size) == 0);
+    append(&task->output, text->data, text->size);
     node_task_done(task, 0);
 }
 
@@ -47,7 +55,7 @@ static void on_restore(struct node_machine *machine, struct node_task *task)
 {
     struct peri_buffer *text = &machine_of(machine)->text;
     text->size = 0;
-    PERI_ASSERT(peri_buffer_append(text, task->input.data, task->input.size) == 0);
+    append(text, task->input.data, task->input.size);
     node_task_done(task, 0);
 }
 
@@ -83,7 +91,11 @@ static void open_group(struct cluster_host *host, size_t at)
         .member_count = cluster->voters,
         .machine = cluster->keeps_keys ? &machine->keys.machine : &machine->machine,
         .data = machine};
-    must(node_group_open(host->node, &options, on_group_open, &machine->group, &err), &err);
+    int rc = node_group_open(host->node, &options, on_group_open, &machine->group, &err);
+    if (rc == 0 || !cluster->may_fail)
+        must(rc, &err);
+    else
+        machine->open_status = rc;
 }
 
 static void on_node_open(void *data, int status, const struct peri_error *err)
@@ -99,8 +111,17 @@ static void on_node_open(void *data, int status, const struct peri_error *err)
 
 static void on_event(void *data, const struct node_event *event)
 {
-    struct cluster *cluster = data;
+    struct cluster_host *host = data;
+    struct cluster *cluster = host->cluster;
     cluster->events[event->type]++;
+    if (event->type == NODE_FENCED)
+        cluster->fenced_status = event->status;
+    if (event->type != NODE_ROLE || event->role != RAFT_LEADER || event->group != 1)
+        return;
+    PERI_ASSERT(event->term < CLUSTER_TERMS_MAX);
+    struct cluster_host **leader = &cluster->leaders[event->term];
+    PERI_ASSERT(*leader == NULL || *leader == host); /* at most one a term: Raft figure 3 */
+    *leader = host;
 }
 
 static int on_start(void *data, struct sim_node *sim)
@@ -124,9 +145,12 @@ static int on_start(void *data, struct sim_node *sim)
     options.listen = "0.0.0.0";
     options.self = host->self;
     options.on_event = on_event;
-    options.data = cluster;
-    must(node_open(&host->node, sim_node_env(sim), &options, on_node_open, host, &err), &err);
-    return 0;
+    options.data = host;
+    host->open_status =
+        node_open(&host->node, sim_node_env(sim), &options, on_node_open, host, &err);
+    if (host->open_status != 0 && !cluster->may_fail)
+        must(host->open_status, &err);
+    return host->open_status;
 }
 
 static void on_down(void *data, struct sim_node *sim, enum sim_down how)
@@ -139,6 +163,7 @@ static void on_down(void *data, struct sim_node *sim, enum sim_down how)
     host->is_open = false;
     for (size_t i = 0; i < host->cluster->groups; i++) {
         host->machines[i].group = NULL;
+        host->machines[i].open_status = 0;
         host->machines[i].is_open = false;
     }
 }
@@ -196,12 +221,14 @@ void cluster_close(struct cluster *cluster)
 void cluster_run(struct cluster *cluster, uint64_t us)
 {
     advance(cluster->world, sim_world_now_us(cluster->world) + us);
+    cluster->is_void =
+        sim_world_run(cluster->world, sim_world_now_us(cluster->world)) == SIM_END_FAILED;
 }
 
 static bool leads(const struct cluster_host *host, uint64_t *term)
 {
     struct node_status status;
-    if (host->node == NULL || !host->machines[0].is_open)
+    if (host->node == NULL || host->machines[0].group == NULL || !host->machines[0].is_open)
         return false;
     node_group_status(host->machines[0].group, &status);
     if (status.raft.role != RAFT_LEADER || status.raft.term <= *term)
@@ -210,15 +237,21 @@ static bool leads(const struct cluster_host *host, uint64_t *term)
     return true;
 }
 
+struct cluster_host *cluster_find_leader(struct cluster *cluster, const struct cluster_host *but)
+{
+    struct cluster_host *leader = NULL;
+    uint64_t term = 0;
+    for (size_t i = 0; i < cluster->count; i++)
+        if (&cluster->hosts[i] != but && leads(&cluster->hosts[i], &term))
+            leader = &cluster->hosts[i];
+    return leader;
+}
+
 struct cluster_host *cluster_leader(struct cluster *cluster, const struct cluster_host *but)
 {
     uint64_t limit = sim_world_now_us(cluster->world) + LIMIT_US;
     while (sim_world_now_us(cluster->world) < limit) {
-        struct cluster_host *leader = NULL;
-        uint64_t term = 0;
-        for (size_t i = 0; i < cluster->count; i++)
-            if (&cluster->hosts[i] != but && leads(&cluster->hosts[i], &term))
-                leader = &cluster->hosts[i];
+        struct cluster_host *leader = cluster_find_leader(cluster, but);
         if (leader != NULL)
             return leader;
         cluster_run(cluster, STEP_US);
@@ -288,9 +321,9 @@ void cluster_change(struct cluster_host *host, struct cluster_request *request,
 void cluster_await(struct cluster *cluster, struct cluster_request *request)
 {
     uint64_t limit = sim_world_now_us(cluster->world) + 2 * (uint64_t)LIMIT_US;
-    while (!request->is_done && sim_world_now_us(cluster->world) < limit)
+    while (!request->is_done && !cluster->is_void && sim_world_now_us(cluster->world) < limit)
         cluster_run(cluster, CLUSTER_MS);
-    PERI_ASSERT(request->is_done);
+    PERI_ASSERT(request->is_done || cluster->is_void);
 }
 
 void cluster_commit(struct cluster *cluster, const char *text)

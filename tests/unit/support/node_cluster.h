@@ -11,7 +11,13 @@
 #include "sim/net.h"
 #include "sim/node.h"
 
-enum { CLUSTER_MAX = 7, CLUSTER_GROUPS_MAX = 1200, CLUSTER_MS = 1000, CLUSTER_S = 1000000 };
+enum {
+    CLUSTER_MAX = 7,
+    CLUSTER_GROUPS_MAX = 1200,
+    CLUSTER_TERMS_MAX = 1000,
+    CLUSTER_MS = 1000,
+    CLUSTER_S = 1000000
+};
 
 struct cluster;
 struct cluster_host;
@@ -47,8 +53,12 @@ struct cluster {
     bool keeps_keys;             /* of machines of nodes that start from now on */
     struct node_options options; /* of all nodes, but for id, path, listen and self */
     const char *cluster_name;    /* of nodes that start from now on */
+    bool may_fail;               /* nodes and groups need not open: see open_status */
     struct cluster_host hosts[CLUSTER_MAX];
-    uint64_t events[NODE_FENCED + 1]; /* by type */
+    uint64_t events[NODE_FENCED + 1];                /* by type */
+    struct cluster_host *leaders[CLUSTER_TERMS_MAX]; /* of group 1, by term: one each */
+    bool is_void; /* the simulator itself lacked memory: nothing that happened counts */
+    int fenced_status;                               /* of the last one */
 };
 
 /* A world of nodes that run. The caller ends it with cluster_close. */
@@ -65,6 +75,9 @@ void cluster_run(struct cluster *cluster, uint64_t us);
 /* The node that leads group 1 in the newest term, once there is one among those that can reach a
  * majority; fails the test when there is none for 10 s. but: that one does not count; or NULL. */
 struct cluster_host *cluster_leader(struct cluster *cluster, const struct cluster_host *but);
+
+/* The same now; NULL when there is none. */
+struct cluster_host *cluster_find_leader(struct cluster *cluster, const struct cluster_host *but);
 
 /* A request under way. Lives as long as the cluster. */
 struct cluster_request {
