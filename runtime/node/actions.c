@@ -10,6 +10,43 @@
 #include "env/log.h"
 #include "node/state.h"
 
+/* ---- without memory ---- */
+
+void node_lose(struct node_group *group, bool is_snapshot)
+{
+    if (is_snapshot)
+        group->lost_snapshot = true;
+    else
+        group->lost_entries = true;
+    env_log(group->node->env, ENV_LOG_WARN, "node", "group %" PRIu64 ": no memory to send %s",
+            group->id, is_snapshot ? "a snapshot" : "entries");
+    node_group_wake(group);
+}
+
+void node_tell_lost(struct node_group *group)
+{
+    uint64_t ids[RAFT_MEMBERS_MAX];
+    bool entries = group->lost_entries, snapshot = group->lost_snapshot;
+    group->lost_entries = group->lost_snapshot = false;
+    if (group->raft == NULL || !(entries || snapshot))
+        return;
+    size_t count = raft_members(group->raft)->count;
+    memcpy(ids, raft_members(group->raft)->ids, count * sizeof *ids);
+    for (size_t i = 0; i < count; i++) { /* what a step refuses is of somebody who is gone */
+        struct node_step unreachable = {.event = {.type = RAFT_UNREACHABLE, .peer = ids[i]}};
+        struct node_step fetched = {.event = {.type = RAFT_FETCHED, .peer = ids[i], .index = 1}};
+        struct node_step sent = {.event = {.type = RAFT_SNAPSHOT_SENT, .peer = ids[i]}};
+        if (ids[i] == group->node->options.id)
+            continue;
+        if (entries) {
+            (void)node_group_step(group, &unreachable);
+            (void)node_group_step(group, &fetched);
+        }
+        if (snapshot)
+            (void)node_group_step(group, &sent);
+    }
+}
+
 /* ---- messages ---- */
 
 /* The entries of a message that are in memory; false when one is not. */
@@ -42,12 +79,14 @@ static void on_old_entries(struct node_group *group, void *data, int status, uin
 static void send_later(struct node_group *group, const struct raft_message *message)
 {
     struct raft_message *copy = malloc(sizeof *copy);
-    if (copy == NULL)
-        return; /* lost like any other message */
-    *copy = *message;
-    if (node_disk_read(group, message->index + 1, message->last, UINT64_MAX, on_old_entries,
-                       copy) != 0)
-        free(copy);
+    if (copy != NULL) {
+        *copy = *message;
+        if (node_disk_read(group, message->index + 1, message->last, UINT64_MAX, on_old_entries,
+                           copy) == 0)
+            return;
+    }
+    free(copy);
+    node_lose(group, false);
 }
 
 static void send_now(struct node_group *group, const struct raft_message *message)
@@ -65,8 +104,8 @@ static void send_now(struct node_group *group, const struct raft_message *messag
     size_t count = (size_t)(message->last - message->index);
     struct store_log_entry *entries = malloc(count * sizeof *entries);
     if (entries == NULL)
-        return;
-    if (gather(group, message, entries))
+        node_lose(group, false);
+    else if (gather(group, message, entries))
         node_peer_send(group, message, entries);
     else
         send_later(group, message);
@@ -150,9 +189,7 @@ static void start_fetch(struct node_group *group, const struct raft_action *acti
             return;
     }
     free(fetch);
-    env_log(group->node->env, ENV_LOG_WARN, "node",
-            "group %" PRIu64 ": no memory to read entries for node %" PRIu64, group->id,
-            action->peer);
+    node_lose(group, false);
 }
 
 /* ---- records ---- */

@@ -249,6 +249,7 @@ void node_group_run(struct node_group *group)
             node_liveness_tell(group);
         }
         group->has_new_members = false;
+        node_tell_lost(group);
         node_release_held(group);
     } while (!group->is_closing && group->raft != NULL && node_apply_advance(group));
     group->is_running = false;

@@ -129,10 +129,11 @@ struct node_group {
     struct raft *raft; /* NULL until the disk has said what was there */
     void (*on_open)(struct node_group *group, int status, const struct peri_error *err);
     bool is_open, is_closing, is_running;
-    bool is_led;          /* a leader is known */
-    bool has_new_members; /* the core hears which of them are up */
-    bool is_failing;      /* the disk failed: its core hears of that next */
-    size_t references;    /* operations of disk and network under way */
+    bool is_led;                      /* a leader is known */
+    bool has_new_members;             /* the core hears which of them are up */
+    bool is_failing;                  /* the disk failed: its core hears of that next */
+    bool lost_entries, lost_snapshot; /* without memory: its core hears of that next */
+    size_t references;                /* operations of disk and network under way */
     struct raft_configuration first_members;
     enum store_log_health health; /* not clean: its disk may have forgotten what it promised */
     bool has_begun;               /* the disk is not as it was found any more */
@@ -228,6 +229,10 @@ int node_group_explain(const struct node_group *group, int rc, struct peri_error
 void node_carry_out(struct node_group *group, const struct node_step *step);
 /* Sends what waited for records that are durable now. */
 void node_release_held(struct node_group *group);
+/* There was no memory to send or to read what the core counts as under way, whoever it was for. */
+void node_lose(struct node_group *group, bool is_snapshot);
+/* Tells the core of that, which then finds out where its followers stand. */
+void node_tell_lost(struct node_group *group);
 
 /* ---- apply.c ---- */
 

@@ -372,7 +372,8 @@ void node_stream_start(struct node_group *group, const struct raft_message *mess
     struct node_source *source = stream != NULL ? find_source(group) : NULL;
     if (source == NULL) {
         free(stream);
-        return; /* a probe finds out that it is still behind */
+        node_lose(group, true);
+        return;
     }
     stream->source = source;
     stream->message = *message;

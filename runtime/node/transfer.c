@@ -191,8 +191,10 @@ void node_snapshots_send(struct node_group *group, const struct raft_message *me
         return;
     }
     struct send *send = calloc(1, sizeof *send);
-    if (send == NULL)
-        return; /* a probe finds out that it is still behind */
+    if (send == NULL) {
+        node_lose(group, true);
+        return;
+    }
     peri_list_init(&send->link);
     send->group = group;
     send->env = group->node->env;
@@ -206,6 +208,7 @@ void node_snapshots_send(struct node_group *group, const struct raft_message *me
     node_group_hold(group);
     if (env_work(send->env, run_read, on_read, send) != 0) {
         free_send(send);
+        node_lose(group, true);
         node_group_release(group);
     }
 }
