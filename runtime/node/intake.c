@@ -188,10 +188,12 @@ void node_intake_on_call(struct rpc_call *call)
         return;
     }
     raft_status(group->raft, &status);
-    if (status.commit_index >= message.raft.index)
-        node_piece_answer(call, UINT64_MAX); /* what it holds is here */
-    else
+    if (status.commit_index >= message.raft.index) {
+        node_stage_confirm(group, &message.raft);
+        node_piece_answer(call, UINT64_MAX);
+    } else {
         take(group, call, &message.raft, chunk);
+    }
 }
 
 void node_intake_on_cancel(struct rpc_call *call, int code, const char *reason)

@@ -40,6 +40,7 @@ static void on_ran(void *data, int status)
     struct node_rounds *rounds = job->rounds;
     struct node *node = rounds->node;
     rounds->running = NULL;
+    rounds->has_no_env = rounds->has_no_env || status == PERI_ECANCELLED;
     end_job(job, status);
     pump(rounds);
     node_release(node);
@@ -101,6 +102,7 @@ static void on_did_read(void *data, int status)
     struct node_rounds *rounds = job->rounds;
     struct node *node = rounds->node;
     rounds->reads--;
+    rounds->has_no_env = rounds->has_no_env || status == PERI_ECANCELLED;
     job->done(job, status);
     if (rounds->is_closing)
         pump(rounds);
@@ -166,6 +168,11 @@ static void close_store(struct node_rounds *rounds)
 {
     if (rounds->state == NULL || rounds->closing.is_queued)
         return;
+    if (rounds->has_no_env) {
+        store_state_close(rounds->state);
+        rounds->state = NULL;
+        return;
+    }
     rounds->closing.rounds = rounds;
     rounds->closing.is_queued = true;
     peri_list_init(&rounds->closing.link);

@@ -36,6 +36,7 @@ struct node_rounds {
     struct env_timer *timer;
     size_t reads; /* under way */
     bool is_closing, is_armed;
+    bool has_no_env;                 /* it has ended: nothing can be started any more */
     bool wants_barrier;              /* another one after that which waits or runs */
     size_t dirty_bytes, clean_bytes; /* of all groups */
     uint64_t written_bytes;          /* since the last barrier */

@@ -67,6 +67,9 @@ void node_piece_refuse(struct rpc_call *call, int code, const char *why);
 /* The group is closed: who waits for an answer gets a failure. */
 void node_stage_abandon(struct node_stage *stage);
 
+/* What a snapshot holds is here already: the core tells the leader, who would send it for ever. */
+void node_stage_confirm(struct node_group *group, const struct raft_message *message);
+
 /* Forgets what was received. */
 void node_stage_clear(struct node_stage *stage);
 

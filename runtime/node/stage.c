@@ -183,6 +183,16 @@ static int take_piece(struct node_group *group, const struct piece *piece)
     return peri_buffer_append(&stage->snapshot.state, piece->state.data, piece->state.size);
 }
 
+void node_stage_confirm(struct node_group *group, const struct raft_message *message)
+{
+    struct raft_configuration members =
+        *raft_members(group->raft); /* not those: none is installed */
+    struct node_step step = {
+        .event = {.type = RAFT_MESSAGE, .message = message, .configuration = &members}};
+    (void)node_group_step(group, &step); /* a message of an old term is answered as such */
+    node_group_wake(group);
+}
+
 void node_snapshots_on_call(struct rpc_call *call)
 {
     struct node *node = call->handler->data;
@@ -207,7 +217,8 @@ void node_snapshots_on_call(struct rpc_call *call)
     struct raft_status status;
     raft_status(group->raft, &status);
     if (status.commit_index >= piece.message.raft.index) {
-        node_piece_answer(call, piece.total); /* what it holds is here */
+        node_stage_confirm(group, &piece.message.raft);
+        node_piece_answer(call, piece.total);
         return;
     }
     if (piece.total > node->options.snapshot_max_bytes) {

@@ -105,7 +105,9 @@ static void let_go(struct node_source *source)
 
 static void on_timer(void *data)
 {
-    let_go(data);
+    struct node_source *source = data;
+    if (peri_list_is_empty(&source->streams))
+        let_go(source);
 }
 
 /* The last stream that read it has ended. */
@@ -419,6 +421,8 @@ void node_streams_close(struct node_group *group)
     while (at != &group->keys->sources) {
         struct node_source *source = container_of(at, struct node_source, link);
         at = at->next;
+        env_timer_close(source->timer); /* the environment may end before a job comes back */
+        source->timer = NULL;
         if (source->source != NULL && !source->is_leaving)
             close_streams(source); /* of one that is being opened, on_opened does */
     }
