@@ -176,6 +176,7 @@ static int l_group_status(lua_State *L)
     box_set_count(L, "applied_index", status.applied_index);
     box_set_count(L, "snapshot_index", status.raft.snapshot_index);
     box_set_count(L, "requests", status.requests);
+    box_set_count(L, "priority", status.raft.priority);
     box_set_flag(L, "fenced", status.raft.is_fenced);
     box_set_flag(L, "asleep", status.raft.is_asleep);
     static const char *const healths[] = {"clean", "suspect", "damaged"};
@@ -200,6 +201,20 @@ static int l_group_transfer(lua_State *L)
     if (box->group == NULL)
         return raft_fail_closed(L);
     if (node_group_transfer(box->group, (uint64_t)to, &err) != 0)
+        return box_error(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int l_group_set_priority(lua_State *L)
+{
+    struct raft_group_box *box = raft_check_group(L);
+    struct peri_error err = PERI_ERROR_INIT;
+    lua_Integer priority = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, priority >= 0 && priority <= RAFT_PRIORITY_MAX, 2, "no such priority");
+    if (box->group == NULL)
+        return raft_fail_closed(L);
+    if (node_group_set_priority(box->group, (uint32_t)priority, &err) != 0)
         return box_error(L, &err);
     lua_pushboolean(L, 1);
     return 1;
@@ -246,6 +261,7 @@ void raft_open_groups(lua_State *L)
 {
     static const luaL_Reg groups[] = {{"status", l_group_status},
                                       {"transfer", l_group_transfer},
+                                      {"set_priority", l_group_set_priority},
                                       {"snapshot", l_group_snapshot},
                                       {"certainty", l_group_certainty},
                                       {"record", l_group_record},

@@ -32,10 +32,10 @@ static void note(void *data, const struct raft_event *event, int rc, const struc
 static const char *event_name(enum raft_event_type type)
 {
     static const char *const names[] = {
-        "time",          "message",        "propose",  "change",        "read",
-        "persisted",     "persist_failed", "applied",  "fetched",       "compacted",
-        "snapshot_sent", "unreachable",    "transfer", "forget_leader", "campaign",
-        "trust",         "peer_lost",      "peer_up",  "peer_down"};
+        "time",          "message",        "propose",   "change",        "read",
+        "persisted",     "persist_failed", "applied",   "fetched",       "compacted",
+        "snapshot_sent", "unreachable",    "transfer",  "forget_leader", "campaign",
+        "priority",      "trust",          "peer_lost", "peer_up",       "peer_down"};
     return names[type];
 }
 

@@ -72,6 +72,8 @@ local M = {}
 ---                                       joins later names those that are there, not itself
 ---@field machine perilune.raft.Machine
 ---@field node? perilune.raft.Node  default: the one that raft.open made last
+---@field priority? integer  how soon this replica campaigns: 4 (default) before 3 before 2 before 1, each by
+---                           an election timeout; 0: never, it only votes
 ---@field detached? boolean  the replica does not end with the fiber that opens it
 
 ---@class perilune.raft.RequestOptions
@@ -91,13 +93,16 @@ local M = {}
 ---@field token? perilune.raft.Token
 
 local DEADLINE = 5
+local PRIORITY_MAX = 4
 local NODE = {
   id = "number", path = "string", listen = "string", heartbeat = true, election = true,
   leases = "boolean", sleep_after = true, requests_max = "number", snapshot_entries = "number",
   trailing_entries = "number", recorder = "number", secret = "string", cluster = "string", node = "string",
   inflight_max = "number", body_max = "number", ping = true,
 }
-local GROUP = { id = "number", members = "table", machine = "table", node = true, detached = "boolean" }
+local GROUP = {
+  id = "number", members = "table", machine = "table", node = true, detached = "boolean", priority = "number",
+}
 local MACHINE = {
   init = "function", apply = "function", query = "function", snapshot = "function", restore = "function",
   store = "boolean",
@@ -111,6 +116,15 @@ local function check_integer(caller, name, value, low)
   local integer = math.tointeger(value)
   if not integer or integer < low then
     error(("%s: %s must be an integer from %d, not %s"):format(caller, name, low, tostring(value)), 3)
+  end
+  return integer
+end
+
+local function check_priority(caller, value)
+  local integer = math.tointeger(value)
+  if not integer or integer < 0 or integer > PRIORITY_MAX then
+    error(("%s: priority is an integer from 0, which never leads, to %d, not %s"):format(caller, PRIORITY_MAX,
+      tostring(value)), 3)
   end
   return integer
 end
@@ -397,6 +411,7 @@ end
 ---@return string? code
 function M.group(options)
   options = options_of.check(options, GROUP, "raft.group")
+  local priority = check_priority("raft.group", options.priority or PRIORITY_MAX)
   local node = options.node or current
   if not node then
     error("raft.group: open this node first, with raft.open{ id = 1, path = \"data\" }", 2)
@@ -415,6 +430,9 @@ function M.group(options)
   local box, err, code = node.core:group(id, sorted_members(options.members or {}), machine.store or false)
   if not box then
     return nil, err, code
+  end
+  if priority ~= PRIORITY_MAX then
+    box:set_priority(priority)
   end
   local name = "raft machine " .. id
   fiber.spawn({ name = name, detached = options.detached, cpu_deadline = false }, run_machine, box, machine)
@@ -485,9 +503,9 @@ function Group:read(query, options)
 end
 
 --- How this replica stands: id, group, role, term, leader, first_index, last_index, commit_index,
---- applied_index, snapshot_index, requests, fenced, asleep; health, clean or else suspect or damaged, with
---- why: it gives no votes until it is repaired; quorum_missing, for how many seconds the group has had no
---- quorum as far as this replica knows, while it has none; and members: { [id] = member } with
+--- applied_index, snapshot_index, requests, priority, fenced, asleep; health, clean or else suspect or
+--- damaged, with why: it gives no votes until it is repaired; quorum_missing, for how many seconds the group
+--- has had no quorum as far as this replica knows, while it has none; and members: { [id] = member } with
 ---   is         voter, learner, joining (a learner that will vote), incoming or outgoing
 ---   address
 --- and of the others
@@ -558,6 +576,14 @@ end
 ---@return true|nil, string? err, string? code
 function Group:transfer(to)
   return self.core:transfer(to)
+end
+
+--- Changes how soon this replica campaigns, until it is closed: priority of raft.group. A leader that gets 0
+--- hands over; else who leads leads on.
+---@param priority integer  0 to 4
+---@return true|nil, string? err, string? code
+function Group:set_priority(priority)
+  return self.core:set_priority(check_priority("group:set_priority", priority))
 end
 
 --- Has a snapshot taken as soon as the machine is free; the log before it goes.

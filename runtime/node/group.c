@@ -338,6 +338,16 @@ int node_group_transfer(struct node_group *group, uint64_t to, struct peri_error
     return 0;
 }
 
+int node_group_set_priority(struct node_group *group, uint32_t priority, struct peri_error *err)
+{
+    struct node_step step = {.event = {.type = RAFT_PRIORITY, .index = priority}};
+    int rc = node_group_step(group, &step);
+    if (rc != 0)
+        return peri_fail(err, rc, "priority %" PRIu32 " in group %" PRIu64, priority, group->id);
+    node_group_wake(group);
+    return 0;
+}
+
 int node_group_record(const struct node_group *group, struct peri_buffer *out)
 {
     return node_recorder_write(&group->recorder, out);

@@ -157,6 +157,10 @@ const char *node_group_member_address(const struct node_group *group, uint64_t i
  * furthest. Errors: PERI_ENOTLEADER, with the leader named; PERI_EINVAL; PERI_EBUSY. */
 int node_group_transfer(struct node_group *group, uint64_t to, struct peri_error *err);
 
+/* Changes how soon this replica campaigns, until it is closed: raft_options.priority. Errors:
+ * PERI_EINVAL above RAFT_PRIORITY_MAX, PERI_ECLOSED, PERI_EFENCED. */
+int node_group_set_priority(struct node_group *group, uint32_t priority, struct peri_error *err);
+
 /* Takes a snapshot as soon as the machine is free; NODE_SNAPSHOT_TAKEN tells. Errors: PERI_EBUSY
  * when one is under way. */
 int node_group_snapshot(struct node_group *group, struct peri_error *err);

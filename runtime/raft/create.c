@@ -13,6 +13,7 @@ void raft_options_init(struct raft_options *options, uint64_t id, uint64_t seed)
         .election_min_us = 150000,
         .election_max_us = 300000,
         .heartbeat_us = 50000,
+        .priority = RAFT_PRIORITY_MAX,
         .lease_margin_us = 15000,
         .message_max_bytes = 256 << 10,
         .inflight_max_bytes = 4 << 20,
@@ -32,6 +33,8 @@ static int check_options(const struct raft_options *options, struct peri_error *
         options->election_max_us > UINT64_MAX / 4)
         return peri_fail_plain(err, PERI_EINVAL,
                                "heartbeat, election_min and election_max do not grow");
+    if (options->priority > RAFT_PRIORITY_MAX)
+        return peri_fail_plain(err, PERI_EINVAL, "a priority is at most %d", RAFT_PRIORITY_MAX);
     if (options->catchup_rounds_max == 0)
         return peri_fail_plain(err, PERI_EINVAL, "new members have no round to catch up in");
     if (options->lease_margin_us >= options->election_min_us)

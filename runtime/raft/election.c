@@ -11,8 +11,20 @@
 void raft_election_arm(struct raft *raft)
 {
     uint64_t spread = raft->options.election_max_us - raft->options.election_min_us;
+    uint64_t steps = RAFT_PRIORITY_MAX - raft->options.priority;
     raft->election_deadline_us =
-        raft->now_us + raft->options.election_min_us + raft_random(raft) % spread;
+        raft->now_us + raft->options.election_min_us + steps * spread + raft_random(raft) % spread;
+}
+
+void raft_set_priority(struct raft *raft, uint32_t priority)
+{
+    raft->options.priority = priority;
+    if (priority == 0 && raft->role == RAFT_LEADER)
+        raft_abdicate(raft);
+    else if (priority == 0 && raft->role != RAFT_FOLLOWER)
+        raft_become_follower(raft, raft->term, 0);
+    if (raft->role != RAFT_LEADER)
+        raft_election_arm(raft);
 }
 
 bool raft_is_in_lease(const struct raft *raft)
@@ -43,8 +55,9 @@ bool raft_may_campaign(const struct raft *raft)
     uint64_t last = raft->log.last_index;
     if (!reaches(last, raft_log_term(&raft->log, last), raft->floor_index, raft->floor_term))
         return false;
-    return raft->role != RAFT_LEADER && !raft->is_fenced && !raft_is_stalled(raft) &&
-           raft->durable_seq >= raft->install_seq && raft_is_electable(raft);
+    return raft->options.priority > 0 && raft->role != RAFT_LEADER && !raft->is_fenced &&
+           !raft_is_stalled(raft) && raft->durable_seq >= raft->install_seq &&
+           raft_is_electable(raft);
 }
 
 void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)

@@ -66,6 +66,7 @@ static int check_role(const struct raft *raft, struct peri_error *err)
 {
     uint64_t id = raft->options.id;
     HOLDS(raft->vote == 0 || raft->term > 0);
+    HOLDS(raft->options.priority > 0 || raft->role == RAFT_FOLLOWER);
     switch (raft->role) {
     case RAFT_FOLLOWER:
         HOLDS(raft->leader != id);

@@ -298,6 +298,9 @@ static void handle(struct raft *raft, const struct raft_event *event,
     case RAFT_CAMPAIGN:
         raft_campaign(raft, false);
         break;
+    case RAFT_PRIORITY:
+        raft_set_priority(raft, (uint32_t)event->index);
+        break;
     case RAFT_TRUST:
         raft->floor_index = event->index;
         raft->floor_term = event->term;
@@ -386,7 +389,8 @@ uint64_t raft_deadline_us(const struct raft *raft)
     if (raft->is_fenced || raft->is_asleep)
         return UINT64_MAX;
     if (raft->role != RAFT_LEADER)
-        return raft_is_electable(raft) ? raft->election_deadline_us : UINT64_MAX;
+        return raft->options.priority > 0 && raft_is_electable(raft) ? raft->election_deadline_us
+                                                                     : UINT64_MAX;
     return raft->transfer_to != 0 && raft->transfer_deadline_us < raft->heartbeat_deadline_us
                ? raft->transfer_deadline_us
                : raft->heartbeat_deadline_us;

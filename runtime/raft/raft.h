@@ -31,11 +31,17 @@
 
 struct raft; /* opaque: raft/state.h */
 
+/* Who waits less for a leader leads more often: with each step below RAFT_PRIORITY_MAX an election
+ * timeout is longer by max - min, so that replicas of a higher priority are through with theirs
+ * before. Logs decide first, as ever. With 0 a replica votes, and never leads. */
+enum { RAFT_PRIORITY_MAX = 4 };
+
 struct raft_options {
     uint64_t id;   /* of this replica; not 0 */
     uint64_t seed; /* differs between replicas, and between starts of one */
     uint64_t election_min_us, election_max_us; /* timeouts are drawn from [min, max) */
     uint64_t heartbeat_us;
+    uint32_t priority;              /* RAFT_PRIORITY */
     uint64_t lease_margin_us;       /* what clocks may differ by within an election_min_us */
     uint64_t message_max_bytes;     /* entries in an AppendEntries; one entry always goes */
     uint64_t inflight_max_bytes;    /* sent to a peer and not acknowledged */
@@ -129,6 +135,7 @@ enum raft_event_type {
     RAFT_TRANSFER,       /* peer, or 0: whoever is furthest; leadership shall go there */
     RAFT_FORGET_LEADER,  /* the host knows that the leader is gone: votes are given at once */
     RAFT_CAMPAIGN,       /* as if the election timeout had passed */
+    RAFT_PRIORITY,       /* index: it is that from now on; a leader that gets 0 hands over */
     RAFT_TRUST,     /* index, term: an impaired replica votes again, but only for logs that reach */
                     /* at least to that entry, as its own has to before it campaigns */
     RAFT_PEER_LOST, /* peer, last: what it acknowledged behind last is gone from its disk */
@@ -208,6 +215,7 @@ struct raft_status {
     uint64_t base_index, last_index, commit_index, last_applied;
     uint64_t snapshot_index, seq, durable_seq;
     uint64_t transfer_to;
+    uint32_t priority;
     uint64_t configuration_index;
     /* When the group was last known to have a quorum: of a leader, when what a quorum has answered
      * was sent; else when a leader was last heard, or led here, or this replica began. The quorum

@@ -114,6 +114,8 @@ int raft_check_event(const struct raft *raft, const struct raft_event *event,
     case RAFT_PEER_UP:
     case RAFT_PEER_DOWN:
         return raft_check_peer(raft, event->peer);
+    case RAFT_PRIORITY:
+        return event->index > RAFT_PRIORITY_MAX ? PERI_EINVAL : 0;
     case RAFT_TRUST:
         return event->term == UINT64_MAX || event->index == UINT64_MAX ? PERI_EINVAL : 0;
     case RAFT_TIME:

@@ -75,6 +75,7 @@ static void pass_options(struct pass *pass, struct raft_options *options)
     pass_word(pass, &options->sleep_after_us);
     pass_u32(pass, &options->catchup_rounds_max);
     pass_u32(pass, &options->sizes_max);
+    pass_u32(pass, &options->priority);
     pass_bool(pass, &options->has_leases);
 }
 

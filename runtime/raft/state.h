@@ -118,6 +118,9 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader);
 /* Draws the next election deadline. */
 void raft_election_arm(struct raft *raft);
 
+/* Changes the priority; the wait for a leader begins anew. */
+void raft_set_priority(struct raft *raft, uint32_t priority);
+
 /* Asks for pre-votes, or with is_transfer for votes at once. */
 void raft_campaign(struct raft *raft, bool is_transfer);
 

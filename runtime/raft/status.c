@@ -27,6 +27,7 @@ void raft_status(const struct raft *raft, struct raft_status *status)
         .seq = raft->seq,
         .durable_seq = raft->durable_seq,
         .transfer_to = raft->transfer_to,
+        .priority = raft->options.priority,
         .configuration_index = raft->history[raft->history_count - 1].index,
         .quorum_us = quorum_us(raft),
     };

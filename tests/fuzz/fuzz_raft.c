@@ -159,9 +159,11 @@ static void ask(struct group *group, uint64_t id, struct input *input)
 {
     static const enum raft_event_type TYPES[] = {
         RAFT_TRANSFER, RAFT_CAMPAIGN,  RAFT_FORGET_LEADER, RAFT_UNREACHABLE,
-        RAFT_PEER_UP,  RAFT_PEER_DOWN, RAFT_PEER_UP,       RAFT_PEER_UP};
+        RAFT_PEER_UP,  RAFT_PEER_DOWN, RAFT_PRIORITY,      RAFT_PEER_UP};
     uint64_t choice = take(input);
     struct raft_event event = {.type = TYPES[choice % 8], .peer = choice / 8 % (group->count + 1)};
+    if (event.type == RAFT_PRIORITY)
+        event.index = RAFT_PRIORITY_MAX - event.peer;
     group_step(group, id, &event);
 }
 

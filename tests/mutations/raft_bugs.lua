@@ -36,19 +36,11 @@ return {
     [[(raft->vote == 0 && raft->leader == 0)]],
     [[raft->leader == 0]] },
   { "any log may win", "election.c",
-    [[
-    return message->log_term != last_term ? message->log_term > last_term
-                                          : message->index >= raft->log.last_index;]],
-    [[
-    (void)last_term;
-    return message->index > 0;]] },
+    [[    return reaches(message->index, message->log_term, last, raft_log_term(&raft->log, last)) &&]],
+    [[    return last + 1 > 0 &&]] },
   { "longer log wins, whatever its term", "election.c",
-    [[
-    return message->log_term != last_term ? message->log_term > last_term
-                                          : message->index >= raft->log.last_index;]],
-    [[
-    (void)last_term;
-    return message->index >= raft->log.last_index;]] },
+    [[    return reaches(message->index, message->log_term, last, raft_log_term(&raft->log, last)) &&]],
+    [[    return message->index >= last &&]] },
   { "pre-votes count as votes", "election.c",
     [[raft->role == (is_real ? RAFT_CANDIDATE : RAFT_PRE_CANDIDATE) && message->term == expected]],
     [[
@@ -201,9 +193,18 @@ raft->commit_index >= raft->term_start &&
     [[raft_commit_to(raft, message->commit < verified ? message->commit : verified);]],
     [[raft_commit_to(raft, message->commit);]] },
   { "leader without a quorum goes on", "raft.c",
-    [[    else if (raft->now_us - contact >= raft->options.election_max_us)]],
-    [[    else if (raft->now_us - contact >= UINT64_MAX / 2)]] },
+    [[    else if (raft->now_us - raft_quorum_seen_us(raft) >= raft->options.election_max_us)]],
+    [[    else if (raft->now_us - raft_quorum_seen_us(raft) >= UINT64_MAX / 2)]] },
   { "removed leader goes on", "membership.c",
     [[        raft_abdicate(raft);  /* Thesis 4.2.2 */]],
     [[]] },
+  { "priority 0 campaigns", "election.c",
+    [[    return raft->options.priority > 0 && raft->role != RAFT_LEADER &&]],
+    [[    return raft->role != RAFT_LEADER &&]] },
+  { "priorities do not count", "election.c",
+    [[    uint64_t steps = RAFT_PRIORITY_MAX - raft->options.priority;]],
+    [[    uint64_t steps = 0;]] },
+  { "candidate of priority 0 goes on", "election.c",
+    [[    else if (priority == 0 && raft->role != RAFT_FOLLOWER)]],
+    [[    else if (priority == 0 && raft->role == RAFT_CANDIDATE + 9)]] },
 }

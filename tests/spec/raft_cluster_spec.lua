@@ -176,6 +176,23 @@ describe("a group of several nodes", function()
     assert.is_true(seen.index > 1)
   end)
 
+  it("has those lead that shall", function()
+    at_leader("propose", 1)
+    for id = 1, 2 do
+      assert.is_true(groups[id]:set_priority(0))
+    end
+    eventually(function() return groups[3]:status().role == "leader" end)
+    assert.equal(0, groups[1]:status().priority)
+    assert.equal(2, at_leader("propose", 1))
+    assert.is_true(groups[1]:set_priority(2))
+    nodes[3]:close()
+    groups[3] = nil
+    eventually(function() return groups[1]:status().role == "leader" end)
+    assert.equal(3, at_leader("propose", 1))
+    assert.has_error(function() groups[1]:set_priority(5) end,
+      "group:set_priority: priority is an integer from 0, which never leads, to 4, not 5")
+  end)
+
   it("takes snapshots and cuts the log", function()
     for i = 1, 20 do
       at_leader("propose", i)

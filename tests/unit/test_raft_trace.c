@@ -10,6 +10,7 @@
  * - deliver [FROM TO [N]]; drop [FROM TO]; run: deliver and apply until nothing is left
  * - propose ID [SIZE] [xN]; read ID; apply ID; fetch ID; snapshot ID [trailing=N]
  * - change ID add|voter|learner|remove ID...; transfer ID [TO]; forget ID; fail ID
+ * - priority ID N; due ID: when its election timer is
  * - unreachable ID PEER; sees ID [PEER...]: all others are down
  * - status ID; peers ID: how a replica stands, what it knows of the others
  * - quietly COMMAND: without its answer
@@ -347,6 +348,21 @@ static void status(struct trace *trace)
         s.is_fenced ? " fenced" : "", s.is_asleep ? " asleep" : "");
 }
 
+/* In which of the spans between election_min and election_max, from 0, the timer is due. */
+static void due(struct trace *trace)
+{
+    const struct group_replica *replica = group_replica(trace->group, number(trace, 1, 0));
+    const struct raft_options *options = &trace->group->options;
+    uint64_t at_us = raft_deadline_us(replica->raft);
+    if (at_us == UINT64_MAX) {
+        say(trace, "%" PRIu64 ": never\n", replica->id);
+        return;
+    }
+    uint64_t wait_us = at_us - group_clock_us(trace->group, replica) - options->election_min_us;
+    say(trace, "%" PRIu64 ": after election_min and %" PRIu64 " spans\n", replica->id,
+        wait_us / (options->election_max_us - options->election_min_us));
+}
+
 static void say_progress(struct trace *trace, const struct raft_peer *peer, uint64_t now_us)
 {
     static const char *const STATES[] = {"probe", "replicate", "snapshot"};
@@ -389,7 +405,7 @@ static bool step(struct trace *trace)
     } EVENTS[] = {{"campaign", RAFT_CAMPAIGN},   {"time", RAFT_TIME},
                   {"transfer", RAFT_TRANSFER},   {"forget", RAFT_FORGET_LEADER},
                   {"fail", RAFT_PERSIST_FAILED}, {"unreachable", RAFT_UNREACHABLE},
-                  {"change", RAFT_CHANGE}};
+                  {"change", RAFT_CHANGE},       {"priority", RAFT_PRIORITY}};
     struct raft_change changes[WORDS_MAX];
     for (size_t i = 0; i < sizeof EVENTS / sizeof *EVENTS; i++) {
         if (strcmp(trace->words[0], EVENTS[i].word) != 0)
@@ -397,6 +413,8 @@ static bool step(struct trace *trace)
         struct raft_event event = {.type = EVENTS[i].type, .peer = number(trace, 2, 0)};
         if (event.type == RAFT_TIME)
             trace->group->now_us += 1000 * number(trace, 2, 0);
+        if (event.type == RAFT_PRIORITY)
+            event.index = number(trace, 2, 0);
         if (event.type == RAFT_CHANGE)
             change(trace, &event, changes);
         int rc = group_step(trace->group, number(trace, 1, 0), &event);
@@ -474,6 +492,8 @@ static void execute(struct trace *trace)
         propose(trace);
     else if (strcmp(word, "status") == 0)
         status(trace);
+    else if (strcmp(word, "due") == 0)
+        due(trace);
     else if (strcmp(word, "peers") == 0)
         peers(trace);
     else if (strcmp(word, "read") == 0) {

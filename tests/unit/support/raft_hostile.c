@@ -141,6 +141,8 @@ void raft_hostile_make(struct raft_hostile *h, const struct raft *raft, uint64_t
         h->event.last = near(source, status.last_applied);
         h->event.term = near(source, status.term);
         h->event.size_bytes = draw(source, 100);
+        if (h->event.type == RAFT_PRIORITY && draw(source, 16) > 0)
+            h->event.index = RAFT_PRIORITY_MAX; /* with 0 little more would happen */
     }
 }
 
