@@ -1,8 +1,10 @@
 /* libraft.c - what node.c is for Perilune, for the C library libraft (Debian: libraft-dev), with
  * its own network and disk (raft_uv).
  *
- *      libraft ID DIRECTORY 1 ADDRESS...     the addresses of nodes 1, 2, ...
+ *      libraft [--together] ID DIRECTORY 1 ADDRESS...     the addresses of nodes 1, 2, ...
  *
+ * Each proposal is a raft_apply of its own; with --together all of one round of the loop are one,
+ * which libraft sends as one message.
  * Reads "load PROPOSERS BYTES MS" and "status", and answers as node.c does. */
 #include <inttypes.h>
 #include <raft.h>
@@ -27,8 +29,19 @@ struct bench {
     uint64_t applied, digest;
     struct load load;
     struct raft_apply requests[LOAD_PROPOSERS_MAX];
+    bool is_together;
+    uv_check_t check;
+    struct round *round; /* that gathers proposals; or NULL */
     char line[LOAD_LINE_MAX];
     size_t line_size;
+};
+
+/* Proposals of one round of the loop. */
+struct round {
+    struct raft_apply request;
+    unsigned count;
+    size_t proposers[LOAD_PROPOSERS_MAX];
+    struct raft_buffer buffers[LOAD_PROPOSERS_MAX];
 };
 
 static struct bench bench;
@@ -85,11 +98,45 @@ static void on_applied(struct raft_apply *request, int status, void *result)
               status == 0 ? NULL : raft_strerror(status));
 }
 
+static void on_round_applied(struct raft_apply *request, int status, void *result)
+{
+    struct round *round = request->data;
+    (void)result;
+    for (unsigned i = 0; i < round->count; i++)
+        load_done(&bench.load, round->proposers[i], status == 0 ? NULL : raft_strerror(status));
+    free(round);
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct round *round = bench.round;
+    (void)check;
+    if (round == NULL)
+        return;
+    bench.round = NULL;
+    round->request.data = round;
+    must(raft_apply(&bench.raft, &round->request, round->buffers, round->count, on_round_applied),
+         "raft_apply");
+}
+
+static void propose_together(size_t proposer, struct raft_buffer buffer)
+{
+    if (bench.round == NULL)
+        bench.round = calloc(1, sizeof *bench.round);
+    struct round *round = bench.round;
+    round->proposers[round->count] = proposer;
+    round->buffers[round->count++] = buffer;
+}
+
 static void propose(struct load *load, size_t proposer, uint64_t number)
 {
     struct raft_buffer buffer = {.len = load->bytes, .base = raft_malloc(load->bytes)};
     memset(buffer.base, 0, load->bytes);
     memcpy(buffer.base, &number, sizeof number);
+    if (bench.is_together) {
+        propose_together(proposer, buffer);
+        return;
+    }
     int rc = raft_apply(&bench.raft, &bench.requests[proposer], &buffer, 1, on_applied);
     if (rc == 0)
         return;
@@ -147,9 +194,12 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 int main(int argc, char **argv)
 {
     struct raft_configuration members;
+    bench.is_together = argc > 1 && strcmp(argv[1], "--together") == 0;
+    argc -= bench.is_together;
+    argv += bench.is_together;
     unsigned long id = argc > 4 ? strtoul(argv[1], NULL, 10) : 0;
     if (id == 0 || argc - 4 > NODES_MAX || id > (unsigned long)argc - 4) {
-        (void)fprintf(stderr, "usage: libraft ID DIRECTORY 1 ADDRESS...\n");
+        (void)fprintf(stderr, "usage: libraft [--together] ID DIRECTORY 1 ADDRESS...\n");
         return 2;
     }
     (void)mkdir(argv[2], 0755);
@@ -169,6 +219,8 @@ int main(int argc, char **argv)
     raft_set_snapshot_trailing(&bench.raft, TRAILING_ENTRIES);
     raft_set_pre_vote(&bench.raft, true);
     must(raft_start(&bench.raft), "raft_start");
+    must(uv_check_init(&bench.loop, &bench.check), "uv_check_init");
+    must(uv_check_start(&bench.check, on_check), "uv_check_start");
     must(uv_pipe_init(&bench.loop, &bench.in, 0), "uv_pipe_init");
     must(uv_pipe_open(&bench.in, 0), "uv_pipe_open");
     must(uv_read_start((uv_stream_t *)&bench.in, on_alloc, on_read), "uv_read_start");

@@ -3,7 +3,8 @@ local cluster = require "raft.cluster"
 local fiber = require "perilune.fiber"
 
 local RAW, RAW_3 = "append + fdatasync", "the same, three files at once"
-local C, LUA, LIBRAFT = "perilune, machine in C", "perilune, machine in Lua", "libraft"
+local C, LUA = "perilune, machine in C", "perilune, machine in Lua"
+local LIBRAFT, BATCHED = "libraft", "libraft, a round's together" -- libraft.c says what that is
 local IN_MEMORY = "/dev/shm" -- where a sync costs nothing: with --full
 
 local CELLS = {}
@@ -68,14 +69,17 @@ local function clusters(context, directory, suffix)
     { C, { context.programs .. "bench_raft_node" } },
     { LUA, { context.programs .. "perilune", "run", "scripts/benches/raft/node.lua" } },
     { LIBRAFT, { context.libraft } },
+    { BATCHED, { context.libraft, "--together" } },
   }
   local rows = {}
   for i, program in ipairs(programs) do
     local name, command = table.unpack(program)
-    rows[i] = { name = name .. suffix, open = function() return open_cluster(name, command, directory) end }
-  end
-  if not is_there(context.libraft) then
-    rows[#rows].problem = "skipped: libraft-dev is not installed"
+    local is_missing = command[1] == context.libraft and not is_there(context.libraft)
+    rows[i] = {
+      name = name .. suffix,
+      open = function() return open_cluster("nodes-" .. i, command, directory) end,
+      problem = is_missing and "skipped: libraft-dev is not installed" or nil,
+    }
   end
   return rows
 end
@@ -152,13 +156,13 @@ end
 -- ---- saying ----
 
 local function say_table(context, rows, title, field, format)
-  local line = { ("\n%-32s"):format(title) }
+  local line = { ("\n%-40s"):format(title) }
   for _, cell in ipairs(CELLS) do
     line[#line + 1] = ("%13s"):format(cell.name)
   end
   context.say(table.concat(line))
   for _, row in ipairs(rows) do
-    line = { ("  %-30s"):format(row.name), row.problem }
+    line = { ("  %-38s"):format(row.name), row.problem }
     for _, cell in ipairs(row.problem and {} or CELLS) do
       line[#line + 1] = ("%13s"):format(format:format(median(row.results[cell.name], field)))
     end
@@ -175,7 +179,8 @@ local function goals_of(rows, echo)
     goals[#goals + 1] = { what = ("%s, %s"):format(what, cell.name), value = ("%.2fx"):format(value),
       wanted = goal and (">= %.1fx"):format(goal), met = goal and value >= goal }
   end
-  local ours, raw, raw_3, peer = by_name[C], by_name[RAW], by_name[RAW_3], by_name[LIBRAFT]
+  local ours, raw, raw_3 = by_name[C], by_name[RAW], by_name[RAW_3]
+  local peer, batched = by_name[LIBRAFT], by_name[BATCHED]
   for _, cell in ipairs(ours and CELLS or {}) do
     if cell.proposers > 1 then
       if raw then
@@ -187,6 +192,9 @@ local function goals_of(rows, echo)
       end
       if peer then
         add(cell, "rate by libraft's", ratio(cell, "per_second", ours, peer), 1.5)
+      end
+      if batched then
+        add(cell, "rate by libraft's, a round's together", ratio(cell, "per_second", ours, batched))
       end
     else
       for _, disk in ipairs { raw, raw_3 } do
