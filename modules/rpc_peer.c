@@ -143,7 +143,13 @@ static int call_finish(lua_State *L, int status, lua_KContext ctx)
 
 struct rpc_peer_box *rpc_check_peer(lua_State *L)
 {
-    return luaL_checkudata(L, 1, RPC_PEER_METATABLE);
+    struct rpc_peer_box *peer = luaL_testudata(L, 1, RPC_PEER_METATABLE);
+    lua_Debug method;
+    if (peer == NULL && lua_getstack(L, 0, &method) && lua_getinfo(L, "n", &method) &&
+        method.name != NULL)
+        luaL_error(L, "%s is a method of what rpc.connect gives: write peer:%s(...), with a colon",
+                   method.name, method.name);
+    return peer != NULL ? peer : luaL_checkudata(L, 1, RPC_PEER_METATABLE);
 }
 
 uint64_t rpc_due_us(lua_State *L, const struct rpc_peer_box *peer)

@@ -92,6 +92,15 @@ static int read_delay(lua_State *L, int index, struct env_delay *out, struct per
         return peri_fail_plain(err, PERI_EINVAL,
                                "a distribution is { \"constant\"|\"uniform\"|\"exponential\"|"
                                "\"long_tail\", times... }");
+    static const int part_counts[] = {[ENV_DELAY_CONSTANT] = 1,
+                                      [ENV_DELAY_UNIFORM] = 2,
+                                      [ENV_DELAY_EXPONENTIAL] = 2,
+                                      [ENV_DELAY_LONG_TAIL] = 3};
+    int count = (int)lua_rawlen(L, index) - 1;
+    if (count != part_counts[shape])
+        return peri_fail_plain(err, PERI_EINVAL, "%s takes %d times behind its name, not %d",
+                               env_delay_shape_name((enum env_delay_shape)shape),
+                               part_counts[shape], count);
     out->shape = (enum env_delay_shape)shape;
     int rc = read_part(L, index, 2, &out->low_us, err);
     if (rc == 0)

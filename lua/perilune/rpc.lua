@@ -239,6 +239,11 @@ function M.multicall(peers, name, ...)
     error(("multicall: a list of peers and a function's name, not a %s and a %s"):format(type(peers),
       type(name)), 2)
   end
+  for index, peer in ipairs(peers) do
+    if type(peer) ~= "userdata" then
+      error(("multicall: peers[%d] is a %s, not a peer, as rpc.connect gives"):format(index, type(peer)), 2)
+    end
+  end
   local arguments = table.pack(...)
   local fibers, outcomes = {}, {}
   for index, peer in ipairs(peers) do

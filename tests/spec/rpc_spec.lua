@@ -250,7 +250,9 @@ describe("perilune.rpc", function()
     local peer = serving { echo = function(x) return x end }
     assert.error_matches(function() rpc.multicall({ peer, peer }, "echo", print) end,
       "argument 1 is a function")
-    assert.error_matches(function() rpc.multicall({ peer, 5 }, "echo") end, "index a number value")
+    assert.error_matches(function() rpc.multicall({ peer, 5 }, "echo") end,
+      "peers%[2%] is a number, not a peer")
+    assert.error_matches(function() peer.call("echo", 1) end, "write peer:call%(...%), with a colon")
     assert.error_matches(function() rpc.multicall({ peer }) end, "a list of peers and a function's name")
     assert.error_matches(function() rpc.serve { ["a\0b"] = print } end, "zero byte")
     assert.error_matches(function() rpc.connect "127.0.0.1:1\0x" end, "zero byte")

@@ -166,8 +166,9 @@ local function undecided(history, key)
   local open, index = key.part:widest()
   key.window = { open = open, operation = index }
   local op = index and history:operation(index)
-  return ("%s after %d steps%s; at most %d operations are open at a time%s"):format(REASONS[key.reason],
-    key.steps, key.key ~= nil and (" on key " .. describe.value(key.key)) or "", open,
+  return ("%s after %d steps%s; at most %s open at a time%s"):format(REASONS[key.reason],
+    key.steps, key.key ~= nil and (" on key " .. describe.value(key.key)) or "",
+    open == 1 and "1 operation is" or ("%d operations are"):format(open),
     op and (", first at line %d%s"):format(op.call_line,
       op.call_us and " (" .. describe.time(op.call_us) .. ")" or "") or "")
 end

@@ -88,7 +88,7 @@ function M.load(path, text, is_trusted)
   model.name = model.name or path
   ok, why = pcall(require("perilune.check.model").check, model, path)
   if not ok then
-    return nil, tostring(why), "EUSAGE"
+    return nil, (tostring(why):gsub("^perilune/[%w_/]+%.lua:%d+: ", "")), "EUSAGE"
   end
   return model
 end

@@ -59,7 +59,7 @@ function M.parser(argparse)
     .. "used by one client at a time, could have given the same answers. Exit code 0: it is; 1: it is not, "
     .. "or could not be read; 2: wrong command line; 3: not decided within the budget. Of several histories "
     .. "all are judged, and the worst counts: 1, then 3.")
-  parser:argument("histories", "Files of events in their order, or - for standard input."):argname "HISTORY"
+  parser:argument("HISTORY", "Files of events in their order, or - for standard input."):target "histories"
     :args "+"
   parser:option("-m --model", "What the object is: " .. table.concat(MODELS, ", ")
     .. ", or a Lua file that returns { init =, step = }."):argname "MODEL":convert(read_model)
@@ -256,6 +256,9 @@ function M.run(args)
   elseif args.sequential and type(model) == "table" then
     return output.usage_error("check", "--sequential needs a model that has a name", "models: "
       .. table.concat(MODELS, ", "))
+  end
+  if args.sequential and args.sessions then
+    return output.usage_error("check", "--sequential and --sessions exclude each other", "run it twice")
   end
   if args.html and (#args.histories > 1 or args.sessions) then
     return output.usage_error("check", "--html shows one history, and no sessions",

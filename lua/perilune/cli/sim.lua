@@ -25,6 +25,7 @@ local function read_seed(text)
   local seed = text:match "^%d+$" and math.tointeger(tonumber(text))
   if not seed then
     return nil, text:find "^%d+$" and ("'%s' is too large: seeds go up to %d"):format(text, math.maxinteger)
+      or text:find "^%d+%.%.%d+$" and ("'%s' is a range of seeds: write --seeds %s"):format(text, text)
       or ("'%s' is not a seed, which is a whole number from 0 on"):format(text)
   end
   return seed
@@ -33,7 +34,10 @@ end
 local function read_seeds(text)
   local first, last = text:match "^(%d+)%.%.(%d+)$"
   if not first then
-    return nil, ("'%s' is not a range of seeds like 1..1000"):format(text)
+    local one = text:match "^%d+$"
+    return nil, one and ("'%s' is one seed: write --seed %s, or a range of seeds like 1..%s")
+      :format(one, one, one)
+      or ("'%s' is not a range of seeds like 1..1000"):format(text)
   end
   local from, why_from = read_seed(first)
   local to, why_to = read_seed(last)
@@ -163,6 +167,16 @@ local function write_history(path, events)
   return not ok and output.fail { what = "sim --history", why = err, code = code } or nil
 end
 
+-- The file cannot be read.
+local function cannot_start(args, err, code)
+  local longer = args.scenario .. ".lua"
+  local is_near = code == "ENOENT" and require("perilune.fs").stat(longer) ~= nil
+  return output.fail {
+    what = "sim " .. args.scenario, why = err, code = code,
+    hint = is_near and ("did you mean %s?"):format(longer) or nil,
+  }
+end
+
 local function run_one(args)
   local started = require("perilune").now()
   local result, err, code = require("perilune.sim").run {
@@ -172,7 +186,7 @@ local function run_one(args)
     echo = not args.quiet and not args.json,
   }
   if not result then
-    return output.fail { what = "sim " .. args.scenario, why = err, code = code }
+    return cannot_start(args, err, code)
   end
   local seconds = require("perilune").now() - started
   local failed = args.history and write_history(args.history, result.history)
@@ -348,9 +362,7 @@ local function run_many(args)
   progress.is_over = true
   bar:finish()
   if not summary or (broken and broken.error) then
-    return output.fail {
-      what = "sim " .. args.scenario, why = err or broken.error, code = code or broken.code,
-    }
+    return cannot_start(args, err or broken.error, code or broken.code)
   elseif broken then
     return show_failure(args, broken)
   end

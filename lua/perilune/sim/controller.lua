@@ -318,7 +318,11 @@ function M.new(scenario)
   }, Sim)
   core.declare(scenario.expect or "")
   if scenario.time and not info.has_time then
-    core.set_time(times.microseconds(scenario.time, info.chunk .. ": time"))
+    local time_us = times.microseconds(scenario.time, info.chunk .. ": time")
+    if time_us == 0 then
+      error(info.chunk .. ": time: a run needs some time", 0)
+    end
+    core.set_time(time_us)
   end
   self:apply_defaults(scenario, info.chunk)
   perilune.spawn({ name = "simulation: letters", detached = true }, read_letters, self)

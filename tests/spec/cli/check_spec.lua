@@ -72,6 +72,9 @@ describe("perilune check", function()
     result = cli.run { "check", "--model", "counter", "--memory", "1MiB", "-", input = text }
     assert.equal(3, result.status)
     assert.matches("the memory (--memory) was used up", result.stdout, 1, true)
+    result = cli.run { "check", "--model", "kv", "--memory", "1", FOLDER .. "kv.edn" }
+    assert.equal(3, result.status)
+    assert.matches("at most 1 operation is open", result.stdout, 1, true)
   end)
 
   it("reads what an editor marked as UTF-8", function()
@@ -160,6 +163,8 @@ describe("perilune check", function()
 
   for _, case in ipairs {
     { { "check", "x" }, "missing option '--model'" },
+    { { "check", "--model", "kv" }, "missing argument 'HISTORY'" },
+    { { "check", "--sessions", "--sequential", "--model", "kv", "x" }, "exclude each other" },
     { { "check", "--model", "regster", "x" }, "did you mean register?" },
     { { "check", "--model", "register", "--budget", "0", "x" }, "a search needs some time" },
   } do
