@@ -47,6 +47,12 @@ static bool say_missing(struct text *text, const struct node_group *group, uint6
     const char *address = peer != NULL ? peer->address : "address unknown";
     struct rpc_client_info info = {.is_up = false, .why = ""};
     enum store_log_health health;
+    if (peer != NULL && (peer->is_on_other_disk || peer->knows_other_disk)) {
+        say(text, "; node %" PRIu64 " (%s) %s", id, address,
+            peer->is_on_other_disk ? "came back on another disk, and is not heard"
+                                   : "knew this node on another disk, and does not hear it");
+        return true;
+    }
     if (peer != NULL && peer->client != NULL)
         rpc_client_look(peer->client, &info);
     if (!info.is_up) {

@@ -149,6 +149,10 @@ static int take_all(struct node *node, struct peri_slice bytes, struct peri_erro
                                "an envelope of node %" PRIu64 " for node %" PRIu64
                                " came to node %" PRIu64,
                                envelope.from, envelope.to, node->options.id);
+    if (node_births_check(node, &envelope, err) != 0) {
+        node->stats.messages_refused++;
+        return 0; /* people were told, once */
+    }
     meet(node, &envelope);
     node_liveness_heard(node, envelope.from, envelope.incarnation);
     while ((rc = node_envelope_next(&envelope, &message, err)) == 1) {

@@ -16,15 +16,17 @@ enum {
 
 /* ---- writing ---- */
 
-int node_envelope_begin(struct peri_buffer *out, uint64_t cluster, uint64_t from, uint64_t to,
-                        uint64_t incarnation, struct peri_slice address)
+int node_envelope_begin(struct peri_buffer *out, const struct node_envelope *envelope)
 {
     char head[NODE_ENVELOPE_SIZE] = {NODE_MESSAGE_VERSION};
+    struct peri_slice address = envelope->address;
     PERI_ASSERT(address.size <= UINT8_MAX);
-    bits_put_le64(head + 1, cluster);
-    bits_put_le64(head + 9, from);
-    bits_put_le64(head + 17, to);
-    bits_put_le64(head + 25, incarnation);
+    bits_put_le64(head + 1, envelope->cluster);
+    bits_put_le64(head + 9, envelope->from);
+    bits_put_le64(head + 17, envelope->to);
+    bits_put_le64(head + 25, envelope->incarnation);
+    bits_put_le64(head + 33, envelope->from_disk);
+    bits_put_le64(head + 41, envelope->to_disk);
     head[NODE_ENVELOPE_SIZE - 1] = (char)address.size;
     int rc = peri_buffer_reserve(out, sizeof head + address.size);
     if (rc == 0)
@@ -110,6 +112,8 @@ int node_envelope_open(struct peri_slice bytes, struct node_envelope *out, struc
         .from = bits_get_le64(bytes.data + 9),
         .to = bits_get_le64(bytes.data + 17),
         .incarnation = bits_get_le64(bytes.data + 25),
+        .from_disk = bits_get_le64(bytes.data + 33),
+        .to_disk = bits_get_le64(bytes.data + 41),
         .address = {bytes.data + NODE_ENVELOPE_SIZE,
                     node_envelope_head_size(bytes.data) - NODE_ENVELOPE_SIZE},
         .at = bytes.data + node_envelope_head_size(bytes.data),

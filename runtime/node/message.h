@@ -3,8 +3,9 @@
  * Everything that a node has to say to another in one round of its loop travels in one envelope,
  * whichever groups it is of:
  *
- *   envelope   version u8, cluster, from, to, incarnation of from (u64, little-endian), size u8 and
- *              address of from (as far as it knows it), then messages
+ *   envelope   version u8, cluster, from, to, incarnation of from, births of the disks of from and
+ *              of to (births.c; 0: not known) as u64, little-endian, size u8 and address of from
+ *              (as far as it knows it), then messages
  *   message    size of the rest, then type u8, flags u8, and as varints group, term, index,
  *              log_term, last, commit, round, sent_us; of AppendEntries, for each of last - index
  *              entries: term, type u8, size, payload
@@ -22,15 +23,21 @@
 #include "store/log.h"
 
 enum {
-    NODE_MESSAGE_VERSION = 2,
-    NODE_ENVELOPE_SIZE = 1 + 4 * 8 + 1, /* before the address */
+    NODE_MESSAGE_VERSION = 3,
+    NODE_ENVELOPE_SIZE = 1 + 6 * 8 + 1, /* before the address */
     NODE_MESSAGE_ENTRIES_MAX = 1 << 16,
 };
 
-/* Starts an envelope at the end of out. address: of from, borrowed, at most 255 bytes. Errors:
- * PERI_ENOMEM, out unchanged. */
-int node_envelope_begin(struct peri_buffer *out, uint64_t cluster, uint64_t from, uint64_t to,
-                        uint64_t incarnation, struct peri_slice address);
+/* An envelope, and while it is read where; lent from its bytes. */
+struct node_envelope {
+    uint64_t cluster, from, to, incarnation, from_disk, to_disk;
+    struct peri_slice address; /* of from, at most 255 bytes; empty: it does not know it */
+    const char *at, *end;
+};
+
+/* Starts an envelope at the end of out, with all of it but at and end. Errors: PERI_ENOMEM, out
+ * unchanged. */
+int node_envelope_begin(struct peri_buffer *out, const struct node_envelope *envelope);
 
 /* The bytes before the first message of the envelope at data, which node_envelope_begin made. */
 size_t node_envelope_head_size(const char *data);
@@ -39,13 +46,6 @@ size_t node_envelope_head_size(const char *data);
  * ignored for others. Errors: PERI_ENOMEM, out unchanged. */
 int node_message_put(struct peri_buffer *out, uint64_t group, const struct raft_message *message,
                      const struct store_log_entry *entries);
-
-/* An envelope that is being read; lent from its bytes. */
-struct node_envelope {
-    uint64_t cluster, from, to, incarnation;
-    struct peri_slice address; /* of from; empty: it does not know it */
-    const char *at, *end;
-};
 
 /* One message of it. */
 struct node_message {

@@ -55,6 +55,7 @@ static void free_node(struct node *node)
     free(node->entries);
     free(node->bare);
     free(node->configurations);
+    peri_buffer_deinit(&node->births);
     free(node->path);
     free(node->listen);
     free(node->snapshots_path);
@@ -105,6 +106,25 @@ static int make_directory(struct env *env, const char *path, struct peri_error *
     return env_path_sync(env, parent, err);
 }
 
+static char *join(const char *a, const char *b)
+{
+    char *text = malloc(strlen(a) + strlen(b) + 1);
+    if (text != NULL) {
+        memcpy(text, a, strlen(a));
+        memcpy(text + strlen(a), b, strlen(b) + 1);
+    }
+    return text;
+}
+
+static int make_log_directory(struct node *node, struct peri_error *err)
+{
+    char *path = join(node->path, "/log");
+    int rc = path != NULL ? make_directory(node->env, path, err)
+                          : peri_fail(err, PERI_ENOMEM, "node %" PRIu64, node->options.id);
+    free(path);
+    return rc;
+}
+
 struct opening {
     struct node *node;
     struct peri_error err;
@@ -118,6 +138,10 @@ static void run_open(void *data)
     opening->rc = make_directory(node->env, node->path, &opening->err);
     if (opening->rc == 0)
         opening->rc = make_directory(node->env, node->snapshots_path, &opening->err);
+    if (opening->rc == 0)
+        opening->rc = make_log_directory(node, &opening->err);
+    if (opening->rc == 0)
+        opening->rc = node_births_load(node, &opening->err);
 }
 
 static void on_directories(void *data, int status)
@@ -141,16 +165,6 @@ static int check_options(const struct node_options *options, struct peri_error *
     if (options->raft.heartbeat_us < US_PER_MS)
         return peri_fail_plain(err, PERI_EINVAL, "heartbeats are at least 1 ms apart");
     return 0;
-}
-
-static char *join(const char *a, const char *b)
-{
-    char *text = malloc(strlen(a) + strlen(b) + 1);
-    if (text != NULL) {
-        memcpy(text, a, strlen(a));
-        memcpy(text + strlen(a), b, strlen(b) + 1);
-    }
-    return text;
 }
 
 static void on_timer(void *data);

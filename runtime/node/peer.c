@@ -10,6 +10,7 @@
 
 #define METHOD "raft.messages"
 #define CAST_DEADLINE_US UINT64_C(5000000)
+#define INTRODUCTION_US UINT64_C(600000000) /* that one waits for a connection */
 
 struct node_peer *node_peer_find(const struct node *node, uint64_t id)
 {
@@ -55,6 +56,52 @@ struct rpc_client *node_peer_client(struct node_peer *peer)
     return peer->client;
 }
 
+/* ---- who speaks ---- */
+
+int node_peer_envelope(const struct node *node, uint64_t to, struct peri_buffer *out)
+{
+    const struct node_peer *self = node_peer_find(node, node->options.id);
+    const char *address = self != NULL ? self->address : "";
+    const struct node_envelope envelope = {.cluster = node->cluster,
+                                           .from = node->options.id,
+                                           .to = to,
+                                           .incarnation = node->incarnation,
+                                           .from_disk = node->disk_birth,
+                                           .to_disk = node_births_of(node, to),
+                                           .address = peri_slice_of(address, strlen(address))};
+    return node_envelope_begin(out, &envelope);
+}
+
+static int begin(struct node_peer *peer, struct peri_buffer *buffer)
+{
+    static const char room[NODE_ARGS_HEAD];
+    if (buffer->size > 0)
+        return 0;
+    int rc = peri_buffer_append(buffer, room, sizeof room);
+    if (rc == 0)
+        rc = node_peer_envelope(peer->node, peer->id, buffer);
+    if (rc != 0)
+        buffer->size = 0;
+    return rc;
+}
+
+void node_peer_introduce(struct node_peer *peer)
+{
+    struct node *node = peer->node;
+    struct rpc_client *client = node_peer_client(peer);
+    struct peri_buffer bytes = {NULL, 0, 0};
+    uint64_t now_us = env_now_us(node->env);
+    if (client == NULL || now_us < peer->introduced_us)
+        return;
+    if (begin(peer, &bytes) == 0) {
+        node_args_put_head(bytes.data, bytes.size - NODE_ARGS_HEAD);
+        (void)rpc_client_cast(client, peri_slice_of(METHOD, strlen(METHOD)),
+                              peri_buffer_slice(&bytes), now_us + INTRODUCTION_US, true, NULL);
+        peer->introduced_us = now_us + node->options.raft.heartbeat_us;
+    }
+    peri_buffer_deinit(&bytes);
+}
+
 void node_peers_connect(const struct node_group *group)
 {
     if (group->raft == NULL)
@@ -62,8 +109,8 @@ void node_peers_connect(const struct node_group *group)
     const struct raft_configuration *members = raft_members(group->raft);
     for (size_t i = 0; i < members->count; i++) {
         struct node_peer *peer = node_peer_find(group->node, members->ids[i]);
-        if (peer != NULL && peer->id != group->node->options.id)
-            (void)node_peer_client(peer); /* without memory the first message tries again */
+        if (peer != NULL && peer->id != group->node->options.id && peer->client == NULL)
+            node_peer_introduce(peer); /* without memory the first message tries again */
     }
 }
 
@@ -148,14 +195,6 @@ void node_peers_flush(struct node *node)
 
 /* ---- collecting ---- */
 
-int node_peer_envelope(const struct node *node, uint64_t to, struct peri_buffer *out)
-{
-    const struct node_peer *self = node_peer_find(node, node->options.id);
-    const char *address = self != NULL ? self->address : "";
-    return node_envelope_begin(out, node->cluster, node->options.id, to, node->incarnation,
-                               peri_slice_of(address, strlen(address)));
-}
-
 static int note_lost(struct node_peer *peer, uint64_t group)
 {
     if (peer->lost_count > 0 && peer->lost[peer->lost_count - 1] == group)
@@ -170,19 +209,6 @@ static int note_lost(struct node_peer *peer, uint64_t group)
     }
     peer->lost[peer->lost_count++] = group;
     return 0;
-}
-
-static int begin(struct node_peer *peer, struct peri_buffer *buffer)
-{
-    static const char room[NODE_ARGS_HEAD];
-    if (buffer->size > 0)
-        return 0;
-    int rc = peri_buffer_append(buffer, room, sizeof room);
-    if (rc == 0)
-        rc = node_peer_envelope(peer->node, peer->id, buffer);
-    if (rc != 0)
-        buffer->size = 0;
-    return rc;
 }
 
 void node_peer_ping(struct node_peer *peer)

@@ -41,7 +41,7 @@ struct question {
     enum store_log_health health;
 };
 
-static int read_question(const struct node *node, struct peri_slice args, struct question *out,
+static int read_question(struct node *node, struct peri_slice args, struct question *out,
                          struct peri_error *err)
 {
     struct peri_slice bytes;
@@ -53,6 +53,9 @@ static int read_question(const struct node *node, struct peri_slice args, struct
         return rc;
     if (envelope.cluster != node->cluster || envelope.to != node->options.id)
         return peri_fail(err, PERI_ECLUSTER, "a question of node %" PRIu64, envelope.from);
+    rc = node_births_check(node, &envelope, err);
+    if (rc != 0)
+        return rc;
     if (envelope.end - envelope.at != REPAIR_QUESTION_SIZE ||
         (unsigned char)envelope.at[16] > STORE_LOG_DAMAGED)
         return peri_fail_plain(err, PERI_EFORMAT, "a malformed question of a replica");

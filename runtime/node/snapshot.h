@@ -57,7 +57,7 @@ void node_piece_seal(struct peri_buffer *args);
 
 /* Takes a call's arguments apart: the message, which is an InstallSnapshot for this node, and what
  * stands behind it. Errors: PERI_EFORMAT, PERI_ECLUSTER. */
-int node_piece_open(const struct node *node, struct peri_slice args, struct node_message *message,
+int node_piece_open(struct node *node, struct peri_slice args, struct node_message *message,
                     struct peri_slice *rest, struct peri_error *err);
 
 /* Answers where to go on; refuses. */

@@ -111,7 +111,7 @@ struct piece {
     struct peri_slice members, state;
 };
 
-int node_piece_open(const struct node *node, struct peri_slice args, struct node_message *message,
+int node_piece_open(struct node *node, struct peri_slice args, struct node_message *message,
                     struct peri_slice *rest, struct peri_error *err)
 {
     struct peri_slice bytes;
@@ -123,6 +123,9 @@ int node_piece_open(const struct node *node, struct peri_slice args, struct node
         return rc;
     if (envelope.cluster != node->cluster || envelope.to != node->options.id)
         return peri_fail(err, PERI_ECLUSTER, "a snapshot of node %" PRIu64, envelope.from);
+    rc = node_births_check(node, &envelope, err);
+    if (rc != 0)
+        return rc;
     rc = node_envelope_next(&envelope, message, err);
     if (rc < 0)
         return rc;

@@ -12,6 +12,7 @@
  * files timers.c    groups by when they are due members.c   configurations with addresses, as bytes
  *   fault.c     what is kept of a replica that cannot go on
  *   explain.c   why a group does not do what it was asked for
+ *   births.c    which disk a node is on
  *   repair.c    replicas whose disk has lost something
  *   recorder.c  the last events of a core, to be replayed */
 #ifndef PERI_NODE_STATE_H
@@ -57,7 +58,9 @@ struct node_peer {
     } notice;       /* an AppendEntries without entries, the last message of bulk */
     uint64_t *lost; /* groups whose AppendEntries could not be sent */
     size_t lost_count, lost_capacity;
-    bool is_losing;       /* in this round */
+    bool is_losing;                          /* in this round */
+    uint64_t introduced_us;                  /* this node, not again before then */
+    bool is_on_other_disk, knows_other_disk; /* births.c; the second: of this node */
     bool is_up, has_said; /* liveness.c; something went to it in this heartbeat's time */
     uint64_t incarnation, heard_us, reconnected_us;
     struct peri_list link;
@@ -75,7 +78,10 @@ struct node {
     struct env_timer *timer;
     struct env_turn *turn;
     struct env_timer *liveness; /* NULL: groups never sleep */
-    uint64_t incarnation;       /* another one after each start, and after a group was closed */
+    uint64_t disk_birth;        /* births.c */
+    struct peri_buffer births;  /* of the others' disks */
+    bool has_new_births, is_keeping_births;
+    uint64_t incarnation; /* another one after each start, and after a group was closed */
     bool is_turning;
     uint64_t armed_us; /* when the timer rings; UINT64_MAX: never */
     struct node_timers timers;
@@ -278,6 +284,8 @@ int node_peer_envelope(const struct node *node, uint64_t to, struct peri_buffer 
 /* Puts a message into the envelope for its peer; what cannot be sent is lost. */
 void node_peer_send(struct node_group *group, const struct raft_message *message,
                     const struct store_log_entry *entries);
+/* Says on which disk this node is, now or once there is a connection. */
+void node_peer_introduce(struct node_peer *peer);
 /* Says nothing but that this node is there. */
 void node_peer_ping(struct node_peer *peer);
 /* Sends the envelopes. */
@@ -294,6 +302,18 @@ int node_liveness_open(struct node *node);
 void node_liveness_heard(struct node *node, uint64_t id, uint64_t incarnation);
 /* Tells the group which of its members are up. */
 void node_liveness_tell(struct node_group *group);
+
+/* ---- births.c ---- */
+
+/* Reads, or makes, the birth of this disk, and what is known of the others'. Blocks. Errors:
+ * PERI_ECORRUPT, errno codes, PERI_ENOMEM. */
+int node_births_load(struct node *node, struct peri_error *err);
+/* The birth of another node's disk; 0 when it is not known. */
+uint64_t node_births_of(const struct node *node, uint64_t id);
+/* Looks whose disk an envelope comes from, and for whose it is; remembers one that is new. Errors:
+ * PERI_EPROTOCOL when one of the two is not the one that was known: it may not be heard. */
+int node_births_check(struct node *node, const struct node_envelope *envelope,
+                      struct peri_error *err);
 
 /* ---- inbox.c ---- */
 

@@ -37,11 +37,11 @@ static void check_again(const struct node_envelope *envelope, const struct node_
     struct store_log_entry *entries = calloc(message->count + 1, sizeof *entries);
     PERI_ASSERT(entries != NULL);
     node_message_entries(message, entries);
-    PERI_ASSERT(node_envelope_begin(&out, envelope->cluster, envelope->from, envelope->to,
-                                    envelope->incarnation, envelope->address) == 0);
+    PERI_ASSERT(node_envelope_begin(&out, envelope) == 0);
     PERI_ASSERT(node_message_put(&out, message->group, &message->raft, entries) == 0);
     PERI_ASSERT(node_envelope_open(peri_buffer_slice(&out), &back, NULL) == 0);
     PERI_ASSERT(back.cluster == envelope->cluster && back.from == envelope->from);
+    PERI_ASSERT(back.from_disk == envelope->from_disk && back.to_disk == envelope->to_disk);
     PERI_ASSERT(peri_slice_compare(back.address, envelope->address) == 0);
     PERI_ASSERT(node_envelope_next(&back, &same, NULL) == 1);
     check_same(message, &same, entries);

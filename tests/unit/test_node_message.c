@@ -36,7 +36,14 @@ enum { COUNT = sizeof messages / sizeof *messages };
 static struct peri_buffer encoded(void)
 {
     struct peri_buffer out = {NULL, 0, 0};
-    assert_int_equal(node_envelope_begin(&out, 11, 22, 33, 44, ADDRESS), 0);
+    const struct node_envelope envelope = {.cluster = 11,
+                                           .from = 22,
+                                           .to = 33,
+                                           .incarnation = 44,
+                                           .from_disk = 55,
+                                           .to_disk = 66,
+                                           .address = ADDRESS};
+    assert_int_equal(node_envelope_begin(&out, &envelope), 0);
     for (size_t i = 0; i < COUNT; i++)
         assert_int_equal(node_message_put(&out, 1000 + i, &messages[i], entries), 0);
     return out;
@@ -82,6 +89,8 @@ static void test_round_trip(void **state)
     assert_int_equal(node_envelope_open(peri_buffer_slice(&bytes), &envelope, &err), 0);
     assert_int_equal(envelope.cluster, 11);
     assert_int_equal(envelope.incarnation, 44);
+    assert_int_equal(envelope.from_disk, 55);
+    assert_int_equal(envelope.to_disk, 66);
     assert_int_equal(peri_slice_compare(envelope.address, ADDRESS), 0);
     for (size_t i = 0; i < COUNT; i++) {
         assert_int_equal(node_envelope_next(&envelope, &message, &err), 1);

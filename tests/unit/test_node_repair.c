@@ -241,6 +241,51 @@ static void test_damaged_majority(void **state)
     cluster_close(cluster);
 }
 
+/* ---- a disk that is empty again ---- */
+
+/* A node that lost its whole disk and comes back under its old id does not count: it forgot what it
+ * acknowledged, and cannot know that. It and the others say so. */
+static void test_wiped_disk(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct cluster *cluster = cluster_create(seed, 3, 3);
+        struct cluster_request request;
+        cluster_commit(cluster, "a");
+        struct cluster_host *leader = cluster_leader(cluster, NULL);
+        struct cluster_host *behind = &cluster->hosts[leader->id % 3];
+        struct cluster_host *wiped = &cluster->hosts[(leader->id + 1) % 3];
+        (void)cluster_settle(cluster);
+        cluster_kill(behind);
+        cluster_commit(cluster, "b");
+        cluster_kill(leader);
+        cluster_kill(wiped);
+        cluster_fault(wiped, ENV_FAULT_WIPE, 0);
+        restart(wiped);
+        restart(behind);
+        cluster_run(cluster, 5 * (uint64_t)S);
+        assert_false(has_leader(cluster)); /* it would not have "b" */
+        cluster_read(behind, &request, NODE_LINEARIZABLE, S);
+        cluster_await(cluster, &request);
+        assert_non_null(strstr(request.error, "came back on another disk"));
+        cluster_read(wiped, &request, NODE_LINEARIZABLE, S);
+        cluster_await(cluster, &request);
+        assert_non_null(strstr(request.error, "knew this node on another disk"));
+        restart(leader);
+        cluster_commit(cluster, "c");
+        cluster_kill(wiped);
+        assert_string_equal(cluster_settle(cluster), "a;b;c;");
+        for (size_t i = 0; i < 3; i++) /* others remember it over their own restarts */
+            if (&cluster->hosts[i] != wiped)
+                cluster_kill(&cluster->hosts[i]);
+        restart(wiped);
+        restart(behind);
+        cluster_run(cluster, 5 * (uint64_t)S);
+        assert_false(has_leader(cluster));
+        cluster_close(cluster);
+    }
+}
+
 /* ---- a snapshot of a later format ---- */
 
 /* As a later version would write it: intact, with the checksum of snapshot_file.h. */
@@ -304,7 +349,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_byte),         cmocka_unit_test(test_forgotten_acknowledgement),
         cmocka_unit_test(test_leader_forgets_too), cmocka_unit_test(test_damaged_majority),
-        cmocka_unit_test(test_newer_snapshot),     cmocka_unit_test(test_random_flips),
+        cmocka_unit_test(test_wiped_disk),         cmocka_unit_test(test_newer_snapshot),
+        cmocka_unit_test(test_random_flips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
