@@ -30,13 +30,13 @@ static long current; /* what is failed now, for who looks at a crash */
 static int code;     /* and with what */
 static long counted; /* of the last story, when they were noted */
 
+static char telling[64]; /* the same as a line */
+static int telling_size;
+
 static void on_abort(int number)
 {
-    char text[64];
     (void)number;
-    int size = snprintf(text, sizeof text, "with number %ld failing by %d\n", current, code);
-    if (size > 0)
-        (void)!write(STDERR_FILENO, text, (size_t)size);
+    (void)!write(STDERR_FILENO, telling, (size_t)telling_size);
 }
 
 /* ---- what happens ---- */
@@ -162,7 +162,7 @@ static void judge(struct story *story)
     propose(story, 'x');
     assert_true(story->was_acknowledged['x' - 'a']);
     const char *text = cluster_settle(story->cluster);
-    for (char letter = 'a'; letter <= 'x'; letter++) {
+    for (int letter = 'a'; letter <= 'x'; letter++) {
         size_t count = 0;
         for (const char *at = text; (at = strchr(at, letter)) != NULL; at++)
             count++;
@@ -179,6 +179,7 @@ static bool tell(long n, int how)
     struct env *env = sim_node_env(story.cluster->hosts[0].sim);
     current = n;
     code = how;
+    telling_size = snprintf(telling, sizeof telling, "with number %ld failing by %d\n", n, how);
     story.cluster->may_fail = true;
     story.cluster->options.snapshot_entries = 5;
     story.cluster->options.trailing_entries = 2;

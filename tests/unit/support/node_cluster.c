@@ -116,7 +116,8 @@ static void on_event(void *data, const struct node_event *event)
     cluster->events[event->type]++;
     if (event->type == NODE_FENCED)
         cluster->fenced_status = event->status;
-    if (event->type != NODE_ROLE || event->role != RAFT_LEADER || event->group != 1)
+    if (event->type != NODE_ROLE || event->role != RAFT_LEADER || event->group != 1 ||
+        cluster->is_lied_to)
         return;
     PERI_ASSERT(event->term < CLUSTER_TERMS_MAX);
     struct cluster_host **leader = &cluster->leaders[event->term];

@@ -57,6 +57,7 @@ struct cluster {
     struct cluster_host hosts[CLUSTER_MAX];
     uint64_t events[NODE_FENCED + 1];                /* by type */
     struct cluster_host *leaders[CLUSTER_TERMS_MAX]; /* of group 1, by term: one each */
+    bool is_lied_to;                                 /* there may be several leaders of a term */
     bool is_void;      /* the simulator itself lacked memory: nothing that happened counts */
     int fenced_status; /* of the last one */
 };
