@@ -6,12 +6,15 @@
  * table of what is in memory, which is synced before it counts. */
 #include <errno.h>
 #include <leveldb/c.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "store/backend.h"
+
+enum { BATCH_KEPT_BYTES = 4 << 20 }; /* a larger batch gives its memory back */
 
 struct level_store {
     struct store base;
@@ -21,6 +24,7 @@ struct level_store {
     leveldb_filterpolicy_t *filter;
     leveldb_readoptions_t *read;
     leveldb_writeoptions_t *write, *write_synced;
+    leveldb_writebatch_t *_Atomic batch; /* with its memory, for the next write; or NULL */
     char path[];
 };
 
@@ -55,6 +59,22 @@ static int fail(struct level_store *store, char *text, const char *what, struct 
     return code;
 }
 
+/* Batches take turns, so that one need not grow anew for each write. */
+static leveldb_writebatch_t *take_batch(struct level_store *store)
+{
+    leveldb_writebatch_t *batch = atomic_exchange(&store->batch, NULL);
+    return batch != NULL ? batch : leveldb_writebatch_create();
+}
+
+static void leave_batch(struct level_store *store, leveldb_writebatch_t *batch)
+{
+    if (batch != NULL)
+        leveldb_writebatch_clear(batch);
+    batch = atomic_exchange(&store->batch, batch);
+    if (batch != NULL)
+        leveldb_writebatch_destroy(batch);
+}
+
 static void close_level(struct store *base)
 {
     struct level_store *store = level_of(base);
@@ -68,6 +88,7 @@ static void close_level(struct store *base)
     leveldb_readoptions_destroy(store->read);
     leveldb_writeoptions_destroy(store->write);
     leveldb_writeoptions_destroy(store->write_synced);
+    leave_batch(store, NULL);
     free(store);
 }
 
@@ -92,15 +113,16 @@ static int write_level(struct store *base, const struct store_batch *batch, bool
                        struct peri_error *err)
 {
     struct level_store *store = level_of(base);
-    leveldb_writebatch_t *out = leveldb_writebatch_create();
+    char *text = NULL;
+    leveldb_writebatch_t *out = take_batch(store);
     int rc = fill(out, batch, err);
-    if (rc == 0) {
-        char *text = NULL;
+    if (rc == 0)
         leveldb_write(store->db, is_synced ? store->write_synced : store->write, out, &text);
-        rc = text == NULL ? 0 : fail(store, text, "write to", err);
-    }
-    leveldb_writebatch_destroy(out);
-    return rc;
+    if (batch->bytes.size <= BATCH_KEPT_BYTES)
+        leave_batch(store, out);
+    else
+        leveldb_writebatch_destroy(out);
+    return text == NULL ? rc : fail(store, text, "write to", err);
 }
 
 /* Compacting a range first makes a table of what is in memory, if anything, and syncs it. No key of

@@ -163,6 +163,12 @@ static uint64_t payload_of(const struct log_value *value)
     return bytes;
 }
 
+/* True when the record takes all entries away, and so may leave records that nobody needs. */
+static bool may_trim(const struct log_group *group, const struct raft_record *record)
+{
+    return record->snapshot_index != 0 || record->truncate_from == group->base_index + 1;
+}
+
 int store_log_write(struct store_log *log, struct store_log_write *write, uint64_t group,
                     const struct raft_record *record, const struct store_log_entry *entries)
 {
@@ -181,9 +187,10 @@ int store_log_write(struct store_log *log, struct store_log_write *write, uint64
     if (rc != 0)
         return rc;
     struct log_item *item = new_item(LOG_ITEM_RECORD, target, write);
-    struct log_item *head = new_head(target, NULL);
-    rc = item == NULL || head == NULL ? PERI_ENOMEM
-                                      : encode(target, record, entries, &value, &check);
+    struct log_item *head = may_trim(target, record) ? new_head(target, NULL) : NULL;
+    rc = item == NULL || (head == NULL && may_trim(target, record))
+             ? PERI_ENOMEM
+             : encode(target, record, entries, &value, &check);
     if (rc != 0) {
         free(item);
         if (head != NULL)
@@ -195,9 +202,11 @@ int store_log_write(struct store_log *log, struct store_log_write *write, uint64
     item->value = value;
     enter(log, target, record, value, check);
     log_item_push(log, item);
-    if (log_group_trim(log, target))
+    bool needs_head = log_group_trim(log, target);
+    PERI_ASSERT(!needs_head || head != NULL);
+    if (needs_head)
         push_head(log, target, head);
-    else
+    else if (head != NULL)
         log_item_free(head);
     log_cache_shrink(log);
     return 0;
