@@ -468,7 +468,7 @@ end
 ---@param options? perilune.raft.RequestOptions
 ---@return any result  of apply; with wait = false a token
 ---@return string? err
----@return string? code  ENOTLEADER, EBUSY, EDEADLINE, EFENCED, ECLOSED, ETOOBIG, ELUA
+---@return string? code  ENOTLEADER, EBUSY, EFULL, EDEADLINE, EFENCED, ECLOSED, ETOOBIG, ELUA
 ---@return perilune.raft.Details? details
 function Group:propose(command, options)
   options = options_of.check(options, REQUEST, "group:propose")

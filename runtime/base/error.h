@@ -36,7 +36,8 @@
     X(EDISCONNECTED, -10020, RETRY, "the connection broke before the answer came")                 \
     X(EDOWN, -10021, RETRY, "the node is down")                                                    \
     X(ENOTLEADER, -10022, RETRY, "this node is not the leader")                                    \
-    X(EFENCED, -10023, FINAL, "the replica's disk failed, and it was fenced")
+    X(EFENCED, -10023, FINAL, "the replica's disk failed, and it was fenced")                      \
+    X(EFULL, -10024, RETRY, "the node's disk is full")
 
 /* The codes that operating system and runtime share are the errno values under our prefix. */
 #define PERI_ENOMEM (-12)

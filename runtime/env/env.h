@@ -197,6 +197,9 @@ int env_file_sync(struct env_file *file, struct peri_error *err);
 /* Has the system begin to write the file's bytes [offset, offset + size) to the disk, so that a
  * later env_file_sync waits less. A hint: promises nothing, reports nothing. */
 void env_file_sync_start(struct env_file *file, uint64_t offset, uint64_t size);
+/* Has the file system keep room for size bytes of the file, which stays as long as it is, until it
+ * is removed. Errors: -ENOSPC, -EOPNOTSUPP where the file system cannot. */
+int env_file_reserve(struct env_file *file, uint64_t size, struct peri_error *err);
 int env_file_stat(struct env_file *file, struct env_stat *out, struct peri_error *err);
 /* Maps a whole regular file for reading; the mapping outlives the file, until env_file_unmap. */
 int env_file_map(struct env_file *file, struct env_mapping *out, struct peri_error *err);

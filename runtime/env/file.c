@@ -66,6 +66,11 @@ void env_file_sync_start(struct env_file *file, uint64_t offset, uint64_t size)
         file->env->ops->file->sync_start(file, offset, size);
 }
 
+int env_file_reserve(struct env_file *file, uint64_t size, struct peri_error *err)
+{
+    return file->env->ops->file->reserve(file, size, err);
+}
+
 int env_file_stat(struct env_file *file, struct env_stat *out, struct peri_error *err)
 {
     return file->env->ops->file->stat(file, out, err);

@@ -80,6 +80,7 @@ struct env_file_ops {
                     struct peri_error *err);
     int (*sync)(struct env_file *file, struct peri_error *err);
     void (*sync_start)(struct env_file *file, uint64_t offset, uint64_t size); /* or NULL */
+    int (*reserve)(struct env_file *file, uint64_t size, struct peri_error *err);
     int (*stat)(struct env_file *file, struct env_stat *out, struct peri_error *err);
     int (*map)(struct env_file *file, struct env_mapping *out, struct peri_error *err);
     void (*unmap)(struct env *env, struct env_mapping *mapping);

@@ -193,6 +193,16 @@ static void file_sync_start(struct env_file *base, uint64_t offset, uint64_t siz
     (void)sync_file_range(fd, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
 }
 
+static int file_reserve(struct env_file *base, uint64_t size, struct peri_error *err)
+{
+    struct posix_file *file = file_of(base);
+    int rc;
+    do
+        rc = fallocate(file->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 ? 0 : peri_fail(err, -errno, "reserve room for %s", file->path);
+}
+
 enum env_file_type env_posix_type(unsigned int mode)
 {
     if (S_ISREG(mode))
@@ -297,6 +307,7 @@ const struct env_file_ops env_posix_file_ops = {
     .seek = file_seek,
     .sync = file_sync,
     .sync_start = file_sync_start,
+    .reserve = file_reserve,
     .stat = file_stat,
     .map = file_map,
     .unmap = file_unmap,

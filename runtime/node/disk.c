@@ -264,6 +264,11 @@ void node_disk_cut(struct node_group *group, uint64_t index)
                 peri_strerror(rc));
 }
 
+bool node_disk_is_full(const struct node *node)
+{
+    return store_log_is_full(node->disk->log);
+}
+
 void node_disk_set_repaired(struct node_group *group)
 {
     int rc = store_log_set_repaired(group->node->disk->log, group->id);

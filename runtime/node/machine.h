@@ -96,7 +96,8 @@ struct node_request {
 
 /* Starts a request; on_done ends it, once, and no later than due_us. Errors, with nothing started:
  * PERI_EBUSY when requests_max are open; PERI_ETOOBIG above NODE_COMMAND_MAX; PERI_EINVAL;
- * PERI_ECLOSED before the group is open; PERI_EFENCED. */
+ * PERI_ECLOSED before the group is open; PERI_EFENCED. A command that comes to a leader whose disk
+ * is full ends with PERI_EFULL. */
 int node_request_start(struct node_group *group, struct node_request *request,
                        struct peri_error *err);
 

@@ -11,7 +11,11 @@
 #include "base/assert.h"
 #include "node/state.h"
 
-enum { BATCH_MAX = 512, BATCH_MAX_BYTES = 1 << 20 }; /* of commands in a step */
+enum {
+    BATCH_MAX = 512, /* commands in a step */
+    BATCH_MAX_BYTES = 1 << 20,
+    HAND_OVER_US = 10000000 /* between tries of a leader that lacks room */
+};
 
 /* ---- begin and end ---- */
 
@@ -163,6 +167,24 @@ static void refuse(struct node_group *group, struct node_request *request, int r
     node_request_end(request, NODE_NEVER, peri_slice_of(NULL, 0), &err);
 }
 
+/* The disk of the leader is full: it takes no commands, and asks another one to lead. */
+static void refuse_for_room(struct node_group *group, size_t count)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    uint64_t now_us = env_now_us(group->node->env);
+    if (now_us >= group->hand_over_us) {
+        struct node_step step = {.event = {.type = RAFT_TRANSFER}};
+        group->hand_over_us = now_us + HAND_OVER_US;
+        (void)node_group_step(group, &step); /* when nobody can, this one goes on */
+    }
+    (void)peri_fail_plain(&err, PERI_EFULL,
+                          "group %" PRIu64 ": the disk of node %" PRIu64
+                          ", which leads it, is full: it takes no commands until there is room",
+                          group->id, group->node->options.id);
+    for (size_t i = 0; i < count && !peri_list_is_empty(&group->queue); i++)
+        node_request_end(first_of(&group->queue), NODE_NEVER, peri_slice_of(NULL, 0), &err);
+}
+
 /* Proposes the first commands of the queue: all that fit, or one when there is no room for all. */
 static void place_commands(struct node_group *group)
 {
@@ -173,6 +195,10 @@ static void place_commands(struct node_group *group)
     struct node_step step = {.event = {.type = RAFT_PROPOSE, .entries = bare, .count = count},
                              .entries = entries};
     raft_status(group->raft, &status);
+    if (status.role == RAFT_LEADER && node_disk_is_full(group->node)) {
+        refuse_for_room(group, count);
+        return;
+    }
     int rc = node_group_step(group, &step);
     if (rc == PERI_EBUSY && count > 1) {
         step.event.count = count = 1;

@@ -172,6 +172,7 @@ struct node_group {
     struct peri_list ready;   /* queries that the machine may answer */
     size_t request_count;
     uint64_t requests_due_us;
+    uint64_t hand_over_us; /* when a leader that lacks room may ask another one next */
 
     struct node_snapshots *snapshots;
     struct node_keys *keys; /* of a machine that keeps them; else NULL */
@@ -352,6 +353,8 @@ typedef void (*node_disk_read_cb)(struct node_group *group, void *data, int stat
  * with nothing started. */
 int node_disk_read(struct node_group *group, uint64_t first, uint64_t last, uint64_t size_max,
                    node_disk_read_cb callback, void *data);
+/* True while commands are refused for want of room (store_log_is_full). */
+bool node_disk_is_full(const struct node *node);
 /* The group, which was suspect or damaged, is well again. */
 void node_disk_set_repaired(struct node_group *group);
 /* What the log holds of the group is of no use: *boot becomes that of an empty one, and the group

@@ -126,12 +126,14 @@ struct sim_disk_usage sim_disk_usage(const struct sim_node *node)
     for (const struct peri_list *at = inodes->next; at != inodes; at = at->next) {
         const struct sim_inode *inode = container_of(at, struct sim_inode, link);
         usage.files += inode != node->disk->root;
+        usage.reserved_bytes += inode->reserved;
         for (struct peri_list *to = inode->changes.next; to != &inode->changes; to = to->next) {
             const struct sim_change *change = container_of(to, struct sim_change, link);
             if (change->durable_us > node->world->now_us)
                 usage.unsynced_bytes += change->size;
         }
     }
+    usage.bytes -= usage.reserved_bytes;
     return usage;
 }
 

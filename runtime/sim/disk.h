@@ -27,6 +27,7 @@ enum { SIM_SECTOR_BYTES = 512 };
 struct sim_disk_usage {
     uint64_t files;          /* and directories */
     uint64_t bytes;          /* of files, removed ones too until that is durable */
+    uint64_t reserved_bytes; /* that files keep from others besides (env_file_reserve) */
     uint64_t unsynced_bytes; /* of writes that wait */
 };
 struct sim_disk_usage sim_disk_usage(const struct sim_node *node);

@@ -73,7 +73,7 @@ static void inode_free(struct sim_disk *disk, struct sim_inode *inode)
 {
     while (!peri_list_is_empty(&inode->changes))
         forget(first_change(inode));
-    disk->bytes -= inode->live.size;
+    disk->bytes -= inode->live.size + inode->reserved;
     peri_buffer_deinit(&inode->live);
     peri_buffer_deinit(&inode->durable);
     peri_list_remove(&inode->link);

@@ -48,6 +48,7 @@ struct sim_inode {
     bool is_syncing; /* directory: while a sync collects what it depends on */
     /* A file's two images and the changes between them. */
     struct peri_buffer live, durable;
+    uint64_t reserved; /* bytes that it keeps from others, besides its own */
     struct peri_list changes;
     /* A directory's two images. */
     struct sim_names live_names, durable_names;
@@ -69,7 +70,7 @@ struct sim_disk {
     struct peri_list journal;
     struct sim_inode *root;
     uint64_t last_id;
-    uint64_t bytes;   /* of all live images */
+    uint64_t bytes;   /* of all live images, and reserved */
     uint64_t call_us; /* true time at which the call that runs has begun */
 };
 

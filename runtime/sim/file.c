@@ -300,6 +300,25 @@ static int file_sync(struct env_file *base, struct peri_error *err)
     return rc == 0 ? 0 : peri_fail(err, rc, "sync %s", file->path);
 }
 
+static int file_reserve(struct env_file *base, uint64_t size, struct peri_error *err)
+{
+    struct sim_node *node = sim_node_cast(base->env);
+    struct sim_file *file = file_of(base);
+    if (file == NULL)
+        return peri_fail(err, PERI_EINVAL, "reserve room for standard output");
+    uint64_t have = file->inode->reserved, capacity = node->settings.disk_capacity;
+    int rc = sim_disk_access(node);
+    if (rc == 0 && capacity != 0 && size > have && node->disk->bytes + (size - have) > capacity)
+        rc = -ENOSPC;
+    if (rc != 0)
+        return peri_fail(err, rc, "reserve room for %s", file->path);
+    if (size > have) {
+        file->inode->reserved = size;
+        node->disk->bytes += size - have;
+    }
+    return 0;
+}
+
 /* ---- the rest ---- */
 
 static int64_t file_seek(struct env_file *base, enum env_seek from, int64_t offset,
@@ -401,6 +420,7 @@ const struct env_file_ops sim_file_ops = {
     .pwrite = file_pwrite,
     .seek = file_seek,
     .sync = file_sync,
+    .reserve = file_reserve,
     .stat = file_stat,
     .map = file_map,
     .unmap = file_unmap,

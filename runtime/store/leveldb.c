@@ -48,7 +48,7 @@ static int fail(struct level_store *store, char *text, const char *what, struct 
                      strstr(text, "does not exist") != NULL;
     if (is_damage)
         code = PERI_ECORRUPT;
-    else if (strstr(text, "No space left") != NULL)
+    else if (strstr(text, "No space left") != NULL || strstr(text, "quota exceeded") != NULL)
         code = -ENOSPC;
     else if (strstr(text, "lock") != NULL)
         code = PERI_EBUSY;

@@ -14,6 +14,7 @@ void store_log_options_init(struct store_log_options *options, uint64_t cluster,
         .generation_max_bytes = 64 << 20,
         .cache_max_bytes = 64 << 20,
         .quiet_us = 5000,
+        .reserve_bytes = 16 << 20,
         .backend = STORE_BY_ENV,
     };
 }
@@ -106,8 +107,9 @@ void store_log_close(struct store_log *log)
     log->is_closing = true;
     env_turn_close(log->turn);
     env_timer_close(log->quiet);
+    env_timer_close(log->room);
     log->turn = NULL;
-    log->quiet = NULL;
+    log->quiet = log->room = NULL;
     log_items_disown(&log->batch.items, PERI_ECANCELLED);
     (void)log_items_complete(log, &log->pending, PERI_ECANCELLED);
     log_reads_refuse(log, PERI_ECANCELLED);
@@ -119,6 +121,7 @@ void store_log_close(struct store_log *log)
 struct open_job {
     struct store_log *log;
     struct log_found *found;
+    bool has_room; /* that of the reserve: a full disk must not keep the log from opening */
     int status;
     struct peri_error err;
 };
@@ -126,13 +129,20 @@ struct open_job {
 static void open_on_run(void *data)
 {
     struct open_job *job = data;
-    job->status = log_load(job->log, &job->found, &job->err);
+    job->status = job->has_room ? log_load(job->log, &job->found, &job->err)
+                                : log_reserve_drop(job->log->env, job->log->path, &job->err);
 }
 
 static void open_on_done(void *data, int status)
 {
     struct open_job *job = data;
     struct store_log *log = job->log;
+    if (status == 0 && job->status == 0 && !job->has_room && !log->is_closing) {
+        job->has_room = true;
+        status = env_lane_work(log->lane, open_on_run, open_on_done, job);
+        if (status == 0)
+            return;
+    }
     if (status != 0)
         job->status = peri_fail(&job->err, status, "open log %s", log->path);
     if (!log->is_closing) {
@@ -144,6 +154,8 @@ static void open_on_done(void *data, int status)
         log_generation_retire(log);
         if (log->options.quiet_us > 0)
             env_timer_start(log->quiet, log->options.quiet_us);
+        if (log->is_full)
+            env_timer_start(log->room, 0);
     }
     log_found_free(job->found);
     free(job);
@@ -161,6 +173,8 @@ static int start_open(struct store_log *log)
         rc = env_turn_create(log->env, log_batch_on_turn, log, &log->turn);
     if (rc == 0)
         rc = env_timer_create(log->env, log_batch_on_quiet, log, &log->quiet);
+    if (rc == 0)
+        rc = env_timer_create(log->env, log_full_on_timer, log, &log->room);
     if (rc == 0)
         rc = env_lane_work(log->lane, open_on_run, open_on_done, job);
     if (rc != 0)
@@ -207,6 +221,7 @@ int store_log_open(struct store_log **out, struct env *env, const char *path,
     if (rc != 0) {
         env_turn_close(log->turn);
         env_timer_close(log->quiet);
+        env_timer_close(log->room);
         env_lane_close(log->lane);
         free_log(log);
         return peri_fail(err, rc, "open log %s", path);

@@ -14,8 +14,11 @@
  * synced. What was being written when the machine died is dropped; anything else that is missing is
  * reported as damage and never passed over (README.md says how).
  *
- * A write or fsync that fails means that nobody knows what is on the disk. The log then fails all
- * open and later writes with PERI_EFENCED, until it is opened anew. */
+ * When the disk is full the log lives on room that it has kept for that (store_log_is_full), and
+ * when that is used up its writes wait until there is room.
+ *
+ * Any other write or fsync that fails means that nobody knows what is on the disk. The log then
+ * fails all open and later writes with PERI_EFENCED, until it is opened anew. */
 #ifndef PERI_STORE_LOG_H
 #define PERI_STORE_LOG_H
 
@@ -32,6 +35,7 @@ struct store_log_options {
     uint64_t generation_max_bytes; /* after so much a new generation begins; 64 MiB */
     uint64_t cache_max_bytes;      /* recent entries in memory, all groups together; 64 MiB */
     uint64_t quiet_us;             /* after so long without a write the log is sealed; 5 ms */
+    uint64_t reserve_bytes;        /* of room kept for a full disk; 0: none; 16 MiB */
     enum store_backend backend;    /* STORE_BY_ENV, but for tests */
     /* Runs once, when a batch failed with status, before its requests and all others end with
      * PERI_EFENCED; does not close the log. Or NULL. */
@@ -165,6 +169,10 @@ struct store_log_read {
     struct store_log_fetch *fetch; /* the log's */
 };
 int store_log_read(struct store_log *log, struct store_log_read *read);
+
+/* True while the disk is full, or has not yet room for the log's reserve again: records that keep
+ * promises are still written, others had better not be asked for. */
+bool store_log_is_full(const struct store_log *log);
 
 struct store_log_stats {
     uint64_t payload_bytes;  /* of entries that were written */

@@ -8,151 +8,14 @@
 #include "env/log.h"
 #include "store/log_internal.h"
 
-/* ---- items ---- */
-
-void log_item_free(struct log_item *item)
-{
-    if (item->value != NULL)
-        log_value_give(item->value);
-    peri_buffer_deinit(&item->bytes);
-    free(item);
-}
-
-void log_item_push(struct store_log *log, struct log_item *item)
-{
-    item->asked_us = env_now_us(log->env);
-    peri_list_append(&log->pending, &item->link);
-    log->stats.pending++;
-    log->stats.pending_bytes += item->payload_bytes;
-    log->pending_heads += item->kind != LOG_ITEM_RECORD;
-    env_timer_stop(log->quiet);
-    if (!log->is_writing)
-        env_turn_start(log->turn);
-}
-
-bool log_items_complete(struct store_log *log, struct peri_list *items, int status)
-{
-    bool was_closing = log->is_closing;
-    while (!peri_list_is_empty(items)) {
-        struct log_item *item = container_of(items->next, struct log_item, link);
-        struct store_log_write *write = item->write;
-        peri_list_remove(&item->link);
-        log->stats.pending--;
-        log->stats.pending_bytes -= item->payload_bytes;
-        log->pending_heads -= item->kind != LOG_ITEM_RECORD;
-        log_item_free(item);
-        if (write != NULL)
-            write->on_written(write, status);
-        if (log->is_closing != was_closing)
-            return true; /* who closed has completed the rest */
-    }
-    return false;
-}
-
-void log_items_disown(const struct peri_list *items, int status)
-{
-    for (struct peri_list *at = items->next; at != items; at = at->next) {
-        struct log_item *item = container_of(at, struct log_item, link);
-        struct store_log_write *write = item->write;
-        item->write = NULL;
-        if (write != NULL)
-            write->on_written(write, status);
-    }
-}
-
-/* ---- what goes into a batch ---- */
-
-static int put_value(const struct log_key *key, struct peri_buffer *value, struct store_batch *out)
-{
-    char bytes[LOG_KEY_MAX];
-    return store_batch_put(out, log_key_write(key, bytes), peri_buffer_slice(value));
-}
-
-int log_batch_put_summary(const struct log_summary *summary, struct store_batch *out)
-{
-    struct peri_buffer value = {0};
-    struct log_key key = {.kind = LOG_KEY_BATCH, .number = summary->batch};
-    int rc = log_summary_encode(summary, &value);
-    if (rc == 0)
-        rc = put_value(&key, &value, out);
-    peri_buffer_deinit(&value);
-    return rc;
-}
-
-static int put_head(struct log_group *group, struct peri_buffer *value, struct store_batch *out)
-{
-    struct log_key key = {LOG_KEY_HEAD, group->group, group->replica, 0};
-    struct log_head head;
-    value->size = 0;
-    log_group_head(group, &head);
-    group->head_serial = group->serial;
-    int rc = log_head_encode(&head, value);
-    return rc == 0 ? put_value(&key, value, out) : rc;
-}
-
-static int put_dropped(const struct log_touch *touch, struct peri_buffer *value,
-                       struct store_batch *out)
-{
-    struct log_key key = {LOG_KEY_DROPPED, touch->group, touch->replica, 0};
-    value->size = 0;
-    int rc = log_dropped_encode(touch->group, touch->replica, value);
-    return rc == 0 ? put_value(&key, value, out) : rc;
-}
-
-static int put_identity(const struct log_identity *identity, struct peri_buffer *value,
-                        struct store_batch *out)
-{
-    struct log_key key = {.kind = LOG_KEY_IDENTITY};
-    value->size = 0;
-    int rc = log_identity_encode(identity, value);
-    return rc == 0 ? put_value(&key, value, out) : rc;
-}
-
-int log_batch_put_heads(struct store_log *log, uint64_t generation, uint64_t batch,
-                        struct store_batch *out)
-{
-    struct peri_buffer value = {0};
-    struct log_identity identity = {log->options.cluster, log->options.node, generation, batch};
-    const struct log_touch *dropped = (const struct log_touch *)(const void *)log->dropped.data;
-    int rc = put_identity(&identity, &value, out);
-    for (size_t i = 0; rc == 0 && i < log->dropped.size / sizeof *dropped; i++)
-        rc = put_dropped(&dropped[i], &value, out);
-    for (size_t i = 0; rc == 0 && i < log->group_count; i++)
-        rc = put_head(log->groups[i], &value, out);
-    peri_buffer_deinit(&value);
-    return rc;
-}
-
-static int put_item(const struct log_item *item, struct store_batch *out)
-{
-    char bytes[LOG_KEY_MAX];
-    struct log_key key = {LOG_KEY_RECORD, item->group, item->replica, item->serial};
-    if (item->kind == LOG_ITEM_RECORD)
-        return store_batch_put(out, log_key_write(&key, bytes),
-                               peri_buffer_slice(&item->value->bytes));
-    key.kind = LOG_KEY_HEAD;
-    if (item->kind == LOG_ITEM_HEAD)
-        return store_batch_put(out, log_key_write(&key, bytes), peri_buffer_slice(&item->bytes));
-    int rc = store_batch_delete(out, log_key_write(&key, bytes));
-    key.kind = LOG_KEY_DROPPED;
-    return rc == 0
-               ? store_batch_put(out, log_key_write(&key, bytes), peri_buffer_slice(&item->bytes))
-               : rc;
-}
-
 /* ---- in the background ---- */
-
-static struct log_touch *touches(const struct peri_buffer *buffer)
-{
-    return (struct log_touch *)(void *)buffer->data;
-}
 
 static int write_changes(struct log_batch *batch)
 {
     char path[LOG_PATH_MAX];
     int rc = 0;
     for (struct peri_list *at = batch->items.next; rc == 0 && at != &batch->items; at = at->next)
-        rc = put_item(container_of(at, struct log_item, link), &batch->changes);
+        rc = log_batch_put_item(container_of(at, struct log_item, link), &batch->changes);
     if (rc != 0)
         return peri_fail(&batch->err, rc, "batch of log %s", batch->path);
     log_generation_path(path, batch->path, batch->generation);
@@ -208,7 +71,7 @@ void log_batch_remember(struct log_batch *batch)
 {
     struct log_summary summary = {
         .batch = batch->number,
-        .touched = touches(&batch->touched),
+        .touched = log_touches(&batch->touched),
         .touched_count = batch->touched.size / sizeof(struct log_touch),
     };
     /* Without memory there is no witness this time, as after a crash. */
@@ -229,6 +92,10 @@ static void batch_on_done(void *data, int status)
     if (is_new)
         log->generations[log->generation_count - 1]->store = batch->store;
     log->is_writing = false;
+    if (log_full_takes_batch(log)) {
+        log_release(log);
+        return;
+    }
     if (batch->status == 0 && !log->is_closing) {
         settle(log);
         log_batch_remember(batch);
@@ -267,7 +134,7 @@ static int gather_touched(struct store_log *log)
         if (group != NULL && group->replica != item->replica)
             group = NULL; /* dropped, and another came */
         if (group != NULL && group->touched_batch == batch->number) {
-            touches(&batch->touched)[group->touch] = touch;
+            log_touches(&batch->touched)[group->touch] = touch;
             continue;
         }
         if (group != NULL) {
@@ -299,39 +166,24 @@ static int touch_all(struct store_log *log)
 static int choose_generation(struct store_log *log)
 {
     struct log_batch *batch = &log->batch;
-    struct log_generation *last = log->generations[log->generation_count - 1];
-    batch->store = last->store;
+    struct log_generation *last = log->generations[log->generation_count - 1], *next = NULL;
+    batch->store = last->is_sealed ? NULL : last->store; /* of a sealed one it belongs to chores */
     batch->generation = last->number;
-    if (last->bytes < log->options.generation_max_bytes)
+    if (!last->is_sealed && last->bytes < log->options.generation_max_bytes)
         return 0;
+    uint64_t number = log->newest_generation + 1;
     int rc = touch_all(log);
     if (rc == 0)
-        rc = log_batch_put_heads(log, last->number + 1, batch->number, &batch->changes);
+        rc = log_batch_put_heads(log, number, batch->number, &batch->changes);
     if (rc == 0)
-        rc = log_generation_add(log, last->number + 1, NULL, &last);
+        rc = log_generation_add(log, number, NULL, &next);
     if (rc != 0)
         return rc;
-    log->generations[log->generation_count - 2]->is_sealed = true;
-    log->generations[log->generation_count - 2]->is_heavy = true;
+    last->is_heavy = last->is_heavy || !last->is_sealed;
+    last->is_sealed = true;
     batch->store = NULL;
-    batch->generation = last->number;
+    batch->generation = next->number;
     return 0;
-}
-
-int log_batch_take_census(struct store_log *log)
-{
-    struct peri_buffer groups = {0};
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < log->group_count; i++) {
-        struct log_touch touch = {log->groups[i]->group, log->groups[i]->replica, 0};
-        rc = peri_buffer_append(&groups, &touch, sizeof touch);
-    }
-    struct log_summary census = {.touched = touches(&groups),
-                                 .touched_count = groups.size / sizeof(struct log_touch)};
-    if (rc == 0)
-        rc = log_summary_encode(&census, &log->batch.census);
-    peri_buffer_deinit(&groups);
-    return rc;
 }
 
 static bool changes_census(const struct log_batch *batch)
@@ -355,9 +207,9 @@ static int prepare(struct store_log *log)
         rc = choose_generation(log);
     struct log_summary summary = {
         .batch = batch->number,
-        .touched = touches(&batch->touched),
+        .touched = log_touches(&batch->touched),
         .touched_count = batch->touched.size / sizeof(struct log_touch),
-        .before = touches(&batch->before),
+        .before = log_touches(&batch->before),
         .before_count = batch->before.size / sizeof(struct log_touch),
     };
     return rc == 0 ? log_batch_put_summary(&summary, &batch->changes) : rc;
@@ -376,7 +228,7 @@ void log_batch_on_turn(void *data)
     struct store_log *log = data;
     struct log_batch *batch = &log->batch;
     env_turn_stop(log->turn);
-    if (log->is_writing || peri_list_is_empty(&log->pending))
+    if (log->is_writing || log->is_stuck || peri_list_is_empty(&log->pending))
         return;
     while (!peri_list_is_empty(&log->pending)) {
         struct peri_list *link = log->pending.next;

@@ -255,6 +255,8 @@ int log_generation_add(struct store_log *log, uint64_t number, struct store *sto
     if (generation == NULL)
         return PERI_ENOMEM;
     generation->number = number;
+    if (number > log->newest_generation)
+        log->newest_generation = number;
     generation->store = store;
     log->generations[log->generation_count++] = generation;
     *out = generation;

@@ -4,6 +4,7 @@
  * log_write.c  requests become items          log_replay.c  and whether it can be trusted
  * log_batch.c  items become batches           log_group.c   groups and where their entries are
  * log_read.c   reads, and chores of old generations         log_format.c log_witness.c  bytes
+ * log_item.c   items, and what else is in a batch           log_full.c    when there is no room
  *
  * What writes goes to the log's lane: batches, the witness of a quiet log, opening and closing.
  * Reads and chores, one round at a time, are work for the pool. Both touch what their structs hold
@@ -124,6 +125,10 @@ struct store_log {
     struct env_lane *lane;    /* the writer */
     struct env_turn *turn;    /* started: a batch shall begin */
     struct env_timer *quiet;
+    struct env_timer *room; /* runs while the log is full */
+    bool is_full, has_reserve;
+    bool is_stuck;              /* what is pending waits for room */
+    uint64_t newest_generation; /* number of the newest that was begun, whatever became of it */
     struct log_batch batch;
     bool is_writing;
 
@@ -135,6 +140,11 @@ struct store_log {
     struct store_log_stats stats;
     char path[];
 };
+
+static inline struct log_touch *log_touches(const struct peri_buffer *buffer)
+{
+    return (struct log_touch *)(void *)buffer->data;
+}
 
 /* ---- log_group.c ---- */
 
@@ -202,7 +212,7 @@ struct store_options log_generation_options(const struct store_log_options *opti
 /* Dooms generations that nobody needs, and has chores remove them. */
 void log_generation_retire(struct store_log *log);
 
-/* ---- log_batch.c ---- */
+/* ---- log_item.c ---- */
 
 /* Hands an item over, whose members are set. */
 void log_item_push(struct store_log *log, struct log_item *item);
@@ -214,9 +224,11 @@ bool log_items_complete(struct store_log *log, struct peri_list *items, int stat
 /* Completes the writes of items that stay, because a batch that runs needs them. */
 void log_items_disown(const struct peri_list *items, int status);
 
-/* on_turn and on_timer of the log. */
-void log_batch_on_turn(void *data);
-void log_batch_on_quiet(void *data);
+/* Puts an item into a batch. Errors: PERI_ENOMEM. */
+int log_batch_put_item(const struct log_item *item, struct store_batch *out);
+
+/* Writes a summary into a batch. Errors: PERI_ENOMEM. */
+int log_batch_put_summary(const struct log_summary *summary, struct store_batch *out);
 
 /* Puts identity, heads and dropped groups, with which a generation begins, into a batch. Errors:
  * PERI_ENOMEM. */
@@ -226,11 +238,30 @@ int log_batch_put_heads(struct store_log *log, uint64_t generation, uint64_t bat
 /* Encodes the census of the groups that there are. Errors: PERI_ENOMEM. */
 int log_batch_take_census(struct store_log *log);
 
+/* ---- log_batch.c ---- */
+
+/* on_turn and on_timer of the log. */
+void log_batch_on_turn(void *data);
+void log_batch_on_quiet(void *data);
+
 /* What the batch touched is what the next one says of the batch before it, and the witness. */
 void log_batch_remember(struct log_batch *batch);
 
-/* Writes a summary into a batch. Errors: PERI_ENOMEM. */
-int log_batch_put_summary(const struct log_summary *summary, struct store_batch *out);
+/* ---- log_full.c ---- */
+
+/* Room that is kept for a full disk. Blocking. Errors: errno codes, PERI_ENOMEM. */
+int log_reserve_take(struct env *env, const char *log_path, uint64_t size, struct peri_error *err);
+int log_reserve_drop(struct env *env, const char *log_path, struct peri_error *err);
+
+/* Takes the reserve of a log that is being opened; without one the log goes on. Blocking. Errors:
+ * PERI_ENOMEM. */
+int log_reserve_begin(struct store_log *log, struct peri_error *err);
+
+/* True when the batch failed for want of room: its items then wait for the next one. */
+bool log_full_takes_batch(struct store_log *log);
+
+/* on_timer of the log. */
+void log_full_on_timer(void *data);
 
 /* ---- log_read.c ---- */
 

@@ -269,6 +269,8 @@ int log_load(struct store_log *log, struct log_found **out, struct peri_error *e
         rc = log_replay(log, found, err);
     if (rc == 0)
         rc = begin_generation(log, found, err);
+    if (rc == 0)
+        rc = log_reserve_begin(log, err);
     if (rc == 0 && describe_all(found) != 0)
         rc = peri_fail(err, PERI_ENOMEM, "open log %s", log->path);
     return rc;

@@ -213,7 +213,10 @@ static void serve(struct log_chores *chores, struct store_log_fetch *fetch)
 static void remove_generation(struct log_chores *chores, const char *path)
 {
     char dropped[LOG_PATH_MAX + 16];
+    struct env_stat stat;
     (void)snprintf(dropped, sizeof dropped, "%s" LOG_DROPPED_SUFFIX, path);
+    if (env_path_stat(chores->env, path, &stat, NULL) == -ENOENT)
+        return; /* there was no room to make it */
     if (env_path_rename(chores->env, path, dropped, &chores->err) == 0)
         (void)store_remove(chores->env, dropped, &chores->err);
 }

@@ -141,11 +141,11 @@ describe("groups on disks", function()
     assert.is_nil(cluster.replicas[leader].fenced)
   end)
 
-  it("fences a node whose disk is full; it catches up once there is room", function()
+  it("goes on without a node whose disk is full, which goes on once there is room", function()
     local id = 2
     local path = folder:at("n" .. id)
     assert(fs.mkdir(path))
-    local why = lacks("mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", path)
+    local why = lacks("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", path)
     if why then
       pending("no small file system can be mounted: " .. why)
       return
@@ -154,18 +154,25 @@ describe("groups on disks", function()
     start_all()
     local replica, body = cluster.replicas[id], ("x"):rep(50000)
     local filler = fiber.spawn(function()
-      while not replica.fenced do
+      for _ = 1, 600 do -- 30 MB
         local leader = cluster:leader()
         if leader then
           cluster.replicas[leader].peer:call("fill", body)
         end
       end
     end)
-    assert(cluster_of.wait(function() return replica.fenced end))
     assert(filler:join())
-    assert.are.equal("ENOSPC", replica.fenced)
+    assert.matches("the disk is full", table.concat(replica.log, "\n"))
     work_on(id)
-    assert.is_nil(lacks("mount", "-o", "remount,size=64m", path))
+    assert.is_nil(replica.fenced)
+    assert.is_nil(lacks("mount", "-o", "remount,size=128m", path))
+    local function applied(of)
+      local status = cluster.replicas[of].peer:call "status"
+      return status and status.applied_index or 0
+    end
+    local last = applied(cluster:leader())
+    assert(cluster_of.wait(function() return applied(id) >= last end))
+    assert.is_nil(replica.fenced)
     come_back(id)
   end)
 end)

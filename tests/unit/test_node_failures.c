@@ -50,7 +50,7 @@ struct story {
 static bool is_explained(int why)
 {
     return why == code || why == PERI_ENOTLEADER || why == PERI_EDEADLINE || why == PERI_ECLOSED ||
-           why == PERI_EFENCED || why == PERI_EBUSY;
+           why == PERI_EFENCED || why == PERI_EFULL || why == PERI_EBUSY;
 }
 
 static void restart(struct cluster_host *host)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "node_cluster.h"
+#include "sim/disk.h"
 
 enum { SEEDS = 10, S = CLUSTER_S, MS = CLUSTER_MS, GROUPS = 1000 };
 
@@ -57,6 +58,44 @@ static void test_stalled_disk(void **state)
         cluster_await(cluster, &request);
         assert_int_equal(request.certainty, NODE_OK); /* the others had it on their disks */
         assert_string_equal(cluster_settle(cluster), "a;b;");
+        cluster_close(cluster);
+    }
+}
+
+/* A full disk fences nobody: its node goes on in the room that it kept, refuses commands while it
+ * leads, hands over, and takes them again when there is room (raft.md 110). */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct cluster *cluster = cluster_create(seed, 3, 3);
+        struct cluster_request request = {.code = 0};
+        cluster_commit(cluster, "a");
+        struct cluster_host *leader = cluster_leader(cluster, NULL);
+        struct sim_disk_usage usage = sim_disk_usage(leader->sim);
+        cluster_fault(leader, ENV_FAULT_DISK_CAPACITY,
+                      (int64_t)(usage.bytes + usage.reserved_bytes) + 100);
+        for (int i = 0; i < 20 && request.code == 0; i++) {
+            cluster_propose(leader, &request, "b", 5 * S);
+            cluster_await(cluster, &request);
+        }
+        assert_int_equal(request.code, PERI_EFULL);
+        assert_int_equal(request.certainty, NODE_NEVER);
+        cluster_run(cluster, 5 * S);
+        struct cluster_host *next = cluster_leader(cluster, NULL);
+        assert_ptr_not_equal(next, leader);
+        cluster_propose(next, &request, "c", 5 * S);
+        cluster_await(cluster, &request);
+        assert_int_equal(request.certainty, NODE_OK);
+        cluster_kill(next); /* the full disk is needed for a majority, and has some room left */
+        cluster_run(cluster, 3 * S);
+        cluster_fault(leader, ENV_FAULT_DISK_CAPACITY, 0);
+        cluster_run(cluster, 3 * S);
+        next = cluster_leader(cluster, NULL);
+        cluster_propose(next, &request, "d", 5 * S);
+        cluster_await(cluster, &request);
+        assert_int_equal(request.certainty, NODE_OK);
+        assert_int_equal(cluster->events[NODE_FENCED], 0);
         cluster_close(cluster);
     }
 }
@@ -155,9 +194,9 @@ static void test_foreign_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failing_sync),         cmocka_unit_test(test_stalled_disk),
-        cmocka_unit_test(test_coalesced_heartbeats), cmocka_unit_test(test_sleep),
-        cmocka_unit_test(test_foreign_disk),
+        cmocka_unit_test(test_failing_sync), cmocka_unit_test(test_stalled_disk),
+        cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_coalesced_heartbeats),
+        cmocka_unit_test(test_sleep),        cmocka_unit_test(test_foreign_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
