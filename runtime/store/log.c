@@ -36,6 +36,7 @@ static void free_log(struct store_log *log)
     }
     for (size_t i = 0; i < log->generation_count; i++)
         free(log->generations[i]);
+    log_copies_free(&log->moving);
     free(log->groups);
     free(log->generations);
     peri_buffer_deinit(&log->dropped);
@@ -211,6 +212,7 @@ int store_log_open(struct store_log **out, struct env *env, const char *path,
     log->open_data = data;
     memcpy(log->path, path, strlen(path) + 1);
     peri_list_init(&log->pending);
+    peri_list_init(&log->moving);
     peri_list_init(&log->batch.items);
     peri_list_init(&log->cache);
     peri_list_init(&log->reads);

@@ -184,6 +184,7 @@ struct store_log_stats {
     uint64_t pending_bytes;  /* of their entries */
     uint64_t pending_us;     /* age of the oldest one: how long the disk has not answered */
     uint64_t sync_us;        /* how long the last batch took */
+    uint64_t moved_bytes;    /* of stored_bytes: records that moved out of old generations */
     uint64_t generations;    /* on disk */
     uint64_t live_bytes;     /* of records that are needed, in all generations */
     uint64_t cache_bytes;    /* of recent entries in memory */

@@ -48,6 +48,8 @@ static void settle(struct store_log *log)
     log->stats.batch_records = 0;
     for (struct peri_list *at = batch->items.next; at != &batch->items; at = at->next) {
         const struct log_item *item = container_of(at, struct log_item, link);
+        if (item->kind == LOG_ITEM_COPY)
+            log_move_settle(log, item, generation);
         if (item->kind != LOG_ITEM_RECORD)
             continue;
         log->stats.batch_records++;
@@ -59,7 +61,11 @@ static void settle(struct store_log *log)
         if (record == NULL)
             continue; /* cut, or dropped, meanwhile */
         record->generation = generation->number;
-        generation->live++;
+        log_generation_gain(generation, record);
+        if (group->written_to != generation->number)
+            group->written_bytes = 0;
+        group->written_to = generation->number;
+        group->written_bytes += record->size;
     }
     log->stats.records += log->stats.batch_records;
     log->stats.stored_bytes += batch->changes.bytes.size;
@@ -113,7 +119,7 @@ static void batch_on_done(void *data, int status)
     if (!is_closed && log->failed == 0) {
         log_cache_shrink(log);
         log_generation_retire(log);
-        if (!peri_list_is_empty(&log->pending))
+        if (!peri_list_is_empty(&log->pending) || !peri_list_is_empty(&log->moving))
             env_turn_start(log->turn);
         else if (log->options.quiet_us > 0)
             env_timer_start(log->quiet, log->options.quiet_us);
@@ -131,6 +137,8 @@ static int gather_touched(struct store_log *log)
         const struct log_item *item = container_of(at, struct log_item, link);
         struct log_touch touch = {item->group, item->replica, item->serial};
         struct log_group *group = log_group_find(log, item->group);
+        if (item->kind == LOG_ITEM_COPY)
+            continue; /* long since known */
         if (group != NULL && group->replica != item->replica)
             group = NULL; /* dropped, and another came */
         if (group != NULL && group->touched_batch == batch->number) {
@@ -228,13 +236,15 @@ void log_batch_on_turn(void *data)
     struct store_log *log = data;
     struct log_batch *batch = &log->batch;
     env_turn_stop(log->turn);
-    if (log->is_writing || log->is_stuck || peri_list_is_empty(&log->pending))
+    bool is_idle = peri_list_is_empty(&log->pending) && peri_list_is_empty(&log->moving);
+    if (log->is_writing || log->is_stuck || is_idle)
         return;
     while (!peri_list_is_empty(&log->pending)) {
         struct peri_list *link = log->pending.next;
         peri_list_remove(link);
         peri_list_append(&batch->items, link);
     }
+    log_move_into_batch(log);
     batch->number++;
     batch->began_us = env_now_us(log->env);
     log->is_writing = true;

@@ -62,7 +62,7 @@ static void pop(struct store_log *log, struct log_group *group)
     struct log_record *record = &group->records[group->start];
     struct log_generation *generation = log_generation_find(log, record->generation);
     if (generation != NULL)
-        generation->live--;
+        log_generation_lose(generation, record);
     log_cache_remove(log, record);
     group->start++;
     group->count--;
@@ -282,14 +282,16 @@ struct store_options log_generation_options(const struct store_log_options *opti
  * that was cut since. */
 void log_generation_retire(struct store_log *log)
 {
-    bool has_doomed = false;
-    if (log->pending_heads > 0 || log->failed != 0)
+    bool has_chores = false;
+    if (log->failed != 0)
         return;
     for (size_t i = 0; i + 1 < log->generation_count; i++) {
         struct log_generation *generation = log->generations[i];
-        if (generation->live == 0 && generation->readers == 0)
-            generation->is_doomed = has_doomed = true;
+        if (log->pending_heads == 0 && generation->live == 0 && generation->readers == 0)
+            generation->is_doomed = true;
+        has_chores =
+            has_chores || generation->is_doomed || generation->is_heavy || log_move_is_due(log, i);
     }
-    if (has_doomed)
+    if (has_chores)
         (void)log_chores_start(log); /* else another time */
 }

@@ -5,6 +5,7 @@
  * log_batch.c  items become batches           log_group.c   groups and where their entries are
  * log_read.c   reads, and chores of old generations         log_format.c log_witness.c  bytes
  * log_item.c   items, and what else is in a batch           log_full.c    when there is no room
+ * log_move.c   records that keep old generations
  *
  * What writes goes to the log's lane: batches, the witness of a quiet log, opening and closing.
  * Reads and chores, one round at a time, are work for the pool. Both touch what their structs hold
@@ -27,10 +28,12 @@ struct log_generation {
     struct store *store; /* NULL: closed. Of sealed ones only chores touch it */
     uint64_t bytes;      /* given to the store */
     uint64_t live;       /* records of groups that are in it and needed */
+    uint64_t live_bytes; /* of them */
     uint64_t readers;    /* reads that need it */
     bool is_sealed;      /* written to no more */
     bool is_heavy;       /* sealed, and the store has all of it in memory: to be closed */
     bool is_doomed;      /* chores remove it */
+    bool is_moving;      /* what is needed of it was told to move */
 };
 
 /* A record as it was encoded, while somebody needs it in memory. entries point into bytes. */
@@ -65,12 +68,13 @@ struct log_group {
     /* records[start + i] has serial first_serial + i; the last one has serial. */
     struct log_record *records;
     size_t start, count, capacity;
+    uint64_t written_to, written_bytes; /* the generation that it wrote to last, and how much */
     uint64_t touched_batch; /* number of the batch that has a touch of this group, and which */
     size_t touch;
     bool is_dropped; /* waits for its items; not in the table any more */
 };
 
-enum log_item_kind { LOG_ITEM_RECORD, LOG_ITEM_HEAD, LOG_ITEM_DROP };
+enum log_item_kind { LOG_ITEM_RECORD, LOG_ITEM_HEAD, LOG_ITEM_DROP, LOG_ITEM_COPY };
 
 /* One change on its way to the disk. */
 struct log_item {
@@ -80,7 +84,7 @@ struct log_item {
     struct store_log_write *write; /* or NULL: nobody waits */
     struct log_value *value;       /* of a record */
     bool changes_census;
-    struct peri_buffer bytes; /* of a head or dropped */
+    struct peri_buffer bytes; /* of a head, of dropped, of a record that moves */
     uint64_t payload_bytes;
     uint64_t asked_us;
 };
@@ -121,6 +125,7 @@ struct store_log {
     struct peri_buffer dropped; /* struct log_touch: groups that never come back */
 
     struct peri_list pending; /* struct log_item */
+    struct peri_list moving;  /* the same: copies that wait for a batch; no hurry */
     uint64_t pending_heads;   /* heads and drops that are not durable */
     struct env_lane *lane;    /* the writer */
     struct env_turn *turn;    /* started: a batch shall begin */
@@ -203,6 +208,21 @@ struct log_generation *log_generation_find(const struct store_log *log, uint64_t
 int log_generation_add(struct store_log *log, uint64_t number, struct store *store,
                        struct log_generation **out);
 
+/* The generation holds a record that is needed, or does so no more. */
+static inline void log_generation_gain(struct log_generation *generation,
+                                       const struct log_record *record)
+{
+    generation->live++;
+    generation->live_bytes += record->size;
+}
+
+static inline void log_generation_lose(struct log_generation *generation,
+                                       const struct log_record *record)
+{
+    generation->live--;
+    generation->live_bytes -= record->size;
+}
+
 /* Writes the path of a generation's store to out, LOG_PATH_MAX bytes. */
 void log_generation_path(char *out, const char *log_path, uint64_t number);
 
@@ -262,6 +282,28 @@ bool log_full_takes_batch(struct store_log *log);
 
 /* on_timer of the log. */
 void log_full_on_timer(void *data);
+
+/* ---- log_move.c ---- */
+
+/* True when records of the generation at that place of the table should move. */
+bool log_move_is_due(const struct store_log *log, size_t at);
+
+/* Appends an item for each record that is to move from the generation. Errors: PERI_ENOMEM; then
+ * for some. */
+int log_move_choose(struct store_log *log, struct log_generation *generation,
+                    struct peri_list *copies);
+void log_copies_free(struct peri_list *copies);
+
+/* Blocking. Gives each copy its bytes; what cannot be read is left out, and err says why. */
+void log_copies_read(struct store *store, struct peri_list *copies, struct peri_error *err);
+
+/* Has copies written, a few with each batch. Takes them. */
+void log_move_begin(struct store_log *log, struct peri_list *copies);
+void log_move_into_batch(struct store_log *log);
+
+/* A copy is durable in generation. */
+void log_move_settle(struct store_log *log, const struct log_item *item,
+                     struct log_generation *generation);
 
 /* ---- log_read.c ---- */
 

@@ -32,9 +32,11 @@ bool log_items_complete(struct store_log *log, struct peri_list *items, int stat
         struct log_item *item = container_of(items->next, struct log_item, link);
         struct store_log_write *write = item->write;
         peri_list_remove(&item->link);
-        log->stats.pending--;
-        log->stats.pending_bytes -= item->payload_bytes;
-        log->pending_heads -= item->kind != LOG_ITEM_RECORD;
+        if (item->kind != LOG_ITEM_COPY) {
+            log->stats.pending--;
+            log->stats.pending_bytes -= item->payload_bytes;
+            log->pending_heads -= item->kind != LOG_ITEM_RECORD;
+        }
         log_item_free(item);
         if (write != NULL)
             write->on_written(write, status);
@@ -125,6 +127,8 @@ int log_batch_put_item(const struct log_item *item, struct store_batch *out)
     if (item->kind == LOG_ITEM_RECORD)
         return store_batch_put(out, log_key_write(&key, bytes),
                                peri_buffer_slice(&item->value->bytes));
+    if (item->kind == LOG_ITEM_COPY)
+        return store_batch_put(out, log_key_write(&key, bytes), peri_buffer_slice(&item->bytes));
     key.kind = LOG_KEY_HEAD;
     if (item->kind == LOG_ITEM_HEAD)
         return store_batch_put(out, log_key_write(&key, bytes), peri_buffer_slice(&item->bytes));

@@ -112,11 +112,11 @@ static int move_group(struct store_log *log, struct log_group *group, uint64_t k
         struct log_record *record = &group->records[group->start + i];
         struct log_key key = {LOG_KEY_RECORD, group->group, group->replica, serial};
         bytes.size = entries.size = 0;
+        log_generation_lose(log_generation_find(log, record->generation), record);
         if (record->first <= record->last)
             rc = read_entries(log, &key, record, &bytes, &entries, err);
         if (rc == 0)
             rc = put_record(group, serial + shift, record, &entries, out);
-        log_generation_find(log, record->generation)->live--;
         record->generation = generation;
     }
     group->serial += group->count > 0 ? shift : known > group->serial ? known - group->serial : 0;
@@ -193,9 +193,11 @@ static int begin_generation(struct store_log *log, const struct log_found *found
         rc = write_first_batch(log, generation, &changes, err);
     store_batch_deinit(&changes);
     for (size_t i = 0; i < log->group_count; i++)
-        for (size_t k = 0; k < log->groups[i]->count; k++)
-            generation->live +=
-                log->groups[i]->records[log->groups[i]->start + k].generation == number;
+        for (size_t k = 0; k < log->groups[i]->count; k++) {
+            const struct log_record *record = &log->groups[i]->records[log->groups[i]->start + k];
+            if (record->generation == number)
+                log_generation_gain(generation, record);
+        }
     return rc;
 }
 

@@ -41,6 +41,7 @@ struct log_chores {
     struct tending {
         struct log_generation *generation; /* a sealed one that has something to do */
         bool is_doomed;                    /* as of the beginning of the round */
+        struct peri_list copies;           /* struct log_item: what moves from it */
     } * tendings;
     size_t tending_count;
     struct peri_error err;
@@ -221,10 +222,14 @@ static void remove_generation(struct log_chores *chores, const char *path)
         (void)store_remove(chores->env, dropped, &chores->err);
 }
 
-static void tend(struct log_chores *chores, const struct tending *tending)
+static void tend(struct log_chores *chores, struct tending *tending)
 {
     char path[LOG_PATH_MAX];
     struct log_generation *generation = tending->generation;
+    if (!peri_list_is_empty(&tending->copies) && open_sealed(chores, generation) != 0)
+        log_copies_free(&tending->copies);
+    else
+        log_copies_read(generation->store, &tending->copies, &chores->err);
     log_generation_path(path, chores->path, generation->number);
     store_close(generation->store);
     generation->store = NULL;
@@ -267,6 +272,8 @@ static void finish_fetch(struct store_log_fetch *fetch)
 
 static void free_chores(struct log_chores *chores)
 {
+    for (size_t i = 0; i < chores->tending_count; i++)
+        log_copies_free(&chores->tendings[i].copies);
     free(chores->fetches);
     free(chores->tendings);
     free(chores);
@@ -293,6 +300,8 @@ static void chores_on_done(void *data, int status)
         chores->tendings[i].generation->is_heavy = false;
         if (chores->tendings[i].is_doomed)
             forget_generation(log, chores->tendings[i].generation);
+        if (!log->is_closing && log->failed == 0)
+            log_move_begin(log, &chores->tendings[i].copies);
     }
     for (size_t i = 0; i < chores->fetch_count; i++) {
         if (status != 0)
@@ -309,10 +318,21 @@ static void chores_on_done(void *data, int status)
 
 /* ---- a round ---- */
 
-static bool needs_tending(const struct log_generation *generation)
+static bool needs_tending(const struct store_log *log, size_t at)
 {
+    const struct log_generation *generation = log->generations[at];
     return generation->readers == 0 && generation->is_sealed &&
-           (generation->is_doomed || generation->is_heavy);
+           (generation->is_doomed || generation->is_heavy || log_move_is_due(log, at));
+}
+
+static int add_tending(struct store_log *log, struct log_chores *chores, size_t at)
+{
+    struct tending *tending = &chores->tendings[chores->tending_count++];
+    *tending = (struct tending){.generation = log->generations[at],
+                                .is_doomed = log->generations[at]->is_doomed};
+    peri_list_init(&tending->copies);
+    return log_move_is_due(log, at) ? log_move_choose(log, tending->generation, &tending->copies)
+                                    : 0;
 }
 
 static int gather_chores(struct store_log *log, struct log_chores *chores)
@@ -325,9 +345,8 @@ static int gather_chores(struct store_log *log, struct log_chores *chores)
     if (chores->fetches == NULL || chores->tendings == NULL)
         return PERI_ENOMEM;
     for (size_t i = 0; i < log->generation_count; i++)
-        if (needs_tending(log->generations[i]))
-            chores->tendings[chores->tending_count++] =
-                (struct tending){log->generations[i], log->generations[i]->is_doomed};
+        if (needs_tending(log, i) && add_tending(log, chores, i) != 0)
+            return PERI_ENOMEM;
     while (!peri_list_is_empty(&log->reads)) {
         struct store_log_read *read = container_of(log->reads.next, struct store_log_read, link);
         peri_list_remove(&read->link);

@@ -112,7 +112,9 @@ static int compare_metas(const void *a, const void *b)
     const struct log_meta *left = a, *right = b;
     if (left->info.serial != right->info.serial)
         return left->info.serial < right->info.serial ? -1 : 1;
-    return left->is_bad - right->is_bad;
+    if (left->is_bad != right->is_bad)
+        return left->is_bad ? 1 : -1;
+    return left->generation > right->generation ? -1 : left->generation < right->generation;
 }
 
 static const struct log_meta *find_meta(const struct log_finding *finding, uint64_t serial)
@@ -186,7 +188,7 @@ static int apply(struct store_log *log, struct log_finding *finding, const struc
     group->chain = info->check;
     record->generation = meta->generation;
     record->size = meta->size;
-    log_generation_find(log, meta->generation)->live++;
+    log_generation_gain(log_generation_find(log, meta->generation), record);
     (void)log_group_trim(log, group); /* the new generation begins with a head */
     return add_runs(finding, meta);
 }

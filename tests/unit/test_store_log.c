@@ -207,7 +207,7 @@ static void body_generations_come_and_go(struct log_fixture *fixture)
     assert_int_equal(fixture_open(fixture), 0);
     assert_int_equal(fixture_create(fixture, 1, 5), 0);
     assert_int_equal(fixture_create(fixture, 2, 5), 0);
-    assert_int_equal(fixture_write(fixture, 2, 3, 2, 0, 4), 0); /* stays behind in the first */
+    assert_int_equal(fixture_write(fixture, 2, 3, 2, 0, 4), 0);
     for (int round = 0; round < 40; round++) {
         for (int i = 0; i < 8; i++)
             assert_int_equal(fixture_write(fixture, 1, 1 + (uint64_t)round, 5, 0, 5), 0);
@@ -218,8 +218,8 @@ static void body_generations_come_and_go(struct log_fixture *fixture)
     }
     fixture_flush(fixture);
     store_log_stats(fixture->log, &stats);
-    assert_in_range(stats.generations, 2, 20);
-    assert_int_equal(stats.blocking_group, 2);
+    assert_in_range(stats.generations, 1, 8);
+    assert_true(stats.moved_bytes > 0);
     assert_int_equal(fixture_check(fixture, 2, MAX_BYTES), 0);
     fixture_close(fixture);
     assert_int_equal(fixture_open(fixture), 0);
