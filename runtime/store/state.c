@@ -7,99 +7,11 @@
 #include <xxhash.h>
 
 #include "base/bits.h"
-#include "store/configuration.h"
 #include "store/state_internal.h"
 
-enum { VERSION = 1, CHECK_BYTES = 8, IDENTITY_BYTES = 1 + 2 * 8 + CHECK_BYTES };
+enum { CHECK_BYTES = 8, IDENTITY_BYTES = 1 + 2 * 8 + CHECK_BYTES };
 
 static const struct peri_slice identity_key = {"I", 1};
-
-/* ---- keys and values ---- */
-
-struct peri_slice state_name(char kind, uint64_t group, char *out)
-{
-    out[0] = kind;
-    bits_put_be64(out + 1, group);
-    return peri_slice_of(out, STATE_NAME_BYTES);
-}
-
-struct peri_slice state_prefix(uint64_t group, uint64_t epoch, char *out)
-{
-    (void)state_name(STATE_KEY_VALUE, group, out);
-    bits_put_be64(out + STATE_NAME_BYTES, epoch);
-    return peri_slice_of(out, STATE_PREFIX_BYTES);
-}
-
-int state_applied_encode(const struct store_applied *applied, struct peri_buffer *out)
-{
-    size_t start = out->size;
-    int rc = peri_buffer_reserve(out, 2 + 4 * BITS_VARINT_MAX + 1);
-    if (rc != 0)
-        return rc;
-    char *at = out->data + start;
-    *at++ = VERSION;
-    at = bits_put_varint(at, applied->epoch);
-    at = bits_put_varint(at, applied->index);
-    at = bits_put_varint(at, applied->term);
-    char *size = at++;
-    out->size = (size_t)(at - out->data);
-    size_t size_at = (size_t)(size - out->data), members_at = out->size;
-    rc = store_configuration_encode(&applied->members, out);
-    if (rc == 0) {
-        out->data[size_at] = (char)(out->size - members_at); /* below 256: 16 members */
-        rc = peri_buffer_append(out, applied->extra.data, applied->extra.size);
-    }
-    char name[STATE_NAME_BYTES], check[CHECK_BYTES];
-    struct peri_slice key = state_name(STATE_KEY_APPLIED, applied->group, name);
-    if (rc == 0) {
-        bits_put_le64(check, XXH3_64bits_withSeed(out->data + start, out->size - start,
-                                                  XXH3_64bits(key.data, key.size)));
-        rc = peri_buffer_append(out, check, sizeof check);
-    }
-    if (rc != 0)
-        out->size = start;
-    return rc;
-}
-
-int state_applied_decode(struct peri_slice bytes, uint64_t group, struct store_applied *out)
-{
-    char name[STATE_NAME_BYTES];
-    struct peri_slice key = state_name(STATE_KEY_APPLIED, group, name);
-    if (bytes.size < 2 + CHECK_BYTES)
-        return PERI_ECORRUPT;
-    bytes.size -= CHECK_BYTES;
-    const char *at = bytes.data + 1, *end = bytes.data + bytes.size;
-    if (bits_get_le64(end) !=
-        XXH3_64bits_withSeed(bytes.data, bytes.size, XXH3_64bits(key.data, key.size)))
-        return PERI_ECORRUPT;
-    if (bytes.data[0] != VERSION)
-        return PERI_EVERSION;
-    *out = (struct store_applied){.group = group};
-    at = bits_get_varint(at, end, &out->epoch);
-    if (at != NULL)
-        at = bits_get_varint(at, end, &out->index);
-    if (at != NULL)
-        at = bits_get_varint(at, end, &out->term);
-    if (at == NULL || at == end || (unsigned char)*at > end - at - 1)
-        return PERI_ECORRUPT;
-    struct peri_slice members = peri_slice_of(at + 1, (unsigned char)*at);
-    at += 1 + members.size;
-    out->extra = peri_slice_of(at, (size_t)(end - at));
-    return store_configuration_decode(members, &out->members, NULL) == 0 ? 0 : PERI_ECORRUPT;
-}
-
-int state_put(struct store_batch *batch, struct peri_slice prefix, struct peri_slice key,
-              struct peri_slice value)
-{
-    struct peri_buffer name = {0};
-    int rc = peri_buffer_append(&name, prefix.data, prefix.size);
-    if (rc == 0)
-        rc = peri_buffer_append(&name, key.data, key.size);
-    if (rc == 0)
-        rc = store_batch_put(batch, peri_buffer_slice(&name), value);
-    peri_buffer_deinit(&name);
-    return rc;
-}
 
 /* ---- opening ---- */
 
@@ -114,7 +26,7 @@ void store_state_options_init(struct store_state_options *options, uint64_t clus
 
 static void write_identity(const struct store_state_options *options, char *out)
 {
-    out[0] = VERSION;
+    out[0] = STATE_VERSION;
     bits_put_le64(out + 1, options->cluster);
     bits_put_le64(out + 9, options->node);
     bits_put_le64(out + 17, XXH3_64bits(out, IDENTITY_BYTES - CHECK_BYTES));
@@ -126,7 +38,7 @@ static int compare_identity(struct peri_slice found, const struct store_state_op
     if (found.data == NULL || found.size != IDENTITY_BYTES ||
         bits_get_le64(found.data + 17) != XXH3_64bits(found.data, IDENTITY_BYTES - CHECK_BYTES))
         return peri_fail(err, PERI_ECORRUPT, "state %s", path);
-    if (found.data[0] != VERSION)
+    if (found.data[0] != STATE_VERSION)
         return peri_fail(err, PERI_EVERSION, "state %s", path);
     uint64_t cluster = bits_get_le64(found.data + 1), node = bits_get_le64(found.data + 9);
     if (cluster == options->cluster && node == options->node)
@@ -352,109 +264,5 @@ int store_state_scan(struct store_state *state, const struct store_snapshot *sna
         rc = store_iterator_status(iterator, err);
     store_iterator_close(iterator);
     peri_buffer_deinit(&name);
-    return rc;
-}
-
-/* ---- collecting ---- */
-
-/* The epochs of a group that are in use: its own, and that of a snapshot being installed. 0: none.
- */
-static int epochs_in_use(struct store_state *state, uint64_t group, uint64_t epochs[2],
-                         struct peri_error *err)
-{
-    static const char kinds[2] = {STATE_KEY_APPLIED, STATE_KEY_STAGED};
-    struct peri_buffer value = {0};
-    int rc = 0;
-    epochs[0] = epochs[1] = UINT64_MAX;
-    for (int i = 0; rc == 0 && i < 2; i++) {
-        char name[STATE_NAME_BYTES];
-        struct store_applied applied = {.epoch = 0};
-        value.size = 0;
-        rc = store_get(state->store, NULL, state_name(kinds[i], group, name), &value, err);
-        if (rc != 1)
-            continue;
-        rc = state_applied_decode(peri_buffer_slice(&value), group, &applied);
-        epochs[i] = applied.epoch;
-        if (rc != 0)
-            (void)peri_fail(err, rc, "state of group %" PRIu64, group);
-    }
-    peri_buffer_deinit(&value);
-    return rc;
-}
-
-/* Gathers deletions of keys that nobody uses. */
-static int gather_rubbish(struct store_state *state, struct store_iterator *iterator,
-                          uint32_t keys_max, struct store_batch *out, struct peri_error *err)
-{
-    char from[STATE_PREFIX_BYTES];
-    uint64_t group = 0, epochs[2] = {UINT64_MAX, UINT64_MAX};
-    bool knows_group = false;
-    int rc = 0;
-    from[0] = STATE_KEY_VALUE;
-    store_iterator_seek(iterator, peri_slice_of(from, 1));
-    while (rc == 0 && out->count < keys_max && store_iterator_is_valid(iterator)) {
-        struct peri_slice key = store_iterator_key(iterator);
-        if (key.data[0] != STATE_KEY_VALUE || key.size < STATE_PREFIX_BYTES)
-            break;
-        uint64_t epoch = bits_get_be64(key.data + STATE_NAME_BYTES);
-        if (!knows_group || bits_get_be64(key.data + 1) != group) {
-            group = bits_get_be64(key.data + 1);
-            knows_group = true;
-            rc = epochs_in_use(state, group, epochs, err);
-        }
-        if (rc == 0 && (epoch == epochs[0] || epoch == epochs[1])) {
-            store_iterator_seek(iterator, state_prefix(group, epoch + 1, from));
-        } else if (rc == 0) {
-            rc = store_batch_delete(out, key);
-            store_iterator_next(iterator);
-        }
-    }
-    return rc == 0 ? store_iterator_status(iterator, err) : rc;
-}
-
-int store_state_fresh_epoch(struct store_state *state, uint64_t group, uint64_t *epoch,
-                            struct peri_error *err)
-{
-    char prefix[STATE_PREFIX_BYTES];
-    uint64_t used[2];
-    struct store_iterator *iterator = NULL;
-    int rc = epochs_in_use(state, group, used, err);
-    if (rc == 0 && store_iterator_open(state->store, NULL, &iterator) != 0)
-        rc = peri_fail(err, PERI_ENOMEM, "find an epoch for group %" PRIu64, group);
-    if (rc != 0)
-        return rc;
-    *epoch = 1;
-    for (size_t i = 0; i < 2; i++)
-        if (used[i] != UINT64_MAX && used[i] >= *epoch)
-            *epoch = used[i] + 1;
-    for (;;) { /* behind everything that is left of older ones */
-        store_iterator_seek(iterator, state_prefix(group, *epoch, prefix));
-        if (!store_iterator_is_valid(iterator))
-            break;
-        struct peri_slice key = store_iterator_key(iterator);
-        if (key.size < STATE_PREFIX_BYTES || memcmp(key.data, prefix, STATE_NAME_BYTES) != 0)
-            break;
-        *epoch = bits_get_be64(key.data + STATE_NAME_BYTES) + 1;
-    }
-    rc = store_iterator_status(iterator, err);
-    store_iterator_close(iterator);
-    return rc;
-}
-
-int store_state_collect(struct store_state *state, uint32_t keys_max, struct peri_error *err)
-{
-    struct store_iterator *iterator = NULL;
-    struct store_batch rubbish = {0};
-    int rc = store_iterator_open(state->store, NULL, &iterator);
-    if (rc != 0)
-        return peri_fail(err, rc, "collect old epochs");
-    rc =
-        gather_rubbish(state, iterator, keys_max < INT32_MAX ? keys_max : INT32_MAX, &rubbish, err);
-    store_iterator_close(iterator);
-    if (rc == 0 && rubbish.count > 0)
-        rc = store_write(state->store, &rubbish, false, err);
-    if (rc == 0)
-        rc = (int)rubbish.count;
-    store_batch_deinit(&rubbish);
     return rc;
 }

@@ -1,4 +1,4 @@
-/* state_internal.h - what state.c and snapshot.c share. */
+/* state_internal.h - what the files of the state store share. */
 #ifndef PERI_STORE_STATE_INTERNAL_H
 #define PERI_STORE_STATE_INTERNAL_H
 
@@ -9,6 +9,7 @@ struct store_state {
     struct env *env;
 };
 
+enum { STATE_VERSION = 1 };
 enum { STATE_PREFIX_BYTES = 17, STATE_NAME_BYTES = 9 };
 enum { STATE_KEY_APPLIED = 'A', STATE_KEY_STAGED = 'G', STATE_KEY_VALUE = 'S' };
 
