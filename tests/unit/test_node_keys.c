@@ -208,12 +208,48 @@ static void test_crash_in_transfer(void **state)
     }
 }
 
+/* A connection that breaks off at whatever moment: the transfer goes on behind it. */
+static void test_cut_in_transfer(void **state)
+{
+    (void)state;
+    for (uint64_t step = 0; step < 20; step++) {
+        struct cluster *cluster = create(8, 3, 4);
+        char expected[TEXT_MAX] = "";
+        make_state(cluster, 12, expected);
+        struct cluster_host *host = join(cluster, 3);
+        cluster_run(cluster, step * 3 * MS);
+        sim_node_pause(host->sim);
+        cluster_run(cluster, 2 * S); /* connections are given up */
+        sim_node_resume(host->sim);
+        commit_many(cluster, "c", 3, expected);
+        assert_string_equal(cluster_settle(cluster), expected);
+        assert_int_equal(cluster->events[NODE_SNAPSHOT_INSTALLED], 1);
+        cluster_close(cluster);
+    }
+}
+
+/* More than memory keeps: what it lets go of is read from the store. */
+static void test_eviction(void **state)
+{
+    (void)state;
+    struct cluster *cluster = create(9, 1, 1);
+    char expected[TEXT_MAX] = "";
+    commit_many(cluster, "a", 20, expected);
+    commit_many(cluster, "pad", 130, expected); /* 39 MB */
+    assert_string_equal(cluster_settle(cluster), expected);
+    for (size_t i = 0; i < 20; i++)
+        cluster_commit(cluster, "drop");
+    assert_string_equal(cluster_settle(cluster), strstr(expected, "pad0"));
+    cluster_close(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commands),          cmocka_unit_test(test_resume),
         cmocka_unit_test(test_crashes),           cmocka_unit_test(test_join),
-        cmocka_unit_test(test_crash_in_transfer),
+        cmocka_unit_test(test_crash_in_transfer), cmocka_unit_test(test_cut_in_transfer),
+        cmocka_unit_test(test_eviction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,12 +85,14 @@ static void open_group(struct cluster_host *host, size_t at)
     machine->text.size = 0;
     machine->is_open = false;
     keys_machine_init(&machine->keys);
-    const struct node_group_options options = {
-        .id = at + 1,
-        .members = members,
-        .member_count = cluster->voters,
-        .machine = cluster->keeps_keys ? &machine->keys.machine : &machine->machine,
-        .data = machine};
+    const struct node_group_options options = {.id = at + 1,
+                                               .members = members,
+                                               .member_count = cluster->voters,
+                                               .machine =
+                                                   cluster->machine != NULL ? cluster->machine
+                                                   : cluster->keeps_keys    ? &machine->keys.machine
+                                                                            : &machine->machine,
+                                               .data = machine};
     int rc = node_group_open(host->node, &options, on_group_open, &machine->group, &err);
     if (rc == 0 || !cluster->may_fail)
         must(rc, &err);
