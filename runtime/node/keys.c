@@ -192,7 +192,8 @@ bool node_keys_gather(struct node_keys *keys, struct store_round *round, int *rc
 {
     const struct node_group *group = keys->group;
     *rc = 0;
-    if (!keys->is_ready || group->raft == NULL || group->applied_index <= keys->applied.index)
+    if (!keys->is_ready || group->raft == NULL || group->is_closing ||
+        group->applied_index <= keys->applied.index)
         return false;
     const struct raft_configuration *members = raft_members_at(group->raft, group->applied_index);
     if (members == NULL)

@@ -238,6 +238,17 @@ describe("raft", function()
       assert.is_true(group:status().snapshot_index > 0)
     end)
 
+    it("is there again when the group is closed and opened", function()
+      local node <close> = open()
+      local group = store_group(node)
+      for i = 1, 3 do
+        assert.equal(tostring(i), group:propose { "put", "a" .. i, tostring(i) })
+        group:close()
+        group = store_group(node)
+        assert.equal(i, #group:read {})
+      end
+    end)
+
     it("refuses what cannot be", function()
       local node <close> = open()
       assert.has_error(function()
