@@ -7,6 +7,7 @@ local rpc = require "perilune.rpc"
 local M = {}
 
 local READY_SECONDS, LEADER_SECONDS = 60, 30
+local LOAD_ATTEMPTS = 5
 
 local Program = {}
 Program.__index = Program
@@ -44,6 +45,7 @@ function Program:answer()
   return parse(line), line
 end
 
+--- Says a line, and returns the answer to it.
 function Program:ask(line)
   assert(self.child:write(line .. "\n"))
   return self:answer()
@@ -122,6 +124,24 @@ function Cluster:leader()
     perilune.sleep(0.05)
   until perilune.now() > give_up
   error(self.directory .. ": no leader", 0)
+end
+
+--- Has the leader answer a load. On a machine that stands still for long another may be elected meanwhile:
+--- then that is asked.
+---@return table answer
+---@return integer id  of the leader
+function Cluster:load(line)
+  local why
+  for _ = 1, LOAD_ATTEMPTS do
+    local id = self:leader()
+    local ok, answer = pcall(Program.ask, self.nodes[id], line)
+    if ok then
+      return answer, id
+    end
+    why = answer
+    perilune.sleep(0.5)
+  end
+  error(why, 0)
 end
 
 --- Waits until test(all three statuses) is true.

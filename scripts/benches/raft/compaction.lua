@@ -25,8 +25,7 @@ return function(context)
   for _, row in ipairs(rows) do
     local three = cluster.open { name = NAME, directory = context.directory,
       command = { context.programs .. "bench_raft_node", row.keys and "--keys" or nil } }
-    local leader = three:leader()
-    local found = three.nodes[leader]:ask(line)
+    local found, leader = three:load(line)
     found.compactions = row.keys and compactions(("%s/%d/state"):format(three.directory, leader)) or 0
     three:check()
     three:close()

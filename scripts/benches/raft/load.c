@@ -55,8 +55,17 @@ bool load_start(struct load *load, const char *line)
     return true;
 }
 
-void load_count(struct load *load, uint64_t took_us, uint64_t entries)
+bool load_is_over(const struct load *load, uint64_t now_us)
 {
+    return now_us >= load->end_us && load->sample_count > 0;
+}
+
+void load_count(struct load *load, uint64_t now_us, uint64_t took_us, uint64_t entries)
+{
+    if (now_us < load->begin_us || load_is_over(load, now_us))
+        return;
+    if (now_us >= load->end_us)
+        load->end_us = now_us + 1;
     if (load->sample_count == load->sample_capacity) {
         size_t capacity = 2 * load->sample_capacity + 4096;
         uint32_t *samples = realloc(load->samples, capacity * sizeof *samples);
@@ -81,9 +90,9 @@ void load_print(struct load *load)
 {
     size_t count = load->sample_count;
     double seconds = (double)(load->end_us - load->begin_us) / 1e6;
-    double cpu_us = count > 0 ? (double)(load_cpu_us() - load->cpu_us) : 0;
-    if (load->failed > 0 || count == 0) {
-        printf("error %s\n", load->failed > 0 ? load->failure : "nothing ended in time");
+    double cpu_us = (double)(load_cpu_us() - load->cpu_us);
+    if (load->failed > 0) {
+        printf("error %s\n", load->failure);
     } else {
         qsort(load->samples, count, sizeof load->samples[0], compare);
         printf("entries=%" PRIu64 " per_second=%.0f p50_us=%u p99_us=%u max_us=%u cpu_us=%.3f\n",
@@ -100,10 +109,10 @@ void load_done(struct load *load, size_t proposer, const char *failure)
     if (failure != NULL) {
         load->failed++;
         (void)snprintf(load->failure, sizeof load->failure, "%s", failure);
-    } else if (now_us >= load->begin_us && now_us < load->end_us) {
-        load_count(load, now_us - load->started_us[proposer], 1);
+    } else {
+        load_count(load, now_us, now_us - load->started_us[proposer], 1);
     }
-    if (now_us < load->end_us && load->failed == 0)
+    if (!load_is_over(load, now_us) && load->failed == 0)
         propose(load, proposer);
     else if (--load->active == 0)
         load_print(load);

@@ -42,8 +42,11 @@ bool load_start(struct load *load, const char *line);
 /* Proposal of a proposer has ended; failure: NULL, or what went wrong, which ends the load. */
 void load_done(struct load *load, size_t proposer, const char *failure);
 
-/* Counts an entry that took so long, for who has no proposers; then prints the result. */
-void load_count(struct load *load, uint64_t took_us, uint64_t entries);
+/* For who has no proposers: true when it is time to end, and then what was counted is to be
+ * printed. At least one thing is counted, however long it takes. */
+bool load_is_over(const struct load *load, uint64_t now_us);
+/* Counts entries that ended together, now, and took so long; not those of the warm-up. */
+void load_count(struct load *load, uint64_t now_us, uint64_t took_us, uint64_t entries);
 void load_print(struct load *load);
 
 /* What a state machine remembers of the commands: their number and order. */

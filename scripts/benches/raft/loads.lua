@@ -50,7 +50,7 @@ local function open_cluster(name, command, directory)
   local three = cluster.open { name = name, command = command, directory = directory }
   return {
     load = function(line)
-      return three.nodes[three:leader()]:ask(line)
+      return three:load(line)
     end,
     close = function()
       three:check()

@@ -33,7 +33,7 @@ static void load_file(struct load *load, int file)
     size_t left_in_batch = load->proposers * load->bytes;
     must(ftruncate(file, 0) == 0 && lseek(file, 0, SEEK_SET) == 0 && fsync(file) == 0, "truncate");
     uint64_t now_us = load_now_us();
-    while (now_us < load->end_us) {
+    while (!load_is_over(load, now_us)) {
         uint64_t started_us = now_us;
         for (size_t left = left_in_batch; left > 0;) {
             size_t size = left < sizeof bytes ? left : sizeof bytes;
@@ -42,8 +42,7 @@ static void load_file(struct load *load, int file)
         }
         must(fdatasync(file) == 0, "fdatasync");
         now_us = load_now_us();
-        if (now_us >= load->begin_us && now_us < load->end_us)
-            load_count(load, now_us - started_us, load->proposers);
+        load_count(load, now_us, now_us - started_us, load->proposers);
     }
     load_print(load);
 }
@@ -88,7 +87,7 @@ static void load_echo(struct load *load)
     }
     (void)close(far);
     uint64_t now_us = load_now_us();
-    while (now_us < load->end_us) {
+    while (!load_is_over(load, now_us)) {
         uint64_t started_us = now_us;
         must(write(near, bytes, load->bytes) == (ssize_t)load->bytes, "write");
         for (size_t left = load->bytes; left > 0;) {
@@ -97,8 +96,7 @@ static void load_echo(struct load *load)
             left -= (size_t)got;
         }
         now_us = load_now_us();
-        if (now_us >= load->begin_us && now_us < load->end_us)
-            load_count(load, now_us - started_us, 1);
+        load_count(load, now_us, now_us - started_us, 1);
     }
     (void)close(near);
     load_print(load);
