@@ -5,11 +5,11 @@
 --- Else those of operations that stand together: mostly a fault shows between neighbours. Else the first
 --- completion that no order explains is found by halving, and the values near it, and near what else was
 --- done with its value, are tried. What clients append to has suspects of its own (lists).
-local describe = require "perilune.check.describe"
 local fiber = require "perilune.fiber"
 local json = require "perilune.json"
 local judge = require "perilune.check.judge"
 local lists = require "perilune.check.lists"
+local narrow = require "perilune.check.narrow"
 
 local M = {}
 
@@ -91,20 +91,6 @@ local function values_of(op, model)
   return { op.value == nil and json.null or op.value }
 end
 
--- A list of different values.
-local function collection()
-  local list, seen = {}, {}
-  return list, function(values)
-    for _, value in ipairs(values) do
-      local id = describe.identity(value)
-      if not seen[id] then
-        seen[id] = true
-        list[#list + 1] = value
-      end
-    end
-  end
-end
-
 -- Where in a part things are done with the values of an item, and where that item is.
 local function places_of(history, model, part, blocked, limit)
   local places, values = { blocked }, values_of(history:operation((part:item(blocked))), model)
@@ -120,34 +106,20 @@ local function places_of(history, model, part, blocked, limit)
   return places, values
 end
 
--- Takes out of values all that are not needed: chunks first. Gives what is left, and its part.
+-- The part of the fewest values of those by which a part is wrong.
 local function fewest(part, values, events, budget)
-  local size = (#values + 1) // 2
-  while true do
-    local at, has_shrunk = 1, false
-    while at <= #values and #values > 1 do
-      local rest = table.move(values, 1, at - 1, 1, {})
-      table.move(values, at + size, #values, at, rest)
-      local smaller = part:focus(rest)
-      if #rest > 0 and smaller and search(smaller, budget, events) == "illegal" then
-        part, values, has_shrunk = smaller, rest, true
-      else
-        at = at + size
-      end
-      if fiber.now() >= budget.deadline then
-        return part
-      end
-    end
-    if size == 1 and not has_shrunk then
-      return part
-    end
-    size = math.max(1, size // 2)
-  end
+  narrow.fewest(values, budget, function(rest)
+    local smaller = #rest > 0 and part:focus(rest)
+    local is_enough = smaller and search(smaller, budget, events) == "illegal"
+    part = is_enough and smaller or part
+    return is_enough
+  end)
+  return part
 end
 
 -- The values of the items [from, to] of a part.
 local function values_between(key, part, from, to)
-  local list, add = collection()
+  local list, add = narrow.collection()
   for index = math.max(1, from), math.min(part:item(), to) do
     add(values_of(key.history:operation((part:item(index))), key.model))
   end
@@ -204,20 +176,9 @@ local function by_blocks(key, events, budget)
   end
 end
 
-local function operations_of(key)
-  local operations = {}
-  for index = 1, key.part:item() do
-    operations[index] = key.history:operation((key.part:item(index)))
-    if index % BLOCK == 0 then
-      fiber.yield()
-    end
-  end
-  return operations
-end
-
 -- Tries groups of values together, and where the search cannot tell, halves of them.
 local function by_groups(part, groups, events, budget)
-  local values, add = collection()
+  local values, add = narrow.collection()
   for _, group in ipairs(groups) do
     add(group)
   end
@@ -236,8 +197,8 @@ end
 
 -- Tries the elements of a set, some at a time.
 local function by_elements(key, events, budget)
-  local list, add = collection()
-  for index, op in ipairs(operations_of(key)) do
+  local list, add = narrow.collection()
+  for index, op in ipairs(narrow.operations(key)) do
     add(values_of(op, key.model))
     if index % BLOCK == 0 then
       fiber.yield()
@@ -278,7 +239,7 @@ local function by_halving(key, budget)
     return nil
   end
   for _, width in ipairs(WIDTHS) do
-    local values, add = collection()
+    local values, add = narrow.collection()
     add(own)
     add(key.model == "queue" and { json.null } or {})
     for _, place in ipairs(places) do
@@ -303,7 +264,7 @@ function M.find(key, budget)
   end
   local _, _, events = key.history:counts()
   if key.model == "append" or key.part:cut "" then
-    local groups = lists.suspects(key.part, operations_of(key))
+    local groups = lists.suspects(key.part, narrow.operations(key))
     local proof = #groups > 0 and by_groups(key.part, groups, events, budget)
     if proof then
       return proof

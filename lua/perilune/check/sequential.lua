@@ -8,12 +8,12 @@ local describe = require "perilune.check.describe"
 local fiber = require "perilune.fiber"
 local json = require "perilune.json"
 local judge = require "perilune.check.judge"
+local narrow = require "perilune.check.narrow"
 
 local M = {}
 
 local STEPS = 200 * 1000   -- of one attempt
 local BLOCK, WIDTHS = 256, { 2, 8, 32 } -- values that are looked at together
-local YIELD_EVERY = 4096   -- operations; others run in between
 local SHARE = 0.5           -- of the time that is left, to look for a few values
 local PURE = { read = true, get = true, contains = true }
 
@@ -38,28 +38,6 @@ local function is_wrong(left, budget)
   return is_wrong_part(part_of(left), budget)
 end
 
--- Takes out of a list all that is not needed, chunks first; try(rest) tells whether the rest is enough.
-local function fewest(list, budget, try)
-  local size = (#list + 1) // 2
-  while #list > 0 do
-    local at, has_shrunk = 1, false
-    while at <= #list and fiber.now() < budget.deadline do
-      local rest = table.move(list, 1, at - 1, 1, {})
-      table.move(list, at + size, #list, at, rest)
-      if try(rest) then
-        list, has_shrunk = rest, true
-      else
-        at = at + size
-      end
-    end
-    if size == 1 and not has_shrunk or fiber.now() >= budget.deadline then
-      break
-    end
-    size = math.max(1, math.min(size // 2, #list))
-  end
-  return list
-end
-
 -- Tries what is left with some of it replaced; keeps that when it is still wrong.
 local function try_with(left, budget, field, value)
   local before = left[field]
@@ -75,7 +53,7 @@ local function keep_keys(left, budget)
     list[#list + 1] = id
   end
   table.sort(list)
-  fewest(list, budget, function(rest)
+  narrow.fewest(list, budget, function(rest)
     local keys = {}
     for _, id in ipairs(rest) do
       keys[id] = true
@@ -86,14 +64,9 @@ end
 
 -- Every value that an operation speaks of; what is nil counts as one.
 local function values_in(operations)
-  local list, seen = {}, {}
+  local list, add_all = narrow.collection()
   local function add(value)
-    value = value == nil and json.null or value
-    local id = describe.identity(value)
-    if not seen[id] then
-      seen[id] = true
-      list[#list + 1] = value
-    end
+    add_all { value == nil and json.null or value }
   end
   for _, op in ipairs(operations) do
     if op.f == "cas" then
@@ -112,7 +85,7 @@ end
 local function keep_values(left, budget, values)
   if values or try_with(left, budget, "values", values_in(left.operations)) then
     left.values = values or left.values
-    fewest(left.values, budget, function(rest)
+    narrow.fewest(left.values, budget, function(rest)
       return #rest > 0 and try_with(left, budget, "values", rest)
     end)
   end
@@ -140,17 +113,6 @@ local function in_block(block, values, from, budget, deadline)
   end
 end
 
-local function operations_of(key)
-  local operations = {}
-  for index = 1, key.part:item() do
-    operations[index] = key.history:operation((key.part:item(index)))
-    if index % YIELD_EVERY == 0 then
-      fiber.yield()
-    end
-  end
-  return operations
-end
-
 --- Looks for a few values by which a history is not sequentially consistent: those first spoken of one after
 --- the other. Mostly they tell, also where the search of the whole does not end.
 ---@param key perilune.check.KeyVerdict
@@ -162,7 +124,7 @@ function M.find(key, budget)
   end
   local now = fiber.now()
   local deadline = now + (budget.deadline - now) * SHARE
-  local values = values_in(operations_of(key))
+  local values = values_in(narrow.operations(key))
   for from = 1, #values, BLOCK - WIDTHS[#WIDTHS] do
     local found = in_block(key.part:focus(some_of(values, from, BLOCK)), values, from, budget, deadline)
     if found or fiber.now() >= deadline then
@@ -177,7 +139,7 @@ local function keep_reads(left, budget)
     local op = left.history:operation((part:item(index)))
     reads[#reads + 1] = PURE[op.f] and op.index or nil
   end
-  fewest(reads, budget, function(rest)
+  narrow.fewest(reads, budget, function(rest)
     local dropped = {}
     for _, index in ipairs(reads) do
       dropped[index] = true
@@ -206,7 +168,7 @@ end
 ---@return perilune.check.Counterexample
 function M.counterexample(key, budget, is_shrunk)
   local left = {
-    history = key.history, model = key.model, operations = operations_of(key), keys = {}, dropped = {},
+    history = key.history, model = key.model, operations = narrow.operations(key), keys = {}, dropped = {},
   }
   for _, op in ipairs(left.operations) do
     left.keys[describe.identity(op.key)] = true
