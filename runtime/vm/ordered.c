@@ -7,25 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/slice.h"
 #include "vm/border.h"
 #include "vm/budget.h"
+#include "vm/ordered_key.h"
 
 static const char next_key = 0; /* its address names the registry field: the walk of next */
-
-enum { SHORT_MAX = 16 };
-
-struct key {
-    bool is_string;
-    bool is_float;
-    uint32_t slot;   /* of a string: where the walk keeps it */
-    uint64_t prefix; /* of a string: its first bytes, which mostly decide */
-    union {
-        lua_Integer integer;
-        lua_Number number;
-        struct peri_slice string;
-    };
-};
 
 /* One traversal: the keys 1 to sequence, then those of the array. A userdata whose first user value
  * is the table. Strings that only the walk refers to could be collected when their field is cleared
@@ -35,67 +21,10 @@ struct walk {
     size_t at; /* next of the keys */
     size_t count;
     bool is_small;
-    struct key keys[];
+    struct vm_key keys[];
 };
 
 enum { WALK_TABLE = 1, WALK_STRINGS, SMALL_MAX = 32 };
-
-/* ---- order ---- */
-
-/* Floats that are whole and fit are integers when they are keys; so no two are equal. */
-static int compare_mixed(lua_Integer integer, lua_Number number)
-{
-    if (number >= 0x1p63)
-        return -1;
-    if (number < -0x1p63)
-        return 1;
-    lua_Integer truncated = (lua_Integer)number;
-    if (integer != truncated)
-        return integer < truncated ? -1 : 1;
-    return (lua_Number)truncated < number ? -1 : 1;
-}
-
-static int compare(const struct key *a, const struct key *b)
-{
-    if (a->is_string != b->is_string)
-        return a->is_string ? 1 : -1;
-    if (a->is_string && a->prefix != b->prefix)
-        return a->prefix < b->prefix ? -1 : 1;
-    if (a->is_string)
-        return peri_slice_compare(a->string, b->string);
-    if (a->is_float && b->is_float)
-        return a->number < b->number ? -1 : a->number > b->number;
-    if (a->is_float)
-        return -compare_mixed(b->integer, a->number);
-    if (b->is_float)
-        return compare_mixed(a->integer, b->number);
-    return a->integer < b->integer ? -1 : a->integer > b->integer;
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-    return compare(a, b);
-}
-
-static void sort(struct key *keys, size_t count)
-{
-    size_t sorted = 1;
-    while (sorted < count && compare(&keys[sorted - 1], &keys[sorted]) < 0)
-        sorted++;
-    if (sorted >= count)
-        return;
-    if (count > SHORT_MAX) {
-        qsort(keys, count, sizeof *keys, compare_keys); /* no two are equal */
-        return;
-    }
-    for (size_t i = sorted; i < count; i++) {
-        struct key moving = keys[i];
-        size_t j = i;
-        for (; j > 0 && compare(&moving, &keys[j - 1]) < 0; j--)
-            keys[j] = keys[j - 1];
-        keys[j] = moving;
-    }
-}
 
 /* ---- keys of a table ---- */
 
@@ -123,41 +52,6 @@ static void check_refused(lua_State *L, unsigned int refused)
         is_boolean ? (type == REFUSED_TRUE ? "true" : "false") : lua_typename(L, type);
     luaL_error(L, "a machine's table cannot be walked: %s %s; keys must be numbers or strings",
                is_boolean ? "it has the key" : "a key is a", name);
-}
-
-/* The first eight bytes as a number that orders as they do; zeros behind a shorter string. */
-static uint64_t prefix_of(struct peri_slice string)
-{
-    unsigned char bytes[sizeof(uint64_t)] = {0};
-    uint64_t prefix = 0;
-    memcpy(bytes, string.data, string.size < sizeof bytes ? string.size : sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        prefix = prefix << 8 | bytes[i];
-    return prefix;
-}
-
-static struct key read_key(lua_State *L, int index)
-{
-    struct key key = {0};
-    if (lua_type(L, index) == LUA_TSTRING) {
-        key.is_string = true;
-        key.string.data = lua_tolstring(L, index, &key.string.size);
-        key.prefix = prefix_of(key.string);
-    } else if (lua_isinteger(L, index)) {
-        key.integer = lua_tointeger(L, index);
-    } else {
-        key.is_float = true;
-        key.number = lua_tonumber(L, index);
-    }
-    return key;
-}
-
-static void push_number(lua_State *L, const struct key *key)
-{
-    if (key->is_float)
-        lua_pushnumber(L, key->number);
-    else
-        lua_pushinteger(L, key->integer);
 }
 
 struct census {
@@ -193,7 +87,7 @@ static struct census count_keys(lua_State *L, int table, lua_Integer sequence)
 }
 
 /* Keeps the string on top of the stack, which is the walk's key. The walk is at index at. */
-static void keep_string(lua_State *L, int at, const struct walk *walk, struct key *key,
+static void keep_string(lua_State *L, int at, const struct walk *walk, struct vm_key *key,
                         uint32_t slot)
 {
     key->slot = slot;
@@ -221,12 +115,12 @@ static void fill(lua_State *L, int table, struct walk *walk, size_t strings)
         if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1 &&
             lua_tointeger(L, -1) <= walk->sequence)
             continue;
-        struct key *key = &walk->keys[count++];
-        *key = read_key(L, -1);
+        struct vm_key *key = &walk->keys[count++];
+        *key = vm_key_read(L, -1);
         if (key->is_string)
             keep_string(L, at, walk, key, slot++);
     }
-    sort(walk->keys, count);
+    vm_keys_sort(walk->keys, count);
     lua_settop(L, at);
 }
 
@@ -240,10 +134,10 @@ static struct walk *push_walk(lua_State *L, int table)
         census = count_keys(L, table, 0);
     }
     vm_budget_charge(L, (uint64_t)sequence + census.count);
-    if (census.count > INT_MAX / sizeof(struct key))
+    if (census.count > INT_MAX / sizeof(struct vm_key))
         luaL_error(L, "table with too many keys");
     bool is_small = census.strings <= SMALL_MAX;
-    struct walk *walk = lua_newuserdatauv(L, sizeof *walk + census.count * sizeof(struct key),
+    struct walk *walk = lua_newuserdatauv(L, sizeof *walk + census.count * sizeof(struct vm_key),
                                           WALK_TABLE + (is_small ? (int)census.strings : 1));
     walk->sequence = sequence;
     walk->at = 0;
@@ -265,10 +159,10 @@ struct place {
     int table;
 };
 
-static void push_walk_key(lua_State *L, struct place place, const struct key *key)
+static void push_walk_key(lua_State *L, struct place place, const struct vm_key *key)
 {
     if (!key->is_string) {
-        push_number(L, key);
+        vm_key_push_number(L, key);
     } else if (place.walk->is_small) {
         (void)lua_getiuservalue(L, place.at, WALK_STRINGS + (int)key->slot);
     } else {
@@ -340,15 +234,15 @@ static int l_pairs(lua_State *L)
 static int push_first(lua_State *L)
 {
     enum { TABLE = 1, FIRST = 2 }; /* stack */
-    struct key first = {0};
+    struct vm_key first = {0};
     unsigned int refused = 0;
     uint64_t count = 0;
     lua_pushnil(L);
     while (lua_next(L, TABLE) != 0) {
         lua_pop(L, 1);
         refused |= refusal_of(L, -1);
-        struct key key = read_key(L, -1);
-        if (count++ == 0 || compare(&key, &first) < 0) {
+        struct vm_key key = vm_key_read(L, -1);
+        if (count++ == 0 || vm_key_compare(&key, &first) < 0) {
             first = key;
             lua_copy(L, -1, FIRST);
         }
@@ -383,13 +277,13 @@ static struct walk *push_kept_walk(lua_State *L)
 }
 
 /* The first of the walk's keys behind key, by halving. */
-static size_t find_behind(const struct walk *walk, const struct key *key)
+static size_t find_behind(const struct walk *walk, const struct vm_key *key)
 {
     size_t low = 0;
     size_t high = walk->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (compare(&walk->keys[middle], key) <= 0)
+        if (vm_key_compare(&walk->keys[middle], key) <= 0)
             low = middle + 1;
         else
             high = middle;
@@ -404,7 +298,7 @@ static int l_next(lua_State *L)
     if (lua_isnil(L, 2))
         return push_first(L);
     check_refused(L, refusal_of(L, 2));
-    struct key key = read_key(L, 2);
+    struct vm_key key = vm_key_read(L, 2);
     struct place place = {push_kept_walk(L), 3, 1};
     bool is_element =
         !key.is_string && !key.is_float && key.integer >= 1 && key.integer <= place.walk->sequence;
