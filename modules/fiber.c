@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "box.h"
+#include "fiber_info.h"
 #include "vm/preempt.h"
 #include "vm/scheduler.h"
 
@@ -19,22 +20,10 @@ static uint64_t to_us(lua_State *L, double seconds, const char *what)
     return (uint64_t)(fmin(seconds, seconds_max) * 1e6);
 }
 
-static double to_seconds(uint64_t us)
-{
-    return (double)us / 1e6;
-}
-
 static struct fiber *check_current(lua_State *L, const char *function)
 {
     fiber_check(L, function);
     return fiber_current(L);
-}
-
-static void push_handle(lua_State *L, const struct fiber *fiber)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, fiber->scheduler->anchors);
-    lua_rawgeti(L, -1, fiber->anchor);
-    lua_remove(L, -2);
 }
 
 /* ---- spawn ---- */
@@ -216,111 +205,6 @@ static int l_cancel(lua_State *L)
     return 0;
 }
 
-/* ---- questions ---- */
-
-static const char *status_name(const struct fiber *fiber)
-{
-    if (fiber->state == FIBER_DONE) {
-        if (fiber->status == 0)
-            return "done";
-        return fiber->status == PERI_ELUA ? "failed" : "cancelled";
-    }
-    if (fiber->state == FIBER_WAITING)
-        return "waiting";
-    return fiber->state == FIBER_RUNNING ? "running" : "ready";
-}
-
-static int l_name(lua_State *L)
-{
-    lua_pushstring(L, fiber_check_handle(L, 1)->name);
-    return 1;
-}
-
-static int l_id(lua_State *L)
-{
-    lua_pushinteger(L, (lua_Integer)fiber_check_handle(L, 1)->id);
-    return 1;
-}
-
-static int l_status(lua_State *L)
-{
-    lua_pushstring(L, status_name(fiber_check_handle(L, 1)));
-    return 1;
-}
-
-static int l_traceback(lua_State *L)
-{
-    struct fiber *fiber = fiber_check_handle(L, 1);
-    if (fiber->state == FIBER_DONE) {
-        (void)lua_getiuservalue(L, 1, FIBER_TRACEBACK);
-        return 1;
-    }
-    fiber_push_traceback(L, fiber == fiber_current(L) ? L : fiber->L, NULL);
-    return 1;
-}
-
-static int l_info(lua_State *L)
-{
-    const struct fiber *fiber = fiber_check_handle(L, 1);
-    char where[FIBER_REASON_SIZE];
-    lua_newtable(L);
-    box_set_count(L, "id", fiber->id);
-    box_set_string(L, "name", fiber->name);
-    box_set_string(L, "status", status_name(fiber));
-    box_set_number(L, "cpu", to_seconds(fiber->cpu_us));
-    box_set_count(L, "switches", fiber->switches);
-    if (fiber->parent != NULL)
-        box_set_count(L, "parent", fiber->parent->id);
-    if (fiber->state == FIBER_DONE)
-        return 1;
-    box_set_number(L, "age", to_seconds(env_now_us(fiber->scheduler->vm->env) - fiber->started_us));
-    fiber_where(fiber, where, sizeof where);
-    box_set_string(L, "where", where);
-    if (fiber->state == FIBER_WAITING)
-        box_set_string(L, "waits_for", fiber_doing(fiber));
-    return 1;
-}
-
-static int l_self(lua_State *L)
-{
-    const struct fiber *fiber = fiber_current(L);
-    if (fiber == NULL)
-        lua_pushnil(L);
-    else
-        push_handle(L, fiber);
-    return 1;
-}
-
-static int l_fibers(lua_State *L)
-{
-    const struct fiber_scheduler *s = vm_state_of(L)->scheduler;
-    lua_newtable(L);
-    lua_Integer count = 0;
-    for (const struct fiber *fiber = s != NULL ? s->first : NULL; fiber; fiber = fiber->all_next) {
-        push_handle(L, fiber);
-        lua_rawseti(L, -2, ++count);
-    }
-    return 1;
-}
-
-/* A child of the current fiber that is still at work, or nil. */
-static int l_child(lua_State *L)
-{
-    const struct fiber *fiber = fiber_current(L);
-    if (fiber == NULL || fiber->children == NULL)
-        lua_pushnil(L);
-    else
-        push_handle(L, fiber->children);
-    return 1;
-}
-
-static int l_preemptions(lua_State *L)
-{
-    const struct fiber_scheduler *s = vm_state_of(L)->scheduler;
-    lua_pushinteger(L, s != NULL ? (lua_Integer)s->preemptions : 0);
-    return 1;
-}
-
 /* ---- time and chance ---- */
 
 static int l_yield(lua_State *L)
@@ -355,7 +239,7 @@ static int l_sleep(lua_State *L)
 
 static int l_now(lua_State *L)
 {
-    lua_pushnumber(L, to_seconds(env_now_us(vm_state_of(L)->env)));
+    lua_pushnumber(L, fiber_seconds(env_now_us(vm_state_of(L)->env)));
     return 1;
 }
 
@@ -421,23 +305,17 @@ int luaopen_perilune_fiber(lua_State *L);
 
 int luaopen_perilune_fiber(lua_State *L)
 {
-    static const luaL_Reg methods[] = {
-        {"join", l_join},     {"cancel", l_cancel},       {"name", l_name}, {"id", l_id},
-        {"status", l_status}, {"traceback", l_traceback}, {"info", l_info}, {NULL, NULL},
-    };
+    static const luaL_Reg methods[] = {{"join", l_join}, {"cancel", l_cancel}, {NULL, NULL}};
     static const luaL_Reg functions[] = {
-        {"spawn", l_spawn},   {"await", l_await},
-        {"expect", l_expect}, {"lost", l_lost},
-        {"self", l_self},     {"child", l_child},
-        {"fibers", l_fibers}, {"preemptions", l_preemptions},
-        {"yield", l_yield},   {"sleep", l_sleep},
-        {"now", l_now},       {"wall", l_wall},
-        {"random", l_random}, {"atomic", l_atomic},
-        {NULL, NULL},
+        {"spawn", l_spawn},   {"await", l_await},   {"expect", l_expect}, {"lost", l_lost},
+        {"yield", l_yield},   {"sleep", l_sleep},   {"now", l_now},       {"wall", l_wall},
+        {"random", l_random}, {"atomic", l_atomic}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
+    luaL_setfuncs(L, fiber_info_functions, 0);
     luaL_getmetatable(L, FIBER_METATABLE);
     luaL_newlib(L, methods);
+    luaL_setfuncs(L, fiber_info_methods, 0);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
     return 1;
