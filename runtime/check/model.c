@@ -33,3 +33,17 @@ int check_model_refuse(const struct check_model *model, const struct check_value
                            operation->call_line, model->name,
                            f.size > SHOWN_MAX ? SHOWN_MAX : (int)f.size, f.data, model->operations);
 }
+
+int check_model_init_zero(void *instance, uint32_t *state)
+{
+    (void)instance;
+    *state = 0;
+    return 0;
+}
+
+int check_model_after_a(void *instance, const struct check_effect *effect, uint32_t *state)
+{
+    (void)instance;
+    *state = effect->a;
+    return 0;
+}

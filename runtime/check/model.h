@@ -93,6 +93,11 @@ const struct check_model *check_model_at(size_t i);
 int check_model_refuse(const struct check_model *model, const struct check_values *values,
                        const struct check_operation *operation, struct peri_error *err);
 
+/* For models: the init of those whose first state is 0, and the after of those whose effects have
+ * the state in a. */
+int check_model_init_zero(void *instance, uint32_t *state);
+int check_model_after_a(void *instance, const struct check_effect *effect, uint32_t *state);
+
 extern const struct check_model check_model_register, check_model_cas_register, check_model_kv,
     check_model_append, check_model_counter, check_model_set, check_model_queue, check_model_lock;
 

@@ -51,13 +51,6 @@ static int create(struct check_values *values, const struct check_external *exte
     return 0;
 }
 
-static int init(void *data, uint32_t *state)
-{
-    (void)data;
-    *state = 0;
-    return 0;
-}
-
 /* The list of a node with one value more. */
 static int child_of(struct instance *instance, uint32_t parent, check_value value, uint32_t *child)
 {
@@ -142,13 +135,6 @@ static int step(void *data, uint32_t state, const struct check_effect *effect, u
     return rc == 0 ? CHECK_ACCEPT : rc;
 }
 
-static int after(void *data, const struct check_effect *effect, uint32_t *state)
-{
-    (void)data;
-    *state = effect->a;
-    return 0;
-}
-
 /* Appending goes down the tree, and never up. */
 static bool may_lead(void *data, uint32_t state, const struct check_effect *effect)
 {
@@ -191,11 +177,11 @@ const struct check_model check_model_append = {
     .operations = "append, read",
     .create = create,
     .close = close,
-    .init = init,
+    .init = check_model_init_zero,
     .compile = compile,
     .project = project,
     .step = step,
-    .after = after,
+    .after = check_model_after_a,
     .may_lead = may_lead,
     .show = show,
     .memory = memory,

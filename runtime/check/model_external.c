@@ -19,13 +19,6 @@ static int create(struct check_values *values, const struct check_external *exte
 }
 
 /* The caller calls its first state 0. */
-static int init(void *data, uint32_t *state)
-{
-    (void)data;
-    *state = 0;
-    return 0;
-}
-
 static int compile(void *data, const struct check_operation *operation, struct check_effect *effect,
                    struct peri_error *err)
 {
@@ -69,7 +62,7 @@ const struct check_model check_model_external = {
     .is_remembered = true,
     .create = create,
     .close = free,
-    .init = init,
+    .init = check_model_init_zero,
     .compile = compile,
     .step = step,
     .show = show,

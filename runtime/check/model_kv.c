@@ -48,13 +48,6 @@ static int create(struct check_values *values, const struct check_external *exte
     return 0;
 }
 
-static int init(void *data, uint32_t *state)
-{
-    (void)data;
-    *state = ABSENT;
-    return 0;
-}
-
 static bool is_string(uint32_t state)
 {
     return state % 2 == 1;
@@ -242,13 +235,6 @@ static int step(void *data, uint32_t state, const struct check_effect *effect, u
     }
 }
 
-static int after(void *data, const struct check_effect *effect, uint32_t *state)
-{
-    (void)data;
-    *state = effect->a;
-    return 0;
-}
-
 static bool may_lead(void *data, uint32_t state, const struct check_effect *effect)
 {
     const struct instance *instance = data;
@@ -289,12 +275,12 @@ const struct check_model check_model_kv = {
     .operations = "get, put, append, delete",
     .create = create,
     .close = close,
-    .init = init,
+    .init = check_model_init_zero,
     .compile = compile,
     .cut = cut,
     .project = project,
     .step = step,
-    .after = after,
+    .after = check_model_after_a,
     .may_lead = may_lead,
     .show = show,
     .memory = memory,
