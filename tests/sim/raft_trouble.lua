@@ -1,4 +1,6 @@
 -- What goes wrong in raft.lua, and what is known of its servers meanwhile.
+local mishaps = require "mishaps"
+
 local M = {}
 
 --- What is known of servers s1, s2, ..., of which the first are the members that the group begins with.
@@ -106,8 +108,14 @@ local function change_members(sim, record)
   sim:probe(leader, "change", step[1], id, is_new and record.servers[id] .. ":7200" or nil)
 end
 
+local function on_servers(mishap)
+  return function(sim, record)
+    mishap(sim, record.servers)
+  end
+end
+
 -- Each changes something; what it changed, quiet undoes.
-local mishaps = {
+local happenings = {
   function(sim, record)
     local victim = sim:pick(record.servers)
     if sim:is_up(victim) then
@@ -130,29 +138,10 @@ local mishaps = {
       end
     end
   end,
-  function(sim, record)
-    sim:pause(sim:pick(record.servers))
-  end,
-  function(sim, record)
-    sim:resume(sim:pick(record.servers))
-  end,
+  on_servers(mishaps.pause), on_servers(mishaps.resume), mishaps.partition, mishaps.cut_or_hold, mishaps.heal,
+  on_servers(mishaps.stall),
   function(sim)
-    sim:partition(sim:pick { "halves", "isolated", "minority_third", "bridge", "ring" })
-  end,
-  function(sim)
-    local names = sim:shuffle(sim:names())
-    sim[sim:pick { "cut", "hold" }](sim, names[1], names[2])
-  end,
-  function(sim)
-    sim:heal()
-  end,
-  function(sim, record)
-    sim:disk(sim:pick(record.servers), { stall = sim:random() })
-  end,
-  function(sim)
-    local names = sim:shuffle(sim:names())
-    local latency = { "uniform", 0, 0.3 * sim:random() }
-    sim:link(names[1], names[2], { latency = latency, loss = 0.5 * sim:random() })
+    mishaps.spoil_link(sim, 0.3, 0.5)
   end,
   function(sim, record)
     local name = sim:pick(record.servers)
@@ -165,21 +154,13 @@ local mishaps = {
 
 --- Lets one thing happen.
 function M.make(sim, record)
-  sim:pick(mishaps)(sim, record)
+  sim:pick(happenings)(sim, record)
 end
 
 -- ---- peace ----
 
 local function quiet(sim, record)
-  sim:heal()
-  sim:network { latency = "1ms", loss = 0, duplicate = 0, reorder = 0, corrupt = 0, reset = 0 }
-  for _, from in ipairs(record.servers) do
-    for _, to in ipairs(record.servers) do
-      if from ~= to then
-        sim:link(from, to, { latency = "1ms", loss = 0 })
-      end
-    end
-  end
+  mishaps.calm(sim, record.servers)
   for _, name in ipairs(record.servers) do -- those whose disk failed must start anew
     if sim:is_up(name) then
       sim:resume(name)

@@ -1,6 +1,7 @@
 -- Clients ping, echo and relay through servers while everything goes wrong that the simulator knows: the
 -- soak of scripts/soak, run twice for each seed under --verify. An answer must be the one to its question,
 -- a call must end by its deadline, and when all faults have ended everybody answers everybody.
+local mishaps = require "mishaps"
 local perilune = require "perilune"
 local rpc = require "perilune.rpc"
 
@@ -141,7 +142,7 @@ function M.nodes.client(_, names, seconds)
 end
 
 -- Each changes something; what it changed, quiet undoes.
-local mishaps = {
+local happenings = {
   function(sim, servers)
     local victim = sim:pick(servers)
     if sim:is_up(victim) then
@@ -152,45 +153,18 @@ local mishaps = {
       sim:restart(victim)
     end
   end,
-  function(sim, servers)
-    sim:pause(sim:pick(servers))
-  end,
-  function(sim, servers)
-    sim:resume(sim:pick(servers))
-  end,
-  function(sim)
-    sim:partition(sim:pick { "halves", "isolated", "minority_third", "bridge", "ring" })
-  end,
-  function(sim)
-    local names = sim:shuffle(sim:names())
-    sim[sim:pick { "cut", "hold" }](sim, names[1], names[2])
-  end,
-  function(sim)
-    sim:heal()
-  end,
+  mishaps.pause, mishaps.resume, mishaps.partition, mishaps.cut_or_hold, mishaps.heal,
   function(sim, servers)
     sim:clock(sim:pick(servers), { jump = sim:random(-10, 10), drift = (sim:random() - 0.5) * 0.01 })
   end,
-  function(sim, servers)
-    sim:disk(sim:pick(servers), { stall = sim:random() })
-  end,
+  mishaps.stall,
   function(sim)
-    local names = sim:shuffle(sim:names())
-    sim:link(names[1], names[2], { latency = { "uniform", 0, sim:random() }, loss = sim:random() })
+    mishaps.spoil_link(sim, 1, 1)
   end,
 }
 
 local function quiet(sim, servers)
-  sim:heal()
-  sim:network { latency = "1ms", loss = 0, duplicate = 0, reorder = 0, corrupt = 0, reset = 0, bandwidth = 0 }
-  local names = sim:names()
-  for _, from in ipairs(names) do
-    for _, to in ipairs(names) do
-      if from ~= to then
-        sim:link(from, to, { latency = "1ms", loss = 0 })
-      end
-    end
-  end
+  mishaps.calm(sim, sim:names())
   for _, name in ipairs(servers) do
     if sim:is_up(name) then
       sim:resume(name)
@@ -226,7 +200,7 @@ function M.run(sim)
   local until_s = sim:now() + SECONDS
   while sim:now() < until_s do
     sim:sleep(0.2 * sim:random())
-    sim:pick(mishaps)(sim, servers)
+    sim:pick(happenings)(sim, servers)
   end
   quiet(sim, servers)
   for _, client in ipairs(clients) do
