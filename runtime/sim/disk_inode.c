@@ -241,3 +241,17 @@ int sim_inode_crash(struct sim_inode *inode, struct sim_node *node)
     node->disk->bytes += inode->live.size;
     return rc;
 }
+
+void sim_inode_stat(const struct sim_node *node, const struct sim_inode *inode,
+                    struct env_stat *out)
+{
+    enum { FILE_MODE = 0644, DIRECTORY_MODE = 0755 };
+    *out = (struct env_stat){
+        .type = inode->is_directory ? ENV_TYPE_DIRECTORY : ENV_TYPE_FILE,
+        .size_bytes = inode->live.size,
+        .modified_us = inode->modified_us,
+        .mode = inode->is_directory ? DIRECTORY_MODE : FILE_MODE,
+        .inode = inode->id,
+        .device = node->index,
+    };
+}

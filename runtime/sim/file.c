@@ -338,20 +338,6 @@ static int64_t file_seek(struct env_file *base, enum env_seek from, int64_t offs
     return origin + offset;
 }
 
-void sim_inode_stat(const struct sim_node *node, const struct sim_inode *inode,
-                    struct env_stat *out)
-{
-    enum { FILE_MODE = 0644, DIRECTORY_MODE = 0755 };
-    *out = (struct env_stat){
-        .type = inode->is_directory ? ENV_TYPE_DIRECTORY : ENV_TYPE_FILE,
-        .size_bytes = inode->live.size,
-        .modified_us = inode->modified_us,
-        .mode = inode->is_directory ? DIRECTORY_MODE : FILE_MODE,
-        .inode = inode->id,
-        .device = node->index,
-    };
-}
-
 static int file_stat(struct env_file *base, struct env_stat *out, struct peri_error *err)
 {
     struct sim_node *node = sim_node_cast(base->env);
