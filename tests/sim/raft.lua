@@ -54,6 +54,9 @@ local function list_on_disk(node)
       node.applied[#node.applied + 1] = { ctx.index, command }
       return ctx.index
     end,
+    query = function(_, _, ctx)
+      return math.tointeger(tonumber(ctx.store:get "last" or 0))
+    end,
   }
 end
 
@@ -186,6 +189,9 @@ function M.run(sim)
   }
   local is_faulty = sim:chance(0.5)
   local record = trouble.record(count, count + spares)
+  if not options.disk and sim:chance(0.3) then
+    record.victim = record.servers[sim:random(1, count)]
+  end
   for id, name in ipairs(record.servers) do
     sim:start({ name = name, role = "server", disk = {
       keep = sim:random(), tear = sim:random(), sync_error = is_faulty and 0.0005 or 0,

@@ -8,6 +8,7 @@ local M = {}
 ---   acknowledged    list of { index, command }; floor: the last such index
 ---   seen[name]      how much of a server's lists is known
 ---   plan[id]        "member", "fresh" (never asked to join), "joining", "learner", "promoted" or "leaving"
+---   victim          the server whose disk may be damaged; nil: nobody's
 ---   changed[id]     set of the kinds of change that have succeeded
 function M.record(members, total)
   local record = {
@@ -100,7 +101,7 @@ local function change_members(sim, record)
     staying = staying + (plan == "member" and 1 or 0)
   end
   local step = sim:pick(NEXT[record.plan[id]])
-  if not leader or (record.plan[id] == "member" and staying <= 2) then
+  if not leader or (record.plan[id] == "member" and staying <= (record.victim and 3 or 2)) then
     return
   end
   local is_new = step[1]:find "^add" ~= nil
@@ -112,6 +113,18 @@ local function on_servers(mishap)
   return function(sim, record)
     mishap(sim, record.servers)
   end
+end
+
+-- Damages the disk of the one server that this may happen to, while it is down. A group of three members or
+-- more goes on without its vote until it is repaired.
+local function damage(sim, record)
+  local victim = record.victim
+  if not victim then
+    return
+  elseif sim:is_up(victim) then
+    stop(sim, record, victim)
+  end
+  sim:disk(victim, { flip = sim:random(1, 20) })
 end
 
 -- Each changes something; what it changed, quiet undoes.
@@ -149,7 +162,7 @@ local happenings = {
       sim:probe(name, sim:pick { "transfer", "snapshot" })
     end
   end,
-  change_members, change_members, change_members,
+  change_members, change_members, change_members, damage,
 }
 
 --- Lets one thing happen.
