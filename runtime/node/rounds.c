@@ -1,5 +1,6 @@
 #include "node/rounds.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,20 +126,45 @@ int node_rounds_read(struct node_rounds *rounds, struct node_rounds_job *job)
 
 /* ---- the store ---- */
 
+/* Keeps a damaged store for people. What it held comes from the log, or from other replicas:
+ * resume.c finds out. */
+static int set_aside(struct node_rounds *rounds, struct peri_error *err)
+{
+    struct env *env = rounds->node->env;
+    char path[NODE_SNAPSHOT_PATH_MAX];
+    if (snprintf(path, sizeof path, "%s.damaged", rounds->path) >= (int)sizeof path)
+        return peri_fail(err, -ENAMETOOLONG, "%.200s", rounds->path);
+    int rc = store_remove(env, path, err);
+    if (rc == 0)
+        rc = env_path_rename(env, rounds->path, path, err);
+    return rc == 0 ? env_path_sync(env, rounds->node->path, err) : rc;
+}
+
 static void run_open(struct node_rounds_job *job, struct store_state *state)
 {
     struct node_rounds *rounds = job->rounds;
+    struct env *env = rounds->node->env;
     struct store_state_options options;
     (void)state;
     store_state_options_init(&options, rounds->node->cluster, rounds->node->options.id);
-    job->rc =
-        store_state_open(&rounds->state, rounds->node->env, rounds->path, &options, &job->err);
+    job->rc = store_state_open(&rounds->state, env, rounds->path, &options, &job->err);
+    if (job->rc != PERI_ECORRUPT)
+        return;
+    rounds->was_damaged = true;
+    job->rc = set_aside(rounds, &job->err);
+    if (job->rc == 0)
+        job->rc = store_state_open(&rounds->state, env, rounds->path, &options, &job->err);
 }
 
 /* Without a store every job fails as this did. */
 static void on_opened(struct node_rounds_job *job, int status)
 {
     struct node_rounds *rounds = job->rounds;
+    if (status == 0 && rounds->was_damaged)
+        env_log(rounds->node->env, ENV_LOG_ERROR, "node",
+                "the state store %s is damaged: it is set aside, and its groups are repaired",
+                rounds->path);
+    rounds->was_damaged = false;
     if (status == 0 && job->rc == 0)
         return;
     while (!peri_list_is_empty(&rounds->jobs)) {
@@ -153,8 +179,9 @@ static void on_opened(struct node_rounds_job *job, int status)
 
 static void run_close(struct node_rounds_job *job, struct store_state *state)
 {
-    (void)job;
     store_state_close(state);
+    if (job->rounds->is_damaged)
+        job->rc = set_aside(job->rounds, &job->err); /* else the next start finds it as it is */
 }
 
 static void on_closed(struct node_rounds_job *job, int status)
@@ -197,6 +224,11 @@ static void run_round(struct node_rounds_job *job, struct store_state *state)
 {
     if (job->rc == 0 && job->rounds->round.changes.count > 0)
         job->rc = store_state_write(state, &job->rounds->round, &job->err);
+}
+
+void node_rounds_suspect(struct node_rounds *rounds, int rc)
+{
+    rounds->is_damaged = rounds->is_damaged || rc == PERI_ECORRUPT;
 }
 
 /* Groups take turns in letting go of what they remember. */
@@ -262,6 +294,7 @@ void node_rounds_wrote(struct node_rounds *rounds, uint64_t bytes)
 
 void node_rounds_fail(struct node_rounds *rounds, const struct node_rounds_job *job)
 {
+    node_rounds_suspect(rounds, job->rc);
     env_log(rounds->node->env, ENV_LOG_ERROR, "node", "the state store: %s", job->err.text);
     node_fence(rounds->node, job->rc);
 }

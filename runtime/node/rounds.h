@@ -36,6 +36,8 @@ struct node_rounds {
     struct env_timer *timer;
     size_t reads; /* under way */
     bool is_closing, is_armed;
+    bool is_damaged;                 /* reads have met damage */
+    bool was_damaged;                /* when it was opened */
     bool has_no_env;                 /* it has ended: nothing can be started any more */
     bool wants_barrier;              /* another one after that which waits or runs */
     size_t dirty_bytes, clean_bytes; /* of all groups */
@@ -51,6 +53,8 @@ void node_rounds_free(struct node *node);
 
 /* Adds a job. */
 void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job);
+/* Reading found damage, if rc says so: the store is set aside when it is closed. */
+void node_rounds_suspect(struct node_rounds *rounds, int rc);
 /* What a job did failed: the node is fenced. */
 void node_rounds_fail(struct node_rounds *rounds, const struct node_rounds_job *job);
 /* Runs a job beside the others. For after the first job: the store is open. Errors: as env_work. */

@@ -54,11 +54,14 @@ struct verdicts {
     uint64_t flips, refused, damaged, suspect, unharmed, failed;
 };
 
+static bool keeps_keys; /* of all machines */
+
 /* Three nodes, one of which is down: it has a snapshot, and entries behind that. */
 static struct cluster *small_cluster(uint64_t seed, struct cluster_host **down)
 {
     struct cluster *cluster = cluster_prepare(seed, 3, 3, 1);
     char text[16];
+    cluster->keeps_keys = keeps_keys;
     cluster->options.snapshot_entries = 6;
     cluster->options.trailing_entries = 2;
     cluster->options.recorder_bytes = 0;
@@ -116,9 +119,8 @@ static bool survives(uint64_t seed, uint64_t at, unsigned bit, struct verdicts *
 }
 
 /* Every byte of what a node has on its disk; a sample of them unless PERI_FLIP_ALL is set. */
-static void test_every_byte(void **state)
+static void flip_all(void)
 {
-    (void)state;
     struct verdicts verdicts = {0};
     uint64_t stride = getenv("PERI_FLIP_ALL") != NULL ? 1 : 97;
     for (uint64_t at = 0; survives(2, at, (unsigned)at % 8, &verdicts); at += stride)
@@ -128,6 +130,21 @@ static void test_every_byte(void **state)
                   (int)verdicts.suspect, (int)verdicts.unharmed);
     assert_int_equal(verdicts.failed, 0);
     assert_true(verdicts.damaged > 0);
+}
+
+static void test_every_byte(void **state)
+{
+    (void)state;
+    flip_all();
+}
+
+/* With the state on disk, too. */
+static void test_every_byte_of_keys(void **state)
+{
+    (void)state;
+    keeps_keys = true;
+    flip_all();
+    keeps_keys = false;
 }
 
 /* ---- what must not happen ---- */
@@ -347,9 +364,13 @@ static void test_random_flips(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_byte),         cmocka_unit_test(test_forgotten_acknowledgement),
-        cmocka_unit_test(test_leader_forgets_too), cmocka_unit_test(test_damaged_majority),
-        cmocka_unit_test(test_wiped_disk),         cmocka_unit_test(test_newer_snapshot),
+        cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_every_byte_of_keys),
+        cmocka_unit_test(test_forgotten_acknowledgement),
+        cmocka_unit_test(test_leader_forgets_too),
+        cmocka_unit_test(test_damaged_majority),
+        cmocka_unit_test(test_wiped_disk),
+        cmocka_unit_test(test_newer_snapshot),
         cmocka_unit_test(test_random_flips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
