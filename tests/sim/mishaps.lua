@@ -2,6 +2,13 @@
 -- draws from the controller's stream.
 local M = {}
 
+--- A number up to most, in steps that every setting knows.
+---@param sim perilune.sim.Controller
+---@param most number
+function M.up_to(sim, most)
+  return most * sim:random(0, 1000) / 1000
+end
+
 function M.pause(sim, servers)
   sim:pause(sim:pick(servers))
 end
@@ -24,7 +31,7 @@ function M.heal(sim)
 end
 
 function M.stall(sim, servers)
-  sim:disk(sim:pick(servers), { stall = sim:random() })
+  sim:disk(sim:pick(servers), { stall = M.up_to(sim, 1) })
 end
 
 --- Makes a link slow and lossy.
@@ -33,8 +40,8 @@ end
 ---@param loss_max number
 function M.spoil_link(sim, latency_max, loss_max)
   local names = sim:shuffle(sim:names())
-  local latency = { "uniform", 0, latency_max * sim:random() }
-  sim:link(names[1], names[2], { latency = latency, loss = loss_max * sim:random() })
+  local latency = { "uniform", 0, M.up_to(sim, latency_max) }
+  sim:link(names[1], names[2], { latency = latency, loss = M.up_to(sim, loss_max) })
 end
 
 --- Ends everything that the network between the nodes suffers from.

@@ -5,6 +5,7 @@
 -- when all faults have ended everybody who belongs to the group applies everything that is proposed then.
 -- raft_trouble.lua makes the faults.
 local perilune = require "perilune"
+local mishaps = require "mishaps"
 local trouble = require "raft_trouble"
 
 local SECONDS = tonumber(args.seconds or 60)
@@ -85,7 +86,9 @@ function M.nodes.server(node, id, members, options)
     snapshot_entries = 200, trailing_entries = 20, recorder = 0,
   }
   if opened then
-    node.group, err = raft.group { id = 1, members = members, machine = machine(node) }
+    node.group, err = raft.group {
+      id = 1, members = members, machine = machine(node), priority = perilune.random(4),
+    }
   end
   if not node.group then -- its disk fails; at the latest in peace it starts again
     node.trouble = "does not start: " .. err
@@ -176,9 +179,10 @@ local function check(sim, record, consistency)
 end
 
 function M.run(sim)
+  local up_to = mishaps.up_to
   sim:network {
-    latency = { "long_tail", "1ms", "5ms", "100ms" }, loss = 0.05 * sim:random(),
-    duplicate = 0.05 * sim:random(), reorder = 0.1 * sim:random(), reset = 0.005 * sim:random(),
+    latency = { "long_tail", "1ms", "5ms", "100ms" }, loss = up_to(sim, 0.05), duplicate = up_to(sim, 0.05),
+    reorder = up_to(sim, 0.1), reset = up_to(sim, 0.005),
   }
   local count, spares, members = sim:chance(0.5) and 3 or 5, sim:random(0, 3), {}
   for id = 1, count do
@@ -194,9 +198,9 @@ function M.run(sim)
   end
   for id, name in ipairs(record.servers) do
     sim:start({ name = name, role = "server", disk = {
-      keep = sim:random(), tear = sim:random(), sync_error = is_faulty and 0.0005 or 0,
+      keep = up_to(sim, 1), tear = up_to(sim, 1), sync_error = is_faulty and 0.0005 or 0,
       sync_delay = { "exponential", "1ms", "5ms" },
-    }, clock = { drift = 0.02 * sim:random() - 0.01 } }, id, members, options)
+    }, clock = { drift = up_to(sim, 0.02) - 0.01 } }, id, members, options)
   end
   local consistency = options.leases and "lease" or "linearizable"
   local reader = perilune.spawn(read_anywhere, sim, record, consistency)
