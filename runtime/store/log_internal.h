@@ -1,11 +1,11 @@
 /* log_internal.h - what the files of the log share.
  *
- * log.c        open, close, figures           log_load.c    what is on the disk
+ * log.c        open, close, figures           log_load.c    what was on the disk
  * log_write.c  requests become items          log_replay.c  and whether it can be trusted
  * log_batch.c  items become batches           log_group.c   groups and where their entries are
  * log_read.c   reads, and chores of old generations         log_format.c log_witness.c  bytes
  * log_item.c   items, and what else is in a batch           log_full.c    when there is no room
- * log_move.c   records that keep old generations
+ * log_move.c   records that keep old generations            log_source.c log_scan.c  reading it all
  *
  * What writes goes to the log's lane: batches, the witness of a quiet log, opening and closing.
  * Reads and chores, one round at a time, are work for the pool. Both touch what their structs hold
@@ -322,7 +322,7 @@ void log_release(struct store_log *log);
 /* 0, or why requests are refused. */
 int log_refusal(const struct store_log *log);
 
-/* ---- log_load.c, log_scan.c, log_replay.c ---- */
+/* ---- log_load.c, log_source.c, log_scan.c, log_replay.c ---- */
 
 /* A record that was found, without its bytes. */
 struct log_meta {
@@ -377,6 +377,17 @@ void log_found_free(struct log_found *found); /* accepts NULL */
 
 /* The finding of a replica, which it adds. NULL without memory. */
 struct log_finding *log_found_replica(struct log_found *found, uint64_t group, uint64_t replica);
+
+/* Lists the generations that are there, by number, and goes on removing those that were being
+ * removed. Errors: errno codes, PERI_ENOMEM. */
+int log_sources_list(struct store_log *log, struct log_found *found, struct peri_error *err);
+
+/* Opens a generation as far as it can be read. Errors: errno codes, PERI_EBUSY, PERI_ENOMEM. */
+int log_source_open(struct store_log *log, struct log_source *source, struct peri_error *err);
+
+/* Errors: PERI_ECLUSTER for a generation of another cluster or node. */
+int log_source_check(const struct store_log *log, const struct log_source *source,
+                     struct peri_error *err);
 
 /* Opens and reads the generations that there are. Errors: as store_log_open's callback. */
 int log_scan(struct store_log *log, struct log_found *found, struct peri_error *err);

@@ -51,51 +51,6 @@ static void close_memory(struct store *base)
     free(store);
 }
 
-/* ---- changes ---- */
-
-static void free_nodes(struct table_node *nodes)
-{
-    while (nodes != NULL) {
-        struct table_node *next = nodes->next[0];
-        free(nodes);
-        nodes = next;
-    }
-}
-
-/* The nodes of all changes, linked by next[0] in their order. */
-static int make_nodes(struct peri_slice bytes, struct table_node **out)
-{
-    struct table_node *first = NULL, **last = &first;
-    struct store_change change;
-    size_t at = 0;
-    int rc;
-    while ((rc = store_batch_next(bytes, &at, &change)) == 1) {
-        struct table_node *node =
-            table_node_create(change.key, change.value, change.value.data == NULL);
-        if (node == NULL) {
-            rc = PERI_ENOMEM;
-            break;
-        }
-        node->next[0] = NULL;
-        *last = node;
-        last = &node->next[0];
-    }
-    if (rc == 0)
-        *out = first;
-    else
-        free_nodes(first);
-    return rc;
-}
-
-static void add_nodes(struct table *table, struct table_node *nodes)
-{
-    while (nodes != NULL) {
-        struct table_node *next = nodes->next[0];
-        table_add(table, nodes);
-        nodes = next;
-    }
-}
-
 /* ---- writing ---- */
 
 static int fail_for_good(struct memory_store *store, int rc)
@@ -137,15 +92,15 @@ static int write_memory(struct store *base, const struct store_batch *batch, boo
     struct table_node *nodes = NULL;
     if (store->failed != 0)
         return refuse(store, err);
-    int rc = make_nodes(peri_buffer_slice(&batch->bytes), &nodes);
+    int rc = table_nodes_make(peri_buffer_slice(&batch->bytes), &nodes);
     if (rc != 0)
         return peri_fail(err, rc, "write to %s", store->path);
     rc = append(store, peri_buffer_slice(&batch->bytes), is_synced, err);
     if (rc != 0) {
-        free_nodes(nodes);
+        table_nodes_free(nodes);
         return rc;
     }
-    add_nodes(&store->table, nodes);
+    table_nodes_add(&store->table, nodes);
     return 0;
 }
 
@@ -344,7 +299,7 @@ static int replay(struct memory_store *store, struct peri_slice bytes, bool is_s
     while ((rc = segment_next(bytes, &at, &sequence, &batch)) != 0) {
         struct table_node *nodes = NULL;
         if (rc == 1)
-            rc = make_nodes(batch, &nodes);
+            rc = table_nodes_make(batch, &nodes);
         if (rc == PERI_ECORRUPT && is_salvage) {
             store->base.is_damaged = true;
             continue;
@@ -352,7 +307,7 @@ static int replay(struct memory_store *store, struct peri_slice bytes, bool is_s
         if (rc != 0)
             return peri_fail(err, rc, "%s, segment %" PRIu64 ", record before byte %zu",
                              store->path, store->number, at);
-        add_nodes(&store->table, nodes);
+        table_nodes_add(&store->table, nodes);
         store->sequence = sequence;
     }
     store->bytes += bytes.size;

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "base/assert.h"
+#include "store/backend.h"
 
 void table_init(struct table *table)
 {
@@ -177,4 +178,48 @@ void table_unpin(struct table *table, struct table_pin *pin)
     peri_list_remove(&pin->link);
     if (peri_list_is_empty(&table->pins) && table->old_count > 0)
         sweep(table);
+}
+
+/* ---- batches ---- */
+
+void table_nodes_free(struct table_node *nodes)
+{
+    while (nodes != NULL) {
+        struct table_node *next = nodes->next[0];
+        free(nodes);
+        nodes = next;
+    }
+}
+
+int table_nodes_make(struct peri_slice batch, struct table_node **out)
+{
+    struct table_node *first = NULL, **last = &first;
+    struct store_change change;
+    size_t at = 0;
+    int rc;
+    while ((rc = store_batch_next(batch, &at, &change)) == 1) {
+        struct table_node *node =
+            table_node_create(change.key, change.value, change.value.data == NULL);
+        if (node == NULL) {
+            rc = PERI_ENOMEM;
+            break;
+        }
+        node->next[0] = NULL;
+        *last = node;
+        last = &node->next[0];
+    }
+    if (rc == 0)
+        *out = first;
+    else
+        table_nodes_free(first);
+    return rc;
+}
+
+void table_nodes_add(struct table *table, struct table_node *nodes)
+{
+    while (nodes != NULL) {
+        struct table_node *next = nodes->next[0];
+        table_add(table, nodes);
+        nodes = next;
+    }
 }

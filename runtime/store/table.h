@@ -52,6 +52,14 @@ struct table_node *table_node_create(struct peri_slice key, struct peri_slice va
 /* Puts a node in as the newest version of its key, and takes it over. */
 void table_add(struct table *table, struct table_node *node);
 
+/* A node for each change of a batch's bytes, linked by next[0] in their order. Errors: PERI_ENOMEM,
+ * PERI_ECORRUPT for bytes that are no batch. */
+int table_nodes_make(struct peri_slice batch, struct table_node **out);
+void table_nodes_free(struct table_node *nodes); /* accepts NULL */
+
+/* Puts nodes in, in their order, and takes them over. */
+void table_nodes_add(struct table *table, struct table_node *nodes);
+
 /* The first version visible at sequence whose key is not below key (or, after, above it); deleted
  * keys are passed over. NULL behind the last. */
 struct table_node *table_find(const struct table *table, struct peri_slice key, uint64_t sequence,
