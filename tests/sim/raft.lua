@@ -193,7 +193,7 @@ function M.run(sim)
   }
   local is_faulty = sim:chance(0.5)
   local record = trouble.record(count, count + spares)
-  if not options.disk and sim:chance(0.3) then
+  if sim:chance(0.3) then
     record.victim = record.servers[sim:random(1, count)]
   end
   for id, name in ipairs(record.servers) do
