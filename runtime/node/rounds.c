@@ -55,8 +55,12 @@ static void start_job(struct node_rounds *rounds, struct node_rounds_job *job)
         job->start(job);
     node_hold(rounds->node);
     int rc = env_work(rounds->node->env, on_run, on_ran, job);
-    if (rc != 0)
+    if (rc == PERI_ECANCELLED) {
         on_ran(job, rc);
+    } else if (rc != 0) { /* it failed, like one that ran */
+        job->rc = peri_fail(&job->err, rc, "work on the state");
+        on_ran(job, 0);
+    }
 }
 
 static void close_store(struct node_rounds *rounds);
@@ -92,8 +96,16 @@ void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job)
         end_job(job, PERI_ECANCELLED);
         return;
     }
-    if (rounds->state == NULL && !rounds->opening.is_queued)
+    if (rounds->state == NULL && !rounds->opening.is_queued) {
         add(rounds, &rounds->opening);
+        if (rounds->opening.rc != 0 && !rounds->opening.is_queued) { /* it could not even begin */
+            job->rounds = rounds;
+            job->rc = rounds->opening.rc;
+            job->err = rounds->opening.err;
+            end_job(job, 0);
+            return;
+        }
+    }
     add(rounds, job);
 }
 
@@ -186,7 +198,7 @@ static void run_close(struct node_rounds_job *job, struct store_state *state)
 
 static void on_closed(struct node_rounds_job *job, int status)
 {
-    if (status != 0) /* the environment ends */
+    if (status != 0 || job->rc != 0) /* the environment ends, or lacks memory */
         store_state_close(job->rounds->state);
     job->rounds->state = NULL;
 }

@@ -36,8 +36,8 @@ describe("the port of a raft node", function()
   local function send(command)
     local host, port = node:address():match "^(.*):(%d+)$"
     local result = assert(process.run { "bash", "-c",
-      ("trap '' PIPE; exec 3<>/dev/tcp/%s/%s || exit 9; %s >&3; cat <&3 >/dev/null; exit 0"):format(host, port,
-        command) })
+      ("trap '' PIPE; exec 3<>/dev/tcp/%s/%s || exit 9; %s >&3; cat <&3 >/dev/null; exit 0")
+        :format(host, port, command) })
     assert.equal(0, result.status, result.stderr)
   end
 
