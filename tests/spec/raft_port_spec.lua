@@ -10,8 +10,8 @@ local rpcs = require "support.rpc"
 local SECRET = "a secret of the specs"
 
 describe("the port of a raft node", function()
+  after_each(rpcs.close) -- before the folder goes
   local folder = new_folder(before_each, after_each)
-  after_each(rpcs.close)
   local node, group
 
   before_each(function()
