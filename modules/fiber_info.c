@@ -67,7 +67,8 @@ static int l_info(lua_State *L)
         box_set_count(L, "parent", fiber->parent->id);
     if (fiber->state == FIBER_DONE)
         return 1;
-    box_set_number(L, "age", fiber_seconds(env_now_us(fiber->scheduler->vm->env) - fiber->started_us));
+    box_set_number(L, "age",
+                   fiber_seconds(env_now_us(fiber->scheduler->vm->env) - fiber->started_us));
     fiber_where(fiber, where, sizeof where);
     box_set_string(L, "where", where);
     if (fiber->state == FIBER_WAITING)

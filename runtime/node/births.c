@@ -7,7 +7,8 @@
  * The node itself learns it from the same envelopes, which say for whose disk they are meant.
  * Members introduce themselves when they meet, also to those to whom they have nothing to say.
  *
- *   log/birth    three copies of: birth u64, check u64; one that is intact is enough
+ *   log/birth    three copies of: birth u64, check u64, each in a block of the disk of its own; one
+ *                that is intact is enough
  *   log/births   of the others: count x (node u64, birth u64), check u64; when it is damaged,
  *                nobody is remembered
  * Numbers are little-endian; a check is XXH3-64 of what stands before it. */
@@ -23,7 +24,16 @@
 #include "env/log.h"
 #include "node/state.h"
 
-enum { COPIES = 3, COPY_SIZE = 16, CHECK_SIZE = 8, KNOWN_MAX = 1 << 16, PATH_SIZE = 4096 };
+enum {
+    COPIES = 3,
+    COPY_SIZE = 16,
+    COPY_STRIDE = 4096, /* disks lose whole blocks */
+    BIRTH_SIZE = (COPIES - 1) * COPY_STRIDE + COPY_SIZE,
+    READ_SIZE = 4096,
+    CHECK_SIZE = 8,
+    KNOWN_MAX = 1 << 16,
+    PATH_SIZE = 4096
+};
 
 /* A node, and what disk it was on. */
 struct birth {
@@ -52,9 +62,9 @@ static int read_file(struct node *node, const char *name, struct peri_buffer *ou
     if (rc != 0)
         return rc == -ENOENT ? 0 : rc;
     while (rc == 0 && got > 0) {
-        rc = peri_buffer_reserve(out, COPY_SIZE * COPIES);
+        rc = peri_buffer_reserve(out, READ_SIZE);
         if (rc == 0)
-            got = env_file_read(file, out->data + out->size, COPY_SIZE * COPIES, err);
+            got = env_file_read(file, out->data + out->size, READ_SIZE, err);
         if (rc == 0 && got > 0)
             out->size += (size_t)got;
         if (got < 0)
@@ -95,12 +105,12 @@ static int write_file(struct node *node, const char *name, struct peri_slice byt
 
 static int make_birth(struct node *node, struct peri_error *err)
 {
-    char bytes[COPIES * COPY_SIZE];
+    char bytes[BIRTH_SIZE] = {0};
     env_random(node->env, &node->disk_birth, sizeof node->disk_birth);
     node->disk_birth |= 1; /* 0 stands for a birth that is not known */
-    for (char *at = bytes; at != bytes + sizeof bytes; at += COPY_SIZE) {
-        bits_put_le64(at, node->disk_birth);
-        bits_put_le64(at + 8, XXH3_64bits(at, 8));
+    for (size_t at = 0; at < sizeof bytes; at += COPY_STRIDE) {
+        bits_put_le64(bytes + at, node->disk_birth);
+        bits_put_le64(bytes + at + 8, XXH3_64bits(bytes + at, 8));
     }
     return write_file(node, "birth", peri_slice_of(bytes, sizeof bytes), err);
 }
@@ -109,7 +119,7 @@ static int load_birth(struct node *node, struct peri_error *err)
 {
     struct peri_buffer bytes = {NULL, 0, 0};
     int rc = read_file(node, "birth", &bytes, err);
-    for (size_t at = 0; rc == 0 && at + COPY_SIZE <= bytes.size; at += COPY_SIZE)
+    for (size_t at = 0; rc == 0 && at + COPY_SIZE <= bytes.size; at += COPY_STRIDE)
         if (XXH3_64bits(bytes.data + at, 8) == bits_get_le64(bytes.data + at + 8))
             node->disk_birth = bits_get_le64(bytes.data + at);
     if (rc == 0 && bytes.size > 0 && node->disk_birth == 0)
