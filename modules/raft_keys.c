@@ -28,10 +28,11 @@ static int l_gc(lua_State *L)
 /* The keys, for a fiber that does a task; raises for others. */
 static struct node_keys *check_keys(lua_State *L, const struct raft_group_box *box)
 {
-    if (box->task == NULL || !box->is_taken || box->taker != fiber_current(L) ||
-        box->task->keys == NULL)
+    bool is_taker = box->is_taken && box->taker == fiber_current(L);
+    struct node_keys *keys = is_taker && box->task != NULL ? box->task->keys : NULL;
+    if (keys == NULL)
         (void)luaL_error(L, "store: it is for the functions of the machine, while they run");
-    return box->task->keys;
+    return keys;
 }
 
 static struct peri_slice check_bytes(lua_State *L, int index)
