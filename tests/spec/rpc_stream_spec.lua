@@ -42,8 +42,8 @@ describe("perilune.rpc: streams and long messages", function()
         { body_max = 16 << 20 })
       local _, err, code = peer:call("give", 5 << 20)
       assert.are.equal("ENOMEM", code)
-      assert.matches("no room for the answer of 5242886 bytes: long messages of 0 wait to be sent, and 4194304 "
-        .. "may, by our body_max", err, 1, true)
+      assert.matches("no room for the answer of 5242886 bytes: long messages of 0 wait to be sent, and "
+        .. "4194304 may, by our body_max", err, 1, true)
     end)
 
     it("do not keep short ones waiting", function()
