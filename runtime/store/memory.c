@@ -383,8 +383,10 @@ int store_memory_open(struct store **out, struct env *env, const char *path,
         rc = flush_memory(&store->base, err);
     if (rc != 0) {
         close_memory(&store->base);
-        return rc;
+        return err != NULL && err->code == rc ? rc : peri_fail(err, rc, "open %s", path);
     }
+    if (err != NULL)
+        peri_error_clear(err); /* it tells of files that do not have to be there */
     *out = &store->base;
     return 0;
 }

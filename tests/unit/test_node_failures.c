@@ -26,9 +26,10 @@
 
 enum { S = CLUSTER_S, NOTED_MAX = 1 << 20, LETTERS = 26, ATTEMPTS = 200, PER_PLACE = 4 };
 
-static long current; /* what is failed now, for who looks at a crash */
-static int code;     /* and with what */
-static long counted; /* of the last story, when they were noted */
+static bool keeps_keys; /* the machines' state is on disk */
+static long current;    /* what is failed now, for who looks at a crash */
+static int code;        /* and with what */
+static long counted;    /* of the last story, when they were noted */
 
 static char telling[64]; /* the same as a line */
 static int telling_size;
@@ -181,6 +182,7 @@ static bool tell(long n, int how)
     code = how;
     telling_size = snprintf(telling, sizeof telling, "with number %ld failing by %d\n", n, how);
     story.cluster->may_fail = true;
+    story.cluster->keeps_keys = keeps_keys;
     story.cluster->options.snapshot_entries = 5;
     story.cluster->options.trailing_entries = 2;
     env_faults_install(env);
@@ -247,9 +249,8 @@ static long fail_some(const struct place *places, long first, long end)
     return failed;
 }
 
-static void test_allocations(void **state)
+static void fail_allocations(void)
 {
-    (void)state;
     long count, failed = 0, different = 0;
     const char *only = getenv("NODE_ALLOC");
     if (only != NULL && strcmp(only, "all") != 0) {
@@ -270,9 +271,8 @@ static void test_allocations(void **state)
     assert_true(failed > 300);
 }
 
-static void test_file_calls(void **state)
+static void fail_file_calls(void)
 {
-    (void)state;
     static const int codes[] = {-EIO, -ENOSPC};
     long n = 0;
     const char *only = getenv("NODE_FILE");
@@ -287,11 +287,27 @@ static void test_file_calls(void **state)
     assert_true(n > 100);
 }
 
+static void test_in_memory(void **state)
+{
+    (void)state;
+    keeps_keys = false;
+    fail_allocations();
+    fail_file_calls();
+}
+
+static void test_on_disk(void **state)
+{
+    (void)state;
+    keeps_keys = true;
+    fail_allocations();
+    fail_file_calls();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_allocations),
-        cmocka_unit_test(test_file_calls),
+        cmocka_unit_test(test_in_memory),
+        cmocka_unit_test(test_on_disk),
     };
     (void)signal(SIGABRT, on_abort);
     return cmocka_run_group_tests(tests, NULL, NULL);
