@@ -155,7 +155,7 @@ local happenings = {
   end,
   mishaps.pause, mishaps.resume, mishaps.partition, mishaps.cut_or_hold, mishaps.heal,
   function(sim, servers)
-    sim:clock(sim:pick(servers), { jump = sim:random(-10, 10), drift = (sim:random() - 0.5) * 0.01 })
+    sim:clock(sim:pick(servers), { jump = sim:random(-10, 10), drift = sim:random(-500, 500) / 100000 })
   end,
   mishaps.stall,
   function(sim)
