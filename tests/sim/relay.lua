@@ -179,7 +179,8 @@ local function start_everybody(sim)
   for index = 1, SERVERS do
     servers[index] = "s" .. index
     sim:start({ name = servers[index], role = "server", disk = {
-      keep = sim:random(), tear = sim:random(), garble = sim:random(), sync_error = 0.05, write_error = 0.02,
+      keep = mishaps.up_to(sim, 1), tear = mishaps.up_to(sim, 1), garble = mishaps.up_to(sim, 1),
+      sync_error = 0.05, write_error = 0.02,
       read_error = 0.02, delay = { "uniform", "10us", "1ms" }, sync_delay = { "exponential", "1ms", "5ms" },
     } })
   end
@@ -192,9 +193,9 @@ end
 
 function M.run(sim)
   sim:network {
-    latency = { "long_tail", "1ms", "10ms", "200ms" }, loss = 0.1 * sim:random(),
-    duplicate = 0.05 * sim:random(), reorder = 0.1 * sim:random(), corrupt = 0.01 * sim:random(),
-    reset = 0.01 * sim:random(), bandwidth = 10000000,
+    latency = { "long_tail", "1ms", "10ms", "200ms" }, loss = mishaps.up_to(sim, 0.1),
+    duplicate = mishaps.up_to(sim, 0.05), reorder = mishaps.up_to(sim, 0.1),
+    corrupt = mishaps.up_to(sim, 0.01), reset = mishaps.up_to(sim, 0.01), bandwidth = 10000000,
   }
   local servers, clients = start_everybody(sim)
   local until_s = sim:now() + SECONDS
