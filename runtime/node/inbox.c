@@ -135,6 +135,20 @@ static void meet(struct node *node, const struct node_envelope *envelope)
         (void)node_peer_set(node, envelope->from, envelope->address, NULL); /* the next one will */
 }
 
+int node_envelope_take(struct node *node, struct peri_slice args, const char *what,
+                       struct node_envelope *out, struct peri_error *err)
+{
+    struct peri_slice bytes;
+    int rc = node_args_get(args, &bytes, err);
+    if (rc == 0)
+        rc = node_envelope_open(bytes, out, err);
+    if (rc != 0)
+        return rc;
+    if (out->cluster != node->cluster || out->to != node->options.id)
+        return peri_fail(err, PERI_ECLUSTER, "%s of node %" PRIu64, what, out->from);
+    return node_births_check(node, out, err);
+}
+
 static int take_all(struct node *node, struct peri_slice bytes, struct peri_error *err)
 {
     struct node_envelope envelope;

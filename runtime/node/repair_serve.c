@@ -44,16 +44,8 @@ struct question {
 static int read_question(struct node *node, struct peri_slice args, struct question *out,
                          struct peri_error *err)
 {
-    struct peri_slice bytes;
     struct node_envelope envelope;
-    int rc = node_args_get(args, &bytes, err);
-    if (rc == 0)
-        rc = node_envelope_open(bytes, &envelope, err);
-    if (rc != 0)
-        return rc;
-    if (envelope.cluster != node->cluster || envelope.to != node->options.id)
-        return peri_fail(err, PERI_ECLUSTER, "a question of node %" PRIu64, envelope.from);
-    rc = node_births_check(node, &envelope, err);
+    int rc = node_envelope_take(node, args, "a question", &envelope, err);
     if (rc != 0)
         return rc;
     if (envelope.end - envelope.at != REPAIR_QUESTION_SIZE ||

@@ -114,16 +114,8 @@ struct piece {
 int node_piece_open(struct node *node, struct peri_slice args, struct node_message *message,
                     struct peri_slice *rest, struct peri_error *err)
 {
-    struct peri_slice bytes;
     struct node_envelope envelope;
-    int rc = node_args_get(args, &bytes, err);
-    if (rc == 0)
-        rc = node_envelope_open(bytes, &envelope, err);
-    if (rc != 0)
-        return rc;
-    if (envelope.cluster != node->cluster || envelope.to != node->options.id)
-        return peri_fail(err, PERI_ECLUSTER, "a snapshot of node %" PRIu64, envelope.from);
-    rc = node_births_check(node, &envelope, err);
+    int rc = node_envelope_take(node, args, "a snapshot", &envelope, err);
     if (rc != 0)
         return rc;
     rc = node_envelope_next(&envelope, message, err);

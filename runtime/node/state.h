@@ -315,6 +315,10 @@ uint64_t node_births_of(const struct node *node, uint64_t id);
  * PERI_EPROTOCOL when one of the two is not the one that was known: it may not be heard. */
 int node_births_check(struct node *node, const struct node_envelope *envelope,
                       struct peri_error *err);
+/* Opens the envelope that is the argument of a call which says `what`; it is lent as args are.
+ * Errors: PERI_EFORMAT, PERI_ECLUSTER for another's, those of node_births_check. */
+int node_envelope_take(struct node *node, struct peri_slice args, const char *what,
+                       struct node_envelope *out, struct peri_error *err);
 
 /* ---- inbox.c ---- */
 
