@@ -1,4 +1,4 @@
-/* perilune.core.raft: replicated groups; lua/perilune/raft.lua stands in front. */
+/* perilune.core.raft: replicated groups; lua/perilune/raft stands in front. */
 #include "raft.h"
 
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static const char *string_field(lua_State *L, int index, const char *name)
     return text;
 }
 
-/* Reads the table at the index; all options are there: raft.lua has checked them. Raises. */
+/* Reads the table at the index; all options are there: raft/node.lua has checked them. Raises. */
 static void read_options(lua_State *L, int index, struct node_options *options)
 {
     struct raft_options *raft = &options->raft;

@@ -107,6 +107,29 @@ describe("raft", function()
     assert.equal("EINVAL", lease)
   end)
 
+  it("names the line that is wrong", function()
+    local node <close> = open()
+    local group = group_of(node)
+    local wrong = {
+      function() local _ = raft.open { path = "x" } end,
+      function() local _ = raft.open { id = 1, path = "x", dealine = 1 } end,
+      function() local _ = raft.open { id = 1, path = "x", heartbeat = "soon" } end,
+      function() local _ = raft.group { id = 2, members = { "n1:1" }, machine = { aply = print } } end,
+      function() local _ = raft.group { id = 2, members = { 1 }, machine = counter() } end,
+      function() local _ = raft.recover { path = "x", group = 1, members = { 1 } } end,
+      function() local _ = group:propose(1, { deadline = "soon" }) end,
+      function() local _ = group:read(1, { deadline = "soon" }) end,
+      function() local _ = group:remove(2, { deadline = "soon" }) end,
+      function() local _ = group:remove(2, { dealine = 1 }) end,
+      function() local _ = group:set_priority(5) end,
+    }
+    for _, call in ipairs(wrong) do
+      local line = debug.getinfo(call, "S").linedefined
+      local _, err = pcall(call)
+      assert.matches(("raft_spec%%.lua:%d: "):format(line), err)
+    end
+  end)
+
   it("refuses the directory of another node and of another cluster", function()
     local node <close> = open()
     group_of(node):propose(1)

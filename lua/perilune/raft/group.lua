@@ -1,0 +1,213 @@
+--- A replica of a group: the handle that raft.group gives.
+local checks = require "perilune.raft.checks"
+local msgpack = require "perilune.msgpack"
+local options_of = require "perilune.options"
+
+local M = {}
+
+---@class perilune.raft.RequestOptions
+---@field deadline? number|string  seconds or "500ms"; default 5
+---@field wait? boolean  false: propose returns a token as soon as the command stands in the leader's log
+
+---@class perilune.raft.ReadOptions
+---@field deadline? number|string  seconds or "500ms"; default 5
+---@field consistency? "linearizable"|"lease"|"stale"
+
+---@class perilune.raft.Token
+---@field index integer
+---@field term integer
+
+---@class perilune.raft.Details
+---@field certainty "never"|"unknown"|"ok"  ok: it was applied, and apply raised
+---@field token? perilune.raft.Token
+
+local REQUEST = { deadline = true, wait = "boolean" }
+local READ = { deadline = true, consistency = "string" }
+local CONSISTENCY = { linearizable = true, lease = true, stale = true }
+
+---@class perilune.raft.Group
+---@field id integer
+---@field node perilune.raft.Node
+local Group = {}
+Group.__index = Group
+
+-- What the core says of a request, as Lua's callers get it.
+local function outcome_of(certainty, bytes, err, code, index, term)
+  local token = index and index > 0 and { index = index, term = term } or nil
+  if certainty == "placed" then
+    return token
+  elseif not bytes then
+    return nil, err, code, { certainty = certainty, token = token }
+  end
+  if bytes == "" then
+    return true
+  end
+  return (msgpack.decode(bytes))
+end
+
+local function encode_argument(caller, what, value)
+  local bytes, err = msgpack.encode(value, { name = what })
+  if not bytes then
+    error(("%s: %s"):format(caller, err), 3)
+  end
+  return bytes
+end
+
+--- Proposes a command, and waits for its result, and before that for an election when no leader is known.
+--- Only the leader takes commands: elsewhere the error is ENOTLEADER and names it. What apply raised is nil,
+--- message, "ELUA" with certainty "ok".
+---@param command any  data
+---@param options? perilune.raft.RequestOptions
+---@return any result  of apply; with wait = false a token
+---@return string? err
+---@return string? code  ENOTLEADER, EBUSY, EFULL, EDEADLINE, EFENCED, ECLOSED, ETOOBIG, ELUA
+---@return perilune.raft.Details? details
+function Group:propose(command, options)
+  options = options_of.check(options, REQUEST, "group:propose")
+  local bytes = encode_argument("group:propose", "command", command)
+  local deadline = checks.deadline("group:propose", options)
+  return outcome_of(self.core:propose(bytes, deadline, options.wait == false))
+end
+
+--- Says what became of a command: "ok" when it was applied, "never" when another stands in its place,
+--- "unknown" while this replica cannot tell.
+---@param token perilune.raft.Token
+---@return "ok"|"never"|"unknown"
+function Group:outcome(token)
+  return self.core:certainty(token.index, token.term)
+end
+
+--- Asks the machine. Linearizable reads (the default) see every command that was acknowledged before, on
+--- any replica; "lease" is the same for groups with leases; "stale" asks this replica, as it is.
+---@param query? any  data
+---@param options? perilune.raft.ReadOptions
+---@return any answer
+---@return string? err
+---@return string? code
+function Group:read(query, options)
+  options = options_of.check(options, READ, "group:read")
+  local consistency = options.consistency or "linearizable"
+  if not CONSISTENCY[consistency] then
+    error(("group:read: consistency is \"linearizable\", \"lease\" or \"stale\", not %q")
+      :format(consistency), 2)
+  end
+  local bytes = encode_argument("group:read", "query", query)
+  return outcome_of(self.core:read(bytes, checks.deadline("group:read", options), consistency))
+end
+
+--- How this replica stands: id, group, role, term, leader, first_index, last_index, commit_index,
+--- applied_index, snapshot_index, requests, priority, fenced, asleep; health, clean or else suspect or
+--- damaged, with why: it gives no votes until it is repaired; quorum_missing, for how many seconds the group
+--- has had no quorum as far as this replica knows, while it has none; and members: { [id] = member } with
+---   is         voter, learner, joining (a learner that will vote), incoming or outgoing
+---   address
+--- and of the others
+---   answers    a leader: lately; a candidate: in this campaign; else it is the leader
+---   heard      seconds since this node last heard that one; nil: never
+--- and where this replica leads
+---   progress   probe (where the logs agree is being found out), replicate or snapshot (it is sent that of
+---              snapshot_index)
+---   match_index, next_index   it holds the log up to match; next is what it will be sent
+---   in_flight, in_flight_bytes   messages with entries that it has not acknowledged
+---   answered   seconds since what it answered last was sent; nil: it did not answer this leader yet
+---@return table|nil status
+---@return string? err
+---@return string? code
+function Group:status()
+  return self.core:status()
+end
+
+-- A tail call of the methods below: the error of a wrong argument names the line of who called them.
+local function change(self, caller, kind, id, address, options)
+  options = options_of.check(options, REQUEST, caller)
+  id = checks.integer(caller, "id", id, 1)
+  return outcome_of(self.core:change(kind, id, address, checks.deadline(caller, options)))
+end
+
+--- Adds a member: it gets the log first, and votes once it has caught up.
+---@param id integer
+---@param address string
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:add(id, address, options)
+  if type(address) ~= "string" then
+    error("group:add: the second argument is the member's address", 2)
+  end
+  return change(self, "group:add", "add", id, address, options)
+end
+
+--- Adds a member that gets the log and never votes.
+---@param id integer
+---@param address string
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:add_learner(id, address, options)
+  if type(address) ~= "string" then
+    error("group:add_learner: the second argument is the member's address", 2)
+  end
+  return change(self, "group:add_learner", "learner", id, address, options)
+end
+
+--- Makes a learner a voter at once.
+---@param id integer
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:promote(id, options)
+  return change(self, "group:promote", "voter", id, nil, options)
+end
+
+--- Removes a member; its id never comes back.
+---@param id integer
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:remove(id, options)
+  return change(self, "group:remove", "remove", id, nil, options)
+end
+
+--- Hands leadership over, to a member or to whoever is furthest. Returns when the transfer has begun; the
+--- status says when it is done.
+---@param to? integer
+---@return true|nil, string? err, string? code
+function Group:transfer(to)
+  return self.core:transfer(to)
+end
+
+--- Changes how soon this replica campaigns, until it is closed: priority of raft.group. A leader that gets 0
+--- hands over; else who leads leads on.
+---@param priority integer  0 to 4
+---@return true|nil, string? err, string? code
+function Group:set_priority(priority)
+  return self.core:set_priority(checks.priority("group:set_priority", priority))
+end
+
+--- Has a snapshot taken as soon as the machine is free; the log before it goes.
+---@return true|nil, string? err, string? code
+function Group:snapshot()
+  return self.core:snapshot()
+end
+
+--- The last events of this replica's core, which can be stepped again to the same states.
+---@return string|nil bytes
+---@return string? err
+---@return string? code
+function Group:record()
+  return self.core:record()
+end
+
+--- Ends this node's replica; its data stay, and it can be opened again once the node was closed.
+function Group:close()
+  self.core:close()
+end
+
+Group.__close = Group.close
+
+--- The handle of a group that the core has opened.
+---@param box userdata
+---@param id integer
+---@param node perilune.raft.Node
+---@return perilune.raft.Group
+function M.handle(box, id, node)
+  return setmetatable({ core = box, id = id, node = node }, Group)
+end
+
+return M
