@@ -24,6 +24,7 @@ struct mr_map {
     struct peri_error err;               /* scratch: of the record under way */
     struct mr_record *record;            /* under way, lent by the pool */
     bool is_calling;                     /* map, for that record */
+    bool wants_context;                  /* map takes a third argument */
     int function;                        /* registry references */
     int partition;
     uint64_t file, length, total, skip_max;

@@ -36,13 +36,11 @@ static int bad_record(struct mr_map *map, const struct mr_record *record,
     return mr_task_fail(task, err);
 }
 
-/* Reads the next record into *record: 1, 0 at the end, or the attempt has failed. */
-static int next_record(struct mr_map *map, struct mr_record *record)
+/* The reader has given rc instead of a record: skips bad ones up to the next. 1 with *record set, 0
+ * at the end, or the attempt has failed. */
+static int behind_bad_ones(struct mr_map *map, struct mr_record *record, int rc)
 {
-    for (;;) {
-        int rc = mr_reader_next(map->reader, record, &map->err);
-        if (rc >= 0)
-            return rc;
+    while (rc < 0) {
         if (!mr_reader_can_skip(map->reader)) {
             stand_at(map->task, record->offset);
             return mr_task_fail(map->task, &map->err);
@@ -50,7 +48,16 @@ static int next_record(struct mr_map *map, struct mr_record *record)
         rc = bad_record(map, record, &map->err);
         if (rc != 0)
             return rc;
+        rc = mr_reader_next(map->reader, record, &map->err);
     }
+    return rc;
+}
+
+/* Reads the next record into *record: 1, 0 at the end, or the attempt has failed. */
+static inline int next_record(struct mr_map *map, struct mr_record *record)
+{
+    int rc = mr_reader_next(map->reader, record, &map->err);
+    return rc == 1 ? rc : behind_bad_ones(map, record, rc);
 }
 
 static int commit_record(struct mr_map *map, lua_State *L)
@@ -71,9 +78,10 @@ static int map_record(struct mr_map *map, lua_State *L, struct mr_records *pool)
     lua_pushvalue(L, MR_MAP_FUNCTION);
     mr_records_push(L, pool, MR_MAP_POOL);
     lua_pushvalue(L, MR_MAP_OUT);
-    lua_pushvalue(L, MR_MAP_CONTEXT);
+    if (map->wants_context)
+        lua_pushvalue(L, MR_MAP_CONTEXT);
     map->is_calling = true;
-    lua_call(L, 3, 0);
+    lua_call(L, map->wants_context ? 3 : 2, 0);
     map->is_calling = false;
     if (map->task->failure.code != 0) { /* which map has caught */
         stand_at(map->task, map->record->offset);
@@ -93,7 +101,8 @@ static int map_until_raised(lua_State *L)
 {
     struct mr_map *map = lua_touserdata(L, 1);
     struct mr_records *pool = mr_records_at(L, MR_MAP_POOL);
-    while (!mr_out_is_full(map->out)) {
+    /* Only samples become full, and what is sampled is not emitted. */
+    while (map->emit != NULL || !mr_out_is_full(map->out)) {
         map->record = mr_records_next(pool);
         if (next_record(map, map->record) != 1 || map_record(map, L, pool) != 0)
             break;
@@ -115,11 +124,22 @@ static int raised(struct mr_map *map, lua_State *L, int status)
     return bad_record(map, map->record, &map->err);
 }
 
+/* Whether map looks at more than two arguments. */
+static bool wants_context(lua_State *L)
+{
+    lua_Debug info;
+    PERI_ASSERT(lua_isfunction(L, MR_MAP_FUNCTION)); /* first steps have a map: job.lua */
+    lua_pushvalue(L, MR_MAP_FUNCTION);
+    lua_getinfo(L, ">u", &info);
+    return info.nparams > 2 || info.isvararg;
+}
+
 /* Good records share one lua_pcall: entering one for each would cost as much as an empty map. */
 void mr_map_records(struct mr_map *map, lua_State *L)
 {
     mr_records_create(L);
     PERI_ASSERT(lua_gettop(L) == MR_MAP_POOL);
+    map->wants_context = wants_context(L);
     for (;;) {
         lua_pushcfunction(L, map_until_raised);
         for (int slot = 1; slot <= MR_MAP_POOL; slot++)

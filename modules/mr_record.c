@@ -6,15 +6,6 @@
 #include "box.h"
 #include "mr_text.h"
 
-/* How many userdata take turns. A prime, so that keeping every second, fourth or tenth record is
- * noticed as well. */
-enum { BOX_COUNT = 7 };
-
-struct mr_records {
-    struct mr_record_box *boxes[BOX_COUNT]; /* user values 1 to BOX_COUNT */
-    int current;
-};
-
 /* Their addresses are the registry keys of the metatables. */
 const char mr_record_kind = 'r';
 const char mr_slice_kind = 's';
@@ -32,9 +23,13 @@ static int l_no_method(lua_State *L)
 
 /* ---- the types ---- */
 
+/* Twice the room that their fields need: every call of a method looks it up in both tables, and a
+ * table that is half empty has it at the first place nearly always. */
+enum { TYPE_ROOM = 16, METHODS_ROOM = 64 };
+
 static void push_type(lua_State *L, const char *name, const void *key)
 {
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, TYPE_ROOM);
     lua_pushstring(L, name);
     lua_setfield(L, -2, "__name");
     lua_pushboolean(L, 0);
@@ -46,7 +41,7 @@ static void push_type(lua_State *L, const char *name, const void *key)
 /* Gives the metatable at `type` its methods: (-> ). */
 static void set_methods(lua_State *L, int type, int record_type, int slice_type, int classes)
 {
-    lua_newtable(L);
+    lua_createtable(L, 0, METHODS_ROOM);
     lua_pushvalue(L, record_type);
     lua_pushvalue(L, slice_type);
     lua_pushvalue(L, classes);
@@ -82,9 +77,9 @@ void mr_records_create(lua_State *L)
 {
     mr_record_push_types(L);
     lua_pop(L, 1);
-    struct mr_records *pool = lua_newuserdatauv(L, sizeof *pool, BOX_COUNT);
+    struct mr_records *pool = lua_newuserdatauv(L, sizeof *pool, MR_RECORDS_COUNT);
     *pool = (struct mr_records){0};
-    for (int i = 0; i < BOX_COUNT; i++) {
+    for (int i = 0; i < MR_RECORDS_COUNT; i++) {
         pool->boxes[i] = lua_newuserdatauv(L, sizeof *pool->boxes[i], MR_RECORD_ITERATOR);
         *pool->boxes[i] = (struct mr_record_box){.kind = &mr_record_kind};
         lua_pushvalue(L, -3);
@@ -101,41 +96,7 @@ struct mr_records *mr_records_at(lua_State *L, int index)
     return pool;
 }
 
-void mr_records_retire(struct mr_records *pool)
-{
-    struct mr_record_box *box = pool->boxes[pool->current];
-    box->is_live = false;
-    box->generation++;
-}
-
-struct mr_record *mr_records_next(struct mr_records *pool)
-{
-    mr_records_retire(pool);
-    pool->current = pool->current + 1 == BOX_COUNT ? 0 : pool->current + 1;
-    return &pool->boxes[pool->current]->record;
-}
-
-void mr_records_push(lua_State *L, struct mr_records *pool, int pool_index)
-{
-    pool->boxes[pool->current]->is_live = true;
-    lua_getiuservalue(L, pool_index, pool->current + 1);
-}
-
 /* ---- arguments of other modules ---- */
-
-struct mr_record_box *mr_record_box(lua_State *L, int index)
-{
-    struct mr_record_box *box = lua_touserdata(L, index);
-    bool is_record = box != NULL && lua_rawlen(L, index) == sizeof *box;
-    return is_record && box->kind == &mr_record_kind ? box : NULL;
-}
-
-struct mr_slice_box *mr_slice_box(lua_State *L, int index)
-{
-    struct mr_slice_box *box = lua_touserdata(L, index);
-    bool is_slice = box != NULL && lua_rawlen(L, index) == sizeof *box;
-    return is_slice && box->kind == &mr_slice_kind ? box : NULL;
-}
 
 bool mr_record_slice(lua_State *L, int index, struct peri_slice *out)
 {

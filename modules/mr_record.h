@@ -20,8 +20,16 @@
 
 #include "base/slice.h"
 #include "mapreduce/record.h"
+#include "mr_text.h"
 
-struct mr_records;
+/* How many userdata take turns. A prime, so that keeping every second, fourth or tenth record is
+ * noticed as well. */
+enum { MR_RECORDS_COUNT = 7 };
+
+struct mr_records {
+    struct mr_record_box *boxes[MR_RECORDS_COUNT]; /* user values 1 to MR_RECORDS_COUNT */
+    int current;
+};
 
 /* Pushes a new pool of record userdata. Raises when memory is short. */
 void mr_records_create(lua_State *L);
@@ -29,15 +37,29 @@ void mr_records_create(lua_State *L);
 /* The pool at index. Lent while Lua keeps it. */
 struct mr_records *mr_records_at(lua_State *L, int index);
 
+/* Makes the record pushed last stale. */
+static inline void mr_records_retire(struct mr_records *pool)
+{
+    struct mr_record_box *box = pool->boxes[pool->current];
+    box->is_live = false;
+    box->generation++;
+}
+
 /* Makes the record pushed before stale, and lends the next userdata's record to be filled. */
-struct mr_record *mr_records_next(struct mr_records *pool);
+static inline struct mr_record *mr_records_next(struct mr_records *pool)
+{
+    mr_records_retire(pool);
+    pool->current = pool->current + 1 == MR_RECORDS_COUNT ? 0 : pool->current + 1;
+    return &pool->boxes[pool->current]->record;
+}
 
 /* Pushes the userdata that mr_records_next has chosen of the pool at pool_index; the bytes of its
  * record are lent until it is stale. Allocates nothing, so it never raises. */
-void mr_records_push(lua_State *L, struct mr_records *pool, int pool_index);
-
-/* Makes the record pushed last stale. */
-void mr_records_retire(struct mr_records *pool);
+static inline void mr_records_push(lua_State *L, struct mr_records *pool, int pool_index)
+{
+    pool->boxes[pool->current]->is_live = true;
+    (void)lua_getiuservalue(L, pool_index, pool->current + 1);
+}
 
 /* Reads a record or slice at index. False when the value is neither; raises when it is stale. The
  * bytes are lent until the record is stale or the slice's iterator moves on. */

@@ -46,6 +46,13 @@ static struct mr_text check_text(lua_State *L)
     return (struct mr_text){peri_slice_of(data, size), NULL, 0, false};
 }
 
+/* The same, of which only the bytes matter. */
+static struct peri_slice check_text_bytes(lua_State *L)
+{
+    const struct mr_record_box *box = mr_record_box(L, 1);
+    return box != NULL && box->is_live ? box->record.data : check_text(L).bytes;
+}
+
 static const struct mr_record *check_record(lua_State *L)
 {
     struct mr_text text = check_text(L);
@@ -324,12 +331,12 @@ static int l_bytes(lua_State *L)
 
 static int l_find(lua_State *L)
 {
-    struct mr_text text = check_text(L);
+    struct peri_slice bytes = check_text_bytes(L);
     struct peri_slice needle = check_bytes(L, 2);
-    lua_Integer size = (lua_Integer)text.bytes.size;
-    lua_Integer init = luaL_optinteger(L, 3, 1);
+    lua_Integer size = (lua_Integer)bytes.size;
+    lua_Integer init = lua_gettop(L) > 2 ? luaL_optinteger(L, 3, 1) : 1;
     init = init > 0 ? init : init == 0 || init < -size ? 1 : size + init + 1;
-    size_t at = init > size + 1 ? SIZE_MAX : mr_find(text.bytes, needle, (size_t)init - 1);
+    size_t at = init > size + 1 ? SIZE_MAX : mr_find(bytes, needle, (size_t)init - 1);
     if (at == SIZE_MAX)
         return push_nil(L);
     lua_pushinteger(L, (lua_Integer)at + 1);

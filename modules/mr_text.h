@@ -39,8 +39,19 @@ extern const char mr_slice_kind;
 
 /* The record or slice at index, or NULL when the value is none. Known by size and kind, which no
  * user code can make: cheaper than comparing metatables for every call of a method. */
-struct mr_record_box *mr_record_box(lua_State *L, int index);
-struct mr_slice_box *mr_slice_box(lua_State *L, int index);
+static inline struct mr_record_box *mr_record_box(lua_State *L, int index)
+{
+    struct mr_record_box *box = lua_touserdata(L, index);
+    bool is_record = box != NULL && lua_rawlen(L, index) == sizeof *box;
+    return is_record && box->kind == &mr_record_kind ? box : NULL;
+}
+
+static inline struct mr_slice_box *mr_slice_box(lua_State *L, int index)
+{
+    struct mr_slice_box *box = lua_touserdata(L, index);
+    bool is_slice = box != NULL && lua_rawlen(L, index) == sizeof *box;
+    return is_slice && box->kind == &mr_slice_kind ? box : NULL;
+}
 
 /* Bytes to work on. */
 struct mr_text {

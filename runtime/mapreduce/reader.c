@@ -236,14 +236,16 @@ static int take_last(struct mr_reader *reader, struct mr_record *record, struct 
 static bool take_line(struct mr_reader *reader, struct mr_record *record)
 {
     struct peri_slice text = mr_window_pending(&reader->window);
-    if (reader->input.format != MR_FORMAT_LINES || text.size == 0)
+    uint64_t offset = offset_of(reader);
+    if (reader->input.format != MR_FORMAT_LINES || reader->failed != 0 || reader->is_discarding ||
+        text.size == 0 || offset >= reader->end)
         return false;
     size_t size = find_line_end(text, 0);
     if (size == 0 || size > reader->record_max)
         return false;
     struct peri_slice line = without_line_end(peri_slice_of(text.data, size));
-    *record = (struct mr_record){
-        .data = line, .value = line, .offset = offset_of(reader), .input = &reader->input};
+    *record =
+        (struct mr_record){.data = line, .value = line, .offset = offset, .input = &reader->input};
     reader->window.at += size;
     return true;
 }
@@ -270,9 +272,9 @@ static int take(struct mr_reader *reader, struct mr_record *record, struct peri_
     }
 }
 
-int mr_reader_next(struct mr_reader *reader, struct mr_record *record, struct peri_error *err)
+/* The next record, whatever the reader's state and its format. */
+static int next_record(struct mr_reader *reader, struct mr_record *record, struct peri_error *err)
 {
-    reader->can_skip = false;
     if (reader->failed != 0)
         return peri_fail(err, reader->failed, "%s", reader->path);
     if (reader->is_discarding) {
@@ -284,12 +286,16 @@ int mr_reader_next(struct mr_reader *reader, struct mr_record *record, struct pe
     for (;;) {
         if (is_whole_file ? reader->is_finished : offset_of(reader) >= reader->end)
             return 0;
-        if (take_line(reader, record))
-            return 1;
         int rc = take(reader, record, err);
         if (rc != 1 || reader->input.format != MR_FORMAT_JSONL || !is_blank(record->data))
             return rc;
     }
+}
+
+int mr_reader_next(struct mr_reader *reader, struct mr_record *record, struct peri_error *err)
+{
+    reader->can_skip = false;
+    return take_line(reader, record) ? 1 : next_record(reader, record, err);
 }
 
 /* ---- opening ---- */

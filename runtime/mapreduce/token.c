@@ -236,10 +236,10 @@ size_t mr_find(struct peri_slice text, struct peri_slice needle, size_t from)
         return SIZE_MAX;
     if (needle.size == 0)
         return from;
-    if (from == text.size)
+    size_t size = text.size - from;
+    if (size < needle.size)
         return SIZE_MAX;
     const char *start = text.data + from;
-    size_t size = text.size - from;
     const char *found = needle.size == 1 ? memchr(start, needle.data[0], size)
                                          : find_bytes(peri_slice_of(start, size), needle);
     return found == NULL ? SIZE_MAX : (size_t)(found - text.data);
