@@ -37,7 +37,10 @@
     X(EDOWN, -10021, RETRY, "the node is down")                                                    \
     X(ENOTLEADER, -10022, RETRY, "this node is not the leader")                                    \
     X(EFENCED, -10023, FINAL, "the replica's disk failed, and it was fenced")                      \
-    X(EFULL, -10024, RETRY, "the node's disk is full")
+    X(EFULL, -10024, RETRY, "the node's disk is full")                                             \
+    X(ECOMPACTED, -10025, FINAL, "the history up to there was compacted")                          \
+    X(ESESSION, -10026, FINAL, "the session has ended")                                            \
+    X(ELEASE, -10027, FINAL, "the lease has ended")
 
 /* The codes that operating system and runtime share are the errno values under our prefix. */
 #define PERI_ENOMEM (-12)

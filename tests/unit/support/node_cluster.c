@@ -79,6 +79,7 @@ static void open_group(struct cluster_host *host, size_t at)
     struct peri_error err = PERI_ERROR_INIT;
     for (size_t i = 0; i < cluster->voters; i++)
         members[i] = (struct node_member){cluster->hosts[i].id, cluster->hosts[i].name};
+    struct node_machine *own = cluster->machines[host->id - 1];
     machine->machine = (struct node_machine){
         .apply = on_apply, .query = on_copy, .snapshot = on_copy, .restore = on_restore};
     machine->host = host;
@@ -89,9 +90,10 @@ static void open_group(struct cluster_host *host, size_t at)
                                                .members = members,
                                                .member_count = cluster->voters,
                                                .machine =
-                                                   cluster->machine != NULL ? cluster->machine
-                                                   : cluster->keeps_keys    ? &machine->keys.machine
-                                                                            : &machine->machine,
+                                                   own != NULL                ? own
+                                                   : cluster->machine != NULL ? cluster->machine
+                                                   : cluster->keeps_keys ? &machine->keys.machine
+                                                                         : &machine->machine,
                                                .data = machine};
     int rc = node_group_open(host->node, &options, on_group_open, &machine->group, &err);
     if (rc == 0 || !cluster->may_fail)

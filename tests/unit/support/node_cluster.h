@@ -50,11 +50,12 @@ struct cluster_host {
 struct cluster {
     struct sim_world *world;
     size_t count, voters, groups;
-    bool keeps_keys;              /* of machines of nodes that start from now on */
-    struct node_machine *machine; /* in place of those, of all nodes; or NULL */
-    struct node_options options;  /* of all nodes, but for id, path, listen and self */
-    const char *cluster_name;     /* of nodes that start from now on */
-    bool may_fail;                /* nodes and groups need not open: see open_status */
+    bool keeps_keys;                            /* of machines of nodes that start from now on */
+    struct node_machine *machine;               /* in place of those, of all nodes; or NULL */
+    struct node_machine *machines[CLUSTER_MAX]; /* the same, of each node */
+    struct node_options options; /* of all nodes, but for id, path, listen and self */
+    const char *cluster_name;    /* of nodes that start from now on */
+    bool may_fail;               /* nodes and groups need not open: see open_status */
     struct cluster_host hosts[CLUSTER_MAX];
     uint64_t events[NODE_FENCED + 1];                /* by type */
     struct cluster_host *leaders[CLUSTER_TERMS_MAX]; /* of group 1, by term: one each */

@@ -1,0 +1,295 @@
+/* machine.c - tasks of a group as runs: begun again whenever keys have been read in the background.
+ */
+#include "kv/machine.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "kv/run.h"
+#include "node/keys.h"
+
+enum { READS_MAX = 64 }; /* at once */
+
+/* A read in the background. */
+struct read {
+    struct node_keys_read read;
+    struct kv_machine *machine;
+    struct read *next;
+    struct kv_page *page; /* NULL: it is of a key, which stands in name */
+    bool is_open;
+    struct kv_name name;
+};
+
+struct kv_machine {
+    struct node_machine node;
+    struct node_task *task; /* under way; or NULL */
+    bool is_query;
+    struct kv_view view;
+    struct read *reads;  /* in the order in which they were started */
+    struct read *spare;  /* for the next one */
+    unsigned read_count; /* that have not been answered */
+    int status;          /* of those that have */
+    void (*on_applied)(void *data);
+    void *data;
+    struct kv_command command;
+    struct kv_query query;
+};
+
+static void free_read(struct read *read)
+{
+    if (read == NULL)
+        return;
+    if (read->is_open)
+        node_keys_cancel(&read->read);
+    kv_page_close(read->page);
+    peri_buffer_deinit(&read->read.found);
+    peri_buffer_deinit(&read->read.next);
+    free(read);
+}
+
+static void free_reads(struct kv_machine *machine)
+{
+    while (machine->reads != NULL) {
+        struct read *read = machine->reads;
+        machine->reads = read->next;
+        free_read(read);
+    }
+    machine->read_count = 0;
+}
+
+/* ---- the end of a task ---- */
+
+/* Memory that is short and damage are this replica's own: it cannot go on as if nothing was. */
+static int check_replica(struct node_task *task, int rc)
+{
+    return rc == PERI_ENOMEM || rc == PERI_ECORRUPT
+               ? node_keys_end_replica(task->keys, rc, &task->err)
+               : rc;
+}
+
+static int write_effect(struct node_task *task, const struct kv_view *view)
+{
+    const struct node_keymap_entry *entry = view->written.heads[0];
+    int rc = 0;
+    for (; entry != NULL && rc == 0; entry = entry->next[0]) {
+        struct peri_slice name = node_keymap_key(entry);
+        rc = entry->is_deleted
+                 ? node_keys_delete(task->keys, name, &task->err)
+                 : node_keys_put(task->keys, name, node_keymap_value(entry), &task->err);
+    }
+    return rc;
+}
+
+static void end(struct kv_machine *machine, int rc)
+{
+    struct node_task *task = machine->task;
+    rc = check_replica(task, rc);
+    if (rc == 0 && !machine->is_query) {
+        rc = write_effect(task, &machine->view);
+        if (machine->on_applied != NULL)
+            machine->on_applied(machine->data);
+    }
+    free_reads(machine); /* some may be wanted no more */
+    kv_view_clear(&machine->view);
+    machine->task = NULL;
+    node_task_done(task, rc);
+}
+
+/* ---- runs ---- */
+
+static void run(struct kv_machine *machine)
+{
+    struct node_task *task = machine->task;
+    task->output.size = 0;
+    peri_error_clear(&task->err);
+    kv_view_begin(&machine->view);
+    int rc = machine->is_query
+                 ? kv_ask(&machine->view, &machine->query, &task->output, &task->err)
+                 : kv_apply(&machine->view, &machine->command, &task->output, &task->err);
+    if (machine->status != 0)
+        rc = machine->status; /* a read could not be started: the replica has ended */
+    if (rc != KV_LATER)
+        end(machine, rc);
+}
+
+/* Keeps what was read. */
+static int learn(struct kv_machine *machine, struct read *read)
+{
+    if (read->page == NULL)
+        return kv_view_learn(&machine->view, kv_name_slice(&read->name),
+                             peri_buffer_slice(&read->read.found), read->read.count > 0);
+    struct kv_page *page = read->page;
+    read->page = NULL;
+    page->pairs = read->read.found;
+    page->next = read->read.next;
+    page->count = read->read.count;
+    page->is_more = read->read.is_more;
+    read->read.found = read->read.next = (struct peri_buffer){NULL, 0, 0};
+    kv_view_learn_page(&machine->view, page);
+    return 0;
+}
+
+static void on_read(struct node_keys_read *node_read, int status)
+{
+    struct read *read = container_of(node_read, struct read, read);
+    struct kv_machine *machine = read->machine;
+    read->is_open = false;
+    if (status == 0)
+        status = learn(machine, read);
+    if (machine->status == 0)
+        machine->status = status;
+    if (--machine->read_count > 0)
+        return;
+    free_reads(machine);
+    if (machine->status != 0)
+        end(machine, machine->status);
+    else
+        run(machine);
+}
+
+/* ---- the source of views ---- */
+
+static struct read *take_spare(struct kv_machine *machine)
+{
+    struct read *read = machine->spare != NULL ? machine->spare : calloc(1, sizeof *read);
+    machine->spare = NULL;
+    return read;
+}
+
+/* The read goes on in the background. */
+static int await(struct kv_machine *machine, struct read *read)
+{
+    read->is_open = true;
+    read->next = machine->reads;
+    machine->reads = read;
+    machine->read_count++;
+    return KV_LATER;
+}
+
+static bool is_asked_for(const struct kv_machine *machine, struct peri_slice name)
+{
+    for (const struct read *read = machine->reads; read != NULL; read = read->next)
+        if (read->page == NULL && peri_slice_compare(kv_name_slice(&read->name), name) == 0)
+            return true;
+    return false;
+}
+
+static int get(void *data, struct peri_slice name, struct peri_buffer *found)
+{
+    struct kv_machine *machine = data;
+    if (machine->read_count == READS_MAX || (machine->reads != NULL && is_asked_for(machine, name)))
+        return KV_LATER;
+    struct read *read = take_spare(machine);
+    if (read == NULL)
+        return PERI_ENOMEM;
+    read->machine = machine;
+    read->name.size = name.size;
+    memcpy(read->name.data, name.data, name.size);
+    read->read.from = kv_name_slice(&read->name);
+    read->read.on_done = on_read;
+    read->read.found.size = 0;
+    int rc = node_keys_get(machine->task->keys, &read->read, &machine->task->err);
+    if (rc == 0)
+        return await(machine, read);
+    if (rc < 0)
+        machine->status = rc;
+    else
+        rc = read->read.count > 0
+                 ? peri_buffer_append(found, read->read.found.data, read->read.found.size)
+                 : 0;
+    int count = (int)read->read.count;
+    machine->spare = read;
+    return rc < 0 ? rc : count;
+}
+
+static int range(void *data, const struct kv_page *wanted)
+{
+    struct kv_machine *machine = data;
+    if (machine->read_count == READS_MAX)
+        return KV_LATER;
+    struct read *read = take_spare(machine);
+    if (read == NULL)
+        return PERI_ENOMEM;
+    read->machine = machine;
+    read->page = kv_page_create(wanted);
+    if (read->page == NULL) {
+        machine->spare = read;
+        return PERI_ENOMEM;
+    }
+    peri_buffer_deinit(&read->read.found);
+    read->read = (struct node_keys_read){.from = peri_buffer_slice(&read->page->from),
+                                         .to = peri_buffer_slice(&read->page->to),
+                                         .count_max = wanted->count_max,
+                                         .size_max = KV_RANGE_BYTES_MAX,
+                                         .on_done = on_read};
+    int rc = node_keys_range(machine->task->keys, &read->read, &machine->task->err);
+    if (rc == 0)
+        return await(machine, read);
+    free_read(read);
+    machine->status = rc;
+    return rc;
+}
+
+/* ---- the machine ---- */
+
+static void begin(struct kv_machine *machine, struct node_task *task, bool is_query)
+{
+    PERI_ASSERT(machine->task == NULL && machine->reads == NULL);
+    machine->task = task;
+    machine->is_query = is_query;
+    machine->status = 0;
+    int rc = is_query ? kv_query_decode(task->input, &machine->query, &task->err)
+                      : kv_command_decode(task->input, &machine->command, &task->err);
+    if (rc == 0)
+        run(machine);
+    else
+        end(machine, rc);
+}
+
+static void on_apply(struct node_machine *node, struct node_task *task)
+{
+    begin(container_of(node, struct kv_machine, node), task, false);
+}
+
+static void on_query(struct node_machine *node, struct node_task *task)
+{
+    begin(container_of(node, struct kv_machine, node), task, true);
+}
+
+/* The keys are others now: nothing of them is here. */
+static void on_restore(struct node_machine *node, struct node_task *task)
+{
+    const struct kv_machine *machine = container_of(node, struct kv_machine, node);
+    if (machine->on_applied != NULL)
+        machine->on_applied(machine->data);
+    node_task_done(task, 0);
+}
+
+int kv_machine_create(struct kv_machine **out, void (*on_applied)(void *data), void *data)
+{
+    struct kv_machine *machine = calloc(1, sizeof *machine);
+    if (machine == NULL)
+        return PERI_ENOMEM;
+    machine->node = (struct node_machine){
+        .keeps_keys = true, .apply = on_apply, .query = on_query, .restore = on_restore};
+    machine->view.source = (struct kv_source){get, range, machine};
+    machine->on_applied = on_applied;
+    machine->data = data;
+    *out = machine;
+    return 0;
+}
+
+void kv_machine_close(struct kv_machine *machine)
+{
+    if (machine == NULL)
+        return;
+    free_reads(machine);
+    free_read(machine->spare);
+    kv_view_clear(&machine->view);
+    free(machine);
+}
+
+struct node_machine *kv_machine_node(struct kv_machine *machine)
+{
+    return &machine->node;
+}

@@ -1,0 +1,486 @@
+/* query.c - answers from the keys as they are, as they were, and from the events in between. */
+#include <inttypes.h>
+
+#include "base/assert.h"
+#include "kv/parts.h"
+
+void kv_pack_entry(struct wire_packer *out, struct peri_slice value, const struct kv_entry *entry)
+{
+    wire_pack_bytes(out, value);
+    wire_pack_uint(out, entry->revision);
+    wire_pack_uint(out, entry->created);
+    wire_pack_uint(out, entry->version);
+    wire_pack_uint(out, entry->lease);
+}
+
+/* ---- ranges ---- */
+
+void kv_bounds_names(const struct kv_bounds *bounds, struct kv_name *from, struct kv_name *to)
+{
+    kv_name_key(from, bounds->from);
+    if (bounds->to.size == 0)
+        kv_name_key_end(to);
+    else
+        kv_name_key(to, bounds->to);
+}
+
+/* The pairs of a range that is being answered; their count comes in front, at the end. */
+struct range {
+    const struct kv_bounds *bounds;
+    struct peri_buffer pairs;
+    struct wire_packer out;
+    uint32_t count;
+    size_t bytes_before; /* read by the view */
+    bool is_more;        /* it goes on at next */
+    struct peri_slice next;
+};
+
+/* Takes a key. False when there is no room for it: the range goes on there. */
+static bool take(struct range *range, const struct kv_view *view, struct peri_slice key,
+                 const struct kv_entry *entry)
+{
+    const struct kv_bounds *bounds = range->bounds;
+    range->is_more = range->count == bounds->limit || range->pairs.size >= KV_RANGE_BYTES_MAX ||
+                     (range->count > 0 && view->read_bytes - range->bytes_before > KV_STEP_BYTES);
+    if (range->is_more) {
+        range->next = key;
+        return false;
+    }
+    range->count++;
+    if ((bounds->flags & KV_COUNT_ONLY) != 0)
+        return true;
+    wire_pack_array(&range->out, 6);
+    wire_pack_bytes(&range->out, key);
+    kv_pack_entry(&range->out,
+                  (bounds->flags & KV_KEYS_ONLY) != 0 ? peri_slice_of(NULL, 0) : entry->value,
+                  entry);
+    return true;
+}
+
+static void pack_range(struct range *range, struct wire_packer *out)
+{
+    wire_pack_array(out, (range->bounds->flags & KV_COUNT_ONLY) != 0 ? 0 : range->count);
+    if (out->rc == 0)
+        out->rc = range->out.rc != 0
+                      ? range->out.rc
+                      : peri_buffer_append(out->out, range->pairs.data, range->pairs.size);
+    if (range->is_more)
+        wire_pack_bytes(out, range->next);
+    else
+        wire_pack_nil(out);
+    wire_pack_uint(out, range->count);
+}
+
+static int read_range(struct kv_view *view, struct range *range)
+{
+    struct kv_name from, to;
+    struct peri_slice name, bytes, key;
+    struct kv_walk walk;
+    struct kv_entry entry;
+    int rc;
+    kv_bounds_names(range->bounds, &from, &to);
+    kv_walk_begin(&walk, view, &from, &to, range->bounds->limit + 1);
+    while ((rc = kv_walk_next(&walk, &name, &bytes)) == 1) {
+        if (kv_name_to_key(name, &key) != 0 || kv_entry_get(bytes, &entry) != 0)
+            return PERI_ECORRUPT;
+        if (!take(range, view, key, &entry))
+            break;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int kv_pack_range(struct kv_view *view, const struct kv_bounds *bounds, struct wire_packer *out)
+{
+    struct range range = {.bounds = bounds, .bytes_before = view->read_bytes};
+    range.out.out = &range.pairs;
+    int rc = read_range(view, &range);
+    if (rc == 0)
+        pack_range(&range, out);
+    peri_buffer_deinit(&range.pairs);
+    return rc;
+}
+
+/* ---- the past ---- */
+
+/* The entry of a key at a revision that has passed, in its versions from first on: 1 or 0. */
+static int read_event(struct kv_view *view, uint64_t revision, uint64_t number,
+                      struct kv_entry *out)
+{
+    struct kv_name name;
+    struct peri_slice bytes;
+    struct kv_event event;
+    kv_name_event(&name, revision, (uint32_t)number);
+    int rc = kv_view_get(view, &name, &bytes);
+    if (rc != 1 || kv_event_get(bytes, &event) != 0)
+        return rc < 0 ? rc : PERI_ECORRUPT; /* a version says where its event is */
+    *out = event.entry;
+    out->revision = revision;
+    return 1;
+}
+
+static int find_at(struct kv_view *view, struct peri_slice key, uint64_t revision,
+                   struct kv_entry *out)
+{
+    struct kv_name from, to;
+    struct peri_slice name, bytes;
+    struct kv_walk walk;
+    struct kv_version version;
+    char room[KV_KEY_MAX];
+    uint64_t found = 0;
+    int rc = kv_find(view, key, out);
+    if (rc < 0 || (rc == 1 && out->revision <= revision))
+        return rc;
+    kv_name_version(&from, key, revision);
+    kv_name_version(&to, key, 0);
+    kv_walk_begin(&walk, view, &from, &to, 1);
+    rc = kv_walk_next(&walk, &name, &bytes);
+    if (rc != 1)
+        return rc;
+    if (kv_name_to_version(name, room, &key, &found) != 0 || kv_version_get(bytes, &version) != 0)
+        return PERI_ECORRUPT;
+    return version.is_delete ? 0 : read_event(view, found, version.number, out);
+}
+
+/* Keys as they are and their versions, side by side in the order of keys. */
+struct past {
+    struct kv_view *view;
+    uint64_t revision;
+    struct kv_walk now, before;
+    int has_now, has_before; /* 1; 0 at the end; or a failure */
+    struct peri_slice now_key, before_key;
+    struct kv_entry entry; /* of now_key */
+    struct kv_version version;
+    uint64_t version_revision;
+    char room[KV_KEY_MAX];
+};
+
+static void next_now(struct past *past)
+{
+    struct peri_slice name, bytes;
+    past->has_now = kv_walk_next(&past->now, &name, &bytes);
+    if (past->has_now == 1 &&
+        (kv_name_to_key(name, &past->now_key) != 0 || kv_entry_get(bytes, &past->entry) != 0))
+        past->has_now = PERI_ECORRUPT;
+}
+
+static void next_before(struct past *past)
+{
+    struct peri_slice name, bytes;
+    past->has_before = kv_walk_next(&past->before, &name, &bytes);
+    if (past->has_before == 1 &&
+        (kv_name_to_version(name, past->room, &past->before_key, &past->version_revision) != 0 ||
+         kv_version_get(bytes, &past->version) != 0))
+        past->has_before = PERI_ECORRUPT;
+}
+
+static void begin_past(struct past *past, const struct kv_bounds *bounds)
+{
+    struct kv_name from, to;
+    kv_bounds_names(bounds, &from, &to);
+    kv_walk_begin(&past->now, past->view, &from, &to, bounds->limit + 1);
+    kv_name_versions(&from, bounds->from);
+    if (bounds->to.size == 0)
+        kv_name_versions_end(&to);
+    else
+        kv_name_versions(&to, bounds->to);
+    kv_walk_begin(&past->before, past->view, &from, &to, KV_RANGE_MAX);
+    next_now(past);
+    next_before(past);
+}
+
+/* The next key of either: as it was then, when it was. Its name is copied to room, for the range
+ * may have to go on there. 1 when it was there, 0 when not. */
+static int next_past(struct past *past, char *room, struct peri_slice *key, struct kv_entry *entry)
+{
+    int order = past->has_now != 1      ? 1
+                : past->has_before != 1 ? -1
+                                        : peri_slice_compare(past->now_key, past->before_key);
+    struct peri_slice first = order <= 0 ? past->now_key : past->before_key;
+    memcpy(room, first.data, first.size);
+    *key = peri_slice_of(room, first.size);
+    int is_there = 0;
+    if (order <= 0) {
+        is_there = past->entry.revision <= past->revision;
+        *entry = past->entry;
+        next_now(past);
+    }
+    bool is_known = is_there != 0;
+    while (past->has_before == 1 && peri_slice_compare(past->before_key, *key) == 0) {
+        if (!is_known && past->version_revision <= past->revision) {
+            is_known = true;
+            if (!past->version.is_delete)
+                is_there =
+                    read_event(past->view, past->version_revision, past->version.number, entry);
+            if (is_there < 0)
+                return is_there;
+        }
+        next_before(past);
+    }
+    return is_there;
+}
+
+static int read_past(struct kv_view *view, uint64_t revision, struct range *range, char *room)
+{
+    struct past past = {.view = view, .revision = revision};
+    struct peri_slice key;
+    struct kv_entry entry;
+    uint32_t late = 0;
+    begin_past(&past, range->bounds);
+    while (past.has_now == 1 || past.has_before == 1) {
+        if (past.has_now < 0 || past.has_before < 0)
+            break;
+        int rc = next_past(&past, room, &key, &entry);
+        if (rc < 0 && rc != KV_LATER)
+            return rc;
+        late += rc == KV_LATER; /* others are asked for before the run begins again */
+        if (late + range->count > range->bounds->limit)
+            return KV_LATER;
+        if (rc == 1 && !take(range, view, key, &entry))
+            break;
+    }
+    if (late > 0)
+        return KV_LATER;
+    return past.has_now < 0 ? past.has_now : past.has_before < 0 ? past.has_before : 0;
+}
+
+/* ---- queries ---- */
+
+static int check_revision(const struct kv_meta *meta, uint64_t revision, uint64_t first,
+                          struct peri_error *err)
+{
+    if (revision > meta->revision)
+        return peri_fail_plain(err, PERI_EINVAL,
+                               "revision %" PRIu64 " is still to come: the last one is %" PRIu64,
+                               revision, meta->revision);
+    if (revision < first)
+        return peri_fail(err, PERI_ECOMPACTED,
+                         "revision %" PRIu64 ", for history begins at %" PRIu64, revision, first);
+    return 0;
+}
+
+static int ask_key(struct kv_view *view, const struct kv_query *query, const struct kv_meta *meta,
+                   struct wire_packer *out, struct peri_error *err)
+{
+    struct kv_entry entry;
+    int rc = query->revision != 0 ? check_revision(meta, query->revision, meta->compacted, err) : 0;
+    if (rc != 0)
+        return rc;
+    rc = query->revision == 0 ? kv_find(view, query->bounds.from, &entry)
+                              : find_at(view, query->bounds.from, query->revision, &entry);
+    if (rc == 1) {
+        wire_pack_array(out, 5);
+        kv_pack_entry(out, entry.value, &entry);
+    } else if (rc == 0) {
+        wire_pack_nil(out);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static int ask_range(struct kv_view *view, const struct kv_query *query, const struct kv_meta *meta,
+                     struct wire_packer *out, struct peri_error *err)
+{
+    struct range range = {.bounds = &query->bounds, .bytes_before = view->read_bytes};
+    char room[KV_KEY_MAX];
+    range.out.out = &range.pairs;
+    if (query->revision == 0 || query->revision == meta->revision)
+        return kv_pack_range(view, &query->bounds, out);
+    int rc = check_revision(meta, query->revision, meta->compacted, err);
+    if (rc == 0)
+        rc = read_past(view, query->revision, &range, room);
+    if (rc == 0)
+        pack_range(&range, out);
+    peri_buffer_deinit(&range.pairs);
+    return rc;
+}
+
+static bool is_inside(const struct kv_bounds *bounds, struct peri_slice key)
+{
+    return peri_slice_compare(key, bounds->from) >= 0 &&
+           (bounds->to.size == 0 || peri_slice_compare(key, bounds->to) < 0);
+}
+
+static void pack_event(struct wire_packer *out, uint64_t revision, const struct kv_event *event)
+{
+    struct kv_entry entry = event->entry;
+    entry.revision = event->is_delete ? 0 : revision;
+    wire_pack_array(out, 8);
+    wire_pack_uint(out, revision);
+    wire_pack_bool(out, event->is_delete);
+    wire_pack_bytes(out, event->key);
+    kv_pack_entry(out, event->entry.value, &entry);
+}
+
+/* What the answer to a query for events is made of. */
+struct events {
+    struct peri_buffer bytes;
+    uint32_t count, looked_at;
+    uint64_t next_revision;
+    uint32_t next_number;
+};
+
+static int read_events(struct kv_view *view, const struct kv_query *query,
+                       const struct kv_meta *meta, struct events *events)
+{
+    struct wire_packer out = {&events->bytes, 0};
+    struct kv_name from, to;
+    struct peri_slice name, bytes;
+    struct kv_walk walk;
+    struct kv_event event;
+    int rc;
+    kv_name_event(&from, query->revision, (uint32_t)query->number);
+    kv_name_event(&to, meta->revision + 1, 0);
+    kv_walk_begin(&walk, view, &from, &to, KV_EVENTS_MAX + 1);
+    while ((rc = kv_walk_next(&walk, &name, &bytes)) == 1) {
+        if (kv_name_to_event(name, &events->next_revision, &events->next_number) != 0 ||
+            kv_event_get(bytes, &event) != 0)
+            return PERI_ECORRUPT;
+        if (events->looked_at++ == KV_EVENTS_MAX || events->count == query->bounds.limit ||
+            events->bytes.size >= KV_RANGE_BYTES_MAX ||
+            (events->looked_at > 1 && view->read_bytes > KV_STEP_BYTES + KV_VALUE_MAX))
+            return out.rc;
+        if (is_inside(&query->bounds, event.key)) {
+            pack_event(&out, events->next_revision, &event);
+            events->count++;
+        }
+    }
+    events->next_revision = meta->revision + 1;
+    events->next_number = 0;
+    return rc < 0 ? rc : out.rc;
+}
+
+/* [events], and the revision and number where the next question begins: nothing in between is left
+ * out. */
+static int ask_events(struct kv_view *view, const struct kv_query *query,
+                      const struct kv_meta *meta, struct wire_packer *out, struct peri_error *err)
+{
+    struct events events = {.count = 0};
+    int rc = query->revision <= meta->revision
+                 ? check_revision(meta, query->revision, meta->compacted + 1, err)
+                 : 0;
+    if (rc == 0)
+        rc = query->revision <= meta->revision ? read_events(view, query, meta, &events) : 0;
+    if (query->revision > meta->revision)
+        events.next_revision = query->revision;
+    if (rc == 0) {
+        wire_pack_array(out, events.count);
+        rc = out->rc != 0 ? out->rc
+                          : peri_buffer_append(out->out, events.bytes.data, events.bytes.size);
+        wire_pack_uint(out, events.next_revision);
+        wire_pack_uint(out, events.next_number);
+    }
+    peri_buffer_deinit(&events.bytes);
+    return rc;
+}
+
+/* nil, or [ttl_ms, left_ms, keys] */
+static int ask_lease(struct kv_view *view, const struct kv_query *query, const struct kv_meta *meta,
+                     struct wire_packer *out)
+{
+    struct kv_name name;
+    struct peri_slice bytes;
+    struct kv_lease lease = {.keys = 0};
+    kv_name_lease(&name, query->revision);
+    int rc = kv_view_get(view, &name, &bytes);
+    if (rc < 0 || (rc == 1 && kv_lease_get(bytes, &lease) != 0))
+        return rc < 0 ? rc : PERI_ECORRUPT;
+    if (rc == 0 || lease.expires_ms <= meta->clock_ms) {
+        wire_pack_nil(out);
+        return 0;
+    }
+    wire_pack_array(out, 3);
+    wire_pack_uint(out, lease.ttl_ms);
+    wire_pack_uint(out, lease.expires_ms - meta->clock_ms);
+    wire_pack_uint(out, lease.keys);
+    return 0;
+}
+
+/* "ok" and the result, "never", "unknown", or "ended": nothing is known of that session. */
+static int ask_outcome(struct kv_view *view, const struct kv_query *query,
+                       const struct kv_meta *meta, struct wire_packer *out)
+{
+    static const char *const words[] = {"ok", "never", "unknown", "ended"};
+    enum { OK, NEVER, UNKNOWN, ENDED } outcome = ENDED;
+    struct kv_name name;
+    struct peri_slice bytes;
+    struct kv_session slot = {.sequence = 0};
+    kv_name_session(&name, query->revision);
+    int rc = kv_view_get(view, &name, &bytes);
+    if (rc < 0 || (rc == 1 && kv_session_get(bytes, &slot) != 0))
+        return rc < 0 ? rc : PERI_ECORRUPT;
+    if (rc == 1 && slot.expires_ms > meta->clock_ms)
+        outcome = slot.sequence < query->number   ? UNKNOWN
+                  : slot.sequence > query->number ? ENDED
+                  : slot.is_skipped               ? NEVER
+                                                  : OK;
+    wire_pack_bytes(out, peri_slice_of(words[outcome], strlen(words[outcome])));
+    wire_pack_bytes(out, outcome == OK ? slot.result : peri_slice_of(NULL, 0));
+    return 0;
+}
+
+/* compacted, keys, leases, sessions, and when the next of these is due or nil */
+static int ask_status(struct kv_view *view, const struct kv_meta *meta, struct wire_packer *out)
+{
+    struct kv_name from, to;
+    struct peri_slice name, bytes;
+    struct kv_walk walk;
+    uint64_t due_ms = 0, id;
+    enum kv_due what;
+    kv_name_due(&from, 0, KV_DUE_LEASE, 0);
+    kv_name_due(&to, UINT64_MAX, KV_DUE_LEASE, 0);
+    kv_walk_begin(&walk, view, &from, &to, 1);
+    int rc = kv_walk_next(&walk, &name, &bytes);
+    if (rc < 0 || (rc == 1 && kv_name_to_due(name, &due_ms, &what, &id) != 0))
+        return rc < 0 ? rc : PERI_ECORRUPT;
+    wire_pack_uint(out, meta->compacted);
+    wire_pack_uint(out, meta->keys);
+    wire_pack_uint(out, meta->leases);
+    wire_pack_uint(out, meta->sessions);
+    if (rc == 1)
+        wire_pack_uint(out, due_ms);
+    else
+        wire_pack_nil(out);
+    return 0;
+}
+
+static int answer(struct kv_view *view, const struct kv_query *query, const struct kv_meta *meta,
+                  struct wire_packer *out, struct peri_error *err)
+{
+    switch (query->kind) {
+    case KV_ASK_KEY:
+        return ask_key(view, query, meta, out, err);
+    case KV_ASK_RANGE:
+        return ask_range(view, query, meta, out, err);
+    case KV_ASK_EVENTS:
+        return ask_events(view, query, meta, out, err);
+    case KV_ASK_LEASE:
+        return ask_lease(view, query, meta, out);
+    case KV_ASK_OUTCOME:
+        return ask_outcome(view, query, meta, out);
+    case KV_ASK_STATUS:
+        return ask_status(view, meta, out);
+    case KV_ASKS:
+        break;
+    }
+    return PERI_EINVAL;
+}
+
+int kv_ask(struct kv_view *view, const struct kv_query *query, struct peri_buffer *out,
+           struct peri_error *err)
+{
+    static const uint32_t parts[KV_ASKS] = {
+        [KV_ASK_KEY] = 1,   [KV_ASK_RANGE] = 3,   [KV_ASK_EVENTS] = 3,
+        [KV_ASK_LEASE] = 1, [KV_ASK_OUTCOME] = 2, [KV_ASK_STATUS] = 5};
+    struct kv_meta meta;
+    struct wire_packer packer = {out, 0};
+    PERI_ASSERT(out->size == 0);
+    int rc = kv_meta_find(view, &meta);
+    if (rc == 0) {
+        wire_pack_array(&packer, 2 + parts[query->kind]);
+        wire_pack_uint(&packer, meta.revision);
+        wire_pack_uint(&packer, meta.clock_ms);
+        rc = answer(view, query, &meta, &packer, err);
+    }
+    if (rc == PERI_ETOOBIG && err != NULL && err->code == 0)
+        (void)peri_fail_plain(err, rc, "a query reads at most %d bytes", KV_READ_MAX);
+    return rc == 0 ? packer.rc : rc;
+}

@@ -1,0 +1,230 @@
+#include "kv/view.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "store/chunk.h"
+
+/* ---- what is known ---- */
+
+void kv_view_begin(struct kv_view *view)
+{
+    node_keymap_clear(&view->written);
+    view->read_bytes = view->written_bytes = 0;
+}
+
+void kv_view_clear(struct kv_view *view)
+{
+    kv_view_begin(view);
+    node_keymap_clear(&view->learned);
+    while (view->pages != NULL) {
+        struct kv_page *page = view->pages;
+        view->pages = page->next_page;
+        kv_page_close(page);
+    }
+    peri_buffer_deinit(&view->found);
+}
+
+int kv_view_learn(struct kv_view *view, struct peri_slice name, struct peri_slice value,
+                  bool is_there)
+{
+    if (node_keymap_find(&view->learned, name) != NULL)
+        return 0; /* slices of it are lent */
+    struct node_keymap_entry *entry = node_keymap_entry_create(name, value, !is_there);
+    if (entry == NULL)
+        return PERI_ENOMEM;
+    (void)node_keymap_put(&view->learned, entry);
+    return 0;
+}
+
+void kv_view_learn_page(struct kv_view *view, struct kv_page *page)
+{
+    page->next_page = view->pages;
+    view->pages = page;
+}
+
+struct kv_page *kv_page_create(const struct kv_page *like)
+{
+    struct kv_page *page = calloc(1, sizeof *page);
+    if (page == NULL)
+        return NULL;
+    page->count_max = like->count_max;
+    if (peri_buffer_append(&page->from, like->from.data, like->from.size) == 0 &&
+        peri_buffer_append(&page->to, like->to.data, like->to.size) == 0)
+        return page;
+    kv_page_close(page);
+    return NULL;
+}
+
+void kv_page_close(struct kv_page *page)
+{
+    if (page == NULL)
+        return;
+    peri_buffer_deinit(&page->from);
+    peri_buffer_deinit(&page->to);
+    peri_buffer_deinit(&page->pairs);
+    peri_buffer_deinit(&page->next);
+    free(page);
+}
+
+/* ---- keys ---- */
+
+/* Every read counts, wherever the answer comes from and in whatever pages: all replicas stop at the
+ * same one. */
+static int count_read(struct kv_view *view, size_t bytes)
+{
+    view->read_bytes += bytes;
+    return view->read_bytes > KV_READ_MAX ? PERI_ETOOBIG : 0;
+}
+
+/* The entry of what was written or learned, or asked for now. */
+static int find(struct kv_view *view, struct peri_slice name, struct node_keymap_entry **out)
+{
+    *out = node_keymap_find(&view->written, name);
+    if (*out == NULL)
+        *out = node_keymap_find(&view->learned, name);
+    if (*out != NULL)
+        return 0;
+    view->found.size = 0;
+    int rc = view->source.get(view->source.data, name, &view->found);
+    if (rc >= 0)
+        rc = kv_view_learn(view, name, peri_buffer_slice(&view->found), rc == 1);
+    if (rc == 0)
+        *out = node_keymap_find(&view->learned, name);
+    return rc;
+}
+
+int kv_view_get(struct kv_view *view, const struct kv_name *name, struct peri_slice *value)
+{
+    struct node_keymap_entry *entry;
+    int rc = find(view, kv_name_slice(name), &entry);
+    if (rc == 0)
+        rc = count_read(view, entry->key_size + entry->value_size);
+    if (rc != 0)
+        return rc;
+    *value = node_keymap_value(entry);
+    return !entry->is_deleted;
+}
+
+void kv_view_want(struct kv_view *view, const struct kv_name *name)
+{
+    struct node_keymap_entry *entry;
+    (void)find(view, kv_name_slice(name), &entry); /* a failure comes again when it is read */
+}
+
+static int write_entry(struct kv_view *view, const struct kv_name *name, struct peri_slice value,
+                       bool is_deleted)
+{
+    if (view->written_bytes + name->size + value.size > KV_EFFECT_MAX)
+        return PERI_ETOOBIG;
+    struct node_keymap_entry *entry =
+        node_keymap_entry_create(kv_name_slice(name), value, is_deleted);
+    if (entry == NULL)
+        return PERI_ENOMEM;
+    view->written_bytes += name->size + value.size;
+    free(node_keymap_put(&view->written, entry));
+    return 0;
+}
+
+int kv_view_put(struct kv_view *view, const struct kv_name *name, struct peri_slice value)
+{
+    return write_entry(view, name, value, false);
+}
+
+int kv_view_delete(struct kv_view *view, const struct kv_name *name)
+{
+    return write_entry(view, name, peri_slice_of(NULL, 0), true);
+}
+
+/* ---- walks ---- */
+
+/* Bounds as a page has them, without a copy. */
+static struct peri_buffer lend(const struct kv_name *name)
+{
+    return (struct peri_buffer){(char *)(uintptr_t)name->data, name->size, name->size};
+}
+
+static bool is_same(const struct peri_buffer *a, const struct peri_buffer *b)
+{
+    return peri_slice_compare(peri_buffer_slice(a), peri_buffer_slice(b)) == 0;
+}
+
+static int find_page(struct kv_walk *walk)
+{
+    struct kv_view *view = walk->view;
+    const struct kv_page wanted = {
+        .from = lend(&walk->from), .to = lend(&walk->to), .count_max = walk->count_max};
+    for (const struct kv_page *page = view->pages; page != NULL; page = page->next_page)
+        if (page->count_max == wanted.count_max && is_same(&page->from, &wanted.from) &&
+            is_same(&page->to, &wanted.to)) {
+            walk->page = page;
+            walk->at = 0;
+            walk->left = page->count;
+            return 0;
+        }
+    return view->source.range(view->source.data, &wanted);
+}
+
+/* The next pair of the source; the page behind the last one of a page. */
+static int next_pair(struct kv_walk *walk)
+{
+    walk->name = peri_slice_of(NULL, 0);
+    while (walk->left == 0) {
+        if (walk->page != NULL && !walk->page->is_more)
+            return 0;
+        if (walk->page != NULL) {
+            struct peri_slice next = peri_buffer_slice(&walk->page->next);
+            PERI_ASSERT(next.size <= KV_NAME_MAX); /* it may be a name and a 00 behind it */
+            memcpy(walk->from.data, next.data, next.size);
+            walk->from.size = next.size;
+        }
+        int rc = find_page(walk);
+        if (rc != 0)
+            return rc;
+    }
+    walk->left--;
+    int rc = store_chunk_next(peri_buffer_slice(&walk->page->pairs), &walk->at, &walk->name,
+                              &walk->value);
+    return rc == 0 ? 0 : PERI_ECORRUPT;
+}
+
+/* The entry, if it is inside: what is behind may go while the walk goes on. */
+static struct node_keymap_entry *inside(const struct kv_walk *walk, struct node_keymap_entry *entry)
+{
+    bool is_inside =
+        entry != NULL && peri_slice_compare(node_keymap_key(entry), kv_name_slice(&walk->to)) < 0;
+    return is_inside ? entry : NULL;
+}
+
+void kv_walk_begin(struct kv_walk *walk, struct kv_view *view, const struct kv_name *from,
+                   const struct kv_name *to, uint32_t count)
+{
+    *walk = (struct kv_walk){.view = view, .from = *from, .to = *to, .count_max = count};
+    walk->own = inside(walk, node_keymap_seek(&view->written, kv_name_slice(from)));
+}
+
+int kv_walk_next(struct kv_walk *walk, struct peri_slice *name, struct peri_slice *value)
+{
+    for (;;) {
+        int rc = walk->name.data == NULL ? next_pair(walk) : 0;
+        if (rc != 0)
+            return rc;
+        const struct node_keymap_entry *own = walk->own;
+        if (own == NULL && walk->name.data == NULL)
+            return 0;
+        int order = own == NULL ? 1
+                    : walk->name.data == NULL
+                        ? -1
+                        : peri_slice_compare(node_keymap_key(own), walk->name);
+        *name = order <= 0 ? node_keymap_key(own) : walk->name;
+        *value = order <= 0 ? node_keymap_value(own) : walk->value;
+        if (order <= 0)
+            walk->own = inside(walk, own->next[0]);
+        if (order >= 0)
+            walk->name = peri_slice_of(NULL, 0);
+        if (order <= 0 && own->is_deleted)
+            continue;
+        rc = count_read(walk->view, name->size + value->size);
+        return rc == 0 ? 1 : rc;
+    }
+}

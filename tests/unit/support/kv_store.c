@@ -1,0 +1,265 @@
+#include "kv_store.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "store/chunk.h"
+#include "wire/pack.h"
+
+uint64_t kv_store_draw(struct kv_store *store, uint64_t below)
+{
+    store->random = store->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (store->random >> 33) % below;
+}
+
+struct peri_slice kv_text(const char *text)
+{
+    return peri_slice_of(text, strlen(text));
+}
+
+/* ---- the source ---- */
+
+static int get(void *data, struct peri_slice name, struct peri_buffer *found)
+{
+    struct kv_store *store = data;
+    if (kv_store_draw(store, 4) == 0) {
+        PERI_ASSERT(store_chunk_put(&store->names, name, peri_slice_of(NULL, 0)) == 0);
+        return KV_LATER;
+    }
+    const struct node_keymap_entry *entry = node_keymap_find(&store->keys, name);
+    if (entry == NULL)
+        return 0;
+    struct peri_slice value = node_keymap_value(entry);
+    return peri_buffer_append(found, value.data, value.size) == 0 ? 1 : PERI_ENOMEM;
+}
+
+static int range(void *data, const struct kv_page *wanted)
+{
+    struct kv_store *store = data;
+    struct kv_page *page = kv_page_create(wanted);
+    PERI_ASSERT(page != NULL);
+    page->next_page = store->wanted;
+    store->wanted = page;
+    return KV_LATER;
+}
+
+static void fill_page(struct kv_store *store, struct kv_page *page)
+{
+    uint64_t most = kv_store_draw(store, 2) == 0 ? 3 : page->count_max;
+    struct node_keymap_entry *entry =
+        node_keymap_seek(&store->keys, peri_buffer_slice(&page->from));
+    for (; entry != NULL; entry = entry->next[0]) {
+        struct peri_slice name = node_keymap_key(entry);
+        if (peri_slice_compare(name, peri_buffer_slice(&page->to)) >= 0)
+            return;
+        page->is_more = page->count == most;
+        if (page->is_more) {
+            PERI_ASSERT(peri_buffer_append(&page->next, name.data, name.size) == 0);
+            return;
+        }
+        PERI_ASSERT(store_chunk_put(&page->pairs, name, node_keymap_value(entry)) == 0);
+        page->count++;
+    }
+}
+
+/* What was asked for comes. */
+static void come(struct kv_store *store)
+{
+    struct peri_slice names = peri_buffer_slice(&store->names), name, nothing;
+    for (size_t at = 0; at < names.size;) {
+        PERI_ASSERT(store_chunk_next(names, &at, &name, &nothing) == 0);
+        const struct node_keymap_entry *entry = node_keymap_find(&store->keys, name);
+        struct peri_slice value = entry != NULL ? node_keymap_value(entry) : nothing;
+        PERI_ASSERT(kv_view_learn(&store->view, name, value, entry != NULL) == 0);
+    }
+    store->names.size = 0;
+    while (store->wanted != NULL) {
+        struct kv_page *page = store->wanted;
+        store->wanted = page->next_page;
+        fill_page(store, page);
+        kv_view_learn_page(&store->view, page);
+    }
+}
+
+/* ---- runs ---- */
+
+static void begin(struct kv_store *store, struct peri_buffer *out, struct peri_error *err)
+{
+    store->view.source = (struct kv_source){get, range, store};
+    store->runs++;
+    out->size = 0;
+    peri_error_clear(err);
+    kv_view_begin(&store->view);
+}
+
+static void take_effect(struct kv_store *store)
+{
+    const struct node_keymap_entry *entry = store->view.written.heads[0];
+    for (; entry != NULL; entry = entry->next[0]) {
+        struct peri_slice name = node_keymap_key(entry);
+        struct node_keymap_entry *old = node_keymap_find(&store->keys, name);
+        if (entry->is_deleted && old != NULL) {
+            node_keymap_remove(&store->keys, old);
+            free(old);
+        } else if (!entry->is_deleted) {
+            struct node_keymap_entry *copy =
+                node_keymap_entry_create(name, node_keymap_value(entry), false);
+            PERI_ASSERT(copy != NULL);
+            free(node_keymap_put(&store->keys, copy));
+        }
+    }
+}
+
+static void end(struct kv_store *store)
+{
+    come(store); /* what is wanted no more */
+    kv_view_clear(&store->view);
+}
+
+int kv_store_apply(struct kv_store *store, struct peri_slice bytes, struct peri_buffer *out,
+                   struct peri_error *err)
+{
+    static struct kv_command command;
+    out->size = 0;
+    peri_error_clear(err);
+    int rc = kv_command_decode(bytes, &command, err);
+    if (rc != 0)
+        return rc;
+    do {
+        come(store);
+        begin(store, out, err);
+        rc = kv_apply(&store->view, &command, out, err);
+    } while (rc == KV_LATER);
+    if (rc == 0)
+        take_effect(store);
+    end(store);
+    return rc;
+}
+
+int kv_store_ask(struct kv_store *store, struct peri_slice bytes, struct peri_buffer *out,
+                 struct peri_error *err)
+{
+    struct kv_query query;
+    out->size = 0;
+    peri_error_clear(err);
+    int rc = kv_query_decode(bytes, &query, err);
+    if (rc != 0)
+        return rc;
+    do {
+        come(store);
+        begin(store, out, err);
+        rc = kv_ask(&store->view, &query, out, err);
+    } while (rc == KV_LATER);
+    PERI_ASSERT(store->view.written.heads[0] == NULL);
+    end(store);
+    return rc;
+}
+
+void kv_store_deinit(struct kv_store *store)
+{
+    kv_view_clear(&store->view);
+    node_keymap_clear(&store->keys);
+    peri_buffer_deinit(&store->names);
+}
+
+size_t kv_store_count(const struct kv_store *store, char tag)
+{
+    const struct node_keymap_entry *entry = node_keymap_seek(&store->keys, peri_slice_of(&tag, 1));
+    size_t count = 0;
+    for (; entry != NULL && node_keymap_key(entry).data[0] == tag; entry = entry->next[0])
+        count++;
+    return count;
+}
+
+/* ---- bytes ---- */
+
+static void put_bounds(struct wire_packer *out, const struct kv_bounds *bounds, bool has_flags)
+{
+    wire_pack_bytes(out, bounds->from);
+    wire_pack_bytes(out, bounds->to);
+    wire_pack_uint(out, bounds->limit);
+    if (has_flags)
+        wire_pack_uint(out, bounds->flags);
+}
+
+static void put_compare(struct wire_packer *out, const struct kv_compare *compare)
+{
+    static const char *const targets[] = {"revision", "created", "version", "lease", "value"};
+    static const char *const relations[] = {"=", "!=", "<", ">"};
+    wire_pack_array(out, 4);
+    wire_pack_bytes(out, kv_text(targets[compare->target]));
+    wire_pack_bytes(out, compare->key);
+    wire_pack_bytes(out, kv_text(relations[compare->relation]));
+    if (compare->target == KV_VALUE)
+        wire_pack_bytes(out, compare->value);
+    else
+        wire_pack_uint(out, compare->number);
+}
+
+static void put_operation(struct wire_packer *out, const struct kv_operation *operation)
+{
+    static const char *const words[] = {"get",       "put",   "delete",      "append",
+                                        "increment", "range", "delete_range"};
+    static const uint32_t parts[] = {2, 4, 2, 3, 3, 5, 4};
+    enum kv_operation_kind kind = operation->kind;
+    wire_pack_array(out, parts[kind]);
+    wire_pack_bytes(out, kv_text(words[kind]));
+    if (kind == KV_RANGE || kind == KV_DELETE_RANGE) {
+        put_bounds(out, &operation->bounds, kind == KV_RANGE);
+        return;
+    }
+    wire_pack_bytes(out, operation->key);
+    if (kind == KV_PUT || kind == KV_APPEND)
+        wire_pack_bytes(out, operation->value);
+    if (kind == KV_PUT)
+        wire_pack_int(out, operation->keeps_lease ? -1 : (int64_t)operation->lease);
+    if (kind == KV_INCREMENT)
+        wire_pack_int(out, operation->delta);
+}
+
+void kv_store_encode(const struct kv_command *command, struct peri_buffer *buffer)
+{
+    static const char *const words[] = {"do",   "open",   "close", "resolve", "grant",
+                                        "keep", "revoke", "tick",  "compact"};
+    static const uint32_t parts[] = {3, 1, 0, 0, 1, 1, 1, 0, 1};
+    struct wire_packer out = {buffer, 0};
+    wire_pack_array(&out, 5 + parts[command->kind]);
+    wire_pack_uint(&out, KV_COMMAND_VERSION);
+    wire_pack_uint(&out, command->now_ms);
+    wire_pack_uint(&out, command->session);
+    wire_pack_uint(&out, command->sequence);
+    wire_pack_bytes(&out, kv_text(words[command->kind]));
+    if (parts[command->kind] == 1)
+        wire_pack_uint(&out, command->number);
+    if (command->kind == KV_DO) {
+        wire_pack_array(&out, command->compare_count);
+        for (uint32_t i = 0; i < command->compare_count; i++)
+            put_compare(&out, &command->compares[i]);
+        wire_pack_array(&out, command->then_count);
+        for (uint32_t i = 0; i < command->then_count; i++)
+            put_operation(&out, &command->then[i]);
+        wire_pack_array(&out, command->else_count);
+        for (uint32_t i = 0; i < command->else_count; i++)
+            put_operation(&out, &command->otherwise[i]);
+    }
+    PERI_ASSERT(out.rc == 0);
+}
+
+void kv_store_encode_query(const struct kv_query *query, struct peri_buffer *buffer)
+{
+    static const char *const words[] = {"get", "range", "events", "lease", "outcome", "status"};
+    static const uint32_t parts[] = {2, 5, 5, 1, 2, 0};
+    struct wire_packer out = {buffer, 0};
+    wire_pack_array(&out, 2 + parts[query->kind]);
+    wire_pack_uint(&out, KV_COMMAND_VERSION);
+    wire_pack_bytes(&out, kv_text(words[query->kind]));
+    if (query->kind == KV_ASK_KEY)
+        wire_pack_bytes(&out, query->bounds.from);
+    if (query->kind == KV_ASK_RANGE || query->kind == KV_ASK_EVENTS)
+        put_bounds(&out, &query->bounds, query->kind == KV_ASK_RANGE);
+    if (query->kind != KV_ASK_STATUS)
+        wire_pack_uint(&out, query->revision);
+    if (query->kind == KV_ASK_EVENTS || query->kind == KV_ASK_OUTCOME)
+        wire_pack_uint(&out, query->number);
+    PERI_ASSERT(out.rc == 0);
+}

@@ -1,0 +1,38 @@
+/* kv_store.h - the key/value store over keys in memory, without nodes and disks: whether a read is
+ * answered at once and how long pages are is drawn, so that runs begin again at every place. */
+#ifndef PERI_TESTS_KV_STORE_H
+#define PERI_TESTS_KV_STORE_H
+
+#include "kv/run.h"
+
+/* Starts zeroed but for random, which is not 0; ended by kv_store_deinit. */
+struct kv_store {
+    struct node_keymap keys;
+    uint64_t random;
+    struct kv_view view;
+    struct kv_page *wanted;   /* pages, and ... */
+    struct peri_buffer names; /* ... keys, as pairs of store/chunk.h, that come later */
+    unsigned runs;
+};
+
+/* A number below that. */
+uint64_t kv_store_draw(struct kv_store *store, uint64_t below);
+
+/* Carries out a command, or answers a query. out and err are emptied first. */
+int kv_store_apply(struct kv_store *store, struct peri_slice bytes, struct peri_buffer *out,
+                   struct peri_error *err);
+int kv_store_ask(struct kv_store *store, struct peri_slice bytes, struct peri_buffer *out,
+                 struct peri_error *err);
+void kv_store_deinit(struct kv_store *store);
+
+/* How many keys with names that begin with that byte there are: 'k' keys, 'e' events, ... */
+size_t kv_store_count(const struct kv_store *store, char tag);
+
+/* Appends the bytes of a command or a query to out. */
+void kv_store_encode(const struct kv_command *command, struct peri_buffer *out);
+void kv_store_encode_query(const struct kv_query *query, struct peri_buffer *out);
+
+/* The slice of a text. */
+struct peri_slice kv_text(const char *text);
+
+#endif
