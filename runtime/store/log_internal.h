@@ -366,6 +366,7 @@ struct log_found {
     struct peri_buffer batches; /* u64, those that the last source has, in order */
     uint64_t last_batch;        /* the newest that anybody speaks of */
     struct log_witness witness;
+    bool is_census_lost;
     struct store_log_found *groups; /* for the callback */
     size_t group_count;
 };

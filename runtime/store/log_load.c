@@ -167,6 +167,8 @@ static int write_first_batch(struct store_log *log, struct log_generation *gener
     if (rc == 0)
         rc = log_census_write(log->env, log->path, peri_buffer_slice(&batch->census), err);
     log_batch_remember(batch);
+    if (rc == 0)
+        rc = log_witness_begin(log->env, log->path, peri_buffer_slice(&batch->slot), err);
     generation->bytes = changes->bytes.size;
     return rc;
 }

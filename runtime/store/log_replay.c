@@ -17,6 +17,7 @@ struct circumstances {
     uint64_t last_generation; /* that could be read; 0: none */
     bool is_last_lost;        /* and there was a later one, or it lost its beginning */
     bool is_tail_doubtful;    /* damage that nothing explains */
+    bool is_witness_lost;     /* there may have been more at the end */
     uint64_t hole;            /* the newest batch that is missing without a trace; 0: none */
 };
 
@@ -86,7 +87,7 @@ static const struct log_source *last_source(const struct log_found *found)
 
 static struct circumstances judge_circumstances(const struct log_found *found)
 {
-    struct circumstances all = {.last_generation = 0};
+    struct circumstances all = {.is_witness_lost = found->witness.is_lost};
     const struct log_source *last = last_source(found);
     if (last == NULL || !last->has_identity || last->number < found->witness.generation) {
         all.is_last_lost = last != NULL || found->witness.batch > 0;
@@ -295,6 +296,9 @@ static void judge(struct log_finding *finding, const struct circumstances *all, 
     if (all->is_tail_doubtful)
         blame(finding, STORE_LOG_SUSPECT,
               "the end of the log is damaged, where records of it may have been");
+    if (all->is_witness_lost)
+        blame(finding, STORE_LOG_SUSPECT,
+              "the witness of what was written last is lost, and so may be records of it");
 }
 
 /* Cuts what stands before the base off the runs, and makes the history begin with the base. */
@@ -387,10 +391,11 @@ int log_replay(struct store_log *log, struct log_found *found, struct peri_error
     }
     if (rc != 0)
         return peri_fail(err, rc, "read log %s", log->path);
-    if (all.is_last_lost && known == 0)
+    if (all.is_last_lost && (known == 0 || found->is_census_lost))
         return peri_fail_plain(err, PERI_ECORRUPT,
-                               "log %s has lost everything that it knew: its groups must be taken "
-                               "from their other members",
+                               "log %s does not know any more which groups it held: remove this "
+                               "node from all of its groups, and open it under a new id, with an "
+                               "empty directory",
                                log->path);
     return 0;
 }

@@ -264,7 +264,7 @@ int log_scan(struct store_log *log, struct log_found *found, struct peri_error *
         rc = note_touches(found, found->witness.batch, &found->witness.touched);
     struct peri_buffer census = {0};
     if (rc == 0)
-        rc = log_census_read(log->env, log->path, &census, err);
+        rc = log_census_read(log->env, log->path, &census, &found->is_census_lost, err);
     if (rc == 0)
         rc = note_touches(found, 0, &census);
     peri_buffer_deinit(&census);

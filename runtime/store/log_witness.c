@@ -2,41 +2,66 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "base/bits.h"
 #include "store/log_format.h"
 #include "store/log_internal.h"
 
-enum { SLOT_BYTES = 4096, SLOT_HEADER_BYTES = 20 };
+enum {
+    COPIES = 2,
+    COPY_BYTES = 4096, /* disks lose whole blocks */
+    PLACES = 2,
+    PLACE_BYTES = COPIES * COPY_BYTES,
+    COPY_HEADER_BYTES = 20,
+    COPY_CHECK_BYTES = 8
+};
 
 static void witness_path(char *out, const char *log_path)
 {
     (void)snprintf(out, LOG_PATH_MAX, "%s/witness", log_path);
 }
 
+/* One copy: header, summary, check. */
+static int encode_copy(uint64_t generation, const struct log_summary *summary,
+                       struct peri_buffer *out)
+{
+    out->size = 0;
+    int rc = peri_buffer_reserve(out, PLACE_BYTES);
+    if (rc != 0)
+        return rc;
+    out->size = COPY_HEADER_BYTES;
+    rc = log_summary_encode(summary, out);
+    if (rc != 0)
+        return rc;
+    bits_put_le32(out->data, (uint32_t)(out->size - COPY_HEADER_BYTES));
+    bits_put_le64(out->data + 4, summary->batch);
+    bits_put_le64(out->data + 12, generation);
+    char check[COPY_CHECK_BYTES];
+    bits_put_le64(check, XXH3_64bits(out->data, out->size));
+    return peri_buffer_append(out, check, sizeof check);
+}
+
 int log_witness_encode(uint64_t generation, const struct log_summary *summary,
                        struct peri_buffer *out)
 {
     struct log_summary kept = *summary;
-    out->size = 0;
-    int rc = peri_buffer_reserve(out, SLOT_HEADER_BYTES);
-    if (rc != 0)
-        return rc;
-    out->size = SLOT_HEADER_BYTES;
     kept.before_count = 0;
-    rc = log_summary_encode(&kept, out);
-    if (rc == 0 && out->size > SLOT_BYTES) {
-        out->size = SLOT_HEADER_BYTES;
+    int rc = encode_copy(generation, &kept, out);
+    if (rc == 0 && out->size > COPY_BYTES) {
         kept.touched_count = 0;
-        rc = log_summary_encode(&kept, out);
+        rc = encode_copy(generation, &kept, out);
     }
     if (rc != 0) {
         out->size = 0;
         return rc;
     }
-    bits_put_le32(out->data, (uint32_t)(out->size - SLOT_HEADER_BYTES));
-    bits_put_le64(out->data + 4, summary->batch);
-    bits_put_le64(out->data + 12, generation);
+    memset(out->data + out->size, 0, PLACE_BYTES - out->size);
+    memcpy(out->data + COPY_BYTES, out->data, out->size);
+    out->size += COPY_BYTES; /* zeros behind the last copy are of no use */
     return 0;
 }
 
@@ -52,7 +77,7 @@ int log_witness_write(struct env *env, const char *log_path, struct peri_slice s
     if (rc != 0)
         return rc;
     uint64_t batch = bits_get_le64(slot.data + 4);
-    rc = env_file_pwrite(file, slot.data, slot.size, batch % 2 * SLOT_BYTES, err);
+    rc = env_file_pwrite(file, slot.data, slot.size, batch % PLACES * PLACE_BYTES, err);
     if (rc == 0 && is_synced)
         rc = env_file_sync(file, err);
     int closed = env_file_close(file, rc == 0 ? err : NULL);
@@ -60,53 +85,67 @@ int log_witness_write(struct env *env, const char *log_path, struct peri_slice s
     return rc == 0 && is_synced ? env_path_sync(env, log_path, err) : rc;
 }
 
-static int read_slot(struct peri_slice slot, struct log_witness *out)
+/* Sets *is_intact. Errors: PERI_ENOMEM. */
+static int read_copy(struct peri_slice copy, struct log_witness *out, bool *is_intact)
 {
     struct peri_buffer touched = {0}, before = {0};
-    if (slot.size < SLOT_HEADER_BYTES || bits_get_le32(slot.data) == 0)
-        return 0; /* nothing was written here yet */
-    size_t size = bits_get_le32(slot.data);
-    uint64_t batch = bits_get_le64(slot.data + 4), generation = bits_get_le64(slot.data + 12);
-    int rc = PERI_ECORRUPT;
-    if (size <= slot.size - SLOT_HEADER_BYTES)
-        rc = log_summary_decode(batch, peri_slice_of(slot.data + SLOT_HEADER_BYTES, size), &touched,
+    if (copy.size < COPY_HEADER_BYTES + COPY_CHECK_BYTES)
+        return 0;
+    size_t size = bits_get_le32(copy.data), checked = COPY_HEADER_BYTES + size;
+    if (size > copy.size - COPY_HEADER_BYTES - COPY_CHECK_BYTES ||
+        bits_get_le64(copy.data + checked) != XXH3_64bits(copy.data, checked))
+        return 0;
+    uint64_t batch = bits_get_le64(copy.data + 4);
+    int rc = log_summary_decode(batch, peri_slice_of(copy.data + COPY_HEADER_BYTES, size), &touched,
                                 &before);
     peri_buffer_deinit(&before);
+    *is_intact = *is_intact || rc == 0;
     if (rc == 0 && batch > out->batch) {
         peri_buffer_deinit(&out->touched);
         out->batch = batch;
-        out->generation = generation;
+        out->generation = bits_get_le64(copy.data + 12);
         out->touched = touched;
         return 0;
     }
     peri_buffer_deinit(&touched);
-    out->is_damaged = out->is_damaged || rc == PERI_ECORRUPT;
     return rc == PERI_ENOMEM ? rc : 0;
+}
+
+static int read_place(struct env_file *file, uint64_t place, struct log_witness *out,
+                      struct peri_error *err)
+{
+    char copy[COPY_BYTES];
+    bool is_intact = false;
+    int rc = 0;
+    for (uint64_t i = 0; rc == 0 && i < COPIES; i++) {
+        uint64_t at = place * PLACE_BYTES + i * COPY_BYTES;
+        int64_t got = env_file_pread(file, copy, sizeof copy, at, err);
+        rc = got < 0 ? (int)got : read_copy(peri_slice_of(copy, (size_t)got), out, &is_intact);
+    }
+    out->is_lost = out->is_lost || !is_intact;
+    return rc;
 }
 
 int log_witness_read(struct env *env, const char *log_path, struct log_witness *out,
                      struct peri_error *err)
 {
-    char path[LOG_PATH_MAX], slot[SLOT_BYTES];
+    char path[LOG_PATH_MAX];
     struct env_file *file = NULL;
     *out = (struct log_witness){.batch = 0};
     witness_path(path, log_path);
     int rc = env_file_open(env, path, ENV_FILE_READ, &file, err);
-    if (rc == -ENOENT)
-        return 0;
+    out->is_lost = rc == -ENOENT;
     if (rc != 0)
-        return rc;
-    for (uint64_t i = 0; rc == 0 && i < 2; i++) {
-        int64_t got = env_file_pread(file, slot, sizeof slot, i * SLOT_BYTES, err);
-        rc = got < 0 ? (int)got : read_slot(peri_slice_of(slot, (size_t)got), out);
-    }
+        return out->is_lost ? 0 : rc;
+    for (uint64_t i = 0; rc == 0 && i < PLACES; i++)
+        rc = read_place(file, i, out, err);
     (void)env_file_close(file, NULL);
     if (rc != 0)
         peri_buffer_deinit(&out->touched);
     return rc;
 }
 
-/* ---- the census ---- */
+/* ---- whole files ---- */
 
 static int write_new(struct env *env, const char *path, struct peri_slice bytes,
                      struct peri_error *err)
@@ -123,16 +162,43 @@ static int write_new(struct env *env, const char *path, struct peri_slice bytes,
     return rc == 0 ? closed : rc;
 }
 
-int log_census_write(struct env *env, const char *log_path, struct peri_slice census,
-                     struct peri_error *err)
+/* Replaces a file of the log durably. */
+static int replace(struct env *env, const char *log_path, const char *name, struct peri_slice bytes,
+                   struct peri_error *err)
 {
     char path[LOG_PATH_MAX], fresh[LOG_PATH_MAX];
-    (void)snprintf(path, sizeof path, "%s/census", log_path);
-    (void)snprintf(fresh, sizeof fresh, "%s/census.new", log_path);
-    int rc = write_new(env, fresh, census, err);
+    (void)snprintf(path, sizeof path, "%s/%s", log_path, name);
+    (void)snprintf(fresh, sizeof fresh, "%s/%s.new", log_path, name);
+    int rc = write_new(env, fresh, bytes, err);
     if (rc == 0)
         rc = env_path_rename(env, fresh, path, err);
     return rc == 0 ? env_path_sync(env, log_path, err) : rc;
+}
+
+int log_witness_begin(struct env *env, const char *log_path, struct peri_slice slot,
+                      struct peri_error *err)
+{
+    struct peri_buffer bytes = {0};
+    if (slot.size == 0)
+        return 0;
+    int rc = peri_buffer_reserve(&bytes, PLACES * PLACE_BYTES);
+    if (rc != 0)
+        return peri_fail(err, rc, "the witness of log %s", log_path);
+    memset(bytes.data, 0, PLACES * PLACE_BYTES);
+    for (size_t i = 0; i < PLACES; i++)
+        memcpy(bytes.data + i * PLACE_BYTES, slot.data, slot.size);
+    bytes.size = (PLACES - 1) * PLACE_BYTES + slot.size;
+    rc = replace(env, log_path, "witness", peri_buffer_slice(&bytes), err);
+    peri_buffer_deinit(&bytes);
+    return rc;
+}
+
+/* ---- the census ---- */
+
+int log_census_write(struct env *env, const char *log_path, struct peri_slice census,
+                     struct peri_error *err)
+{
+    return replace(env, log_path, "census", census, err);
 }
 
 static int read_census(struct env_file *file, struct peri_buffer *bytes, struct peri_error *err)
@@ -151,7 +217,7 @@ static int read_census(struct env_file *file, struct peri_buffer *bytes, struct 
     return rc;
 }
 
-int log_census_read(struct env *env, const char *log_path, struct peri_buffer *out,
+int log_census_read(struct env *env, const char *log_path, struct peri_buffer *out, bool *is_lost,
                     struct peri_error *err)
 {
     char path[LOG_PATH_MAX];
@@ -159,15 +225,15 @@ int log_census_read(struct env *env, const char *log_path, struct peri_buffer *o
     struct env_file *file = NULL;
     (void)snprintf(path, sizeof path, "%s/census", log_path);
     int rc = env_file_open(env, path, ENV_FILE_READ, &file, err);
-    if (rc == -ENOENT)
-        return 0;
+    *is_lost = rc == -ENOENT;
     if (rc != 0)
-        return rc;
+        return *is_lost ? 0 : rc;
     rc = read_census(file, &bytes, err);
     (void)env_file_close(file, NULL);
     if (rc == 0)
         rc = log_summary_decode(0, peri_buffer_slice(&bytes), out, &before);
-    if (rc == PERI_ECORRUPT) {
+    *is_lost = rc == PERI_ECORRUPT;
+    if (*is_lost) {
         out->size = 0;
         rc = 0;
     }

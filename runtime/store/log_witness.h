@@ -2,11 +2,16 @@
  *
  * The witness says which batch was synced last.
  * LevelDB drops the end of its log without a word when a damaged length leads past it, and only
- * somebody else can tell. Written, without a sync, with the batch after the one that it speaks of,
- * and written and synced when the log is quiet or is closed. Two slots take turns, so that a torn
- * one leaves the other. Blocking.
+ * somebody else can tell. Made durable when a log is opened; written, without a sync, with the
+ * batch after the one that it speaks of, and written and synced when the log is quiet or is closed.
+ * Two places take turns, each with two copies in blocks of the disk of their own, and one write for
+ * both: one that is torn leaves at least one copy of its place, and the other place. So a place
+ * without an intact copy, or a witness that is not there, has lost what it knew, and nobody can say
+ * how far the log went.
  *
- *      slot (batch mod 2): size u32 | batch u64 | generation u64 | a summary of that batch
+ *      place (batch mod 2): copy | copy
+ *      copy, 4096 bytes: size u32, of the summary | batch u64 | generation u64 | a summary of that
+ *                        batch | check u64, XXH3-64 of what stands before it | zeros
  *
  * The census is a summary (of batch 0) that names all groups, replaced whenever one comes or goes,
  * before that is acknowledged: a generation that cannot be read must not make groups forgotten. */
@@ -18,8 +23,8 @@
 
 struct log_summary;
 
-/* Replaces out by the slot that says what was synced. Of more touches than a slot holds it leaves
- * all out. Errors: PERI_ENOMEM, out is then empty. */
+/* Replaces out by the slot, both copies of a place, that says what was synced. Of more touches than
+ * a copy holds it leaves all out. Errors: PERI_ENOMEM, out is then empty. */
 int log_witness_encode(uint64_t generation, const struct log_summary *summary,
                        struct peri_buffer *out);
 
@@ -28,14 +33,18 @@ int log_witness_encode(uint64_t generation, const struct log_summary *summary,
 int log_witness_write(struct env *env, const char *log_path, struct peri_slice slot, bool is_synced,
                       struct peri_error *err);
 
+/* Replaces the file durably by one that holds the slot in both places. No slot: nothing. Errors:
+ * errno codes, PERI_ENOMEM. */
+int log_witness_begin(struct env *env, const char *log_path, struct peri_slice slot,
+                      struct peri_error *err);
+
 struct log_witness {
-    uint64_t batch, generation; /* 0: there is no witness */
+    uint64_t batch, generation; /* 0: none is known */
     struct peri_buffer touched; /* struct log_touch */
-    bool is_damaged;            /* a slot holds neither nothing nor sense */
+    bool is_lost;               /* it is not there, or a place of it has no intact copy */
 };
 
-/* Reads the newest slot; the caller frees out->touched. Errors: errno codes, PERI_ENOMEM. A file
- * that is not there is none. */
+/* Reads the newest copy; the caller frees out->touched. Errors: errno codes, PERI_ENOMEM. */
 int log_witness_read(struct env *env, const char *log_path, struct log_witness *out,
                      struct peri_error *err);
 
@@ -44,8 +53,8 @@ int log_census_write(struct env *env, const char *log_path, struct peri_slice ce
                      struct peri_error *err);
 
 /* Appends the struct log_touch of the census to out; of one that is damaged, or is not there,
- * nothing. Errors: errno codes, PERI_ENOMEM. */
-int log_census_read(struct env *env, const char *log_path, struct peri_buffer *out,
+ * nothing, and *is_lost is set. Errors: errno codes, PERI_ENOMEM. */
+int log_census_read(struct env *env, const char *log_path, struct peri_buffer *out, bool *is_lost,
                     struct peri_error *err);
 
 #endif

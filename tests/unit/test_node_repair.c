@@ -149,18 +149,66 @@ static void test_every_byte_of_keys(void **state)
 
 /* ---- what must not happen ---- */
 
-/* Damages the log of a node that is down, until it says so. */
-static void damage(struct cluster *cluster, struct cluster_host *host)
+enum { FILES_MAX = 16 };
+
+/* The files of the newest generation of a node that runs. */
+struct generation {
+    char paths[FILES_MAX][256];
+    size_t count;
+};
+
+static void list_generation(struct cluster_host *host, struct generation *out)
 {
-    (void)cluster;
-    uint64_t bytes = sim_disk_usage(host->sim).bytes;
-    for (uint64_t at = bytes; at-- > 0;) {
-        assert_true(sim_disk_flip_at(host->sim, at, 1));
-        restart(host);
-        if (host->machines[0].is_open && health_of(host) == STORE_LOG_DAMAGED)
-            return;
+    struct env *env = sim_node_env(host->sim);
+    char path[128] = "", entry[256];
+    const char *name = NULL;
+    enum env_file_type type;
+    struct env_dir *dir = NULL;
+    assert_int_equal(env_dir_open(env, "/data/log", &dir, NULL), 0);
+    while (env_dir_next(dir, &name, &type, NULL) == 1) {
+        (void)snprintf(entry, sizeof entry, "/data/log/%.64s", name);
+        if (type == ENV_TYPE_DIRECTORY && strchr(name, '.') == NULL && strcmp(entry, path) > 0)
+            (void)snprintf(path, sizeof path, "%.100s", entry);
+    }
+    env_dir_close(dir);
+    out->count = 0;
+    assert_int_equal(env_dir_open(env, path, &dir, NULL), 0);
+    while (env_dir_next(dir, &name, &type, NULL) == 1 && out->count < FILES_MAX)
+        (void)snprintf(out->paths[out->count++], sizeof out->paths[0], "%s/%.64s", path, name);
+    env_dir_close(dir);
+}
+
+/* Flips a bit of the file, so many bytes before the last one that is not zero. */
+static void flip_before_end(struct cluster_host *host, const char *path, size_t before)
+{
+    struct peri_buffer bytes = {0};
+    assert_int_equal(sim_disk_get(host->sim, path, &bytes), 0);
+    while (bytes.size > 0 && bytes.data[bytes.size - 1] == 0)
+        bytes.size--;
+    size_t size = bytes.size;
+    bytes.size = 0;
+    assert_int_equal(sim_disk_get(host->sim, path, &bytes), 0);
+    if (size > before) {
+        bytes.data[size - 1 - before] = (char)(bytes.data[size - 1 - before] ^ 2);
+        assert_int_equal(sim_disk_put(host->sim, path, peri_buffer_slice(&bytes), NULL), 0);
+    }
+    peri_buffer_deinit(&bytes);
+}
+
+/* Kills a node that runs, and damages the end of its log until its next start says so. */
+static void damage(struct cluster_host *host)
+{
+    enum { TRIES = 64 };
+    for (size_t before = 0; before < TRIES; before++) {
+        struct generation generation;
+        list_generation(host, &generation);
         cluster_kill(host);
-        assert_true(sim_disk_flip_at(host->sim, at, 1));
+        for (size_t i = 0; i < generation.count; i++)
+            flip_before_end(host, generation.paths[i], before);
+        restart(host);
+        assert_true(host->machines[0].is_open);
+        if (health_of(host) == STORE_LOG_DAMAGED)
+            return;
     }
     fail_msg("no flip is noticed");
 }
@@ -192,8 +240,7 @@ static void test_forgotten_acknowledgement(void **state)
         cluster_kill(behind);
         cluster_commit(cluster, "b");
         cluster_kill(leader);
-        cluster_kill(forgets);
-        damage(cluster, forgets);
+        damage(forgets);
         restart(behind);
         cluster_run(cluster, 10 * (uint64_t)S);
         assert_false(has_leader(cluster));
@@ -220,8 +267,7 @@ static void test_leader_forgets_too(void **state)
         struct cluster_host *forgets = &cluster->hosts[leader->id % 3];
         (void)cluster_settle(cluster);
         node_group_status(leader->machines[0].group, &before);
-        cluster_kill(forgets);
-        damage(cluster, forgets);
+        damage(forgets);
         assert_true(is_repaired(forgets));
         assert_string_equal(cluster_settle(cluster), "a;b;");
         node_group_status(leader->machines[0].group, &after);
@@ -243,8 +289,10 @@ static void test_damaged_majority(void **state)
     (void)cluster_settle(cluster);
     for (size_t i = 0; i < 3; i++)
         cluster_kill(&cluster->hosts[i]);
-    for (size_t i = 0; i < 2; i++)
-        damage(cluster, &cluster->hosts[i]);
+    for (size_t i = 0; i < 2; i++) {
+        restart(&cluster->hosts[i]);
+        damage(&cluster->hosts[i]);
+    }
     restart(&cluster->hosts[2]);
     cluster_run(cluster, 5 * (uint64_t)S);
     assert_false(has_leader(cluster));

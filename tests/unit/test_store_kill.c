@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,15 @@
 #include "env/uv.h"
 #include "store/log.h"
 
-enum { GROUPS = 4, KILLS = 15, PAYLOAD = 100, ENTRIES = 3, KEPT = 300, MILLISECOND = 1000 };
+enum {
+    GROUPS = 4,
+    KILLS = 15,
+    PAYLOAD = 100,
+    ENTRIES = 3,
+    KEPT = 300,
+    MILLISECOND = 1000,
+    PATIENCE_MS = 30000
+};
 
 /* What a group was known to hold durably. */
 struct told {
@@ -134,8 +143,9 @@ static void run(struct writer *writer, const char *path)
 
 /* ---- the one who kills ---- */
 
-/* Lets a child write for a while and kills it; what it told goes into known. */
-static void write_and_kill(const char *path, useconds_t after_us, struct told *known)
+/* Lets a child write for a while, which begins with its first word or with its own beginning, and
+ * kills it; what it told goes into known. */
+static void write_and_kill(const char *path, useconds_t after_us, bool is_heard, struct told *known)
 {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -150,6 +160,9 @@ static void write_and_kill(const char *path, useconds_t after_us, struct told *k
         _exit(9);
     }
     (void)close(ends[1]);
+    struct pollfd word = {.fd = ends[0], .events = POLLIN};
+    if (is_heard)
+        assert_int_equal(poll(&word, 1, PATIENCE_MS), 1);
     (void)usleep(after_us);
     assert_int_equal(kill(child, SIGKILL), 0);
     struct told told;
@@ -194,7 +207,7 @@ static void test_killed_writers_lose_nothing(void **state)
     for (int i = 0; i < kills; i++) {
         seed = seed * 1103515245 + 12345;
         write_and_kill(path, 50 * MILLISECOND + (useconds_t)(seed >> 16) % (250 * MILLISECOND),
-                       known);
+                       i % 2 == 1, known);
         if (i % 3 == 0)
             look(path, known);
     }

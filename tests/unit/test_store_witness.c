@@ -1,0 +1,292 @@
+/* The end of the log is lost, silently, and with it some of what the witness says: whatever is left
+ * of the witness, nobody calls the log clean. On LevelDB and in simulation. */
+#include "log_image.h"
+
+#include "base/bits.h"
+
+enum { COPY_BYTES = 4096, PLACE_BYTES = 2 * COPY_BYTES };
+
+/* A log before its last batch, and after it was closed. */
+struct scene {
+    struct log_fixture fixture;
+    struct image before, after, disk; /* disk: what is there; its bytes belong to the others */
+    struct peri_buffer witness;       /* of disk */
+};
+
+static void write_round(struct log_fixture *fixture, uint64_t term, uint64_t groups)
+{
+    for (uint64_t group = 1; group <= groups; group++)
+        assert_int_equal(fixture_write(fixture, group, term, group, 0, 2), 0);
+    fixture_flush(fixture);
+}
+
+static void scene_init(struct scene *scene, bool is_simulated)
+{
+    struct log_fixture *fixture = &scene->fixture;
+    memset(scene, 0, sizeof *scene);
+    fixture_init(fixture, is_simulated, 1);
+    fixture->options.generation_max_bytes = 1 << 20;
+    assert_int_equal(fixture_open(fixture), 0);
+    for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+        assert_int_equal(fixture_create(fixture, group, 1), 0);
+    write_round(fixture, 1, MODEL_GROUPS);
+    write_round(fixture, 2, MODEL_GROUPS);
+    image_take(fixture->env, fixture->path, &scene->before);
+    write_round(fixture, 3, 1);
+    fixture_close(fixture);
+    image_take(fixture->env, fixture->path, &scene->after);
+    fixture->checks_states = false;
+}
+
+static void scene_deinit(struct scene *scene)
+{
+    peri_buffer_deinit(&scene->witness);
+    image_deinit(&scene->before);
+    image_deinit(&scene->after);
+    fixture_deinit(&scene->fixture);
+}
+
+static const struct image_file *find(const struct image *image, const char *path)
+{
+    for (size_t i = 0; i < image->count; i++)
+        if (strcmp(image->files[i].path, path) == 0)
+            return &image->files[i];
+    return NULL;
+}
+
+static bool is_witness(const struct image_file *file)
+{
+    return strcmp(strrchr(file->path, '/'), "/witness") == 0;
+}
+
+/* What the disk holds: everything, or all but the last batch. */
+static void prepare(struct scene *scene, bool loses_batch)
+{
+    scene->disk.count = 0;
+    for (size_t i = 0; i < scene->after.count; i++) {
+        const struct image_file *file = &scene->after.files[i];
+        const struct image_file *old = find(&scene->before, file->path);
+        bool is_in_generation = strstr(file->path, "/log/0") != NULL;
+        struct image_file *to = &scene->disk.files[scene->disk.count++];
+        *to = loses_batch && is_in_generation && old != NULL ? *old : *file;
+        if (!is_witness(to))
+            continue;
+        scene->witness.size = 0;
+        assert_int_equal(peri_buffer_append(&scene->witness, file->bytes.data, file->bytes.size),
+                         0);
+        to->bytes = scene->witness;
+    }
+    assert_int_equal(scene->witness.size > PLACE_BYTES, true);
+}
+
+/* Where the copies of a place are; the newest place, or the other one. */
+static char *place_of(struct scene *scene, bool is_newest)
+{
+    char *at = scene->witness.data;
+    bool is_first = bits_get_le64(at + 4) > bits_get_le64(at + PLACE_BYTES + 4);
+    return is_first == is_newest ? at : at + PLACE_BYTES;
+}
+
+static void flip(char *at)
+{
+    *at = (char)(*at ^ 0x10);
+}
+
+static void open_disk(struct scene *scene)
+{
+    struct model_group before[MODEL_GROUPS + 1];
+    memcpy(before, scene->fixture.groups, sizeof before);
+    image_restore(&scene->fixture, &scene->disk);
+    assert_int_equal(fixture_open(&scene->fixture), 0);
+    memcpy(scene->fixture.groups, before, sizeof before);
+}
+
+/* The verdict on the group that wrote last, and on another one. */
+static void expect(struct scene *scene, enum store_log_health last, enum store_log_health other)
+{
+    open_disk(scene);
+    assert_int_equal(scene->fixture.health[1], last);
+    assert_int_equal(scene->fixture.health[2], other);
+    fixture_close(&scene->fixture);
+}
+
+/* Any of the four copies is damaged, and the last batch lost or not. */
+static void damage_copies(bool is_simulated)
+{
+    static struct scene scene;
+    scene_init(&scene, is_simulated);
+    for (unsigned mask = 0; mask < 16; mask++) {
+        bool has_lost_newest = (mask & 3) == 3, has_lost_other = (mask & 12) == 12;
+        enum store_log_health others =
+            has_lost_newest || has_lost_other ? STORE_LOG_SUSPECT : STORE_LOG_CLEAN;
+        for (int loses_batch = 0; loses_batch < 2; loses_batch++) {
+            prepare(&scene, loses_batch);
+            char *newest = place_of(&scene, true), *other = place_of(&scene, false);
+            char *copies[] = {newest, newest + COPY_BYTES, other, other + COPY_BYTES};
+            for (unsigned i = 0; i < 4; i++)
+                if ((mask >> i & 1) != 0)
+                    flip(copies[i] + 21);
+            bool is_told = loses_batch && !has_lost_newest;
+            expect(&scene, is_told ? STORE_LOG_DAMAGED : others, others);
+        }
+    }
+    scene_deinit(&scene);
+}
+
+static void test_copies_on_leveldb(void **state)
+{
+    (void)state;
+    damage_copies(false);
+}
+
+static void test_copies_in_simulation(void **state)
+{
+    (void)state;
+    damage_copies(true);
+}
+
+/* Every byte of the newest place, the same one in both copies, and the last batch: never clean. */
+static void damage_bytes(bool is_simulated)
+{
+    static struct scene scene;
+    scene_init(&scene, is_simulated);
+    size_t size = 1;
+    for (size_t at = 0; at < size; at++) {
+        prepare(&scene, true);
+        char *newest = place_of(&scene, true);
+        size = 20 + bits_get_le32(newest) + 8;
+        flip(newest + at);
+        flip(newest + COPY_BYTES + at);
+        expect(&scene, STORE_LOG_SUSPECT, STORE_LOG_SUSPECT);
+    }
+    assert_true(size > 40);
+    scene_deinit(&scene);
+}
+
+static void test_bytes_on_leveldb(void **state)
+{
+    (void)state;
+    damage_bytes(false);
+}
+
+static void test_bytes_in_simulation(void **state)
+{
+    (void)state;
+    damage_bytes(true);
+}
+
+/* The whole file is gone, short, empty, or zeros. */
+static void test_no_witness(void **state)
+{
+    (void)state;
+    static struct scene scene;
+    scene_init(&scene, true);
+    enum { GONE, EMPTY, SHORT, ZEROS, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        prepare(&scene, true);
+        for (size_t i = 0; i < scene.disk.count; i++) {
+            struct image_file *file = &scene.disk.files[i];
+            if (!is_witness(file))
+                continue;
+            if (way == GONE)
+                *file = scene.disk.files[--scene.disk.count];
+            else if (way == ZEROS)
+                memset(file->bytes.data, 0, file->bytes.size);
+            else
+                file->bytes.size = way == EMPTY ? 0 : COPY_BYTES;
+            break;
+        }
+        open_disk(&scene);
+        for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+            assert_int_not_equal(scene.fixture.health[group], STORE_LOG_CLEAN);
+        fixture_close(&scene.fixture);
+    }
+    scene_deinit(&scene);
+}
+
+/* A doubt ends with the repair: the next start does not find the same bad copies again. */
+static void test_doubt_ends(void **state)
+{
+    (void)state;
+    static struct scene scene;
+    scene_init(&scene, true);
+    for (int is_newest = 0; is_newest < 2; is_newest++) {
+        prepare(&scene, false);
+        char *place = place_of(&scene, is_newest);
+        flip(place + 5);
+        flip(place + COPY_BYTES + 5);
+        struct model_group before[MODEL_GROUPS + 1];
+        memcpy(before, scene.fixture.groups, sizeof before);
+        open_disk(&scene);
+        for (uint64_t group = 1; group <= MODEL_GROUPS; group++) {
+            assert_int_equal(scene.fixture.health[group], STORE_LOG_SUSPECT);
+            assert_int_equal(store_log_set_repaired(scene.fixture.log, group), 0);
+        }
+        write_round(&scene.fixture, 4, 1); /* the verdicts go with it */
+        fixture_close(&scene.fixture);
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(fixture_open(&scene.fixture), 0);
+            for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+                assert_int_equal(scene.fixture.health[group], STORE_LOG_CLEAN);
+            fixture_close(&scene.fixture);
+        }
+        memcpy(scene.fixture.groups, before, sizeof before);
+    }
+    scene_deinit(&scene);
+}
+
+/* Power fails at any moment, while many batches are under way: what was acknowledged is there, and
+ * no torn witness puts the log in doubt. */
+static void test_torn_witness(void **state)
+{
+    (void)state;
+    static struct log_fixture fixture;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        fixture_init(&fixture, true, seed);
+        assert_int_equal(fixture_open(&fixture), 0);
+        assert_int_equal(fixture_create(&fixture, 1, 1), 0);
+        fixture_flush(&fixture);
+        for (uint64_t crash = 0; crash < 5; crash++) {
+            for (uint64_t i = 0; i < 1 + seed % 5; i++)
+                write_round(&fixture, 1 + crash, 1);
+            fixture_crash(&fixture, ENV_FAULT_CRASH);
+            assert_int_equal(fixture_open(&fixture), 0);
+            assert_int_equal(fixture.health[1], STORE_LOG_CLEAN);
+            assert_int_equal(fixture.failures, 0);
+        }
+        fixture_close(&fixture);
+        fixture_deinit(&fixture);
+    }
+}
+
+/* What groups there were is known to heads and to the census. Without both the log does not open,
+ * for a group that it does not name would begin anew. */
+static void test_no_census(void **state)
+{
+    (void)state;
+    static struct scene scene;
+    scene_init(&scene, true);
+    prepare(&scene, false);
+    size_t kept = 0;
+    for (size_t i = 0; i < scene.disk.count; i++) {
+        const struct image_file *file = &scene.disk.files[i];
+        if (strstr(file->path, "/log/0") == NULL && strstr(file->path, "/census") == NULL)
+            scene.disk.files[kept++] = *file;
+    }
+    scene.disk.count = kept;
+    image_restore(&scene.fixture, &scene.disk);
+    assert_int_equal(fixture_open(&scene.fixture), PERI_ECORRUPT);
+    assert_non_null(strstr(scene.fixture.err.text, "under a new id"));
+    scene_deinit(&scene);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_copies_in_simulation), cmocka_unit_test(test_copies_on_leveldb),
+        cmocka_unit_test(test_bytes_in_simulation),  cmocka_unit_test(test_bytes_on_leveldb),
+        cmocka_unit_test(test_no_witness),           cmocka_unit_test(test_doubt_ends),
+        cmocka_unit_test(test_torn_witness),         cmocka_unit_test(test_no_census),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
