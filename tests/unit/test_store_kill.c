@@ -88,8 +88,9 @@ static void look_at(struct writer *writer, const struct store_log_found *found)
     uint64_t term = found->boot.run_count > 0 ? found->boot.runs[found->boot.run_count - 1].term
                                               : found->boot.base_term;
     bool is_well = found->health == STORE_LOG_CLEAN && last >= known->index && base <= last &&
-                   term >= known->term && found->boot.term >= known->term &&
-                   (known->index == 0 || found->boot.vote == found->group);
+                   (known->index == 0 || /* created, but nothing of the term was written yet */
+                    (term >= known->term && found->boot.term >= known->term &&
+                     found->boot.vote == found->group));
     if (!is_well) {
         (void)fprintf(stderr, "group %lu: (%lu, %lu] term %lu vote %lu, told %lu term %lu; %s\n",
                       found->group, base, last, found->boot.term, found->boot.vote, known->index,
