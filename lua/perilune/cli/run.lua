@@ -30,7 +30,8 @@ end
 
 --- The options in front of the script are ours, everything from its name on is the script's.
 ---@param argv string[]
----@return integer count
+---@return string[] own
+---@return string[] rest
 function M.split(argv)
   local index = 1
   while argv[index] and argv[index]:sub(1, 1) == "-" and argv[index] ~= "-" do
@@ -41,7 +42,8 @@ function M.split(argv)
     end
     index = index + (is_pair and takes_value and 2 or 1)
   end
-  return math.min(index - 1, #argv)
+  local count = math.min(index - 1, #argv)
+  return table.move(argv, 1, count, 1, {}), table.move(argv, count + 1, #argv, 1, {})
 end
 
 local function read_script(path)

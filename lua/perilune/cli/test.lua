@@ -2,9 +2,11 @@
 ---
 --- Each `it` runs in a fiber of its own, so it may sleep and wait for other fibers; one that takes
 --- longer than the time limit is cancelled, fails by its name, and the run goes on.
+local arguments = require "perilune.cli.test_arguments"
 local output = require "perilune.cli.output"
 local perilune = require "perilune"
 local units = require "perilune.units"
+local verbs = require "perilune.cli.verbs"
 
 local M = { summary = "run busted specs inside the runtime, where tests may sleep" }
 
@@ -32,21 +34,36 @@ Examples:
   return parser
 end
 
-local OWN_FLAGS = { ["--timeout"] = 2, ["-h"] = 1, ["--help"] = 1 }
+local function flags_with_values()
+  local flags = { ["--timeout"] = true }
+  for _, option in ipairs(verbs.global_options) do
+    flags[option.flag] = not option.is_for_front or nil
+  end
+  return flags
+end
 
---- Our options may stand in front; the first argument that is not ours starts busted's.
+local HELP = { ["-h"] = true, ["--help"] = true }
+
+--- Our options may stand anywhere among busted's.
 ---@param argv string[]
----@return integer count
+---@return string[] own
+---@return string[] rest
 function M.split(argv)
+  local valued = flags_with_values()
+  local own, rest = {}, {}
   local index = 1
   while argv[index] do
-    local size = OWN_FLAGS[argv[index]] or (argv[index]:match "^%-%-timeout=" and 1)
-    if not size then
-      break
+    local flag, value = argv[index]:match "^(%-%-[^=]+)(=?)"
+    local is_own = HELP[argv[index]] or valued[flag]
+    local into = is_own and own or rest
+    into[#into + 1] = argv[index]
+    if valued[flag] and value == "" then
+      index = index + 1
+      own[#own + 1] = argv[index]
     end
-    index = index + size
+    index = index + 1
   end
-  return math.min(index - 1, #argv)
+  return own, rest
 end
 
 -- What os.exit raises while specs run: busted shows it as a failed test, and the verb as the exit code.
@@ -95,11 +112,16 @@ local function run_limited(busted, timeout, safe, descriptor, run, element)
   end, element)
 end
 
--- Gives every busted instance the time limit: busted.safe is what it runs each test with.
-local function install_watchdog(timeout)
+-- Gives every busted instance the time limit: busted.safe is what it runs each test with. Counts the
+-- tests that start.
+local function install_watchdog(timeout, counted)
   local core = require "busted.core"
   package.loaded["busted.core"] = function()
     local busted = core()
+    busted.subscribe({ "test", "start" }, function()
+      counted.tests = counted.tests + 1
+      return nil, true
+    end)
     local safe = busted.safe
     function busted.safe(descriptor, run, element)
       if descriptor ~= "it" or element.descriptor ~= "it" or run ~= element.run then
@@ -121,18 +143,25 @@ function M.run(args)
       hint = "apt-get install lua-busted", code = "ENOENT",
     }
   end
-  install_watchdog(args.timeout or DEFAULT_TIMEOUT_SECONDS)
+  local given, failed = arguments.read(args.rest)
+  if not given then
+    return failed
+  end
+  local counted = { tests = 0 }
+  install_watchdog(args.timeout or DEFAULT_TIMEOUT_SECONDS, counted)
+  arguments.set_colors()
   _G.arg = table.move(args.rest, 1, #args.rest, 1, { [0] = "perilune test" })
   -- busted names itself after the file of the chunk that calls it.
-  local runner = assert(load("require 'busted.runner'({ standalone = false })", "@perilune test"))
+  local source = "require 'busted.runner' { standalone = false, output = ... }"
+  local runner = assert(load(source, "@perilune test"))
   local exit = os.exit
   os.exit = raise_exit
   local ok, err = xpcall(runner, function(err)
     return getmetatable(err) == Exit and err or debug.traceback(tostring(err), 2)
-  end)
+  end, arguments.output())
   os.exit = exit
   if ok then
-    return output.EXIT_OK
+    return counted.tests > 0 and output.EXIT_OK or arguments.report_none(given)
   elseif getmetatable(err) == Exit then
     return err.code
   end

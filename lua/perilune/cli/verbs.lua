@@ -5,8 +5,8 @@
 ---   parser(argparse)  makes its parser: `return argparse("perilune mr", "What it does.")`
 ---   usage         optional: what to write, for who has left something out
 ---   run(args)     does the work and returns the exit code (nil means 0)
----   split(argv)   optional: how many leading arguments are the verb's own; the rest goes, unread,
----                 into args.rest
+---   split(argv)   optional: parts the arguments into two lists: the verb's own, and the rest, which goes
+---                 unread into args.rest
 --- It is required when it is chosen, so that starting costs only what is used. A verb reports what it
 --- expects to fail through output.fail; an error that it raises is a bug of ours.
 local output = require "perilune.cli.output"
@@ -184,9 +184,8 @@ end
 function M.parse(name, verb, argv)
   local own, rest = argv, {}
   if verb.split then
-    local count = verb.split(argv)
-    own, rest = table.move(argv, 1, count, 1, {}), table.move(argv, count + 1, #argv, 1, {})
-    if count == 0 then
+    own, rest = verb.split(argv)
+    if #own == 0 then
       return { rest = rest }
     end
   end

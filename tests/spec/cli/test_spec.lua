@@ -1,5 +1,6 @@
 local cli = require "support.binary"
 local fs = require "perilune.fs"
+local process = require "perilune.process"
 
 describe("perilune test", function()
   local folder
@@ -106,8 +107,72 @@ describe("perilune test", function()
     assert.equal(0, result.status)
   end)
 
-  it("fails when there is nothing to run", function()
-    assert.equal(1, cli.run({ "test", folder }).status)
-    assert.equal(1, cli.run({ "test", folder .. "/none_spec.lua" }).status)
+  -- What busted shows on a terminal, which `script` stands in for.
+  local function shown(arguments, env)
+    if assert(process.run { "script", "-qec", "true", "/dev/null" }).status ~= 0 then
+      pending "this machine gives no pseudo-terminals (is /dev/pts mounted?)"
+    end
+    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
+    local command = ("%s test %s %s"):format(cli.path, folder, arguments)
+    return assert(process.run { "script", "-qec", command, "/dev/null",
+      env = { NO_COLOR = env and "1" or false, TERM = "xterm" } }).stdout
+  end
+
+  it("colours nothing when told so", function()
+    for _, text in ipairs { shown("", true), shown "--color never", shown "--color=never -o gtest",
+      shown "-o utfTerminal --color never" } do
+      assert.matches("1", text)
+      assert.not_matches("\27[", text, 1, true)
+    end
+  end)
+
+  it("takes the global options among busted's", function()
+    local verdicts, result = run([[
+      local perilune = require "perilune"
+      it("one", function() perilune.log.info "told" end)
+      it("two", function() end)]],
+      { "--color", "never", "--filter=one", "--log-level=error", "--timeout", "5s" })
+    assert.same({ "ok 1 - one" }, verdicts)
+    assert.equal("", result.stderr)
+    assert.equal(0, result.status)
+  end)
+
+  for flag, hint in pairs { ["--timout"] = "did you mean '--timeout'?", ["--fliter=x"] =
+    "did you mean '--filter'?", ["--frobnicate"] = "see 'perilune test --help'" } do
+    it("hints at what was meant by " .. flag, function()
+      local result = cli.run { "test", flag, "5s", folder }
+      assert.equal(("perilune: test: unknown option '%s'\nhint: %s\n"):format(flag:match "[^=]+", hint),
+        result.stderr)
+      assert.equal(2, result.status)
+    end)
+  end
+
+  it("fails when no test has run", function()
+    local _, result = run("it('one', function() end)", { "--filter=nope", "--tags", "slow" })
+    assert.equal("perilune: test: no test matches --filter=nope --tags=slow\n"
+      .. "hint: perilune test --list shows the names of the tests\n", result.stderr)
+    assert.equal(1, result.status)
+    _, result = run "local x"
+    assert.matches("the specs have no test", result.stderr, 1, true)
+    assert.equal(1, result.status)
+  end)
+
+  it("fails before any test when a spec is missing, in any format", function()
+    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
+    for _, format in ipairs { "TAP", "plainTerminal", "junit", "gtest" } do
+      local result = cli.run { "test", "-o", format, "x_spec.lua", "y_spec.lua", folder .. "/a_spec.lua" }
+      assert.matches("^perilune: test: no such file or folder: x_spec.lua, y_spec.lua\n", result.stderr)
+      assert.equal("", result.stdout)
+      assert.equal(1, result.status)
+    end
+    assert(fs.remove(folder .. "/a_spec.lua"))
+    local result = cli.run { "test", folder }
+    assert.matches(("no file in %s has a name with _spec\n"):format(folder), result.stderr, 1, true)
+    assert.equal(1, result.status)
+  end)
+
+  it("finds specs from another directory", function()
+    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
+    assert.equal(0, cli.run({ "test", "-C", folder, "a_spec.lua" }).status)
   end)
 end)
