@@ -1,21 +1,12 @@
 --- Checks tables of options: one that is misspelt must not be ignored.
+local keys = require "perilune.keys"
 local units = require "perilune.units"
 
 local M = {}
 
-local function sorted_names(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = tostring(name)
-  end
-  table.sort(names)
-  return names
-end
-
 local function unknown(caller, name, known)
-  local near = require("perilune.suggest").nearest(name, sorted_names(known))
-  return ("%s: unknown option %s; %s"):format(caller, name, near and ("did you mean %s?"):format(near)
-    or "there are " .. table.concat(sorted_names(known), ", "))
+  local hint = require("perilune.suggest").hint(name, keys.names(known))
+  return ("%s: unknown option %s; %s"):format(caller, name, hint)
 end
 
 local function is_wrong(name, value, known)
@@ -24,7 +15,7 @@ local function is_wrong(name, value, known)
 end
 
 local function raise_first(options, known, caller, level)
-  for _, name in ipairs(sorted_names(options)) do
+  for _, name in ipairs(keys.names(options)) do
     local want = known[name]
     if want == nil and not math.tointeger(name) then
       error(unknown(caller, name, known), level + 1)

@@ -4,6 +4,7 @@
 --- collected, so keep the handle as long as the child is to live.
 local core = require "perilune.core.process"
 local fiber = require "perilune.fiber"
+local keys = require "perilune.keys"
 local options_of = require "perilune.options"
 local stream = require "perilune.core.stream"
 
@@ -214,15 +215,6 @@ function Child:stderr_read_line()
   return piped(self, "stderr"):read_line()
 end
 
-local function sorted_keys(map)
-  local keys = {}
-  for key in pairs(map) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys)
-  return keys
-end
-
 -- Our environment with changes, as the list of NAME=value that the core wants.
 local function merged_environment(changes)
   if changes == nil then
@@ -234,7 +226,7 @@ local function merged_environment(changes)
       list[#list + 1] = variable
     end
   end
-  for _, name in ipairs(sorted_keys(changes)) do
+  for _, name in ipairs(keys.sorted(changes)) do
     if changes[name] then
       list[#list + 1] = name .. "=" .. changes[name]
     end

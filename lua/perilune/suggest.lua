@@ -43,4 +43,13 @@ function M.nearest(word, candidates)
   return best and best_distance <= math.max(1, #word // 3) and best or nil
 end
 
+--- Says what was probably meant, or all that there is: "did you mean loss?", "there are a, b".
+---@param word string
+---@param candidates string[]
+---@return string
+function M.hint(word, candidates)
+  local near = M.nearest(word, candidates)
+  return near and ("did you mean %s?"):format(near) or "there are " .. table.concat(candidates, ", ")
+end
+
 return M

@@ -121,9 +121,8 @@ local function model_of(model, caller)
       return model, model
     end
   end
-  local near = require("perilune.suggest").nearest(tostring(model), names)
   error(("%s: no model is called %s; %s"):format(caller, tostring(model),
-    near and ("did you mean %s?"):format(near) or "there are " .. table.concat(names, ", ")), 3)
+    require("perilune.suggest").hint(tostring(model), names)), 3)
 end
 
 local function budget_of(options, caller)

@@ -1,5 +1,6 @@
 --- perilune mr: a MapReduce job on this machine's cores.
 local job_options = require "perilune.cli.job_options"
+local keys = require "perilune.keys"
 local output = require "perilune.cli.output"
 local units = require "perilune.units"
 
@@ -103,11 +104,7 @@ local function plural(count, word)
 end
 
 local function sorted_pairs(list)
-  local names, at = {}, 0
-  for name in pairs(list) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names, at = keys.sorted(list), 0
   return function()
     at = at + 1
     return names[at], list[names[at]]
@@ -175,9 +172,7 @@ end
 local function top_pairs(out, most)
   local fs = require "perilune.fs"
   local top = {}
-  local names = assert(fs.list(out))
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(assert(fs.list(out))) do
     if name:match("^part%-") then
       for line in assert(fs.read(out .. "/" .. name)):gmatch("[^\n]+") do
         local key, value = line:match("^(.*)[ \t]([^ \t]+)$")

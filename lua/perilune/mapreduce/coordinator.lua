@@ -8,6 +8,8 @@
 -- A task may have two running attempts (a backup task); the first that is done is committed, the
 -- other one's worker is ended and its files are discarded. Reduce tasks start after all map tasks.
 -- No clock, process or file is touched here: events carry the time in seconds.
+local keys = require "perilune.keys"
+
 local M = {}
 
 local BACKUP_FACTOR = 2      -- a straggler runs this many times longer than the median
@@ -75,18 +77,9 @@ local function make_pending(self, task)
   self.first_pending = math.min(self.first_pending, index) -- none before it is pending
 end
 
-local function sorted(list)
-  local keys = {}
-  for key in pairs(list) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys)
-  return keys
-end
-
 local function idle_workers(self)
   local idle = {}
-  for _, id in ipairs(sorted(self.workers)) do
+  for _, id in ipairs(keys.sorted(self.workers)) do
     if not self.workers[id].task then
       idle[#idle + 1] = id
     end
@@ -120,7 +113,7 @@ end
 --- The running task that a second attempt would help most: the longest time left (LATE, OSDI 2008).
 local function straggler(self, now)
   local best, longest
-  for _, id in ipairs(sorted(self.workers)) do
+  for _, id in ipairs(keys.sorted(self.workers)) do
     local worker = self.workers[id]
     local task = worker.task
     if task and task.state == "running" and not has_two_attempts(task) then
@@ -162,7 +155,7 @@ local function assign(self, now, actions)
   if not self.options.backup_after_s then
     return
   end
-  local most = math.max(1, math.floor(#sorted(self.workers) * BACKUP_SHARE))
+  local most = math.max(1, math.floor(#keys.sorted(self.workers) * BACKUP_SHARE))
   while at <= #idle and backups_running(self) < most do
     local task = straggler(self, now)
     if not task then
@@ -245,7 +238,7 @@ local function commit(self, worker, task, attempt, result, now, actions)
   if next(task.running) ~= nil and attempt > 1 then
     self.stats.backups_won = self.stats.backups_won + 1
   end
-  for _, other in ipairs(sorted(task.running)) do
+  for _, other in ipairs(keys.sorted(task.running)) do
     actions[#actions + 1] = { action = "kill", worker = task.running[other], reason = "superseded" }
   end
   actions[#actions + 1] = { action = "commit", task = task, attempt = attempt, result = result }
@@ -319,7 +312,7 @@ end
 --- { type = "tick" }: ends workers that have been silent for too long.
 function handlers.tick(self, event, actions)
   local limit = self.options.timeout_s + SILENCE_GRACE_S
-  for _, id in ipairs(sorted(self.workers)) do
+  for _, id in ipairs(keys.sorted(self.workers)) do
     local worker = self.workers[id]
     if worker.task and not worker.stopped and event.now - worker.heard > limit then
       worker.stopped = { code = "EDEADLINE", message =
@@ -357,7 +350,7 @@ function M.progress(self)
     end
   end
   local running = 0
-  for _, id in ipairs(sorted(self.workers)) do
+  for _, id in ipairs(keys.sorted(self.workers)) do
     local worker = self.workers[id]
     if worker.task then
       running = running + 1

@@ -1,5 +1,6 @@
 --- MapReduce: runs jobs, and tests them. README.md beside this file is the contract of a job file.
 local fs = require "perilune.fs"
+local keys = require "perilune.keys"
 local runner = require "perilune.mapreduce.run"
 
 local M = {}
@@ -28,24 +29,18 @@ local function write_inputs(directory, input)
   if type(input) == "string" then
     input = { input = input }
   end
-  local names = {}
-  for name in pairs(input) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for i, name in ipairs(names) do
+  local paths = {}
+  for i, name in ipairs(keys.sorted(input)) do
     local path = directory .. "/" .. name
     assert(fs.mkdir(path:match("^(.*)/"), { parents = true }))
     assert(fs.write(path, input[name]))
-    names[i] = path
+    paths[i] = path
   end
-  return names
+  return paths
 end
 
 local function read_lines(out, into)
-  local names = assert(fs.list(out))
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(assert(fs.list(out))) do
     local text = name:match("^part%-") and assert(fs.read(out .. "/" .. name)) or ""
     for line in text:gmatch("([^\n]*)\n?") do
       into[#into + 1] = line ~= "" and line or nil

@@ -23,7 +23,6 @@ local function add_directory(path, id, add, above)
     return nil, err, code
   end
   above[id] = true
-  table.sort(names)
   for _, name in ipairs(names) do
     if not is_hidden(name) then
       local ok, why, what = M.add(path .. "/" .. name, add, above)

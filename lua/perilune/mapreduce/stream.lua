@@ -10,6 +10,7 @@
 local failure = require "perilune.mapreduce.failure"
 local fs = require "perilune.fs"
 local job_file = require "perilune.mapreduce.job"
+local keys = require "perilune.keys"
 local plan = require "perilune.mapreduce.plan"
 local process = require "perilune.process"
 local task = require "perilune.mr_task"
@@ -69,12 +70,7 @@ end
 
 --- Reports counters as Hadoop Streaming reads them from standard error.
 local function report_counters(result)
-  local names = {}
-  for name in pairs(result.counters) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(keys.sorted(result.counters)) do
     io.stderr:write(("reporter:counter:perilune,%s,%d\n"):format(name:gsub("[,\n]", " "),
       result.counters[name]))
   end

@@ -1,5 +1,6 @@
 --- What a controller does to the network, disks, clocks and processes: part of perilune.sim.Controller.
 local core = require "perilune.core.sim"
+local keys = require "perilune.keys"
 local options_of = require "perilune.options"
 local scenario_of = require "perilune.sim.scenario"
 local shapes = require "perilune.sim.shapes"
@@ -30,15 +31,6 @@ local GROUPS = {
   process = group_of("", "node", { turn_delay = true, work_delay = true }),
 }
 
-local function sorted_names(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = tostring(name)
-  end
-  table.sort(names)
-  return names
-end
-
 local function apply(caller, level, fault, from, to, value)
   local ok, err = core.fault(fault, from, to, value)
   if not ok then
@@ -50,7 +42,7 @@ local function apply_group(group, caller, level, settings, from, to)
   if type(settings) ~= "table" then
     error(("%s: settings are a table, not a %s"):format(caller, type(settings)), level + 1)
   end
-  for _, name in ipairs(sorted_names(settings)) do
+  for _, name in ipairs(keys.names(settings)) do
     local fault = GROUPS[group][name]
     if not fault then
       error(("%s: there is no setting %s; %s"):format(caller, name, scenario_of.hint(name, GROUPS[group])),

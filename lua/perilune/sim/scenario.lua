@@ -1,4 +1,5 @@
 --- Scenario files: loads one and checks what it says.
+local keys = require "perilune.keys"
 local msgpack = require "perilune.msgpack"
 local suggest = require "perilune.suggest"
 
@@ -9,27 +10,16 @@ local FIELDS = {
   clock = "table", process = "table", probes = "table", expect = "string",
 }
 
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = tostring(name)
-  end
-  table.sort(names)
-  return names
-end
-
 --- Names what was probably meant: "did you mean loss?", or all there are.
 ---@param word string
 ---@param known table<string, any>
 ---@return string
 function M.hint(word, known)
-  local names = sorted(known)
-  local near = suggest.nearest(word, names)
-  return near and ("did you mean %s?"):format(near) or "there are " .. table.concat(names, ", ")
+  return suggest.hint(word, keys.names(known))
 end
 
 local function check_functions(chunk, field, functions)
-  for _, name in ipairs(sorted(functions)) do
+  for _, name in ipairs(keys.names(functions)) do
     if type(functions[name]) ~= "function" then
       return ("%s: %s.%s must be a function, not a %s"):format(chunk, field, name, type(functions[name]))
     end
@@ -37,7 +27,7 @@ local function check_functions(chunk, field, functions)
 end
 
 local function check_fields(chunk, scenario)
-  for _, name in ipairs(sorted(scenario)) do
+  for _, name in ipairs(keys.names(scenario)) do
     local want, value = FIELDS[name], scenario[name]
     if not want and name:sub(1, 1) ~= "_" then
       return ("%s: a scenario has no field %s; %s"):format(chunk, name, M.hint(name, FIELDS))

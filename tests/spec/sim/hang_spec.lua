@@ -4,16 +4,7 @@ local scenario = require "support.scenario"
 -- Scenarios that would not end.
 describe("a scenario that", function()
   local folder = new_folder(before_each, after_each)
-
-  local function run(source, options)
-    return scenario.run(folder, source, options)
-  end
-
-  local function failure(source, options)
-    local result = run(source, options)
-    assert.is_false(result.ok)
-    return result.failure
-  end
+  local run, failure = scenario.runner(folder)
 
   it("waits for ever names every fiber and what it waits for", function()
     local got = failure [[

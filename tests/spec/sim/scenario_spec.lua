@@ -3,16 +3,7 @@ local scenario = require "support.scenario"
 
 describe("a scenario", function()
   local folder = new_folder(before_each, after_each)
-
-  local function run(source, options)
-    return scenario.run(folder, source, options)
-  end
-
-  local function failure(source, options)
-    local result = run(source, options)
-    assert.is_false(result.ok)
-    return result.failure
-  end
+  local run, failure = scenario.runner(folder)
 
   describe("that is wrong", function()
     local WRONG = {

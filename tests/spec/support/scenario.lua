@@ -29,4 +29,20 @@ function M.pass(folder, source, options)
   return result
 end
 
+--- Two functions for a folder: one runs a scenario and gives the result; the other, whose scenario must fail,
+--- gives the failure.
+---@param folder perilune.spec.Folder
+---@return fun(source: string, options?: table): perilune.sim.Result
+---@return fun(source: string, options?: table): perilune.sim.Failure
+function M.runner(folder)
+  local function run(source, options)
+    return M.run(folder, source, options)
+  end
+  return run, function(source, options)
+    local result = run(source, options)
+    assert(not result.ok, "it has passed")
+    return result.failure
+  end
+end
+
 return M
