@@ -18,7 +18,8 @@
  * When so few are whole that they cannot elect a leader, a group that is damaged waits for people
  * (perilune recover). If nobody is damaged and some are suspect, as after a loss of power, all
  * voters together know better: the log that reaches furthest among all of them holds whatever was
- * acknowledged, unless each of those who held it has lost its last record. Votes go to such a log.
+ * acknowledged, unless each of those who held it has lost its last record. Votes go to such a log,
+ * in terms that none of the voters has been in: what was lost may have been a vote of their newest.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -228,7 +229,8 @@ static void trust_all(struct node_repair *repair)
     }
     if (!is_possible || raft_quorum_vote(members, votes) == RAFT_WON)
         return;
-    struct node_step step = {.event = {.type = RAFT_TRUST, .index = index, .term = term}};
+    struct node_step step = {
+        .event = {.type = RAFT_TRUST, .index = index, .term = term, .last = repair->floor_term}};
     repair->is_trusted = node_group_step(group, &step) == 0;
     env_log(group->node->env, ENV_LOG_WARN, "node",
             "group %" PRIu64 ": too few replicas are whole; the log that reaches to entry %" PRIu64
@@ -340,7 +342,12 @@ void node_repair_on_time(struct node_group *group, uint64_t now_us)
 bool node_repair_hears(const struct node_group *group, uint64_t term)
 {
     const struct node_repair *repair = group->repair;
-    return repair == NULL || (repair->is_term_known && term >= repair->floor_term);
+    struct raft_status status;
+    if (repair == NULL || !repair->is_term_known)
+        return repair == NULL;
+    raft_status(group->raft, &status);
+    /* A core that is so far knows what is old itself, and says so to candidates that do not. */
+    return term >= repair->floor_term || status.term >= repair->floor_term;
 }
 
 const char *node_repair_why(const struct node_group *group)

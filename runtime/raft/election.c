@@ -198,6 +198,8 @@ void raft_on_vote_request(struct raft *raft, const struct raft_message *message)
     }
     if (granted && is_real)
         raft_election_arm(raft);
+    if (!granted && raft->term == 0)
+        return; /* impaired: it has forgotten all terms, and no message is of term 0 */
     struct raft_message *reply =
         raft_send(raft, is_real ? RAFT_REQUEST_VOTE_REPLY : RAFT_PRE_VOTE_REPLY, message->from);
     reply->success = granted;

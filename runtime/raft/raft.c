@@ -304,6 +304,8 @@ static void handle(struct raft *raft, const struct raft_event *event,
     case RAFT_TRUST:
         raft->floor_index = event->index;
         raft->floor_term = event->term;
+        if (event->last > 0 && event->last >= raft->term)
+            raft_become_follower(raft, event->last + 1, 0);
         break;
     case RAFT_PEER_LOST:
         if (is_leader)

@@ -137,7 +137,8 @@ enum raft_event_type {
     RAFT_CAMPAIGN,       /* as if the election timeout had passed */
     RAFT_PRIORITY,       /* index: it is that from now on; a leader that gets 0 hands over */
     RAFT_TRUST,     /* index, term: an impaired replica votes again, but only for logs that reach */
-                    /* at least to that entry, as its own has to before it campaigns */
+                    /* at least to that entry, as its own has to before it campaigns; last: and */
+                    /* only in later terms, for up to there it may have voted already; 0: all */
     RAFT_PEER_LOST, /* peer, last: what it acknowledged behind last is gone from its disk */
     RAFT_PEER_UP,   /* peer: the host hears it. So far, and as a new member, it is down; the */
     RAFT_PEER_DOWN  /* host tells it of every member after raft_create and after */

@@ -29,10 +29,11 @@ static int check_message(const struct raft *raft, const struct raft_event *event
             message->index > raft->log.last_index)
             return PERI_EPROTOCOL;
         return 0;
-    case RAFT_READ_INDEX_REPLY:
     case RAFT_PRE_VOTE:
+    case RAFT_REQUEST_VOTE: /* a candidate's term is newer than all of its entries */
+        return message->log_term >= message->term ? PERI_EPROTOCOL : 0;
+    case RAFT_READ_INDEX_REPLY:
     case RAFT_PRE_VOTE_REPLY:
-    case RAFT_REQUEST_VOTE:
     case RAFT_REQUEST_VOTE_REPLY:
     case RAFT_HEARTBEAT:
     case RAFT_HEARTBEAT_REPLY:
@@ -117,7 +118,10 @@ int raft_check_event(const struct raft *raft, const struct raft_event *event,
     case RAFT_PRIORITY:
         return event->index > RAFT_PRIORITY_MAX ? PERI_EINVAL : 0;
     case RAFT_TRUST:
-        return event->term == UINT64_MAX || event->index == UINT64_MAX ? PERI_EINVAL : 0;
+        return event->term == UINT64_MAX || event->index == UINT64_MAX ||
+                       event->last >= UINT64_MAX / 2
+                   ? PERI_EINVAL
+                   : 0;
     case RAFT_TIME:
     case RAFT_PERSIST_FAILED:
         return 0;

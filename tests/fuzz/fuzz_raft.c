@@ -1,8 +1,9 @@
 /* Fuzzes the Raft core: bytes become events.
  *
  * The first byte chooses. A group of up to five replicas in memory, whose messages come twice,
- * late, in another order or never, whose disks lose what was not written: all invariants and
- * oracles of raft_group.h hold after every step, and what a correct replica sends is never refused.
+ * late, in another order or never, whose disks lose what was not written, and in groups whose
+ * members stay what was, too: all invariants and oracles of raft_group.h hold after every step, and
+ * what a correct replica sends is never refused.
  * Or one replica against anything: it may refuse, and is then unchanged; it never breaks an
  * invariant of its own. The group's replicas meet anything, too, as copies (loaded from their
  * dumps). */
@@ -61,7 +62,8 @@ static struct raft *create(struct input *input)
     uint64_t voters[] = {1, 2, 3};
     PERI_ASSERT(raft_configuration_init(&history.configuration, voters, 1 + choice / 2 % 3, NULL) ==
                 0);
-    struct raft_boot boot = {.configurations = &history, .configuration_count = 1};
+    struct raft_boot boot = {
+        .configurations = &history, .configuration_count = 1, .is_impaired = choice / 16 % 4 == 3};
     struct raft *raft = NULL;
     PERI_ASSERT(raft_create(&raft, &options, &boot, NULL) == 0);
     return raft;
@@ -155,6 +157,30 @@ static void change(struct group *group, uint64_t id, struct input *input)
     group_step(group, id, &event);
 }
 
+/* In a group whose disks lose things: they do, and who has lost something asks, and hears. */
+static void lose(struct group *group, uint64_t id, struct input *input)
+{
+    uint64_t choice = take(input), peer = 1 + choice / 4 % group->count;
+    switch (choice % 4) {
+    case 0:
+        group_damage(group, id, choice / 8, choice / 4 % 2 == 0);
+        break;
+    case 1:
+        group_power_cut(group, (unsigned)choice / 4);
+        break;
+    case 2:
+        group_repair_ask(group, id, peer);
+        break;
+    default:
+        for (peer = 1; peer <= group->count; peer++) {
+            group_repair_ask(group, id, peer);
+            group_repair_hear(group, id, peer);
+        }
+    }
+    if (choice % 4 == 2)
+        group_repair_hear(group, id, peer);
+}
+
 static void ask(struct group *group, uint64_t id, struct input *input)
 {
     static const enum raft_event_type TYPES[] = {
@@ -187,7 +213,7 @@ static void stop_or_start(struct group *group, uint64_t id, struct input *input)
         group_start(group, id);
 }
 
-static void act(struct group *group, struct input *input)
+static void act(struct group *group, bool can_lose, struct input *input)
 {
     uint64_t choice = take(input), id = 1 + choice / 16 % group->count;
     switch (choice % 16) {
@@ -219,7 +245,10 @@ static void act(struct group *group, struct input *input)
         group_read(group, id);
         break;
     case 10:
-        change(group, id, input);
+        if (can_lose)
+            lose(group, id, input);
+        else
+            change(group, id, input);
         break;
     case 11:
         ask(group, id, input);
@@ -252,7 +281,7 @@ static void run_group(struct input *input)
     for (uint64_t id = 1; id <= group->count; id++)
         group_start(group, id);
     while (input->size > 0 && group->err.code == 0)
-        act(group, input);
+        act(group, choice / 32 % 2 != 0, input);
     must_hold(&group->err);
     group_close(group);
 }

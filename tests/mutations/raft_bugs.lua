@@ -207,4 +207,26 @@ raft->commit_index >= raft->term_start &&
   { "candidate of priority 0 goes on", "election.c",
     [[    else if (priority == 0 && raft->role != RAFT_FOLLOWER)]],
     [[    else if (priority == 0 && raft->role == RAFT_CANDIDATE + 9)]] },
+  { "a disk's losses are not told", "replication.c",
+    [[    if (peer->match_index <= last || raft_active(raft)->ids[at] == raft->options.id)]],
+    [[    if (true)]] },
+  { "a disk that lost votes votes on", "create.c",
+    [[boot->is_impaired ? UINT64_MAX : 0;]],
+    [[0;]] },
+  { "votes for logs below the floor", "election.c",
+    [[ &&
+           reaches(message->index, message->log_term, raft->floor_index, raft->floor_term);]],
+    [[;]] },
+  { "campaigns below the floor", "election.c",
+    [[    if (!reaches(last, raft_log_term(&raft->log, last), raft->floor_index, raft->floor_term))
+        return false;]],
+    [[]] },
+  { "votes again in a term whose vote is lost", "raft.c",
+    [[        if (event->last > 0 && event->last >= raft->term)
+            raft_become_follower(raft, event->last + 1, 0);]],
+    [[]] },
+  { "speaks of term 0", "election.c",
+    [[    if (!granted && raft->term == 0)
+        return;]],
+    [[]] },
 }

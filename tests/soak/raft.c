@@ -51,8 +51,8 @@ int main(int argc, char **argv)
     }
     printf("seeds=%" PRIu64 " failures=%" PRIu64 " events=%" PRIu64 " elections=%" PRIu64
            " committed=%" PRIu64 " reads=%" PRIu64 " installed=%" PRIu64 " members=%" PRIu64
-           " crashes=%" PRIu64 "\n",
+           " crashes=%" PRIu64 " repairs=%" PRIu64 "\n",
            seed - first, failures, totals.events, totals.elections, totals.commits, totals.reads,
-           totals.snapshots, totals.changes, totals.crashes);
+           totals.snapshots, totals.changes, totals.crashes, totals.repairs);
     return failures > 0;
 }

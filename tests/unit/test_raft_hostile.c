@@ -47,7 +47,9 @@ static struct raft *create(void)
     struct raft_history history = {0};
     uint64_t voters[] = {1, 2, 3};
     assert_int_equal(raft_configuration_init(&history.configuration, voters, 1 + draw(3), NULL), 0);
-    struct raft_boot boot = {.configurations = &history, .configuration_count = 1};
+    struct raft_boot boot = {.configurations = &history,
+                             .configuration_count = 1,
+                             .is_impaired = options.message_max_bytes % 4 == 0};
     struct raft *raft;
     assert_int_equal(raft_create(&raft, &options, &boot, NULL), 0);
     return raft;

@@ -22,11 +22,12 @@ static void test_random_schedules(void **state)
             fail_msg("seed %" PRIu64 ": %s", seed, err.text);
     }
     print_message("# events=%" PRIu64 " elections=%" PRIu64 " committed=%" PRIu64 " reads=%" PRIu64
-                  " installed=%" PRIu64 " members=%" PRIu64 " crashes=%" PRIu64 "\n",
+                  " installed=%" PRIu64 " members=%" PRIu64 " crashes=%" PRIu64 " repairs=%" PRIu64
+                  "\n",
                   totals.events, totals.elections, totals.commits, totals.reads, totals.snapshots,
-                  totals.changes, totals.crashes);
+                  totals.changes, totals.crashes, totals.repairs);
     assert_true(totals.commits > 0 && totals.reads > 0 && totals.snapshots > 0 &&
-                totals.changes > 0);
+                totals.changes > 0 && totals.repairs > 0);
 }
 
 int main(void)

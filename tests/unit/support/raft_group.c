@@ -170,8 +170,8 @@ static void finish_reads(struct group *group, struct group_replica *replica,
 }
 
 static void carry_out(struct group *group, struct group_replica *replica,
-                      const struct group_entry *entries, uint64_t entries_first,
-                      const struct group_snapshot *snapshot)
+                      const struct raft_message *heard, const struct group_entry *entries,
+                      uint64_t entries_first, const struct group_snapshot *snapshot)
 {
     for (size_t i = 0; i < group->out.count; i++) {
         const struct raft_action *action = &group->out.actions[i];
@@ -184,6 +184,8 @@ static void carry_out(struct group *group, struct group_replica *replica,
         case RAFT_SEND:
         case RAFT_APPLY:
             hold(replica, action);
+            if (action->type == RAFT_SEND)
+                group_check_floor(group, replica, heard, &action->message);
             group_check_size(group, &replica->held[replica->held_count - 1].packet);
             break;
         case RAFT_FETCH:
@@ -228,7 +230,7 @@ int group_step_with(struct group *group, struct group_replica *replica, struct r
     uint64_t first = event->type == RAFT_PROPOSE   ? group->out.index
                      : event->type == RAFT_MESSAGE ? event->message->index + 1
                                                    : 0;
-    carry_out(group, replica, entries, first, snapshot);
+    carry_out(group, replica, event->message, entries, first, snapshot);
     group_check(group, replica, status.commit_index, &before);
     release(group, replica);
     return 0;
@@ -331,6 +333,7 @@ void group_apply(struct group *group, uint64_t id)
     struct raft_event event = {.type = RAFT_APPLIED, .index = replica->applied};
     replica->apply_last = 0;
     group_step(group, id, &event);
+    group_repair_advance(group, id);
 }
 
 static void fetch_for(struct group *group, struct group_replica *replica, uint64_t peer,

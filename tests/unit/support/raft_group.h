@@ -65,10 +65,38 @@ struct group_read {
 
 enum { GROUP_READS_MAX = 256 };
 
+/* What a disk has lost: nothing; perhaps its newest record, when power failed; anything. */
+enum group_health { GROUP_WHOLE, GROUP_SUSPECT, GROUP_DAMAGED };
+
+/* A disk before its newest record, when that only appended. */
+struct group_undo {
+    bool is_possible;
+    uint64_t term, vote, last;
+};
+
+/* What another replica said of itself. */
+struct group_answer {
+    bool is_there, is_leader;
+    enum group_health health;
+    uint64_t term, last_index, last_term;
+};
+
+/* A replica that becomes whole again: runtime/node/repair.c. */
+struct group_repair {
+    bool is_term_known, is_trusted;
+    uint64_t floor_term, barrier_term, barrier_index;
+    struct group_answer on_their_way[GROUP_MAX], answers[GROUP_MAX]; /* [id - 1] */
+};
+
 struct group_replica {
     uint64_t id;
     struct raft *raft; /* NULL: down */
-    bool has_failed;   /* its disk: nothing is written any more */
+    enum group_health health;
+    uint64_t lost_last; /* where its log ended before it lost what it is still missing */
+    struct group_undo undo;
+    struct group_repair repair;
+    uint64_t floor_index, floor_term; /* of its votes */
+    bool has_failed;                  /* its disk: nothing is written any more */
     uint64_t starts;
     struct group_disk disk;
     struct group_log log; /* as the core believes it to be */
@@ -96,7 +124,7 @@ struct group {
     struct raft_watch *watch;
     uint64_t *states; /* [i]: state after entry i; 0: not applied yet */
     size_t states_count;
-    uint64_t applied_max, reads_done, elections, snapshots, changes;
+    uint64_t applied_max, reads_done, elections, snapshots, changes, repairs;
     bool checks_dumps; /* after every step, load(dump) is the same */
     struct raft_output out;
     struct peri_error err; /* code 0: all is well */
@@ -144,6 +172,23 @@ bool group_has_fetch(const struct group_replica *replica);
 
 /* Takes a snapshot of what is applied, and cuts the log but for so many trailing entries. */
 void group_snapshot(struct group *group, uint64_t id, uint64_t trailing);
+
+/* A replica crashes, and its disk loses its last entries, but not those of its snapshot, and with
+ * loses_vote the vote, and all terms newer than its last entry. */
+void group_damage(struct group *group, uint64_t id, uint64_t entries, bool loses_vote);
+
+/* Power fails: all crash, nothing is on its way any more, and replicas whose bit (id - 1) is set in
+ * losers lose their newest record; but what was committed, and the newest term, stay on the disk of
+ * some voter. */
+void group_power_cut(struct group *group, unsigned losers);
+
+/* Replicas whose health is at best that bad. */
+size_t group_ailing(const struct group *group, enum group_health least);
+
+/* A replica that has lost something asks another, which answers; hears the answer. For members that
+ * stay the same. */
+void group_repair_ask(struct group *group, uint64_t id, uint64_t peer);
+void group_repair_hear(struct group *group, uint64_t id, uint64_t peer);
 
 /* Delivers packets[at], leaving it there when keep; or loses it. */
 void group_deliver(struct group *group, size_t at, bool keep);

@@ -16,14 +16,17 @@ static bool is_on_quorum(struct group *group, const struct raft_configuration *m
                          uint64_t index, uint64_t term)
 {
     uint8_t votes[RAFT_MEMBERS_MAX];
-    for (size_t i = 0; i < members->count; i++)
-        votes[i] = group_log_has(&group_replica(group, members->ids[i])->disk.log, index, term)
-                       ? RAFT_VOTE_GRANTED
-                       : RAFT_VOTE_REFUSED;
+    for (size_t i = 0; i < members->count; i++) {
+        const struct group_replica *replica = group_replica(group, members->ids[i]);
+        bool has_lost = replica->health != GROUP_WHOLE && index <= replica->lost_last;
+        votes[i] = has_lost || group_log_has(&replica->disk.log, index, term) ? RAFT_VOTE_GRANTED
+                                                                              : RAFT_VOTE_REFUSED;
+    }
     return raft_quorum_vote(members, votes) == RAFT_WON;
 }
 
-/* A committed entry stands on the disks of a quorum (raft.md: on durable logs only). */
+/* A committed entry stands on the disks of a quorum, or did: who has lost it gives no votes until
+ * it has it again. */
 static void check_durable(struct group *group, const struct raft *raft, uint64_t from,
                           const struct raft_configuration *before)
 {

@@ -62,7 +62,8 @@ void group_start(struct group *group, uint64_t id)
                              .run_count = runs_of(&disk->log, runs),
                              .configurations = history,
                              .configuration_count = members_of(disk, history),
-                             .last_applied = disk->snapshot.index};
+                             .last_applied = disk->snapshot.index,
+                             .is_impaired = replica->health != GROUP_WHOLE};
     int rc = raft_create(&replica->raft, &options, &boot, &group->err);
     free(runs);
     free(history);
@@ -73,12 +74,18 @@ void group_start(struct group *group, uint64_t id)
         group_log_add(&replica->log, &disk->log.entries[i]);
     replica->applied = disk->snapshot.index;
     replica->state = disk->snapshot.state;
+    group_repair_begin(replica);
     group_check(group, replica, UINT64_MAX, NULL);
 }
 
 void group_write_down(struct group_replica *replica, const struct group_write *write)
 {
     struct group_disk *disk = &replica->disk;
+    replica->undo = (struct group_undo){.is_possible = write->record.snapshot_index == 0 &&
+                                                       write->record.truncate_from == 0,
+                                        .term = disk->term,
+                                        .vote = disk->vote,
+                                        .last = disk->log.base + disk->log.count};
     disk->term = write->record.term;
     disk->vote = write->record.vote;
     if (write->record.snapshot_index > 0) {

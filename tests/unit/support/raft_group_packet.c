@@ -29,7 +29,8 @@ struct group_packet group_packet_of(struct group_replica *replica,
         packet.snapshot = replica->disk.snapshot;
     return packet;
 }
-static void remove_packet(struct group *group, size_t at)
+
+void group_packet_remove(struct group *group, size_t at)
 {
     free(group->packets[at].entries);
     group->packet_count--;
@@ -57,9 +58,15 @@ static struct group_packet copy_of(const struct group_packet *packet)
 
 void group_deliver(struct group *group, size_t at, bool keep)
 {
+    const struct raft_message *message = &group->packets[at].message;
+    if (!group_hears(group_replica(group, message->to), message->term)) {
+        if (!keep)
+            group_drop(group, at);
+        return;
+    }
     struct group_packet packet = copy_of(&group->packets[at]);
     if (!keep)
-        remove_packet(group, at);
+        group_packet_remove(group, at);
     struct raft_entry bare[GROUP_ENTRIES_MAX];
     PERI_ASSERT(packet.count <= GROUP_ENTRIES_MAX);
     for (size_t i = 0; i < packet.count; i++) {
@@ -81,6 +88,6 @@ void group_deliver(struct group *group, size_t at, bool keep)
 void group_drop(struct group *group, size_t at)
 {
     struct raft_message message = group->packets[at].message;
-    remove_packet(group, at);
+    group_packet_remove(group, at);
     report_snapshot(group, &message, false);
 }

@@ -4,7 +4,9 @@
  *      raft_group_check.c   the oracles
  *      raft_group_disk.c    starting from a disk, crashing onto it
  *      raft_group_log.c     logs
- *      raft_group_packet.c  packets on their way */
+ *      raft_group_packet.c  packets on their way
+ *      raft_group_repair.c  disks that lose what was durable, and how replicas become whole again
+ */
 #ifndef PERI_TEST_RAFT_GROUP_PARTS_H
 #define PERI_TEST_RAFT_GROUP_PARTS_H
 
@@ -52,6 +54,18 @@ void group_forget(struct group_replica *replica);
 struct group_packet group_packet_of(struct group_replica *replica,
                                     const struct raft_message *message);
 void group_send(struct group *group, struct group_packet *packet);
+
+void group_packet_remove(struct group *group, size_t at);
+
+/* A replica that has lost something starts; has perhaps all that it was missing; hears messages of
+ * this term, as all do that are whole. */
+void group_repair_begin(struct group_replica *replica);
+void group_repair_advance(struct group *group, uint64_t id);
+bool group_hears(const struct group_replica *replica, uint64_t term);
+
+/* Looks at what a replica says; asked: the message that it answers, or NULL. */
+void group_check_floor(struct group *group, const struct group_replica *replica,
+                       const struct raft_message *asked, const struct raft_message *said);
 
 /* group_step for an event with payloads: of the entries, of a snapshot. */
 int group_step_with(struct group *group, struct group_replica *replica, struct raft_event *event,

@@ -162,11 +162,28 @@ void raft_hostile_damage(struct raft_message *message, const struct raft_hostile
         message->type = (enum raft_message_type)draw(source, MESSAGE_TYPES + 1);
 }
 
+/* One whose disk has lost something gives no votes and asks for none. */
+static void check_votes(const struct raft_output *out, struct peri_error *err)
+{
+    for (size_t i = 0; i < out->count; i++) {
+        const struct raft_message *message = &out->actions[i].message;
+        bool is_reply = message->success && (message->type == RAFT_PRE_VOTE_REPLY ||
+                                             message->type == RAFT_REQUEST_VOTE_REPLY);
+        if (out->actions[i].type == RAFT_SEND &&
+            (is_reply || message->type == RAFT_PRE_VOTE || message->type == RAFT_REQUEST_VOTE))
+            peri_fail_plain(err, PERI_ECORRUPT, "an impaired replica takes part in elections");
+    }
+}
+
 int raft_hostile_step(struct raft *raft, const struct raft_event *event, struct raft_output *out,
                       struct peri_error *err)
 {
     uint64_t before = raft_hash(raft);
+    struct raft_status status;
     int rc = raft_step(raft, event, out);
+    raft_status(raft, &status);
+    if (status.is_impaired)
+        check_votes(out, err);
     if (rc != 0 && (raft_hash(raft) != before || out->count != 0))
         peri_fail(err, PERI_ECORRUPT, "refused (%d), but something changed", rc);
     else

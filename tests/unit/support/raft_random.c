@@ -53,6 +53,8 @@ static void assign_work(struct schedule *s)
             s->apply_at[i] = group->now_us + schedule_draw(s, US_PER_MS);
         if (group_has_fetch(replica) && s->fetch_at[i] == 0)
             s->fetch_at[i] = group->now_us + schedule_draw(s, 5 * US_PER_MS);
+        if (replica->health != GROUP_WHOLE && s->repair_at[i] == 0)
+            s->repair_at[i] = group->now_us + schedule_draw(s, 100 * US_PER_MS);
     }
 }
 
@@ -72,7 +74,8 @@ enum {
     DUE_PERSIST = 100,
     DUE_APPLY = 200,
     DUE_FETCH = 300,
-    DUE_LOOK = 400
+    DUE_LOOK = 400,
+    DUE_REPAIR = 500
 };
 
 /* What is due next; packets: which. */
@@ -100,6 +103,7 @@ static int next_due(struct schedule *s, uint64_t *at, size_t *packet)
         earliest(at, s->apply_at[i], &what, DUE_APPLY + (int)i);
         earliest(at, s->fetch_at[i], &what, DUE_FETCH + (int)i);
         earliest(at, s->look_at[i], &what, DUE_LOOK + (int)i);
+        earliest(at, s->repair_at[i], &what, DUE_REPAIR + (int)i);
     }
     return what;
 }
@@ -118,6 +122,9 @@ static void act(struct schedule *s, int what, size_t packet)
         schedule_client(s);
     } else if (what == DUE_NEMESIS) {
         schedule_nemesis(s);
+    } else if (what >= DUE_REPAIR) {
+        s->repair_at[what - DUE_REPAIR] = 0;
+        schedule_repair(s, (size_t)(what - DUE_REPAIR));
     } else if (what >= DUE_LOOK) {
         schedule_look(s, (size_t)(what - DUE_LOOK));
     } else if (what >= DUE_FETCH) {
@@ -172,7 +179,7 @@ static bool is_settled(const struct schedule *s)
     struct raft_status best = schedule_status_of(s, leader);
     const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
     if (best.last_applied != best.last_index || raft_configuration_is_joint(members) ||
-        !raft_configuration_is_voter(members, best.id))
+        !raft_configuration_is_voter(members, best.id) || group_ailing(s->group, GROUP_SUSPECT) > 0)
         return false;
     for (size_t i = 0; i < members->count; i++)
         if (schedule_status_of(s, members->ids[i] - 1).last_applied != best.last_index ||
@@ -261,6 +268,7 @@ static void add_totals(const struct schedule *s, struct raft_random_totals *tota
     totals->snapshots += s->group->snapshots;
     totals->changes += s->group->changes;
     totals->crashes += s->crashes;
+    totals->repairs += s->group->repairs;
 }
 
 /* In some schedules replicas differ. Peace needs one that may lead; the first always may. */
@@ -276,7 +284,7 @@ static void set_priority(struct schedule *s, uint64_t seed, uint64_t id)
 int raft_random_run(uint64_t seed, uint64_t duration_us, struct raft_random_totals *totals,
                     struct peri_error *err)
 {
-    struct schedule s = {.random = seed * 0x2545f4914f6cdd1d + 1};
+    struct schedule s = {.random = seed * 0x2545f4914f6cdd1d + 1, .can_lose = seed % 7 == 0};
     struct raft_options options;
     choose_options(&s, &options);
     size_t voters = 1 + schedule_draw(&s, 5),

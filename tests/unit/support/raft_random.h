@@ -9,7 +9,7 @@
 
 /* What happened in schedules, summed up. */
 struct raft_random_totals {
-    uint64_t events, elections, commits, reads, snapshots, changes, crashes;
+    uint64_t events, elections, commits, reads, snapshots, changes, crashes, repairs;
 };
 
 /* Runs the schedule of a seed: trouble for duration_us of virtual time, then peace. Returns 0, or

@@ -32,7 +32,7 @@ void schedule_crash(struct schedule *s, size_t at)
     if (!schedule_is_up(s, at))
         return;
     group_crash(s->group, at + 1, schedule_draw(s, s->group->replicas[at].write_count + 1));
-    s->persist_at[at] = s->apply_at[at] = s->fetch_at[at] = 0;
+    s->persist_at[at] = s->apply_at[at] = s->fetch_at[at] = s->repair_at[at] = 0;
     memset(s->seen[at], 0, sizeof s->seen[at]);
     s->crashes++;
 }
@@ -66,7 +66,8 @@ static void ask(struct schedule *s, size_t at)
     } else if (s->is_peace) {
         return;
     } else if (kind < 965) {
-        change_members(s, at);
+        if (!s->can_lose)
+            change_members(s, at);
     } else if (kind < 975) {
         group_step(s->group, at + 1, &event);
     } else if (kind < 980) {
@@ -153,9 +154,43 @@ void schedule_crash_leaders(struct schedule *s)
             schedule_crash(s, i);
 }
 
+/* So many may be ailing that the others still elect a leader; but all may, when none is damaged. */
+static void lose(struct schedule *s)
+{
+    struct group *group = s->group;
+    size_t at = schedule_draw(s, group->first.count), most = (group->first.count - 1) / 2;
+    bool is_cut = schedule_chance(s, 50);
+    unsigned losers = 0;
+    size_t ailing = group_ailing(group, GROUP_SUSPECT);
+    for (size_t i = 0; i < group->first.count; i++) {
+        bool is_whole = group->replicas[i].health == GROUP_WHOLE;
+        if (!schedule_chance(s, 70) ||
+            (is_whole && group_ailing(group, GROUP_DAMAGED) > 0 && ailing >= most))
+            continue;
+        losers |= 1U << i;
+        ailing += is_whole;
+    }
+    if (is_cut) {
+        for (size_t i = 0; i < group->count; i++)
+            schedule_crash(s, i);
+        group_power_cut(group, losers);
+        schedule_restart_all(s);
+    } else if (group_ailing(group, GROUP_SUSPECT) <
+               most + (group->replicas[at].health != GROUP_WHOLE)) {
+        schedule_crash(s, at);
+        group_damage(group, at + 1, schedule_draw(s, 30), schedule_chance(s, 50));
+        group_start(group, at + 1);
+    }
+}
+
 void schedule_nemesis(struct schedule *s)
 {
     size_t at = schedule_draw(s, s->group->count);
+    if (s->can_lose && schedule_chance(s, 30)) {
+        lose(s);
+        s->nemesis_at = s->group->now_us + schedule_draw(s, 800 * US_PER_MS) + 1;
+        return;
+    }
     struct raft_event failed = {.type = RAFT_PERSIST_FAILED};
     switch (schedule_draw(s, 14)) {
     case 0:
@@ -221,4 +256,15 @@ void schedule_look(struct schedule *s, size_t at)
         s->seen[at][i] = seen;
     }
     s->look_at[at] = s->group->now_us + LOOK_US / 2 + schedule_draw(s, LOOK_US);
+}
+
+/* ---- what disks have lost ---- */
+
+void schedule_repair(struct schedule *s, size_t at)
+{
+    for (size_t i = 0; i < s->group->count; i++) {
+        group_repair_hear(s->group, at + 1, i + 1);
+        if (!s->cut[at][i] && !s->cut[i][at] && schedule_chance(s, 70))
+            group_repair_ask(s->group, at + 1, i + 1);
+    }
 }

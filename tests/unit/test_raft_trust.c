@@ -1,0 +1,123 @@
+/* Replicas whose disk has lost something: what they do in elections until they are trusted again,
+ * and afterwards. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "raft/raft.h"
+
+static struct raft_output out;
+
+/* Replica 1 of three, in term 2 with four entries of term 1; something of its disk is gone. */
+static struct raft *create(void)
+{
+    static const struct raft_run RUNS[] = {{1, 1}};
+    struct raft_options options;
+    raft_options_init(&options, 1, 1);
+    struct raft_history history = {.index = 0};
+    uint64_t voters[] = {1, 2, 3};
+    assert_int_equal(raft_configuration_init(&history.configuration, voters, 3, NULL), 0);
+    struct raft_boot boot = {.term = 2,
+                             .last_index = 4,
+                             .runs = RUNS,
+                             .run_count = 1,
+                             .configurations = &history,
+                             .configuration_count = 1,
+                             .is_impaired = true};
+    struct raft *raft = NULL;
+    assert_int_equal(raft_create(&raft, &options, &boot, NULL), 0);
+    return raft;
+}
+
+/* 2 asks for a vote; returns what the step does, *granted what the answer is. */
+static int ask(struct raft *raft, uint64_t term, uint64_t index, uint64_t log_term, bool *granted)
+{
+    struct raft_message message = {.type = RAFT_REQUEST_VOTE,
+                                   .from = 2,
+                                   .to = 1,
+                                   .term = term,
+                                   .index = index,
+                                   .log_term = log_term};
+    int rc = raft_step(raft, &(struct raft_event){.type = RAFT_MESSAGE, .message = &message}, &out);
+    *granted = false;
+    for (size_t i = 0; i < out.count; i++)
+        *granted |= out.actions[i].type == RAFT_SEND && out.actions[i].message.success;
+    return rc;
+}
+
+static int trust(struct raft *raft, uint64_t index, uint64_t term, uint64_t last)
+{
+    struct raft_event event = {.type = RAFT_TRUST, .index = index, .term = term, .last = last};
+    return raft_step(raft, &event, &out);
+}
+
+static uint64_t term_of(const struct raft *raft)
+{
+    struct raft_status status;
+    raft_status(raft, &status);
+    return status.term;
+}
+
+static void test_no_votes_before(void **state)
+{
+    (void)state;
+    struct raft *raft = create();
+    bool granted;
+    assert_int_equal(raft_step(raft, &(struct raft_event){.type = RAFT_CAMPAIGN}, &out),
+                     PERI_EBUSY);
+    assert_int_equal(ask(raft, 5, 100, 4, &granted), 0);
+    assert_false(granted);
+    /* No log ends where nothing can be. */
+    assert_int_equal(ask(raft, 6, UINT64_MAX, UINT64_MAX, &granted), PERI_EPROTOCOL);
+    assert_int_equal(ask(raft, 6, 100, 6, &granted), PERI_EPROTOCOL);
+    assert_int_equal(term_of(raft), 5);
+    raft_close(raft);
+}
+
+/* Its votes are for logs that reach the floor, its own included. */
+static void test_floor(void **state)
+{
+    (void)state;
+    struct raft *raft = create();
+    bool granted;
+    assert_int_equal(trust(raft, 6, 1, 0), 0);
+    assert_int_equal(raft_step(raft, &(struct raft_event){.type = RAFT_CAMPAIGN}, &out),
+                     PERI_EBUSY);
+    assert_int_equal(ask(raft, 5, 5, 1, &granted), 0);
+    assert_false(granted);
+    assert_int_equal(ask(raft, 6, 6, 1, &granted), 0);
+    assert_true(granted);
+    raft_close(raft);
+}
+
+/* What it has lost may have been a vote of any term up to the newest that another has been in. */
+static void test_terms_that_it_may_have_voted_in(void **state)
+{
+    (void)state;
+    struct raft *raft = create();
+    bool granted;
+    assert_int_equal(trust(raft, 4, 1, 7), 0);
+    assert_int_equal(term_of(raft), 8);
+    assert_int_equal(out.actions[0].type, RAFT_PERSIST);
+    assert_int_equal(ask(raft, 7, 4, 1, &granted), 0);
+    assert_false(granted);
+    assert_int_equal(ask(raft, 8, 4, 1, &granted), 0);
+    assert_true(granted);
+    assert_int_equal(trust(raft, 0, 0, 0), 0); /* it has everything again */
+    assert_int_equal(term_of(raft), 8);
+    assert_int_equal(trust(raft, 0, 0, UINT64_MAX), PERI_EINVAL);
+    raft_close(raft);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_votes_before),
+        cmocka_unit_test(test_floor),
+        cmocka_unit_test(test_terms_that_it_may_have_voted_in),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
