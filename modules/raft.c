@@ -85,6 +85,7 @@ void raft_forget_group(struct raft_group_box *box)
     peri_list_remove(&box->link);
     fiber_wake(&box->opening);
     fiber_wake(&box->idle);
+    fiber_wake(&box->applying);
     if (box->reading != NULL)
         fiber_wake(box->reading);
 }
@@ -116,8 +117,11 @@ static void close_node(struct raft_node_box *box)
     if (box->closing != NULL)
         box->closing->box = box;
     node_close(node, box->closing != NULL ? on_closed : NULL, box->closing);
-    while (!peri_list_is_empty(&box->groups))
-        raft_forget_group(container_of(box->groups.next, struct raft_group_box, link));
+    while (!peri_list_is_empty(&box->groups)) {
+        struct raft_group_box *group = container_of(box->groups.next, struct raft_group_box, link);
+        raft_forget_group(group);
+        raft_kv_close(group);
+    }
     fiber_wake(&box->opening);
     fiber_wake(&box->listening);
 }

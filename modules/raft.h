@@ -6,7 +6,8 @@
  * raft_replay.c   what flight recorders hold
  * raft_recover.c  the data of nodes that do not run
  * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other
- * raft_keys.c     the keys of those that keep their state on disk */
+ * raft_keys.c     the keys of those that keep their state on disk
+ * raft_kv.c       the key/value store as a machine */
 #ifndef PERI_MODULES_RAFT_H
 #define PERI_MODULES_RAFT_H
 
@@ -57,6 +58,10 @@ struct raft_group_box {
     const struct fiber *taker;
     struct fiber_wait idle;     /* the fiber waits for a task */
     struct fiber_wait *reading; /* it waits for a key; else NULL */
+
+    struct kv_machine *kv; /* the machine, when it is the key/value store; else NULL */
+    uint64_t applied;      /* what has taken effect in it */
+    struct fiber_wait applying;
 };
 
 /* The group at index 1; raises when it is something else. */
@@ -71,13 +76,21 @@ void raft_machine_init(struct raft_group_box *box, bool keeps_keys);
 /* "follower", ... Lent for ever. */
 const char *raft_role_name(enum raft_role role);
 
+/* Makes and ends the key/value store of a group; the end comes after that of the group. Errors:
+ * PERI_ENOMEM. */
+int raft_kv_open(struct raft_group_box *box);
+void raft_kv_close(struct raft_group_box *box);
+/* Its machine; lent until the end. */
+struct node_machine *raft_kv_machine(struct raft_group_box *box);
+
 /* A group that was closed: its waits end. */
 void raft_forget_group(struct raft_group_box *box);
 
 /* Makes the metatable of a class, which stays on the stack; close is also its __gc and __close. */
 void raft_make_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 
-/* node:group(id, members, keeps_keys): a group, once the disk has said what was there. */
+/* node:group(id, members, machine): a group, once the disk has said what was there. machine is
+ * "kv", or whether that of Lua keeps its state in keys. */
 int raft_node_group(lua_State *L);
 
 /* replay(bytes): what a flight recorder holds, stepped again. */
@@ -91,5 +104,6 @@ void raft_open_groups(lua_State *L);
 void raft_open_requests(lua_State *L);
 void raft_open_machine(lua_State *L);
 void raft_open_keys(lua_State *L);
+void raft_open_kv(lua_State *L);
 
 #endif

@@ -54,7 +54,7 @@ int raft_node_group(lua_State *L)
     struct peri_error err = PERI_ERROR_INIT;
     luaL_checktype(L, 3, LUA_TTABLE);
     fiber_check(L, "node:group");
-    bool keeps_keys = lua_toboolean(L, 4);
+    bool keeps_keys = lua_toboolean(L, 4), is_kv = lua_type(L, 4) == LUA_TSTRING;
     lua_settop(L, 3);
     size_t count = read_members(L, 3, members);
     if (node_box->node == NULL)
@@ -67,10 +67,13 @@ int raft_node_group(lua_State *L)
     lua_pushvalue(L, 1);
     (void)lua_setiuservalue(L, 4, 1);
     raft_machine_init(box, keeps_keys);
+    if (is_kv && raft_kv_open(box) != 0)
+        return box_fail(L, PERI_ENOMEM, "no memory for the machine");
     const struct node_group_options options = {.id = (uint64_t)id,
                                                .members = members,
                                                .member_count = count,
-                                               .machine = &box->machine,
+                                               .machine =
+                                                   is_kv ? raft_kv_machine(box) : &box->machine,
                                                .data = box};
     box->opening = (struct fiber_wait){.what = "node:group"};
     if (node_group_open(node_box->node, &options, on_group_open, &box->group, &err) != 0)
@@ -85,10 +88,11 @@ static int l_group_close(lua_State *L)
 {
     struct raft_group_box *box = raft_check_group(L);
     struct node_group *group = box->group;
-    if (group == NULL)
-        return 0;
-    raft_forget_group(box);
-    node_group_close(group);
+    if (group != NULL) {
+        raft_forget_group(box);
+        node_group_close(group);
+    }
+    raft_kv_close(box);
     return 0;
 }
 
@@ -271,5 +275,6 @@ void raft_open_groups(lua_State *L)
     raft_open_requests(L);
     raft_open_machine(L);
     raft_open_keys(L);
+    raft_open_kv(L);
     lua_pop(L, 1);
 }

@@ -1,5 +1,6 @@
 --- A replica of a group: the handle that raft.group gives.
 local checks = require "perilune.raft.checks"
+local fiber = require "perilune.fiber"
 local msgpack = require "perilune.msgpack"
 local options_of = require "perilune.options"
 
@@ -194,6 +195,30 @@ function Group:record()
   return self.core:record()
 end
 
+--- Waits until commands or snapshots have taken effect on this replica beyond count, and gives how many have
+--- by then; without count gives that at once. For groups whose machine is "kv".
+---@param count? integer
+---@return integer|nil count  nil, message, "ECLOSED" at the end
+---@return string? err
+---@return string? code
+function Group:changed(count)
+  while not self.closed and count == self.count do
+    self.news:recv()
+  end
+  if self.closed then
+    return nil, "the group is closed", "ECLOSED"
+  end
+  return self.count
+end
+
+--- For the group's fiber (machine.lua): so much has taken effect; nil: it is closed.
+---@param count integer|nil
+function Group:tell(count)
+  local news = self.news
+  self.count, self.closed, self.news = count or self.count, count == nil, fiber.channel()
+  news:close()
+end
+
 --- Ends this node's replica; its data stay, and it can be opened again once the node was closed.
 function Group:close()
   self.core:close()
@@ -207,7 +232,7 @@ Group.__close = Group.close
 ---@param node perilune.raft.Node
 ---@return perilune.raft.Group
 function M.handle(box, id, node)
-  return setmetatable({ core = box, id = id, node = node }, Group)
+  return setmetatable({ core = box, id = id, node = node, count = 0, news = fiber.channel() }, Group)
 end
 
 return M

@@ -46,14 +46,14 @@ local M = {}
 ---@field id integer  the same on all nodes
 ---@field members table<integer, string>  voters of a group that begins, with their addresses; a node that
 ---                                       joins later names those that are there, not itself
----@field machine perilune.raft.Machine
+---@field machine perilune.raft.Machine|"kv"  "kv": the key/value store, for perilune.kv
 ---@field node? perilune.raft.Node  default: the one that raft.open made last
 ---@field priority? integer  how soon this replica campaigns: 4 (default) before 3 before 2 before 1, each by
 ---                           an election timeout; 0: never, it only votes
 ---@field detached? boolean  the replica does not end with the fiber that opens it
 
 local GROUP = {
-  id = "number", members = "table", machine = "table", node = true, detached = "boolean", priority = "number",
+  id = "number", members = "table", machine = true, node = true, detached = "boolean", priority = "number",
 }
 local RECOVER = { path = "string", group = "number", members = "table" }
 
@@ -91,16 +91,19 @@ function M.group(options)
   local machine = machine_of.check(options.machine)
   local id = checks.integer("raft.group", "id", options.id, 1)
   local members = checks.members("raft.group", options.members)
-  local box, err, code = node.core:group(id, members, machine.store or false)
+  local kind = machine == machine_of.KV and machine or machine.store or false
+  local box, err, code = node.core:group(id, members, kind)
   if not box then
     return nil, err, code
   end
   if priority ~= checks.PRIORITY_MAX then
     box:set_priority(priority)
   end
+  local group = group_of.handle(box, id, node)
+  local is_native = machine == machine_of.KV
   fiber.spawn({ name = "raft machine " .. id, detached = options.detached, cpu_deadline = false },
-    machine_of.run, box, machine)
-  return group_of.handle(box, id, node)
+    is_native and machine_of.attend or machine_of.run, box, is_native and group or machine)
+  return group
 end
 
 --- Steps a core again through what a flight recorder holds (group:record(), or the file that a node wrote

@@ -23,10 +23,16 @@ local OPTIONS = {
   store = "boolean",
 }
 
+--- The key/value store, which is a machine in C (perilune.kv stands in front).
+M.KV = "kv"
+
 --- Raises unless machine is one, naming the line that called raft.group, which calls this.
 ---@param machine any
----@return perilune.raft.Machine
+---@return perilune.raft.Machine|"kv"
 function M.check(machine)
+  if machine == M.KV then
+    return machine
+  end
   machine = options_of.check(machine, OPTIONS, "raft.group: machine", 4)
   if not machine.apply then
     error("raft.group: the machine has no function apply", 3)
@@ -97,6 +103,19 @@ function M.run(box, machine)
     else
       box:done(nil, tostring(output))
     end
+  end
+end
+
+--- The fiber of a group whose machine is in C: it tells who waits that something has taken effect. The group
+--- ends with it.
+---@param box userdata  the core's group
+---@param group perilune.raft.Group
+function M.attend(box, group)
+  local _ <close> = box
+  local count = 0
+  while count do
+    count = box:applied(count)
+    group:tell(count)
   end
 end
 

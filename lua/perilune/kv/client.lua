@@ -1,0 +1,283 @@
+--- The client's side of a store: finds a server that answers, sends writes again until they are answered, and
+--- has each happen once.
+---
+--- A write belongs to a session and has a number in it; the store keeps the last number of each session with
+--- its result. A session has one write at a time, so writes of several fibers take several sessions.
+local arguments = require "perilune.kv.arguments"
+local fiber = require "perilune.fiber"
+local lease = require "perilune.kv.lease"
+local reads = require "perilune.kv.reads"
+
+local M = {}
+
+local PAUSE = 0.01 -- seconds, after nobody could be asked; grows
+local PAUSE_MAX = 0.2
+
+---@class perilune.kv.Details
+---@field certainty "ok"|"never"|"unknown"  ok: the store refused it
+---@field token? perilune.kv.Token  of an unknown one, for store:outcome
+
+---@class perilune.kv.Token
+---@field session integer
+---@field sequence integer
+
+---@class perilune.kv.Store
+local Store = {}
+Store.__index = Store
+for name, fn in pairs(reads) do
+  Store[name] = fn
+end
+
+-- ---- asking servers ----
+
+--- Who is asked next: the leader when it is known, else the next one.
+function Store:turn_to(leader)
+  local at = leader and self.by_id[leader]
+  self.at = at ~= self.at and at or self.at % #self.peers + 1
+end
+
+--- One attempt: true and the results; or false, whether it may have happened, and why not, where is_final says
+--- that it would be so again.
+function Store:attempt(seconds, name, ...)
+  local peer = self.peers[self.at]
+  local id, is_ok, first, second, third, leader = peer:with({ deadline = seconds }):call(name, ...)
+  if id == nil then
+    local err, code = is_ok, first
+    self:turn_to()
+    return false, code ~= "EUNREACHABLE", err, code, false
+  end
+  self.by_id[id] = self.at
+  if is_ok then
+    return true, first, second
+  elseif third == "ok" then
+    return false, false, first, second, true
+  end
+  self:turn_to(leader)
+  return false, third ~= "never", first, second, false
+end
+
+--- Attempts until one has an answer, or the time is over. The result and what comes with it; or nil, message,
+--- code, and whether it may have happened.
+function Store:ask(name, ...)
+  local due, pause, may_have = fiber.now() + self.settings.deadline, PAUSE, false
+  local err, code
+  while not self.closed do
+    local left = due - fiber.now()
+    if left <= 0 then
+      return nil, ("no answer within %g seconds; the last reason: %s"):format(self.settings.deadline,
+        err or "none"), "EDEADLINE", may_have
+    end
+    local ok, first, second, third, is_final = self:attempt(math.min(left, self.settings.attempt), name, ...)
+    if ok then
+      return first, second
+    elseif is_final then
+      return nil, second, third, may_have, true
+    end
+    may_have = may_have or first
+    err, code = second, third
+    if code ~= "ENOTLEADER" or pause > PAUSE then
+      fiber.sleep(math.min(pause * (0.5 + fiber.random()), math.max(due - fiber.now(), 0)))
+    end
+    pause = math.min(2 * pause, PAUSE_MAX)
+  end
+  return nil, "the store was closed", "ECLOSED", may_have
+end
+
+-- ---- writes ----
+
+--- A session that no other fiber writes in now: nil, message, code when none can be had.
+function Store:take_session()
+  local free = self.sessions
+  while #free > 0 do
+    local session = table.remove(free)
+    if fiber.now() - session.used < self.settings.session / 2 then
+      return session
+    end
+  end
+  local result, err, code = self:ask("kv.command", 0, 0, "open", math.floor(self.settings.session * 1000))
+  if not result then
+    return nil, err, code
+  end
+  return { id = result[3], sequence = 0 }
+end
+
+--- Carries out a command: its result, or nil, message, code, details.
+function Store:command(...)
+  local session, err, code = self:take_session()
+  if not session then
+    return nil, err, code, { certainty = "never" }
+  end
+  session.sequence = session.sequence + 1
+  local result, may_have, is_final
+  result, err, code, may_have, is_final = self:ask("kv.command", session.id, session.sequence, ...)
+  session.used = fiber.now()
+  if result or is_final and code ~= "ESESSION" then
+    self.sessions[#self.sessions + 1] = session
+    return result, err, code, not result and { certainty = "ok" } or nil
+  elseif is_final and not may_have then -- it had ended before
+    return nil, err, code, { certainty = "never" }
+  end
+  local certainty = may_have and "unknown" or "never"
+  return nil, err, code, {
+    certainty = certainty, token = may_have and { session = session.id, sequence = session.sequence } or nil,
+  }
+end
+
+--- Does several things at once, or none: compares, then, when all of them hold, the first list of operations,
+--- else the second. runtime/kv/README.md has their forms.
+---   store:transact({ { "version", "key", "=", 0 } }, { { "put", "key", "value", 0 } }, { { "get", "key" } })
+---@param compares table[]
+---@param operations table[]
+---@param otherwise? table[]
+---@return boolean|nil holds  whether all compares did; nil: it failed
+---@return any[]|string results  of the operations, in their order
+---@return integer|string revision  of the store
+---@return perilune.kv.Details? details
+function Store:transact(compares, operations, otherwise)
+  local result, err, code, details = self:command("do", compares, operations, otherwise or {})
+  if not result then
+    return nil, err, code, details
+  end
+  return result[3], result[4], result[1]
+end
+
+--- One operation on one key, after a compare perhaps.
+function Store:operate(compares, operation)
+  local holds, results, revision, details = self:transact(compares, { operation })
+  if holds == nil then
+    return nil, results, revision, details
+  end
+  return holds, results[1], revision
+end
+
+--- Sets a key. Options: lease (an id, or a lease; default none; true: the one that the key has); revision or
+--- version, which the key must have now, 0 for one that is not there: else nil, message, "EEXIST".
+---@param key string
+---@param value string
+---@param options? { lease?: integer|perilune.kv.Lease|true, revision?: integer, version?: integer }
+---@return integer|nil revision  of the store, and now of the key
+---@return string? err
+---@return string? code
+---@return perilune.kv.Details? details
+function Store:put(key, value, options)
+  options = options or {}
+  local operation = { "put", arguments.key("store:put", key), arguments.value("store:put", value),
+    arguments.lease("store:put", options.lease) }
+  local holds, err, revision, details = self:operate(arguments.compares("store:put", key, options), operation)
+  if holds == nil then
+    return nil, err, revision, details
+  elseif not holds then
+    return nil, "the key has another revision or version by now", "EEXIST", { certainty = "ok" }
+  end
+  return revision
+end
+
+--- Removes a key. Options: revision, version, as for put.
+---@param key string
+---@param options? { revision?: integer, version?: integer }
+---@return boolean|nil was_there
+---@return string? err
+---@return string? code
+---@return perilune.kv.Details? details
+function Store:delete(key, options)
+  local compares = arguments.compares("store:delete", key, options or {})
+  local holds, count, code, details = self:operate(compares, { "delete", arguments.key("store:delete", key) })
+  if holds == nil then
+    return nil, count, code, details
+  elseif not holds then
+    return nil, "the key has another revision or version by now", "EEXIST", { certainty = "ok" }
+  end
+  return count == 1
+end
+
+--- Adds bytes at the end of a value; what is not there is empty.
+---@param key string
+---@param bytes string
+---@return integer|nil size  of the value then
+---@return string? err
+---@return string? code
+---@return perilune.kv.Details? details
+function Store:append(key, bytes)
+  local holds, size, code, details = self:operate({},
+    { "append", arguments.key("store:append", key), arguments.value("store:append", bytes) })
+  if holds == nil then
+    return nil, size, code, details
+  end
+  return size
+end
+
+--- Adds to a number; what is not there is 0. A value that is no integer is EINVAL.
+---@param key string
+---@param delta? integer  default 1
+---@return integer|nil sum
+---@return string? err
+---@return string? code
+---@return perilune.kv.Details? details
+function Store:increment(key, delta)
+  local number = math.tointeger(delta or 1) or error("store:increment: the second argument is an integer", 2)
+  local holds, sum, code, details = self:operate({},
+    { "increment", arguments.key("store:increment", key), number })
+  if holds == nil then
+    return nil, sum, code, details
+  end
+  return sum
+end
+
+--- Says what became of a write whose outcome was unknown, and ends the doubt: when it has not happened by
+--- now, it never will. "ended": the session has, or has done other writes; nobody knows any more.
+---@param token perilune.kv.Token
+---@return "ok"|"never"|"ended"|nil outcome
+---@return string? err
+---@return string? code
+function Store:outcome(token)
+  local result, err, code, _, is_final = self:ask("kv.command", token.session, token.sequence, "resolve")
+  if result then
+    return result[3] and "ok" or "never"
+  elseif is_final and (code == "ESESSION" or code == "EINVAL") then
+    return "ended"
+  end
+  return nil, err, code
+end
+
+--- Makes a lease: keys that are put with it end with it, all at once, when nobody has kept it for ttl.
+---@param ttl number|string  seconds, or a text such as "5s"
+---@return perilune.kv.Lease|nil lease
+---@return string? err
+---@return string? code
+---@return perilune.kv.Details? details
+function Store:lease(ttl)
+  local seconds = arguments.ttl("store:lease", ttl)
+  local result, err, code, details = self:command("grant", math.floor(seconds * 1000))
+  if not result then
+    return nil, err, code, details
+  end
+  return lease.create(self, result[3], seconds)
+end
+
+-- ---- the end ----
+
+--- Closes the connections; a store of this process ends.
+function Store:close()
+  self.closed = true
+  for _, peer in ipairs(self.peers) do
+    peer:close()
+  end
+  if self.node then
+    self.node:close()
+  end
+end
+
+Store.__close = Store.close
+
+--- A store behind peers.
+---@param peers table[]
+---@param settings { deadline: number, attempt: number, session: number }
+---@param node? perilune.raft.Node  that ends with it
+---@return perilune.kv.Store
+function M.create(peers, settings, node)
+  return setmetatable({
+    peers = peers, settings = settings, node = node, at = fiber.random(#peers), by_id = {}, sessions = {},
+  }, Store)
+end
+
+return M

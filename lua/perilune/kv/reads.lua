@@ -1,0 +1,179 @@
+--- What a store is asked: keys as they are and as they were, how many there are, and what happens to them.
+local arguments = require "perilune.kv.arguments"
+local watch = require "perilune.kv.watch"
+
+---@class perilune.kv.Info
+---@field revision integer  of the last change of the key
+---@field created integer  of the first change since it was not there
+---@field version integer  counts changes since then: the first is 1
+---@field lease integer  or 0
+---@field age? number  of a stale read: seconds since the replica heard of its leader; nil: it knows of none
+
+---@class perilune.kv.RangeOptions
+---@field prefix? string
+---@field from? string
+---@field to? string
+---@field limit? integer
+---@field keys_only? boolean
+---@field revision? integer
+---@field consistency? string
+
+---@class perilune.kv.Store
+local Reads = {}
+
+local function info_of(revision, created, version, lease, age)
+  return { revision = revision, created = created, version = version, lease = lease, age = age }
+end
+
+--- Reads a key. Options: consistency, "linearizable" (default: sees every write that was answered before),
+--- "lease" (the same, cheaper, for groups with leases) or "stale" (what the server that is asked has;
+--- info.age); revision, as it was then.
+---@param key string
+---@param options? { consistency?: string, revision?: integer }
+---@return string|nil value  nil without a message: it is not there
+---@return perilune.kv.Info|string|nil info
+---@return string? code
+function Reads:get(key, options)
+  options = options or {}
+  local consistency = arguments.consistency("store:get", options.consistency)
+  local answer, age, code = self:ask("kv.query", consistency, "get", arguments.key("store:get", key),
+    options.revision or 0)
+  if not answer then
+    return nil, age, code
+  end
+  local found = answer[3]
+  if not found then
+    return nil
+  end
+  return found[1], info_of(found[2], found[3], found[4], found[5], age)
+end
+
+--- Reads keys in order: { { key, value, revision, created, version, lease }, ... }, by these names. Which:
+--- prefix, or from and to, which is not part of it; limit (default and most 1000), keys_only, revision,
+--- consistency as for get.
+---@param options? perilune.kv.RangeOptions
+---@return table[]|nil items
+---@return string|nil next  where it goes on; or the message of the failure
+---@return integer|string revision  of the store; or the code of the failure
+function Reads:range(options)
+  options = options or {}
+  local from, to = arguments.bounds("store:range", options)
+  local consistency = arguments.consistency("store:range", options.consistency)
+  local limit, flags = options.limit or arguments.RANGE_MAX, options.keys_only and 1 or 0
+  local answer, err, code = self:ask("kv.query", consistency, "range", from, to, limit, flags,
+    options.revision or 0)
+  if not answer then
+    return nil, err, code
+  end
+  local items = answer[3]
+  for i, item in ipairs(items) do
+    items[i] = info_of(item[3], item[4], item[5], item[6])
+    items[i].key, items[i].value = item[1], not options.keys_only and item[2] or nil
+  end
+  return items, answer[4], answer[1]
+end
+
+--- Walks keys in order, however many: for key, value, info in store:each { prefix = "user/" } do. All are as
+--- they were at the revision of the first page. Options as of range; a failure raises.
+---@param options? table
+---@return fun(): string|nil, string|nil, perilune.kv.Info|nil
+function Reads:each(options)
+  local ask, items, at, is_first = {}, {}, 0, true
+  for name, value in pairs(options or {}) do
+    ask[name] = value
+  end
+  ask.from, ask.to = arguments.bounds("store:each", ask)
+  ask.prefix, ask.limit = nil, nil
+  return function()
+    while at == #items do
+      if not is_first and not ask.from then
+        return nil
+      end
+      local found, next_from, revision = self:range(ask)
+      if not found then
+        error(("store:each: %s (%s)"):format(next_from, revision), 2)
+      end
+      items, at, is_first = found, 0, false
+      ask.from, ask.revision = next_from, ask.revision or revision
+    end
+    at = at + 1
+    return items[at].key, items[at].value, items[at]
+  end
+end
+
+--- Counts keys: options as of range.
+---@param options? table
+---@return integer|nil count
+---@return string? err
+---@return string? code
+function Reads:count(options)
+  options = options or {}
+  local from, to = arguments.bounds("store:count", options)
+  local count, revision = 0, options.revision or 0
+  local consistency = arguments.consistency("store:count", options.consistency)
+  repeat
+    local answer, err, code = self:ask("kv.query", consistency, "range", from, to, arguments.RANGE_MAX, 2,
+      revision)
+    if not answer then
+      return nil, err, code
+    end
+    count, from = count + answer[5], answer[4]
+    revision = revision ~= 0 and revision or answer[1]
+  until not from
+  return count
+end
+
+--- How the store stands: { revision, compacted, keys, leases, sessions, clock_ms }.
+---@param options? { consistency?: string }
+---@return table|nil status
+---@return string? err
+---@return string? code
+function Reads:status(options)
+  local consistency = arguments.consistency("store:status", options and options.consistency)
+  local answer, err, code = self:ask("kv.query", consistency, "status")
+  if not answer then
+    return nil, err, code
+  end
+  return {
+    revision = answer[1], clock_ms = answer[2], compacted = answer[3], keys = answer[4], leases = answer[5],
+    sessions = answer[6],
+  }
+end
+
+--- Lets go of history before a revision: reads of it, and watches from it on, are ECOMPACTED.
+---@param revision integer
+---@return true|nil
+---@return string? err
+---@return string? code
+function Reads:compact(revision)
+  while true do
+    local result, err, code = self:ask("kv.command", 0, 0, "compact", revision)
+    if not result then
+      return nil, err, code
+    elseif not result[3] then
+      return true
+    end
+  end
+end
+
+--- Watches keys: key, or prefix, or from and to, or all; from a revision on (default: from now on).
+---   for event in store:watch({ prefix = "user/" }):events() do
+---@param options? { key?: string, prefix?: string, from?: string, to?: string, revision?: integer }
+---@return perilune.kv.Watch|nil watch
+---@return string? err
+---@return string? code
+function Reads:watch(options)
+  options = options or {}
+  local from, to = arguments.bounds("store:watch", options)
+  local revision = options.revision
+  if not revision then
+    local status, err, code = self:status()
+    if not status then
+      return nil, err, code
+    end
+    revision = status.revision + 1
+  end
+  return watch.create(self, from, to, revision)
+end
+
+return Reads

@@ -1,0 +1,238 @@
+--- The server's side of a store: commands and queries of clients for a group, log time, and what has to be
+--- done now and then.
+---
+--- Log time is what leases and sessions end by. It comes with every command: the time of the last one that
+--- this server knows, and what has passed since then on its own clock. So it goes on as fast as time does,
+--- whatever wall clocks say, and never faster.
+local fiber = require "perilune.fiber"
+local rpc = require "perilune.rpc"
+
+local M = {}
+
+local VERSION = 1
+local ROUND = 0.25 -- seconds between two looks at what is due
+local PAGE = 256 -- events of a message
+
+---@class perilune.kv.Served
+---@field group perilune.raft.Group
+local Served = {}
+Served.__index = Served
+
+-- ---- log time ----
+
+--- Log time, as far as this server knows.
+function Served:now_ms()
+  return self.base_ms + math.floor((fiber.now() - self.base_at) * 1000)
+end
+
+--- An answer says what log time is: not before that.
+function Served:learn(answer)
+  local clock_ms = answer[2]
+  if clock_ms > self:now_ms() then
+    self.base_ms, self.base_at = clock_ms, fiber.now()
+  end
+  return answer
+end
+
+-- ---- requests ----
+
+--- What this replica knows of the leader, for clients that look for it.
+function Served:leader()
+  local status = self.group:status()
+  return status and status.leader
+end
+
+--- The id of this replica's node.
+function Served:id()
+  return self.group.node.id
+end
+
+--- Proposes a command at the log time of now: its result, or as group:propose.
+function Served:propose(session, sequence, kind, ...)
+  local command = { VERSION, self:now_ms(), session, sequence, kind, ... }
+  local result, err, code, details = self.group:propose(command)
+  if result == nil then
+    return nil, err, code, details
+  end
+  return self:learn(result)
+end
+
+--- Carries out a client's command: the replica's id, true, and the result; or its id, false, message, code,
+--- certainty and who leads.
+function Served:command(session, sequence, kind, ...)
+  local result, err, code, details = self:propose(session, sequence, kind, ...)
+  if result then
+    return self:id(), true, result
+  end
+  return self:id(), false, err, code, details and details.certainty, self:leader()
+end
+
+--- For how many seconds this replica has not heard of its leader; 0 when it leads; nil when it knows of none.
+function Served:age()
+  local status = self.group:status()
+  if not status or not status.leader then
+    return nil
+  elseif status.role == "leader" then
+    return 0
+  end
+  local member = status.members[status.leader]
+  return member and member.heard
+end
+
+--- Answers a client's query: as command does, with the age of a stale answer.
+function Served:query(consistency, kind, ...)
+  local age = consistency == "stale" and self:age() or nil
+  local answer, err, code = self.group:read({ VERSION, kind, ... }, { consistency = consistency })
+  if answer == nil then
+    local is_ok = code == "ECOMPACTED" or code == "EINVAL" or code == "ETOOBIG" or code == "EVERSION"
+    return self:id(), false, err, code, is_ok and "ok" or "never", self:leader()
+  end
+  return self:id(), true, self:learn(answer), age
+end
+
+--- Hands over the events of a range of keys from (revision, number) on, as they happen:
+--- emit(events, next_revision, next_number). Raises with a code at the end.
+function Served:watch(emit, from, to, revision, number)
+  while true do
+    local count = self.group:changed()
+    local answer, err, code = self.group:read({ VERSION, "events", from, to, PAGE, revision, number },
+      { consistency = "stale" })
+    if answer == nil then
+      error { code = code, message = err }
+    end
+    local events, next_revision, next_number = answer[3], answer[4], answer[5]
+    if next_revision ~= revision or next_number ~= number then
+      revision, number = next_revision, next_number
+      if emit(events, revision, number) == false then
+        return
+      end
+    end
+    if revision > answer[1] then
+      local closed
+      count, err, closed = self.group:changed(count)
+      if not count then
+        error { code = closed, message = err }
+      end
+    end
+  end
+end
+
+--- What clients call.
+---@return table<string, function>
+function Served:functions()
+  return {
+    ["kv.command"] = function(...) return self:command(...) end,
+    ["kv.query"] = function(...) return self:query(...) end,
+    ["kv.watch"] = function(...) self:watch(rpc.yield, ...) end,
+  }
+end
+
+-- ---- what has to be done now and then ----
+
+--- Proposes a command again and again as long as it says that there is more.
+function Served:finish(kind, ...)
+  local result
+  repeat
+    result = self:propose(0, 0, kind, ...)
+  until not result or not result[3]
+end
+
+--- One look at what is due, and at how much history there is.
+function Served:look()
+  local answer = self.group:read({ VERSION, "status" }, { consistency = "stale" })
+  if not answer then
+    return
+  end
+  self:learn(answer)
+  local revision, compacted, due_ms = answer[1], answer[3], answer[7]
+  if due_ms and due_ms <= self:now_ms() then
+    self:finish "tick"
+  end
+  if self.history > 0 and revision - compacted > 2 * self.history then
+    self:finish("compact", revision - self.history)
+  end
+end
+
+--- As long as the group is open, and where it leads: has ended what is due, and old history let go of.
+function Served:keep()
+  while true do
+    local status = self.group:status()
+    if not status then
+      return
+    elseif status.role == "leader" then
+      self:look()
+    end
+    fiber.sleep(ROUND)
+  end
+end
+
+-- ---- in the same process ----
+
+---@class perilune.kv.LocalStream
+local LocalStream = {}
+LocalStream.__index = LocalStream
+
+--- As a stream of perilune.rpc.
+function LocalStream:recv()
+  local item, ok = self.channel:recv()
+  if ok == false or item == nil then
+    return nil, self.err, self.code
+  end
+  return table.unpack(item, 1, 3)
+end
+
+--- Ends the fiber that watches.
+function LocalStream:close()
+  self.worker:cancel()
+end
+
+---@class perilune.kv.LocalPeer
+local LocalPeer = {}
+LocalPeer.__index = LocalPeer
+
+local METHODS = { ["kv.command"] = Served.command, ["kv.query"] = Served.query }
+
+--- As a peer of perilune.rpc, as are the others.
+function LocalPeer:with(options)
+  return setmetatable({ served = self.served, deadline = options.deadline }, LocalPeer)
+end
+
+--- Calls one of the functions, for so long.
+function LocalPeer:call(name, ...)
+  return fiber.deadline(self.deadline, METHODS[name], self.served, ...)
+end
+
+--- Watches in a fiber of its own.
+function LocalPeer:stream(_, ...)
+  local stream = setmetatable({ channel = fiber.channel() }, LocalStream)
+  stream.worker = fiber.spawn({ name = "kv watch", detached = true, cpu_deadline = false }, function(...)
+    local function emit(...)
+      return stream.channel:send { ... } and true
+    end
+    local _, err = pcall(self.served.watch, self.served, emit, ...)
+    stream.err, stream.code = err.message, err.code
+    stream.channel:close()
+  end, ...)
+  return stream
+end
+
+--- Ends the group.
+function LocalPeer:close()
+  self.served.group:close()
+end
+
+--- The server as clients see a peer, without a connection.
+---@return perilune.kv.LocalPeer
+function Served:peer()
+  return setmetatable({ served = self, deadline = 1 }, LocalPeer)
+end
+
+--- The server's side of a group.
+---@param group perilune.raft.Group
+---@param history integer
+---@return perilune.kv.Served
+function M.create(group, history)
+  return setmetatable({ group = group, history = history, base_ms = 0, base_at = fiber.now() }, Served)
+end
+
+return M
