@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "box.h"
+#include "mr_blame.h"
 
 enum { COPY_DEPTH_MAX = 32, COPY_VALUES_MAX = 1 << 18, TRACEBACK_MAX = 4000, SIDE_MAX = 1 << 30 };
 
@@ -18,25 +19,15 @@ static const char task_key = 't';                         /* its address: the ta
 
 /* ---- errors ---- */
 
-/* What the error object says; for a table without a text of its own not its address, which is
- * another one in every run. */
-static const char *push_message(lua_State *L)
-{
-    if (lua_isstring(L, 1) || luaL_getmetafield(L, 1, "__tostring") != LUA_TNIL)
-        return luaL_tolstring(L, 1, NULL);
-    return lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
-}
-
 static int keep_traceback(lua_State *L)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &task_key);
     struct mr_task *task = lua_touserdata(L, -1);
-    const char *message = push_message(L);
-    luaL_traceback(L, L, NULL, 1);
-    size_t size;
-    const char *text = lua_tolstring(L, -1, &size);
+    const char *message = mr_blame_message(L, 1);
+    struct peri_slice text = mr_blame_traceback(L);
     task->traceback.size = 0;
-    (void)peri_buffer_append(&task->traceback, text, size < TRACEBACK_MAX ? size : TRACEBACK_MAX);
+    (void)peri_buffer_append(&task->traceback, text.data,
+                             text.size < TRACEBACK_MAX ? text.size : TRACEBACK_MAX);
     lua_pushstring(L, message);
     return 1;
 }
@@ -263,7 +254,9 @@ static int run_file(lua_State *L)
         open_world(L);
     lua_getfield(L, LUA_REGISTRYINDEX, KEY_CHUNK);
     mr_job_push_spec(L, task, "args");
+    mr_blame_unknown_globals(L, mr_spec_string(task, "job", ""));
     lua_call(L, 1, 1);
+    mr_blame_release_globals(L);
     lua_setfield(L, LUA_REGISTRYINDEX, KEY_TABLE);
     find_step(task, L);
     make_context(task, L);

@@ -1,6 +1,8 @@
 #include "mr_record.h"
 
 #include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "box.h"
@@ -15,10 +17,47 @@ int mr_stale_error(lua_State *L, const char *what)
     return luaL_error(L, "stale %s (keep rec:str() instead)", what);
 }
 
+static bool strings_have(lua_State *L, const char *name)
+{
+    lua_pushliteral(L, "");
+    bool has =
+        luaL_getmetafield(L, -1, "__index") == LUA_TTABLE && lua_getfield(L, -1, name) != LUA_TNIL;
+    lua_settop(L, 3);
+    return has;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Pushes the names in the table at index 1: "bytes field fields ...". */
+static const char *push_names(lua_State *L)
+{
+    enum { NAMES_MAX = 64 };
+    const char *names[NAMES_MAX]; /* strings of the table */
+    size_t count = 0;
+    for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1))
+        if (count < NAMES_MAX)
+            names[count++] = lua_tostring(L, -2);
+    qsort(names, count, sizeof *names, compare_names);
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    for (size_t i = 0; i < count; i++) {
+        luaL_addstring(&text, i > 0 ? " " : "");
+        luaL_addstring(&text, names[i]);
+    }
+    luaL_pushresult(&text);
+    return lua_tostring(L, -1);
+}
+
+/* (methods, name): the answer for what records and slices do not have. */
 static int l_no_method(lua_State *L)
 {
     const char *name = luaL_tolstring(L, 2, NULL);
-    return luaL_error(L, "records have no method '%s' (strings have: rec:str():%s)", name, name);
+    if (strings_have(L, name))
+        return luaL_error(L, "records have no method '%s', strings have: rec:str():%s", name, name);
+    return luaL_error(L, "records have no method '%s'; they have %s", name, push_names(L));
 }
 
 /* ---- the types ---- */

@@ -39,6 +39,7 @@ local SANDBOX_HINTS = {
   { "%(global 'os'%)", "a job has no clock and no environment, but --arg NAME=VALUE; --trusted allows os" },
   { "module 'perilune%.?[%w_.]*' not found", "jobs have no fibers, files or processes; scripts do: "
     .. "perilune run SCRIPT.lua" },
+  { "there is no global '", "in a job file, a function stands above the line that names it" },
   { "unexpected symbol near '{'", "a job file begins with return: return { map = ... }" },
 }
 
@@ -74,15 +75,17 @@ local function details(err)
 end
 
 --- Reports a failed job and returns the exit code.
----@param what string
+---@param verb string  "mr"
+---@param job string   path of the job file; it is told once when the message begins with it
 ---@param message string
 ---@param code string|nil
 ---@param failure table|nil  as perilune.mapreduce.run gives it
 ---@return integer exit_code
-function M.report(what, message, code, failure)
+function M.report(verb, job, message, code, failure)
   failure = failure or {}
-  return output.fail { what = what, why = message, code = code, hint = failure.hint or hint_of(message, code),
-    detail = details(failure.attempt_error or {}) }
+  local is_named = message:sub(1, #job + 1) == job .. ":"
+  return output.fail { what = is_named and verb or verb .. " " .. job, why = message, code = code,
+    hint = failure.hint or hint_of(message, code), detail = details(failure.attempt_error or {}) }
 end
 
 return M

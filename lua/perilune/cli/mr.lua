@@ -90,17 +90,16 @@ local function note(args, text)
   end
 end
 
-local function show_plan(args, plan)
-  note(args, ("%s: %s in %s file%s, %s; %d map task%s%s, %d reduce task%s, %d worker%s with %s each")
-    :format(plan.job, units.format_size(plan.bytes), units.format_count(plan.files),
-      plan.files == 1 and "" or "s", plan.format, plan.maps, plan.maps == 1 and "" or "s",
-      plan.splits > plan.maps and (" (%s splits)"):format(units.format_count(plan.splits)) or "",
-      plan.reduces, plan.reduces == 1 and "" or "s", plan.workers, plan.workers == 1 and "" or "s",
-      units.format_size(plan.memory_bytes)))
-end
-
 local function plural(count, word)
   return ("%s %s%s"):format(units.format_count(count), word, count == 1 and "" or "s")
+end
+
+local function show_plan(args, plan)
+  note(args, ("%s: %s in %s, %s; %s%s, %s, %s with %s each"):format(plan.job,
+    units.format_size(plan.bytes), plural(plan.files, "file"), plan.format, plural(plan.maps, "map task"),
+    plan.splits > plan.maps and (" (%s splits)"):format(units.format_count(plan.splits)) or "",
+    plan.reduces > 0 and plural(plan.reduces, "reduce task") or "no reduce: what map emits is the output",
+    plural(plan.workers, "worker"), units.format_size(plan.memory_bytes)))
 end
 
 local function sorted_pairs(list)
@@ -229,7 +228,7 @@ function M.run(args)
     bar:finish()
   end
   if not result then
-    return job_options.report("mr " .. args.job, message, code, failure)
+    return job_options.report("mr", args.job, message, code, failure)
   end
   if not args.dry_run and args.top then
     show_top(args, result)

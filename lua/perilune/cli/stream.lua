@@ -38,7 +38,7 @@ function M.run(args)
   local result, message, code, failure = require("perilune.mapreduce.stream").run(args.phase, {
     job = args.job, memory_bytes = args.memory, args = job_options.collect(args.arg) })
   if not result then
-    return job_options.report(("stream %s %s"):format(args.phase, args.job), message, code, failure)
+    return job_options.report("stream " .. args.phase, args.job, message, code, failure)
   end
   return output.EXIT_OK
 end

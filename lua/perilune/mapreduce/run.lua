@@ -129,6 +129,18 @@ local function keeps_values(element)
   return reducer ~= nil and (reducer.name == nil or reducer.name == "identity")
 end
 
+-- Does any step of the job reduce? Otherwise what map emits is the output.
+local function has_reduce(elements)
+  for _, element in ipairs(elements) do
+    for _, step in ipairs(element.loop and element.loop.steps or { element }) do
+      if step.reduce then
+        return true
+      end
+    end
+  end
+  return false
+end
+
 local function make_plan(run, job, options)
   local files, directories, code = inputs.expand(options.inputs, job.input.format, function()
     return spool_stdin(run.directory)
@@ -149,7 +161,8 @@ local function make_plan(run, job, options)
   return {
     job = job.name, workers = run.workers, files = #files, bytes = total, maps = #maps,
     splits = splits, split_bytes = split_bytes, memory_bytes = memory.total,
-    reduces = plan.reduces(options.reduces or job.reduces, run.workers, total),
+    reduces = has_reduce(job.elements)
+      and plan.reduces(options.reduces or job.reduces, run.workers, total) or 0,
     steps = #job.elements, out = options.out, format = job.input.format, output = job.output,
   }, maps, memory
 end
@@ -210,6 +223,7 @@ local function prepare(run, options)
   local job = load_job(run, options)
   local memory
   run.plan, run.input, memory = make_plan(run, job, options)
+  run.partitions = math.max(1, run.plan.reduces)
   run.common.spec = {
     job = options.job, name = job.name, args = options.args or {}, trusted = options.trusted,
     side = side_paths(job, options.job),

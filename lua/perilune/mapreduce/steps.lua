@@ -55,9 +55,9 @@ local function run_step(run, step, is_last, counters)
   local maps = step.reads_input and run.input or read_output(run.previous or {})
   local stage = { step = step, number = run.stage_count, step_count = run.plan.steps,
     maps = maps, is_last = is_last,
-    reduces = step.reduce and run.plan.reduces or 0,
+    reduces = step.reduce and run.partitions or 0,
     joined = step.join and run.caches[step.join] or nil,
-    partitions = run.plan.reduces }
+    partitions = run.partitions }
   if step.partition == "range" and stage.reduces > 1 then
     sample_bounds(run, stage)
   end

@@ -39,11 +39,53 @@ describe("perilune mr", function()
     end)
   end
 
-  it("does not show the address of an error that is a table", function()
+  it("shows the fields of an error that is a table, and never its address", function()
     assert.matches("job.lua: (error object is a table value)\n",
       run("return { map = function() error {} end }").stderr, 1, true)
+    assert.matches('job.lua: (error object is a table: { code = 1, text = "no" })\n',
+      run("return { map = function() error { text = 'no', code = 1, more = {} } end }").stderr, 1, true)
     assert.matches("job.lua: told\n", run([[return { map = function()
       error(setmetatable({}, { __tostring = function() return "told" end })) end }]]).stderr, 1, true)
+  end)
+
+  it("tells the job's part of a traceback, and the job file once", function()
+    local job = folder .. "/job.lua"
+    assert.equal(("perilune: mr: %s:1: no\nstack traceback:\n\t%s:1: in main chunk\n"):format(job, job),
+      run("assert(false, 'no')").stderr)
+    local stderr = run([[
+      local function inner(x) return x.y.z end
+      return { map = function(rec) rec:str():gsub("a", inner) end }]]).stderr
+    assert.matches(("stack traceback:\n\t%s:1: in function <%s:1>\n\t[C]: in function 'string.gsub'\n"
+      .. "\t%s:2: in function <%s:2>\ninput: "):format(job, job, job, job), stderr, 1, true)
+  end)
+
+  it("says that there is no reduce", function()
+    local result = run "return { map = function(rec, out) out(rec, 1) end }"
+    assert.matches("1 map task, no reduce: what map emits is the output, ", result.stderr, 1, true)
+    result = cli.run { "mr", folder .. "/job.lua", folder .. "/input", "-o", folder .. "/x", "--json" }
+    assert.equal(0, json.decode(result.stdout).reduces)
+  end)
+
+  it("refuses a global that is not there where the job's table is made", function()
+    local result = run "return { map = function(rec, out) out(rec, 1) end, reduce = myreduce }"
+    assert.equal(1, result.status)
+    assert.matches("job.lua:1: there is no global 'myreduce' (misspelt, or defined further down?)\n",
+      result.stderr, 1, true)
+    assert.matches("hint: in a job file, a function stands above", result.stderr, 1, true)
+    result = run [[
+      local unpack = unpack or table.unpack
+      local helper = require "helper"
+      return { map = function(rec, out) seen = (seen or 0) + 1 out(unpack { helper(rec:str()), seen }) end }]]
+    assert.matches("module 'helper' not found", result.stderr, 1, true)
+    assert(fs.write(folder .. "/helper.lua", "local known = nothing return function(s) return s end"))
+    assert.equal(0, run(assert(fs.read(folder .. "/job.lua"))).status)
+  end)
+
+  it("leaves the globals' metatable to a job that has one", function()
+    assert.equal(0, run([[
+      setmetatable(_G, { __index = function(_, name) return name end })
+      return { map = function(rec, out) out(anything, 1) end, reduce = "sum" }]]).status)
+    assert.equal("anything 1\n", (fs.read(folder .. "/out/part-00000")))
   end)
 
   it("removes its progress bar when it is interrupted", function()

@@ -116,7 +116,10 @@ describe("a job that misuses what it is given", function()
     local misspelt = "job.lua:1: a function has no field 'wrods'; out has words, sub, to and count"
     assert.matches(misspelt, err, 1, true)
     _, err = run("return { map = function(rec, out) out(rec:gmatch 'x', 1) end }", "x\n")
-    assert.matches("job.lua:1: records have no method 'gmatch'", err, 1, true)
+    assert.matches("job.lua:1: records have no method 'gmatch', strings have: rec:str():gmatch", err, 1, true)
+    _, err = run("return { map = function(rec, out) out(rec:lne(), 1) end }", "x\n")
+    assert.matches("records have no method 'lne'; they have bytes field fields file find json key len lines "
+      .. "lower num offset slices split str sub value words", err, 1, true)
     _, err = run("return { map = function(rec, out) out(rec:fields(), 1) end }", "x\n")
     assert.matches("no column given, as in rec:fields(nil, 1, 3)", err, 1, true)
   end)
