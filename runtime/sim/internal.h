@@ -209,6 +209,16 @@ void sim_world_fail(struct sim_world *world);
 /* "#payload": a describe function. */
 void sim_event_describe_number(const struct sim_event *event, char *out, size_t size);
 
+/* ---- work beside the loop ---- */
+
+/* Schedules an event of the node's for when a thread is free to begin what it stands for. */
+void sim_work_schedule(struct sim_node *node, struct sim_event *event);
+
+/* Calls run(data) inside event. What its blocking calls wait for passes on a thread of its own, not
+ * on the node's loop; when it has passed, event comes again as done. */
+void sim_work_run(struct sim_world *world, struct sim_event *event,
+                  const struct sim_event_kind *done, void (*run)(void *data), void *data);
+
 /* ---- net ---- */
 
 /* A network without links of their own; its end, once no packet is left. */

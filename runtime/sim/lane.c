@@ -92,18 +92,10 @@ static void lane_on_done(struct sim_world *world, struct sim_event *event)
 static const struct sim_event_kind lane_done_kind = {SIM_EVENT_LANE_DONE, "lane done", lane_on_done,
                                                      sim_event_describe_number};
 
-/* What the calls inside wait for passes on the lane's own thread, not on the node's loop. */
 static void lane_on_run(struct sim_world *world, struct sim_event *event)
 {
-    struct sim_lane *lane = container_of(event, struct sim_lane, event);
-    struct sim_node *node = event->node;
-    const struct lane_job *job = first_job(lane);
-    PERI_ASSERT(node->blocked_us == 0);
-    job->run(job->data);
-    uint64_t took_us = node->blocked_us;
-    node->blocked_us = 0;
-    event->kind = &lane_done_kind;
-    sim_event_schedule(world, event, world->now_us + took_us);
+    const struct lane_job *job = first_job(container_of(event, struct sim_lane, event));
+    sim_work_run(world, event, &lane_done_kind, job->run, job->data);
 }
 
 static const struct sim_event_kind lane_kind = {SIM_EVENT_LANE, "lane", lane_on_run,
@@ -111,10 +103,8 @@ static const struct sim_event_kind lane_kind = {SIM_EVENT_LANE, "lane", lane_on_
 
 static void begin_first(struct sim_lane *lane)
 {
-    struct sim_node *node = sim_node_cast(lane->base.env);
-    uint64_t delay_us = sim_stream_delay(&node->streams[SIM_SCHED], &node->settings.work_delay);
     lane->event.kind = &lane_kind;
-    sim_event_schedule(node->world, &lane->event, sim_node_now_us(node) + delay_us);
+    sim_work_schedule(sim_node_cast(lane->base.env), &lane->event);
 }
 
 static int lane_submit(struct env_lane *base, void (*run)(void *data),

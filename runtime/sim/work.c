@@ -12,6 +12,28 @@ struct sim_work {
     void *data;
 };
 
+/* ---- for lanes as well ---- */
+
+void sim_work_schedule(struct sim_node *node, struct sim_event *event)
+{
+    uint64_t delay_us = sim_stream_delay(&node->streams[SIM_SCHED], &node->settings.work_delay);
+    sim_event_schedule(node->world, event, sim_node_now_us(node) + delay_us);
+}
+
+void sim_work_run(struct sim_world *world, struct sim_event *event,
+                  const struct sim_event_kind *done, void (*run)(void *data), void *data)
+{
+    struct sim_node *node = event->node;
+    PERI_ASSERT(node->blocked_us == 0);
+    run(data);
+    uint64_t took_us = node->blocked_us;
+    node->blocked_us = 0;
+    event->kind = done;
+    sim_event_schedule(world, event, world->now_us + took_us);
+}
+
+/* ---- one piece of work ---- */
+
 static void work_finish(struct sim_work *work, int status)
 {
     void (*done)(void *data, int status) = work->done;
@@ -36,17 +58,10 @@ static void work_on_done(struct sim_world *world, struct sim_event *event)
 static const struct sim_event_kind work_done_kind = {SIM_EVENT_WORK_DONE, "work done", work_on_done,
                                                      sim_event_describe_number};
 
-/* What the calls inside wait for passes on the work's own thread, not on the node's loop. */
 static void work_on_run(struct sim_world *world, struct sim_event *event)
 {
     struct sim_work *work = container_of(event, struct sim_work, event);
-    struct sim_node *node = event->node;
-    PERI_ASSERT(node->blocked_us == 0);
-    work->run(work->data);
-    uint64_t took_us = node->blocked_us;
-    node->blocked_us = 0;
-    event->kind = &work_done_kind;
-    sim_event_schedule(world, event, world->now_us + took_us);
+    sim_work_run(world, event, &work_done_kind, work->run, work->data);
 }
 
 static const struct sim_event_kind work_kind = {SIM_EVENT_WORK, "work", work_on_run,
@@ -67,8 +82,7 @@ static int work_submit(struct env *env, void (*run)(void *data),
         return PERI_ENOMEM;
     }
     work->event.payload = sim_node_add_handle(node, &work->handle, work_end);
-    uint64_t delay_us = sim_stream_delay(&node->streams[SIM_SCHED], &node->settings.work_delay);
-    sim_event_schedule(node->world, &work->event, sim_node_now_us(node) + delay_us);
+    sim_work_schedule(node, &work->event);
     return 0;
 }
 

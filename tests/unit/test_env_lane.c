@@ -14,23 +14,30 @@
 
 enum { JOBS = 200, POOL_JOBS = 8, LIMIT_US = 5000000 };
 
+struct batch;
+
 struct job {
-    struct env *env;
-    struct env_lane *lane;
-    atomic_int *running, *ran; /* in all jobs */
-    int *done_count;           /* of all jobs */
-    int order;                 /* in which it ran, from 1 */
+    struct batch *batch;
+    int order; /* in which it ran, from 1 */
     int done, status;
     bool is_closing; /* its done closes the lane */
     bool was_alone, was_in_order;
 };
 
+/* What a lane is given at once. */
+struct batch {
+    struct env_lane *lane;
+    atomic_int running, ran;
+    int done_count;
+    struct job jobs[JOBS];
+};
+
 static void on_run(void *data)
 {
     struct job *job = data;
-    job->was_alone = atomic_fetch_add(job->running, 1) == 0;
-    job->order = atomic_fetch_add(job->ran, 1) + 1;
-    atomic_fetch_sub(job->running, 1);
+    job->was_alone = atomic_fetch_add(&job->batch->running, 1) == 0;
+    job->order = atomic_fetch_add(&job->batch->ran, 1) + 1;
+    atomic_fetch_sub(&job->batch->running, 1);
 }
 
 static void on_done(void *data, int status)
@@ -38,58 +45,58 @@ static void on_done(void *data, int status)
     struct job *job = data;
     job->done++;
     job->status = status;
-    job->was_in_order = ++*job->done_count == job->order || status != 0;
+    job->was_in_order = ++job->batch->done_count == job->order || status != 0;
     if (job->is_closing)
-        env_lane_close(job->lane);
+        env_lane_close(job->batch->lane);
 }
 
-static void give_jobs(struct env *env, struct env_lane *lane, struct job *jobs, atomic_int *counts,
-                      int *done_count)
+static void give(struct env_lane *lane, struct batch *batch)
 {
-    memset(jobs, 0, JOBS * sizeof *jobs);
-    atomic_init(&counts[0], 0);
-    atomic_init(&counts[1], 0);
+    memset(batch, 0, sizeof *batch);
+    batch->lane = lane;
+    atomic_init(&batch->running, 0);
+    atomic_init(&batch->ran, 0);
     for (int i = 0; i < JOBS; i++) {
-        jobs[i] = (struct job){.env = env,
-                               .lane = lane,
-                               .running = &counts[0],
-                               .ran = &counts[1],
-                               .done_count = done_count};
-        assert_int_equal(env_lane_work(lane, on_run, on_done, &jobs[i]), 0);
-        assert_int_equal(jobs[i].done, 0);
+        batch->jobs[i].batch = batch;
+        assert_int_equal(env_lane_work(lane, on_run, on_done, &batch->jobs[i]), 0);
+        assert_int_equal(batch->jobs[i].done, 0);
     }
 }
 
-static void check_jobs(const struct job *jobs)
+static void check_done(const struct batch *batch)
 {
     for (int i = 0; i < JOBS; i++) {
-        assert_int_equal(jobs[i].order, i + 1);
-        assert_int_equal(jobs[i].done, 1);
-        assert_int_equal(jobs[i].status, 0);
-        assert_true(jobs[i].was_alone);
-        assert_true(jobs[i].was_in_order);
+        const struct job *job = &batch->jobs[i];
+        assert_int_equal(job->order, i + 1);
+        assert_int_equal(job->done, 1);
+        assert_int_equal(job->status, 0);
+        assert_true(job->was_alone);
+        assert_true(job->was_in_order);
     }
+}
+
+static struct env *open_lane(struct env_lane **lane)
+{
+    struct env *env = NULL;
+    assert_int_equal(env_uv_create(&env, NULL), 0);
+    assert_int_equal(env_lane_create(env, lane), 0);
+    return env;
 }
 
 static void jobs_run_in_order(void **state)
 {
     (void)state;
-    struct env *env = NULL;
+    static struct batch batch;
     struct env_lane *lane = NULL;
-    static struct job jobs[JOBS];
-    atomic_int counts[2];
-    int done_count = 0;
-    assert_int_equal(env_uv_create(&env, NULL), 0);
-    assert_int_equal(env_lane_create(env, &lane), 0);
+    struct env *env = open_lane(&lane);
     env_run(env); /* an idle lane holds nobody up */
-    give_jobs(env, lane, jobs, counts, &done_count);
+    give(lane, &batch);
     env_run(env);
-    check_jobs(jobs);
-    done_count = 0;
-    give_jobs(env, lane, jobs, counts, &done_count);
+    check_done(&batch);
+    give(lane, &batch);
     env_lane_close(lane); /* what was given is still done */
     env_run(env);
-    check_jobs(jobs);
+    check_done(&batch);
     env_lane_close(NULL);
     env_close(env);
 }
@@ -97,31 +104,25 @@ static void jobs_run_in_order(void **state)
 static void a_done_may_close_the_lane(void **state)
 {
     (void)state;
-    struct env *env = NULL;
+    static struct batch batch;
     struct env_lane *lane = NULL;
-    static struct job jobs[JOBS];
-    atomic_int counts[2];
-    int done_count = 0;
-    assert_int_equal(env_uv_create(&env, NULL), 0);
-    assert_int_equal(env_lane_create(env, &lane), 0);
-    give_jobs(env, lane, jobs, counts, &done_count);
-    jobs[JOBS / 2].is_closing = true;
+    struct env *env = open_lane(&lane);
+    give(lane, &batch);
+    batch.jobs[JOBS / 2].is_closing = true;
     env_run(env);
-    check_jobs(jobs);
+    check_done(&batch);
     env_close(env);
 }
 
 static void closing_the_environment_cancels_what_waits(void **state)
 {
     (void)state;
-    struct env *env = NULL;
+    static struct batch batch;
+    const struct job *jobs = batch.jobs;
     struct env_lane *lane = NULL;
-    static struct job jobs[JOBS];
-    atomic_int counts[2];
-    int done_count = 0, cancelled = 0;
-    assert_int_equal(env_uv_create(&env, NULL), 0);
-    assert_int_equal(env_lane_create(env, &lane), 0);
-    give_jobs(env, lane, jobs, counts, &done_count);
+    struct env *env = open_lane(&lane);
+    int cancelled = 0;
+    give(lane, &batch);
     env_close(env);
     for (int i = 0; i < JOBS; i++) {
         assert_int_equal(jobs[i].done, 1);
@@ -129,8 +130,8 @@ static void closing_the_environment_cancels_what_waits(void **state)
         cancelled += jobs[i].status != 0;
         assert_true(i == 0 || jobs[i].status == jobs[i - 1].status || jobs[i].status != 0);
     }
-    assert_int_equal(done_count, JOBS);
-    assert_int_equal(cancelled + atomic_load(&counts[1]), JOBS);
+    assert_int_equal(batch.done_count, JOBS);
+    assert_int_equal(cancelled + atomic_load(&batch.ran), JOBS);
 }
 
 /* ---- beside a pool that is busy ---- */
@@ -171,10 +172,8 @@ static void on_lane_free(void *data, int status)
 static void a_busy_pool_delays_nobody(void **state)
 {
     (void)state;
-    struct busy busy = {.env = NULL};
     struct env_lane *lane = NULL;
-    assert_int_equal(env_uv_create(&busy.env, NULL), 0);
-    assert_int_equal(env_lane_create(busy.env, &lane), 0);
+    struct busy busy = {.env = open_lane(&lane)};
     for (int i = 0; i < POOL_JOBS; i++)
         assert_int_equal(env_work(busy.env, occupy, on_occupied, &busy), 0);
     assert_int_equal(env_lane_work(lane, nothing, on_lane_free, &busy), 0);
@@ -189,19 +188,15 @@ static void a_busy_pool_delays_nobody(void **state)
 struct machine {
     struct sim_world *world;
     struct sim_node *node;
-    struct env_lane *lane;
-    struct job jobs[JOBS];
-    atomic_int counts[2];
-    int done_count;
+    struct batch batch;
 };
 
 static int on_start(void *data, struct sim_node *node)
 {
     struct machine *machine = data;
-    struct env *env = sim_node_env(node);
-    machine->done_count = 0;
-    assert_int_equal(env_lane_create(env, &machine->lane), 0);
-    give_jobs(env, machine->lane, machine->jobs, machine->counts, &machine->done_count);
+    struct env_lane *lane = NULL;
+    assert_int_equal(env_lane_create(sim_node_env(node), &lane), 0);
+    give(lane, &machine->batch);
     return 0;
 }
 
@@ -226,7 +221,7 @@ static void simulated_jobs_run_in_order(void **state)
     (void)state;
     static struct machine machine;
     uint64_t hash = run_machine(1000000, &machine);
-    check_jobs(machine.jobs);
+    check_done(&machine.batch);
     assert_int_equal(run_machine(1000000, &machine), hash);
 }
 
@@ -236,12 +231,13 @@ static void a_simulated_crash_cancels_what_waits(void **state)
     (void)state;
     static struct machine machine;
     (void)run_machine(3000, &machine);
+    const struct job *jobs = machine.batch.jobs;
     int ran = 0;
     for (int i = 0; i < JOBS; i++) {
-        assert_int_equal(machine.jobs[i].done, 1);
-        assert_true(machine.jobs[i].status == 0 || machine.jobs[i].status == PERI_ECANCELLED);
-        ran += machine.jobs[i].status == 0;
-        assert_true(i == 0 || machine.jobs[i - 1].status == 0 || machine.jobs[i].status != 0);
+        assert_int_equal(jobs[i].done, 1);
+        assert_true(jobs[i].status == 0 || jobs[i].status == PERI_ECANCELLED);
+        ran += jobs[i].status == 0;
+        assert_true(i == 0 || jobs[i - 1].status == 0 || jobs[i].status != 0);
     }
     assert_in_range(ran, 10, JOBS - 10);
 }

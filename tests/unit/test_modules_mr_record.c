@@ -13,13 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "env/uv.h"
+#include "env_fixture.h"
 #include "mr_record.h"
 #include "vm/state.h"
 
 static const struct mr_input lines = {.path = "in.txt", .format = MR_FORMAT_LINES};
-
-static struct env *env;
 
 static int setup(void **state)
 {
@@ -266,19 +264,6 @@ static void test_loops_over_records_do_not_allocate(void **state)
     lua_gc(L, LUA_GCRESTART);
     lua_settop(L, 0);
     assert_in_range(after - before, 0, 999); /* less than a byte for each record */
-}
-
-static int open_env(void **unused)
-{
-    (void)unused;
-    return env_uv_create(&env, NULL);
-}
-
-static int close_env(void **unused)
-{
-    (void)unused;
-    env_close(env);
-    return 0;
 }
 
 int main(void)

@@ -10,13 +10,10 @@
 #include <lualib.h>
 #include <stdlib.h>
 
-#include "env/env.h"
-#include "env/uv.h"
+#include "env_fixture.h"
 #include "vm/library.h"
 #include "vm/scheduler.h"
 #include "vm/state.h"
-
-static struct env *env;
 
 static const char keep_stock[] =
     "stock = {}"
@@ -91,20 +88,6 @@ static void callbacks_may_yield(void **unused)
     (void)unused;
     run_script("tests/data/vm/calls.lua", 1, false);
     run_script("tests/data/vm/calls.lua", 1, true);
-}
-
-static int open_env(void **unused)
-{
-    (void)unused;
-    struct peri_error err = PERI_ERROR_INIT;
-    return env_uv_create(&env, &err);
-}
-
-static int close_env(void **unused)
-{
-    (void)unused;
-    env_close(env);
-    return 0;
 }
 
 int main(void)

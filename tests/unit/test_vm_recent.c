@@ -11,13 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "env/env.h"
-#include "env/uv.h"
+#include "env_fixture.h"
 #include "vm/recent.h"
 
 enum { SIZE_MAX_TRIED = 24, ROUNDS = 300000 };
-
-static struct env *env;
 
 static uint64_t random_below(uint64_t *seed, uint64_t limit) /* splitmix64 */
 {
@@ -219,20 +216,6 @@ static void sums_as_lua_does(void **unused)
     lua_getfield(L, 1, "none");
     assert_int_equal(lua_type(L, -1), LUA_TNUMBER);
     vm_state_close(vm);
-}
-
-static int open_env(void **unused)
-{
-    (void)unused;
-    struct peri_error err = PERI_ERROR_INIT;
-    return env_uv_create(&env, &err);
-}
-
-static int close_env(void **unused)
-{
-    (void)unused;
-    env_close(env);
-    return 0;
 }
 
 int main(void)

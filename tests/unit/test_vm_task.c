@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "env/env.h"
-#include "env/uv.h"
+#include "env_fixture.h"
 #include "vm/sandbox.h"
 
 enum { LIMIT_MS = 100, LATE_MS = 100, MEMORY_LIMIT_MS = 5000, MEMORY = 64 << 20 };
@@ -18,7 +17,6 @@ enum { LIMIT_MS = 100, LATE_MS = 100, MEMORY_LIMIT_MS = 5000, MEMORY = 64 << 20 
 /* Sanitizers and shared machines are slow: what must hold is that a call ends at all, soon. */
 enum { SLACK = 20 };
 
-static struct env *env;
 static char printed[256];
 
 static void on_print(void *data, const char *line, size_t size)
@@ -214,20 +212,6 @@ static void require_stays_beside_the_job(void **unused)
     assert_int_equal(vm_task_load(task, "tests/data/sandbox/none.lua", &err), -2);
     assert_int_equal(vm_task_load(task, "tests/data/sandbox/helper.lua", &err), 0);
     vm_task_close(task);
-}
-
-static int open_env(void **unused)
-{
-    (void)unused;
-    struct peri_error err = PERI_ERROR_INIT;
-    return env_uv_create(&env, &err);
-}
-
-static int close_env(void **unused)
-{
-    (void)unused;
-    env_close(env);
-    return 0;
 }
 
 int main(void)
