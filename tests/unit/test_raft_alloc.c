@@ -107,6 +107,15 @@ static long step(struct raft *raft, const struct raft_event *event)
     return failures;
 }
 
+/* The same replica in memory that just suffices, as raft_load finds it: what grows, grows now. */
+static void shrink(struct raft **raft)
+{
+    struct raft *same = NULL;
+    assert_int_equal(raft_hostile_copy(&same, *raft, NULL), 0);
+    raft_close(*raft);
+    *raft = same;
+}
+
 static void test_any_step(void **state)
 {
     (void)state;
@@ -119,12 +128,14 @@ static void test_any_step(void **state)
         for (int i = 0; i < EVENTS; i++) {
             struct raft_hostile hostile;
             now_us += draw(NULL, 60000);
+            shrink(&raft);
             raft_hostile_make(&hostile, raft, now_us, &RANDOM);
             failures += step(raft, &hostile.event);
         }
         raft_close(raft);
     }
-    assert_true(failures > 100);
+    print_message("# %ld allocations in %d events\n", failures, SEEDS * EVENTS);
+    assert_true(failures > SEEDS * EVENTS / 10);
 }
 
 /* What allocates: becoming leader (peers), many entries (sizes), members (peers, configurations),
