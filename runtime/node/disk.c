@@ -123,6 +123,8 @@ int node_disk_open(struct node *node, struct peri_error *err)
     node->disk = disk;
     peri_list_init(&disk->found);
     store_log_options_init(&options, node->cluster, node->options.id);
+    if (node->options.log_generation_bytes > 0)
+        options.generation_max_bytes = node->options.log_generation_bytes;
     options.on_failed = on_failed;
     options.data = node;
     memcpy(path, node->path, strlen(node->path));
@@ -174,6 +176,7 @@ static void on_written(struct store_log_write *log_write, int status)
         group->durable_seq = step.event.seq;
         (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
         node_group_wake(group);
+        node_compact_blocker(group->node);
     } else if (status != 0 && status != PERI_ECANCELLED) {
         node_fence(group->node, status);
     }
@@ -262,6 +265,11 @@ void node_disk_cut(struct node_group *group, uint64_t index)
         env_log(group->node->env, ENV_LOG_WARN, "node",
                 "group %" PRIu64 ": the log keeps what is before %" PRIu64 ": %s", group->id, index,
                 peri_strerror(rc));
+}
+
+bool node_disk_blocker(const struct node *node, uint64_t *group, uint64_t *index)
+{
+    return store_log_blocker(node->disk->log, group, index);
 }
 
 bool node_disk_is_full(const struct node *node)

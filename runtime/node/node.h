@@ -52,7 +52,9 @@ struct node_options {
     uint64_t snapshot_entries; /* applied since the last snapshot when one is taken; 0: never */
     uint64_t trailing_entries; /* kept before a snapshot for followers that are a little behind */
     uint64_t snapshot_max_bytes;
-    uint64_t recorder_bytes; /* of the flight recorder of a group; 0: none */
+    uint64_t recorder_bytes;       /* of the flight recorder of a group; 0: none */
+    uint64_t log_generation_bytes; /* after so much the log begins a new generation; 0: the store's
+                                      own measure (store/log.h) */
     void (*on_event)(void *data, const struct node_event *event); /* or NULL */
     void *data;
 };

@@ -1,4 +1,4 @@
-/* snapshot.c - taking snapshots, cutting the log, and beginning from them.
+/* snapshot.c - taking snapshots, and beginning from them.
  *
  * The file comes first, then the record or the cut that relies on it: after a crash in between the
  * file is a spare. At the start the newest one counts whose last entry is in the log, or is the
@@ -135,33 +135,12 @@ int node_group_snapshot(struct node_group *group, struct peri_error *err)
     return 0;
 }
 
-/* Everything up to the snapshot is durable twice: the log lets go of it, but for a little that
- * followers may still ask for. */
-static void compact(struct node_group *group, uint64_t last)
-{
-    struct raft_status status;
-    uint64_t trailing = group->node->options.trailing_entries;
-    raft_status(group->raft, &status);
-    uint64_t base = last > trailing ? last - trailing : 0;
-    uint64_t floor = node_transfers_floor(group->snapshots);
-    if (base > floor)
-        base = floor; /* whoever gets that snapshot goes on with the entries behind it */
-    if (base < status.base_index)
-        base = status.base_index;
-    if (last < status.snapshot_index || last > status.last_applied)
-        return; /* a leader's snapshot was installed meanwhile */
-    if (base > status.base_index)
-        node_disk_cut(group, base);
-    struct node_step step = {.event = {.type = RAFT_COMPACTED, .index = base, .last = last}};
-    (void)node_group_step(group, &step); /* a fenced core takes nothing any more */
-}
-
 /* There is a newer snapshot now. */
 static void taken(struct node_group *group, uint64_t index, uint64_t term)
 {
     group->snapshots->index = index;
     group->snapshots->term = term;
-    compact(group, index);
+    node_compact(group);
     group->node->stats.snapshots_taken++;
     node_tell(group->node, &(struct node_event){
                                .type = NODE_SNAPSHOT_TAKEN, .group = group->id, .index = index});

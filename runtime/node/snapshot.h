@@ -17,9 +17,10 @@ struct node_stage {
 
 struct node_snapshots {
     struct node_group *group;
-    uint64_t index, term; /* of the newest one on the disk; 0: none */
-    bool is_wanted;       /* somebody asked for one */
-    bool is_writing;      /* one of our own is on its way to the disk */
+    uint64_t index, term;    /* of the newest one on the disk; 0: none */
+    bool is_wanted;          /* somebody asked for one */
+    bool is_writing;         /* one of our own is on its way to the disk */
+    uint64_t blocking_index; /* entries up to here keep an old generation of the log */
 
     struct peri_buffer next; /* the state to restore, once that record is durable */
     uint64_t next_index, next_term, next_seq;
@@ -29,6 +30,9 @@ struct node_snapshots {
     struct node_stage stage;
     struct peri_list sends; /* transfer.c */
 };
+
+/* compact.c: cuts the log where the newest snapshot allows it. */
+void node_compact(struct node_group *group);
 
 /* Removes files that a newer snapshot replaces, in the background. */
 void node_snapshots_tidy(struct node_group *group);

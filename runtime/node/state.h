@@ -83,7 +83,8 @@ struct node {
     bool has_new_births, is_keeping_births;
     uint64_t incarnation; /* another one after each start, and after a group was closed */
     bool is_turning;
-    uint64_t armed_us; /* when the timer rings; UINT64_MAX: never */
+    uint64_t armed_us;   /* when the timer rings; UINT64_MAX: never */
+    uint64_t blocker_us; /* when to look again who keeps an old generation of the log */
     struct node_timers timers;
     struct peri_list buckets[NODE_BUCKETS];
     struct peri_list groups;
@@ -359,6 +360,8 @@ int node_disk_read(struct node_group *group, uint64_t first, uint64_t last, uint
                    node_disk_read_cb callback, void *data);
 /* True while commands are refused for want of room (store_log_is_full). */
 bool node_disk_is_full(const struct node *node);
+/* As store_log_blocker. */
+bool node_disk_blocker(const struct node *node, uint64_t *group, uint64_t *index);
 /* The group, which was suspect or damaged, is well again. */
 void node_disk_set_repaired(struct node_group *group);
 /* What the log holds of the group is of no use: *boot becomes that of an empty one, and the group
@@ -366,6 +369,10 @@ void node_disk_set_repaired(struct node_group *group);
 int node_disk_reset(struct node_group *group, struct raft_boot *boot, struct raft_history *first);
 /* Entries up to index, which lies in the core's log, are not needed any more. */
 void node_disk_cut(struct node_group *group, uint64_t index);
+
+/* compact.c: looks, now and then, which group keeps an old generation of the log, and asks it for a
+ * snapshot. */
+void node_compact_blocker(struct node *node);
 void node_opened(struct node *node, int status, const struct peri_error *err);
 
 /* ---- repair.c ---- */

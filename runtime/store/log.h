@@ -192,4 +192,8 @@ struct store_log_stats {
 };
 void store_log_stats(const struct store_log *log, struct store_log_stats *out);
 
+/* True when the oldest generation is so old that what little is needed of it would have moved, and
+ * is still kept: *group has most in it, up to entry *index, and should let go of that. */
+bool store_log_blocker(const struct store_log *log, uint64_t *group, uint64_t *index);
+
 #endif

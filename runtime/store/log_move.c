@@ -109,6 +109,33 @@ int log_move_choose(struct store_log *log, struct log_generation *generation,
     return rc;
 }
 
+static uint64_t last_in(const struct log_group *group, uint64_t generation)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i < group->count; i++)
+        if (group->records[group->start + i].generation == generation)
+            last = group->records[group->start + i].last;
+    return last;
+}
+
+bool store_log_blocker(const struct store_log *log, uint64_t *group, uint64_t *index)
+{
+    struct candidate most = {NULL, 0};
+    uint64_t oldest = log->generations[0]->number;
+    if (log->newest_generation - oldest <= MOVE_AGE)
+        return false;
+    for (size_t i = 0; i < log->group_count; i++) {
+        struct candidate one = {log->groups[i], bytes_in(log->groups[i], oldest)};
+        if (one.bytes > most.bytes)
+            most = one;
+    }
+    if (most.group == NULL)
+        return false; /* it is on its way out */
+    *group = most.group->group;
+    *index = last_in(most.group, oldest);
+    return true;
+}
+
 void log_copies_free(struct peri_list *copies)
 {
     while (!peri_list_is_empty(copies)) {
