@@ -14,7 +14,8 @@ struct sim_file {
     struct sim_inode *inode;
     int flags;
     uint64_t position;
-    char *path; /* for messages */
+    char *path;    /* for messages */
+    bool is_ended; /* its process ends */
 };
 
 /* The open file behind a handle, or NULL for standard input and output, which are in the node. */
@@ -46,9 +47,17 @@ static void file_free(struct sim_file *file)
     free(file);
 }
 
+/* Twice, as lane_on_end: background work that is told that it ends may still close its files. */
 static void file_end(struct sim_handle *handle)
 {
-    file_free(container_of(handle, struct sim_file, handle));
+    struct sim_file *file = container_of(handle, struct sim_file, handle);
+    if (file->is_ended) {
+        file_free(file);
+        return;
+    }
+    file->is_ended = true;
+    peri_list_remove(&handle->link);
+    peri_list_append(&sim_node_cast(file->base.env)->handles, &handle->link);
 }
 
 static bool is_writing(int flags)

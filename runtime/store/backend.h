@@ -30,7 +30,9 @@ struct store_ops {
 struct store {
     const struct store_ops *ops;
     struct env *env;
-    bool is_damaged; /* see store_is_damaged */
+    bool is_damaged;        /* see store_is_damaged */
+    bool is_dirty;          /* see store_is_clean */
+    uint64_t written_bytes; /* see store_written_bytes */
 };
 
 struct store_iterator {
@@ -39,6 +41,8 @@ struct store_iterator {
 
 /* Open a store; path exists, options->backend is settled. */
 int store_leveldb_open(struct store **out, struct env *env, const char *path,
+                       const struct store_options *options, struct peri_error *err);
+int store_journal_open(struct store **out, struct env *env, const char *path,
                        const struct store_options *options, struct peri_error *err);
 int store_memory_open(struct store **out, struct env *env, const char *path,
                       const struct store_options *options, struct peri_error *err);

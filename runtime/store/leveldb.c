@@ -122,6 +122,7 @@ static int write_level(struct store *base, const struct store_batch *batch, bool
         leave_batch(store, out);
     else
         leveldb_writebatch_destroy(out);
+    base->written_bytes += batch->bytes.size; /* and somewhat more */
     return text == NULL ? rc : fail(store, text, "write to", err);
 }
 

@@ -218,7 +218,7 @@ int store_log_open(struct store_log **out, struct env *env, const char *path,
     peri_list_init(&log->reads);
     log->batch.env = env;
     log->batch.path = log->path;
-    log->batch.store_options = log_generation_options(options);
+    log->batch.store_options = log_generation_options(log);
     rc = start_open(log);
     if (rc != 0) {
         env_turn_close(log->turn);

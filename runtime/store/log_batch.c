@@ -12,15 +12,14 @@
 
 static int write_changes(struct log_batch *batch)
 {
-    char path[LOG_PATH_MAX];
     int rc = 0;
     for (struct peri_list *at = batch->items.next; rc == 0 && at != &batch->items; at = at->next)
         rc = log_batch_put_item(container_of(at, struct log_item, link), &batch->changes);
     if (rc != 0)
         return peri_fail(&batch->err, rc, "batch of log %s", batch->path);
-    log_generation_path(path, batch->path, batch->generation);
     if (batch->store == NULL)
-        rc = store_open(&batch->store, batch->env, path, &batch->store_options, &batch->err);
+        rc = log_generation_open(batch->env, batch->path, batch->generation, &batch->store_options,
+                                 &batch->store, &batch->err);
     return rc == 0 ? store_write(batch->store, &batch->changes, true, &batch->err) : rc;
 }
 
@@ -44,7 +43,8 @@ static void settle(struct store_log *log)
     struct log_batch *batch = &log->batch;
     struct log_generation *generation = log->generations[log->generation_count - 1];
     PERI_ASSERT(generation->number == batch->generation);
-    generation->bytes += batch->changes.bytes.size;
+    uint64_t before = generation->bytes;
+    generation->bytes = store_written_bytes(batch->store);
     log->stats.batch_records = 0;
     for (struct peri_list *at = batch->items.next; at != &batch->items; at = at->next) {
         const struct log_item *item = container_of(at, struct log_item, link);
@@ -68,7 +68,7 @@ static void settle(struct store_log *log)
         group->written_bytes += record->size;
     }
     log->stats.records += log->stats.batch_records;
-    log->stats.stored_bytes += batch->changes.bytes.size;
+    log->stats.stored_bytes += generation->bytes - before;
     log->stats.batches++;
     log->stats.sync_us = env_now_us(log->env) - batch->began_us;
 }

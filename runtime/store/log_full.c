@@ -3,8 +3,8 @@
  * Beside the generations lies a file, the reserve, that holds nothing but room. A batch that finds
  * no room was acknowledged to nobody: the reserve is removed, and the batch is written again, with
  * all that is pending by then, at the beginning of a new generation. The old one is written to no
- * more, for after a write that failed nobody knows where LevelDB's log ends; what it had before was
- * synced. A record that it holds after all is the same as its copy.
+ * more, for after a write that failed nobody knows where it ends; what it had before was synced. A
+ * record that it holds after all is the same as its copy.
  *
  * From then on the log is full (store_log_is_full), until there is room for a reserve again. When
  * the room of the first one is used up as well, the batch waits and is tried again, as if the disk

@@ -268,14 +268,27 @@ void log_generation_path(char *out, const char *log_path, uint64_t number)
     (void)snprintf(out, LOG_PATH_MAX, "%s/%06" PRIu64, log_path, number);
 }
 
-struct store_options log_generation_options(const struct store_log_options *options)
+struct store_options log_generation_options(const struct store_log *log)
 {
+    const struct store_log_options *options = &log->options;
     return (struct store_options){
-        .backend = options->backend,
+        .backend = options->backend == STORE_BY_ENV ? STORE_JOURNAL : options->backend,
+        .kept = log->path,
         .write_buffer_bytes = 2 * (size_t)options->generation_max_bytes, /* is never full */
         .file_max_bytes = 2 * (size_t)options->generation_max_bytes,
         .cache_bytes = 1 << 20,
     };
+}
+
+int log_generation_open(struct env *env, const char *log_path, uint64_t number,
+                        const struct store_options *options, struct store **out,
+                        struct peri_error *err)
+{
+    char path[LOG_PATH_MAX];
+    struct store_options its = *options;
+    its.number = number;
+    log_generation_path(path, log_path, number);
+    return store_open(out, env, path, &its, err);
 }
 
 /* A generation is needed while entries are in it, or while it has the only durable head of a group

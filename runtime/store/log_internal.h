@@ -22,11 +22,11 @@ enum { LOG_PATH_MAX = 4096 };
 
 #define LOG_DROPPED_SUFFIX ".dropped" /* of a generation that is being removed */
 
-/* A LevelDB (or its like) that holds a stretch of the log. */
+/* A store that holds a stretch of the log. */
 struct log_generation {
     uint64_t number;
     struct store *store; /* NULL: closed. Of sealed ones only chores touch it */
-    uint64_t bytes;      /* given to the store */
+    uint64_t bytes;      /* that the store took for it */
     uint64_t live;       /* records of groups that are in it and needed */
     uint64_t live_bytes; /* of them */
     uint64_t readers;    /* reads that need it */
@@ -226,8 +226,13 @@ static inline void log_generation_lose(struct log_generation *generation,
 /* Writes the path of a generation's store to out, LOG_PATH_MAX bytes. */
 void log_generation_path(char *out, const char *log_path, uint64_t number);
 
-/* How a generation's store is opened. */
-struct store_options log_generation_options(const struct store_log_options *options);
+/* How generations are opened, but for their numbers; log->path is lent. */
+struct store_options log_generation_options(const struct store_log *log);
+
+/* Opens the store of a generation, or makes it. Errors: as store_open. */
+int log_generation_open(struct env *env, const char *log_path, uint64_t number,
+                        const struct store_options *options, struct store **out,
+                        struct peri_error *err);
 
 /* Dooms generations that nobody needs, and has chores remove them. */
 void log_generation_retire(struct store_log *log);

@@ -1,9 +1,9 @@
 /* log_load.c - how a log begins: what was found, and a new generation for what comes.
  *
- * A generation is never written to again once it was closed: LevelDB would have to rewrite it
- * first. So that restarts do not leave a trail of small ones, the live records of all generations
- * move into the new one when they are few; those of a damaged group always do, under new serials,
- * for what is lost must not come back as something else. */
+ * A generation is never written to again once it was closed. So that restarts do not leave a trail
+ * of small ones, the live records of all generations move into the new one when they are few; those
+ * of a damaged group always do, under new serials, for what is lost must not come back as something
+ * else. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -166,17 +166,17 @@ static int write_first_batch(struct store_log *log, struct log_generation *gener
         rc = peri_fail(err, PERI_ENOMEM, "take the census of log %s", log->path);
     if (rc == 0)
         rc = log_census_write(log->env, log->path, peri_buffer_slice(&batch->census), err);
-    log_batch_remember(batch);
-    if (rc == 0)
+    if (rc == 0) { /* else the witness must not speak of it */
+        log_batch_remember(batch);
         rc = log_witness_begin(log->env, log->path, peri_buffer_slice(&batch->slot), err);
-    generation->bytes = changes->bytes.size;
+    }
+    generation->bytes = store_written_bytes(generation->store);
     return rc;
 }
 
 static int begin_generation(struct store_log *log, const struct log_found *found,
                             struct peri_error *err)
 {
-    char path[LOG_PATH_MAX];
     uint64_t number = found->witness.generation;
     if (found->source_count > 0 && found->sources[found->source_count - 1].number > number)
         number = found->sources[found->source_count - 1].number;
@@ -184,11 +184,11 @@ static int begin_generation(struct store_log *log, const struct log_found *found
     struct log_generation *generation = NULL;
     struct store_batch changes = {0};
     log->batch.number = found->last_batch + 1;
-    log_generation_path(path, log->path, number);
     int rc = log_generation_add(log, number, NULL, &generation);
     if (rc != 0)
         return peri_fail(err, rc, "begin a generation of log %s", log->path);
-    rc = store_open(&generation->store, log->env, path, &log->batch.store_options, err);
+    rc = log_generation_open(log->env, log->path, number, &log->batch.store_options,
+                             &generation->store, err);
     if (rc == 0)
         rc = move_records(log, found, number, &changes, err);
     if (rc == 0)

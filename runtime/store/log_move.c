@@ -6,10 +6,10 @@
  * after the copy was synced.
  *
  *  - When a generation is sealed, groups with little in it move, the smallest first, up to a part
- * of a generation: its store still has everything in memory, so this costs no reading. Groups that
+ * of a generation: its file was just written, so this costs no reading of the disk. Groups that
  *    turn over quickly are passed over: what they have goes by itself.
  *  - A generation that is some generations old, and of which little is needed, is opened again and
- *    emptied. LevelDB then writes all of it once more, hence only then.
+ *    emptied.
  *
  * So the log takes at most about MOVE_PART times what is needed and MOVE_AGE generations, and is
  * written at most 1 / MOVE_PART more for it. */

@@ -36,6 +36,7 @@ struct log_chores {
     struct env *env;
     const char *path;
     struct store_options store_options;
+    uint64_t kept_bytes_min; /* files of doomed generations that are so large serve new ones */
     struct store_log_fetch **fetches;
     size_t fetch_count;
     struct tending {
@@ -151,11 +152,10 @@ int store_log_read(struct store_log *log, struct store_log_read *read)
 
 static int open_sealed(struct log_chores *chores, struct log_generation *generation)
 {
-    char path[LOG_PATH_MAX];
     if (generation->store != NULL)
         return 0;
-    log_generation_path(path, chores->path, generation->number);
-    return store_open(&generation->store, chores->env, path, &chores->store_options, &chores->err);
+    return log_generation_open(chores->env, chores->path, generation->number,
+                               &chores->store_options, &generation->store, &chores->err);
 }
 
 static int load_piece(struct log_chores *chores, struct piece *piece, struct peri_slice *bytes)
@@ -211,15 +211,19 @@ static void serve(struct log_chores *chores, struct store_log_fetch *fetch)
 
 /* First under a name that says that nobody needs it: a start in the middle of it must not take what
  * is left for damage. */
-static void remove_generation(struct log_chores *chores, const char *path)
+static void remove_generation(struct log_chores *chores, const char *path, bool is_clean)
 {
     char dropped[LOG_PATH_MAX + 16];
     struct env_stat stat;
     (void)snprintf(dropped, sizeof dropped, "%s" LOG_DROPPED_SUFFIX, path);
     if (env_path_stat(chores->env, path, &stat, NULL) == -ENOENT)
         return; /* there was no room to make it */
-    if (env_path_rename(chores->env, path, dropped, &chores->err) == 0)
-        (void)store_remove(chores->env, dropped, &chores->err);
+    if (env_path_rename(chores->env, path, dropped, &chores->err) != 0)
+        return;
+    if (is_clean)
+        (void)store_keep_file(chores->env, dropped, chores->path, chores->kept_bytes_min,
+                              &chores->err);
+    (void)store_remove(chores->env, dropped, &chores->err);
 }
 
 static void tend(struct log_chores *chores, struct tending *tending)
@@ -231,10 +235,11 @@ static void tend(struct log_chores *chores, struct tending *tending)
     else
         log_copies_read(generation->store, &tending->copies, &chores->err);
     log_generation_path(path, chores->path, generation->number);
+    bool is_clean = generation->store == NULL || store_is_clean(generation->store);
     store_close(generation->store);
     generation->store = NULL;
     if (tending->is_doomed)
-        remove_generation(chores, path);
+        remove_generation(chores, path, is_clean);
 }
 
 static void chores_on_run(void *data)
@@ -372,7 +377,11 @@ int log_chores_start(struct store_log *log)
     *chores = (struct log_chores){.log = log,
                                   .env = log->env,
                                   .path = log->path,
-                                  .store_options = log_generation_options(&log->options)};
+                                  .store_options = log_generation_options(log),
+                                  .kept_bytes_min = log->options.generation_max_bytes / 2};
+    chores->store_options.is_salvage = true; /* records have checks of their own */
+    if (log->is_full)
+        chores->kept_bytes_min = UINT64_MAX;
     int rc = gather_chores(log, chores);
     bool is_idle = chores->fetch_count == 0 && chores->tending_count == 0;
     if (rc == 0 && !is_idle)

@@ -62,9 +62,10 @@ static int copy_directory(struct env *env, const char *from, const char *to, str
 int log_source_open(struct store_log *log, struct log_source *source, struct peri_error *err)
 {
     char path[LOG_PATH_MAX], aside[LOG_PATH_MAX + 16];
-    struct store_options options = log_generation_options(&log->options);
+    struct store_options options = log_generation_options(log);
     log_generation_path(path, log->path, source->number);
-    int rc = store_open(&source->store, log->env, path, &options, err);
+    int rc =
+        log_generation_open(log->env, log->path, source->number, &options, &source->store, err);
     if (rc != PERI_ECORRUPT)
         return rc;
     source->is_damaged = true;
@@ -74,7 +75,7 @@ int log_source_open(struct store_log *log, struct log_source *source, struct per
     if (rc != 0)
         return rc;
     options.is_salvage = true;
-    rc = store_open(&source->store, log->env, path, &options, err);
+    rc = log_generation_open(log->env, log->path, source->number, &options, &source->store, err);
     return rc == PERI_ECORRUPT ? 0 : rc; /* then there is no store */
 }
 

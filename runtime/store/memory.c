@@ -13,7 +13,7 @@
 #include "base/assert.h"
 #include "store/backend.h"
 #include "store/segment.h"
-#include "store/table.h"
+#include "store/table_walk.h"
 
 struct memory_store {
     struct store base;
@@ -26,16 +26,6 @@ struct memory_store {
     int failed; /* code of the write that failed; then none succeeds any more */
     struct peri_buffer record;
     char path[];
-};
-
-struct store_snapshot {
-    struct table_pin pin;
-};
-
-struct memory_iterator {
-    struct store_iterator base;
-    struct table_pin pin;
-    const struct table_node *node;
 };
 
 static struct memory_store *memory_of(struct store *store)
@@ -77,6 +67,7 @@ static int append(struct memory_store *store, struct peri_slice batch, bool is_s
     store->sequence++;
     store->offset += store->record.size;
     store->bytes += store->record.size;
+    store->base.written_bytes += store->record.size;
     return 0;
 }
 
@@ -176,17 +167,12 @@ static int flush_memory(struct store *base, struct peri_error *err)
 
 /* ---- reading ---- */
 
-static uint64_t sequence_of(const struct memory_store *store, const struct store_snapshot *snapshot)
-{
-    return snapshot == NULL ? store->table.sequence : snapshot->pin.sequence;
-}
-
 static int get_memory(struct store *base, const struct store_snapshot *snapshot,
                       struct peri_slice key, struct peri_buffer *out, struct peri_error *err)
 {
     struct memory_store *store = memory_of(base);
     const struct table_node *node =
-        table_find(&store->table, key, sequence_of(store, snapshot), false);
+        table_find(&store->table, key, table_walk_sequence(&store->table, snapshot), false);
     if (node == NULL || peri_slice_compare(table_key(node), key) != 0)
         return 0;
     struct peri_slice value = table_value(node);
@@ -196,71 +182,34 @@ static int get_memory(struct store *base, const struct store_snapshot *snapshot,
 
 static int take_snapshot(struct store *base, struct store_snapshot **out)
 {
-    struct store_snapshot *snapshot = malloc(sizeof *snapshot);
-    if (snapshot == NULL)
-        return PERI_ENOMEM;
-    table_pin(&memory_of(base)->table, &snapshot->pin);
-    *out = snapshot;
-    return 0;
+    return table_snapshot_take(&memory_of(base)->table, out);
 }
 
 static void release_snapshot(struct store *base, struct store_snapshot *snapshot)
 {
-    table_unpin(&memory_of(base)->table, &snapshot->pin);
-    free(snapshot);
-}
-
-static struct memory_iterator *iterator_of(const struct store_iterator *base)
-{
-    return container_of((struct store_iterator *)(uintptr_t)base, struct memory_iterator, base);
+    table_snapshot_release(&memory_of(base)->table, snapshot);
 }
 
 static int open_iterator(struct store *base, const struct store_snapshot *snapshot,
                          struct store_iterator **out)
 {
-    struct memory_iterator *iterator = calloc(1, sizeof *iterator);
+    struct table_iterator *iterator = calloc(1, sizeof *iterator);
     if (iterator == NULL)
         return PERI_ENOMEM;
-    iterator->base.store = base;
-    table_pin(&memory_of(base)->table, &iterator->pin);
-    iterator->pin.sequence = sequence_of(memory_of(base), snapshot);
+    table_iterator_begin(iterator, base, &memory_of(base)->table, snapshot);
     *out = &iterator->base;
     return 0;
 }
 
 static void close_iterator(struct store_iterator *base)
 {
-    struct memory_iterator *iterator = iterator_of(base);
-    table_unpin(&memory_of(base->store)->table, &iterator->pin);
-    free(iterator);
-}
-
-static void seek(struct store_iterator *base, struct peri_slice key)
-{
-    struct memory_iterator *iterator = iterator_of(base);
-    iterator->node = table_find(&memory_of(base->store)->table, key, iterator->pin.sequence, false);
-}
-
-static void next(struct store_iterator *base)
-{
-    struct memory_iterator *iterator = iterator_of(base);
-    iterator->node = table_find(&memory_of(base->store)->table, table_key(iterator->node),
-                                iterator->pin.sequence, true);
-}
-
-static bool is_valid(const struct store_iterator *base)
-{
-    return iterator_of(base)->node != NULL;
-}
-
-static struct peri_slice key_of(const struct store_iterator *base)
-{
-    return table_key(iterator_of(base)->node);
+    table_iterator_end(table_iterator_of(base));
+    free(table_iterator_of(base));
 }
 
 static struct peri_slice value_of(const struct store_iterator *base)
 {
-    return table_value(iterator_of(base)->node);
+    return table_value(table_iterator_of(base)->node);
 }
 
 static int status_of(const struct store_iterator *base, struct peri_error *err)
@@ -279,10 +228,10 @@ static const struct store_ops memory_ops = {
     .snapshot_release = release_snapshot,
     .iterator_open = open_iterator,
     .iterator_close = close_iterator,
-    .iterator_seek = seek,
-    .iterator_next = next,
-    .iterator_is_valid = is_valid,
-    .iterator_key = key_of,
+    .iterator_seek = table_iterator_seek,
+    .iterator_next = table_iterator_next,
+    .iterator_is_valid = table_iterator_is_valid,
+    .iterator_key = table_iterator_key,
     .iterator_value = value_of,
     .iterator_status = status_of,
 };

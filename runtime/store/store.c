@@ -93,12 +93,21 @@ int store_make_directory(struct env *env, const char *path, struct peri_error *e
     return rc;
 }
 
+/* LevelDB and the memory backend both have a file of this name. */
+static bool is_made_by_env(struct env *env, const char *path)
+{
+    char current[4096];
+    struct env_stat stat;
+    (void)snprintf(current, sizeof current, "%s/CURRENT", path);
+    return env_path_stat(env, current, &stat, NULL) == 0;
+}
+
 int store_open(struct store **out, struct env *env, const char *path,
                const struct store_options *options, struct peri_error *err)
 {
     bool is_real = env_files_are_real(env);
     enum store_backend backend = options->backend;
-    if (backend == STORE_BY_ENV)
+    if (backend == STORE_BY_ENV || (backend == STORE_JOURNAL && is_made_by_env(env, path)))
         backend = is_real ? STORE_LEVELDB : STORE_MEMORY;
     if (backend == STORE_LEVELDB && !is_real)
         return peri_fail_plain(err, PERI_EINVAL, "open %s: LevelDB does not see simulated files",
@@ -106,6 +115,8 @@ int store_open(struct store **out, struct env *env, const char *path,
     int rc = store_make_directory(env, path, err);
     if (rc != 0)
         return rc;
+    if (backend == STORE_JOURNAL)
+        return store_journal_open(out, env, path, options, err);
     return backend == STORE_LEVELDB ? store_leveldb_open(out, env, path, options, err)
                                     : store_memory_open(out, env, path, options, err);
 }
@@ -119,6 +130,16 @@ void store_close(struct store *store)
 bool store_is_damaged(const struct store *store)
 {
     return store->is_damaged;
+}
+
+bool store_is_clean(const struct store *store)
+{
+    return !store->is_damaged && !store->is_dirty;
+}
+
+uint64_t store_written_bytes(const struct store *store)
+{
+    return store->written_bytes;
 }
 
 static int remove_entries(struct env *env, const char *path, struct env_dir *dir,

@@ -1,12 +1,14 @@
 /* store.h - one ordered map of byte strings on disk: batches, snapshots, iterators.
  *
- * Two backends. LevelDB is for real disks. The memory backend keeps the map in memory and every
+ * Three backends. LevelDB is for real disks. The memory backend keeps the map in memory and every
  * batch in files of the environment, in LevelDB's shape, so that a simulated disk hurts it where it
  * would hurt LevelDB: batches that were not synced are lost, also those before a synced one when
- * the log file changed in between.
+ * the log file changed in between. The journal is one file of the environment, simulated or not,
+ * that is written once, in order: for the generations of the log. Every write of it is synced, and
+ * what was opened with something in it takes none.
  *
  * Functions block: they are for background work. With LevelDB several threads may read while one
- * writes; the memory backend is for one thread at a time. */
+ * writes, with the journal several may get; the memory backend is for one thread at a time. */
 #ifndef PERI_STORE_STORE_H
 #define PERI_STORE_STORE_H
 
@@ -17,10 +19,15 @@ struct store;
 struct store_iterator;
 struct store_snapshot;
 
-enum store_backend { STORE_BY_ENV, STORE_LEVELDB, STORE_MEMORY };
+enum store_backend { STORE_BY_ENV, STORE_LEVELDB, STORE_MEMORY, STORE_JOURNAL };
 
 struct store_options {
-    enum store_backend backend; /* STORE_BY_ENV: LevelDB where the files are real */
+    enum store_backend backend; /* STORE_BY_ENV: LevelDB where the files are real, else memory;
+                                   STORE_JOURNAL: that is also what a directory is opened with that
+                                   an earlier build has made, when it is theirs */
+    uint64_t number;            /* of the journal: no other one in the same files has it */
+    const char *kept;           /* directory with files for a journal to write over
+                                   (store_keep_file), or NULL; lent until the store is closed */
     size_t write_buffer_bytes;  /* in memory before it becomes a table */
     size_t file_max_bytes;      /* of a table */
     size_t cache_bytes;         /* of blocks read */
@@ -41,6 +48,17 @@ void store_close(struct store *store); /* accepts NULL */
 
 /* True when opening it for salvage met damage, or reading has met some since. */
 bool store_is_damaged(const struct store *store);
+
+/* False when the store's files hold bytes that make no sense, also where they did no harm. */
+bool store_is_clean(const struct store *store);
+
+/* What the batches written since it was opened take on the disk, as far as the backend can say. */
+uint64_t store_written_bytes(const struct store *store);
+
+/* Moves the file of a journal that nobody has open from its directory path to the directory kept,
+ * unless it is smaller than bytes_min or enough are there. Errors: errno codes. */
+int store_keep_file(struct env *env, const char *path, const char *kept, uint64_t bytes_min,
+                    struct peri_error *err);
 
 /* Makes a directory, whose parent is there, and its name durable. One that is there is no error.
  * Errors: errno codes. */

@@ -47,7 +47,7 @@ struct table_node *table_node_create(struct peri_slice key, struct peri_slice va
     for (; (hash & 3) == 0 && levels < TABLE_LEVELS; hash >>= 2)
         levels++;
     struct table_node *node =
-        malloc(sizeof *node + levels * sizeof(struct table_node *) + key.size + value.size);
+        malloc(sizeof *node + levels * sizeof(table_link) + key.size + value.size);
     if (node == NULL)
         return NULL;
     *node = (struct table_node){.key_size = key.size,
@@ -68,15 +68,21 @@ static bool is_before(const struct table_node *node, struct peri_slice key, uint
     return order < 0 || (order == 0 && node->sequence > sequence);
 }
 
+static struct table_node *follow(table_link *link)
+{
+    return atomic_load_explicit(link, memory_order_acquire);
+}
+
 /* The links, one a level, behind which (key, sequence) has its place. */
 static void find_links(struct table *table, struct peri_slice key, uint64_t sequence,
-                       struct table_node **links[TABLE_LEVELS])
+                       table_link *links[TABLE_LEVELS])
 {
     struct table_node *node = NULL; /* whose links we follow; NULL: the heads */
     for (size_t level = TABLE_LEVELS; level-- > 0;) {
-        struct table_node **link = node == NULL ? &table->heads[level] : &node->next[level];
-        while (*link != NULL && is_before(*link, key, sequence)) {
-            node = *link;
+        table_link *link = node == NULL ? &table->heads[level] : &node->next[level];
+        struct table_node *next = NULL;
+        while ((next = follow(link)) != NULL && is_before(next, key, sequence)) {
+            node = next;
             link = &node->next[level];
         }
         links[level] = link;
@@ -85,7 +91,7 @@ static void find_links(struct table *table, struct peri_slice key, uint64_t sequ
 
 static void unlink_node(struct table *table, struct table_node *node)
 {
-    struct table_node **links[TABLE_LEVELS];
+    table_link *links[TABLE_LEVELS];
     find_links(table, table_key(node), node->sequence, links);
     for (size_t level = 0; level < node->levels; level++) {
         PERI_ASSERT(*links[level] == node);
@@ -106,13 +112,13 @@ static uint64_t live_bytes(const struct table_node *node)
 
 void table_add(struct table *table, struct table_node *node)
 {
-    struct table_node **links[TABLE_LEVELS];
+    table_link *links[TABLE_LEVELS];
     struct peri_slice key = table_key(node);
     node->sequence = ++table->sequence;
     find_links(table, key, node->sequence, links);
     for (size_t level = 0; level < node->levels; level++) {
-        node->next[level] = *links[level];
-        *links[level] = node;
+        atomic_init(&node->next[level], follow(links[level]));
+        atomic_store_explicit(links[level], node, memory_order_release);
     }
     struct table_node *old = node->next[0];
     bool is_pinned = !peri_list_is_empty(&table->pins);
@@ -133,7 +139,7 @@ void table_add(struct table *table, struct table_node *node)
 struct table_node *table_find(const struct table *table, struct peri_slice key, uint64_t sequence,
                               bool is_after)
 {
-    struct table_node **links[TABLE_LEVELS];
+    table_link *links[TABLE_LEVELS];
     find_links((struct table *)(uintptr_t)table, key, is_after ? 0 : UINT64_MAX, links);
     struct table_node *node = *links[0];
     while (node != NULL) {
@@ -191,28 +197,47 @@ void table_nodes_free(struct table_node *nodes)
     }
 }
 
-int table_nodes_make(struct peri_slice batch, struct table_node **out)
+static int make_nodes(struct peri_slice batch, const uint64_t *position, struct table_node **out)
 {
-    struct table_node *first = NULL, **last = &first;
+    struct table_node *first = NULL, *last = NULL;
     struct store_change change;
     size_t at = 0;
     int rc;
     while ((rc = store_batch_next(batch, &at, &change)) == 1) {
-        struct table_node *node =
-            table_node_create(change.key, change.value, change.value.data == NULL);
+        bool is_deletion = change.value.data == NULL;
+        struct table_place place = {.size = change.value.size};
+        struct peri_slice value = change.value;
+        if (position != NULL && !is_deletion) {
+            place.position = *position + (uint64_t)(change.value.data - batch.data);
+            value = peri_slice_of((const char *)&place, sizeof place);
+        }
+        struct table_node *node = table_node_create(change.key, value, is_deletion);
         if (node == NULL) {
             rc = PERI_ENOMEM;
             break;
         }
-        node->next[0] = NULL;
-        *last = node;
-        last = &node->next[0];
+        atomic_init(&node->next[0], NULL);
+        if (last == NULL)
+            first = node;
+        else
+            last->next[0] = node;
+        last = node;
     }
     if (rc == 0)
         *out = first;
     else
         table_nodes_free(first);
     return rc;
+}
+
+int table_nodes_make(struct peri_slice batch, struct table_node **out)
+{
+    return make_nodes(batch, NULL, out);
+}
+
+int table_places_make(struct peri_slice batch, uint64_t position, struct table_node **out)
+{
+    return make_nodes(batch, &position, out);
 }
 
 void table_nodes_add(struct table *table, struct table_node *nodes)

@@ -7,6 +7,7 @@
 #ifndef PERI_STORE_TABLE_H
 #define PERI_STORE_TABLE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,12 +16,15 @@
 
 enum { TABLE_LEVELS = 16 };
 
+/* Atomic, so that others may look while one thread adds: see table_pin. */
+typedef struct table_node *_Atomic table_link;
+
 struct table_node {
     uint64_t sequence;
     size_t key_size, value_size;
     bool is_deletion;
     uint32_t levels;
-    struct table_node *next[]; /* levels of them; behind them key and value */
+    table_link next[]; /* levels of them; behind them key and value */
 };
 
 /* Somebody who reads the table as of sequence. Nodes that it may see stay. */
@@ -30,7 +34,7 @@ struct table_pin {
 };
 
 struct table {
-    struct table_node *heads[TABLE_LEVELS];
+    table_link heads[TABLE_LEVELS];
     struct peri_list pins;
     uint64_t sequence;   /* of the last change */
     uint64_t live_bytes; /* keys and values that the newest versions have */
@@ -52,9 +56,17 @@ struct table_node *table_node_create(struct peri_slice key, struct peri_slice va
 /* Puts a node in as the newest version of its key, and takes it over. */
 void table_add(struct table *table, struct table_node *node);
 
+/* Where a value is, for tables whose values are somewhere else. */
+struct table_place {
+    uint64_t position, size;
+};
+
 /* A node for each change of a batch's bytes, linked by next[0] in their order. Errors: PERI_ENOMEM,
  * PERI_ECORRUPT for bytes that are no batch. */
 int table_nodes_make(struct peri_slice batch, struct table_node **out);
+
+/* The same with struct table_place as values, for a batch whose bytes begin at position. */
+int table_places_make(struct peri_slice batch, uint64_t position, struct table_node **out);
 void table_nodes_free(struct table_node *nodes); /* accepts NULL */
 
 /* Puts nodes in, in their order, and takes them over. */
@@ -65,7 +77,8 @@ void table_nodes_add(struct table *table, struct table_node *nodes);
 struct table_node *table_find(const struct table *table, struct peri_slice key, uint64_t sequence,
                               bool is_after);
 
-/* Keeps what is visible now, until the pin is taken away. */
+/* Keeps what is visible now, until the pin is taken away. While there is a pin no node goes, and
+ * other threads may call table_find with the sequence UINT64_MAX while one adds. */
 void table_pin(struct table *table, struct table_pin *pin);
 void table_unpin(struct table *table, struct table_pin *pin);
 

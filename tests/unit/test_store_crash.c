@@ -203,15 +203,30 @@ static void fill_disk(struct log_fixture *fixture)
     fixture_fault(fixture, ENV_FAULT_DISK_CAPACITY, (int64_t)used_bytes(fixture) + 100);
 }
 
+static void write_one(struct log_fixture *fixture)
+{
+    const struct model_state *state = newest(fixture, 1);
+    if (state->count > 20)
+        assert_int_equal(fixture_cut(fixture, 1, state->base + state->count - 10), 0);
+    assert_int_equal(fixture_write(fixture, 1, 1, 1, 0, 5), 0);
+}
+
 static void write_some(struct log_fixture *fixture, int count)
 {
     for (int i = 0; i < count; i++) {
-        const struct model_state *state = newest(fixture, 1);
-        if (state->count > 20)
-            assert_int_equal(fixture_cut(fixture, 1, state->base + state->count - 10), 0);
-        assert_int_equal(fixture_write(fixture, 1, 1, 1, 0, 5), 0);
+        write_one(fixture);
         fixture_flush(fixture);
     }
+}
+
+/* The generation has some room that it took before the disk was full. */
+static void write_until_stuck(struct log_fixture *fixture)
+{
+    for (int i = 0; fixture->writes_open == 0 && i < 300; i++) {
+        write_one(fixture);
+        advance(fixture->world, sim_world_now_us(fixture->world) + 100000);
+    }
+    assert_int_equal(fixture->writes_open, 1);
 }
 
 /* A full disk is no failure: the log goes on in the room that it kept, says so, and waits when that
@@ -230,12 +245,13 @@ static void test_a_full_disk_is_survived(void **state)
     uint64_t used = used_bytes(&fixture);
     assert_true(used > 100000);
     fill_disk(&fixture);
-    write_some(&fixture, 30);
+    write_some(&fixture, 60);
     assert_true(store_log_is_full(fixture.log));
     assert_int_equal(fixture_check(&fixture, 1, MAX_BYTES), 0);
 
     fill_disk(&fixture); /* of the reserve nothing is left either */
-    for (int i = 0; i < 5; i++)
+    write_until_stuck(&fixture);
+    for (int i = 0; i < 4; i++)
         assert_int_equal(fixture_write(&fixture, 1, 1, 1, 0, 5), 0);
     advance(fixture.world, sim_world_now_us(fixture.world) + 10000000);
     store_log_stats(fixture.log, &stats);
