@@ -6,7 +6,8 @@
  *   ask(spec)                the answer of a loop's until_ function
  *   receive(), send(bytes)   frames between a worker and its parent, on standard input and output
  *
- * An error table has message, code, traceback, file, offset, record. */
+ * An error table has message, code, traceback, file, offset, record; skipped: bad records before
+ * it. */
 #include "mr_task.h"
 
 #include <inttypes.h>
@@ -202,6 +203,10 @@ static void push_error(lua_State *L, struct mr_task *task)
         set_string(L, "record", task->where.record, task->where.record_size);
         lua_pushinteger(L, (lua_Integer)task->where.record_full);
         lua_setfield(L, -2, "record_size");
+    }
+    if (task->skipped > 0) {
+        lua_pushinteger(L, (lua_Integer)task->skipped);
+        lua_setfield(L, -2, "skipped");
     }
     if (task->damaged_input >= 0) {
         lua_pushinteger(L, (lua_Integer)task->damaged_input + 1);

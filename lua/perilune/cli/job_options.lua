@@ -1,4 +1,5 @@
 --- What the verbs that run jobs share: arguments of the job, and how its failure is reported.
+local failures = require "perilune.mapreduce.failure"
 local output = require "perilune.cli.output"
 
 local M = {}
@@ -43,35 +44,15 @@ local SANDBOX_HINTS = {
   { "unexpected symbol near '{'", "a job file begins with return: return { map = ... }" },
 }
 
-local function hint_of(message, code)
+local function hint_of(message, code, failure)
   for _, hint in ipairs(SANDBOX_HINTS) do
     if message:find(hint[1]) then
       return hint[2]
     end
   end
-  return HINTS[code]
-end
-
--- Bytes that may be anything, as a line.
-local function shown(bytes)
-  return (bytes:gsub("[%c\127-\255]", function(byte)
-    return ("\\x%02x"):format(byte:byte())
-  end))
-end
-
--- Where a failed attempt stood, as lines below the message.
-local function details(err)
-  local lines = { err.traceback }
-  if err.file then
-    lines[#lines + 1] = ("input: %s, %soffset %d"):format(err.file,
-      err.line and ("line %d, "):format(err.line) or "", err.offset)
-  end
-  if err.record then
-    local cut = err.record_size > #err.record
-    lines[#lines + 1] = ("%s: %s%s"):format(err.file and "record" or "key", shown(err.record),
-      cut and (" ... (%d bytes)"):format(err.record_size) or "")
-  end
-  return #lines > 0 and table.concat(lines, "\n") or nil
+  local is_skippable = failures.is_skippable(failure) and failure.skip_limit == 0
+  return HINTS[code] or is_skippable and "where bad records are to be expected, --skip-records N leaves out "
+    .. "at most N of them, and lists them in OUT" or nil
 end
 
 --- Reports a failed job and returns the exit code.
@@ -85,7 +66,7 @@ function M.report(verb, job, message, code, failure)
   failure = failure or {}
   local is_named = message:sub(1, #job + 1) == job .. ":"
   return output.fail { what = is_named and verb or verb .. " " .. job, why = message, code = code,
-    hint = failure.hint or hint_of(message, code), detail = details(failure.attempt_error or {}) }
+    hint = failure.hint or hint_of(message, code, failure), detail = failures.details(failure) }
 end
 
 return M

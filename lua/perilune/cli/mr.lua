@@ -15,6 +15,19 @@ local function read_size(text)
   return units.parse_size(text, true)
 end
 
+local function read_memory(text)
+  local size, err = read_size(text)
+  if not size then
+    return nil, err
+  end
+  local shares, why = require("perilune.mapreduce.plan").memory(size)
+  return shares and size, why
+end
+
+local function read_out(text)
+  return text ~= "" and text or nil, "the name of the folder is empty"
+end
+
 local WORKERS_MAX = 1024
 local REDUCES_MAX = 65535
 
@@ -56,12 +69,12 @@ function M.parser(argparse)
   parser:argument("job", "The job file."):argname "JOB.lua"
   parser:argument("inputs", "Files, directories, quoted globs, or - for standard input."):argname "INPUT"
     :args "+"
-  parser:option("-o --out", "The directory to make."):argname "OUT":count(1)
+  parser:option("-o --out", "The directory to make."):argname "OUT":count(1):convert(read_out)
   parser:option("-w --workers", "Worker processes (default: one for each core)."):argname "N"
     :convert(count_from(1, WORKERS_MAX))
   parser:option("-r --reduces", "Reduce tasks, and so output files."):argname "R"
     :convert(count_from(1, REDUCES_MAX))
-  parser:option("-m --memory", "Memory of a worker (default 512M)."):argname "SIZE":convert(read_size)
+  parser:option("-m --memory", "Memory of a worker (default 512M)."):argname "SIZE":convert(read_memory)
   parser:option("--split", "Bytes of input in a split (default: by size)."):argname "SIZE"
     :convert(read_split)
   parser:option("--format", "Format of the input, instead of the job's."):argname "FORMAT"
@@ -193,7 +206,9 @@ local function show_top(args, result)
     result.top = top
     return
   end
-  io.stdout:write(output.table(top), "\n")
+  if #top > 0 then
+    io.stdout:write(output.table(top), "\n")
+  end
 end
 
 local function progress_of(args)
@@ -207,9 +222,29 @@ local function progress_of(args)
   end or nil
 end
 
+-- A job that is interrupted says what has become of its output, below what it has shown.
+local function told_at_the_end(args)
+  return setmetatable({ is_over = false, is_published = false }, { __close = function(self, err)
+    if not self.is_over and not err and not args.json then
+      output.note(output.paint("stderr", "red", "perilune:") .. (" mr %s: interrupted; %s"):format(args.job,
+        self.is_published and "look whether " .. args.out .. " is there" or "nothing was written"))
+    end
+  end })
+end
+
+-- The job file where the input should be, and the other way round.
+local function swapped_hint(args)
+  for _, input in ipairs(args.inputs) do
+    if input:match "%.lua$" and not args.job:match "%.lua$" then
+      return ("the job comes first: perilune mr %s %s -o %s"):format(input, args.job, args.out)
+    end
+  end
+end
+
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
+  local ending <close> = told_at_the_end(args)
   local bar <close>, on_progress = progress_of(args)
   local result, message, code, failure = require("perilune.mapreduce").run {
     job = args.job, inputs = args.inputs, out = args.out, workers = args.workers, reduces = args.reduces,
@@ -223,11 +258,16 @@ function M.run(args)
       show_plan(args, plan)
     end,
     on_progress = on_progress,
+    on_publish = function()
+      ending.is_published = true
+    end,
   }
+  ending.is_over = true
   if bar then
     bar:finish()
   end
   if not result then
+    failure.hint = failure.hint or swapped_hint(args)
     return job_options.report("mr", args.job, message, code, failure)
   end
   if not args.dry_run and args.top then

@@ -180,9 +180,12 @@ function M.first_real_cause(causes)
   return best
 end
 
+-- Of workers that were lost again and again the last one counts: its task is the one that gave up.
 local function fail(self, actions)
   self.finished = true
-  actions[#actions + 1] = { action = "fail", cause = M.first_real_cause(self.causes) }
+  local cause = M.first_real_cause(self.causes)
+  actions[#actions + 1] =
+    { action = "fail", cause = cause.code == "EWORKER" and self.causes[#self.causes] or cause }
 end
 
 --- Books a failed attempt; the task runs again unless it failed too often.

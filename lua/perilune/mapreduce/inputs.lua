@@ -59,6 +59,20 @@ local function is_directory(path)
   return stat and stat.type == "directory"
 end
 
+local function is_glob(argument)
+  return argument:find "[*?%[]" ~= nil
+end
+
+-- The arguments that name nothing, as one text.
+local function missing_of(arguments)
+  local missing = {}
+  for _, argument in ipairs(arguments) do
+    local _, _, code = fs.stat(argument)
+    missing[#missing + 1] = code == "ENOENT" and argument ~= "-" and not is_glob(argument) and argument or nil
+  end
+  return #missing > 0 and table.concat(missing, ", ") or nil
+end
+
 --- Expands the arguments into files with sizes, in the order given, directories and globs sorted.
 ---@param arguments string[]
 ---@param format string           of the input
@@ -67,6 +81,10 @@ end
 ---@return string[]|string|nil directories  among the arguments; or what went wrong
 ---@return string|nil code
 function M.expand(arguments, format, spool)
+  local missing = missing_of(arguments)
+  if missing then
+    return nil, "no such input: " .. missing, "ENOENT"
+  end
   local files, directories = {}, {}
   local function add(path, stat)
     local is_stream, err, code = splits.probe(path, format)
@@ -80,7 +98,7 @@ function M.expand(arguments, format, spool)
     local paths, why, what = { argument }, nil, nil
     if argument == "-" then
       paths[1], why, what = spool()
-    elseif not fs.exists(argument) and argument:find("[*?%[]") then
+    elseif not fs.exists(argument) and is_glob(argument) then
       paths, why, what = fs.glob(argument)
       if paths and #paths == 0 then
         return nil, ("no file matches %s"):format(argument), "ENOENT"

@@ -34,6 +34,7 @@ local TIMEOUT_DESCRIBE_S = 5
 ---@field on_note fun(text: string)|nil      something happened that is worth a line
 ---@field on_plan fun(plan: table)|nil
 ---@field on_progress fun(stage: table, progress: table)|nil
+---@field on_publish fun()|nil               out is about to appear
 
 local check = failure.check
 
@@ -246,7 +247,7 @@ local function run_in(run, options)
   end
   steps.run(run, job.elements, options.on_note or function() end)
   settle_files(run)
-  refuse(target.publish(run.directory, options.out, options.force))
+  refuse(target.publish(run.directory, options.out, options.force, options.on_publish))
   return summary(run)
 end
 
@@ -264,8 +265,9 @@ end
 local function start(options)
   local note = options.on_note or function() end
   local stat, err, code = fs.stat(options.job)
-  check(stat, err, code)
+  check(stat, code == "ENOENT" and "no such job file: " .. options.job or err, code)
   target.clear_dead_runs(options.out, note)
+  refuse(target.check_alone(options.out))
   refuse(target.check(options.out, options.force))
   local directory, lock, why = target.make_directory(options.out)
   check(directory, lock, why)

@@ -187,6 +187,9 @@ function Stages:run(stage)
   end
   add_stats(self.stats, machine.stats)
   if stage.cause then
+    local in_attempt = stage.cause.detail and stage.cause.detail.skipped or 0
+    stage.cause.skip_limit = self.limits.skip_records
+    stage.cause.skipped = math.min(self.skipped + in_attempt, self.limits.skip_records)
     return nil, stage.cause
   end
   return stage.results

@@ -147,6 +147,32 @@ function M.clear_dead_runs(out, note)
   end
 end
 
+--- Whether nobody else is at work on the output: both would do all of it, and one in vain.
+---@param out string
+---@return table|nil failure  { message, code, hint }
+function M.check_alone(out)
+  local folder = M.folder_of(out)
+  for _, name in ipairs(fs.list(folder) or {}) do
+    local path = folder .. "/" .. name
+    local is_run = name:gsub(DIRECTORY_PATTERN, "") == base_name(out) and name:match(DIRECTORY_PATTERN)
+    local lock, _, code
+    if is_run and fs.exists(path .. "/lock") then
+      lock, _, code = workspace.lock(path .. "/lock")
+    end
+    if lock then
+      lock:close() -- it has ended since the dead ones were cleared
+    elseif code == "EBUSY" then
+      return { message = ("another run is writing %s (it works in %s)"):format(out, path), code = "EBUSY",
+        hint = "wait for it, or choose another output" }
+    end
+  end
+end
+
+-- Why a directory cannot be made, as who asked for the output sees it.
+local function not_made(out, err)
+  return ("the output %s cannot be made in %s: %s"):format(out, M.folder_of(out), err:match "[^: ][^:]*$")
+end
+
 --- Makes and locks the directory that everything is written into. It gets its name when it is locked,
 --- so that no other run takes it for a dead one's.
 ---@param out string
@@ -159,7 +185,7 @@ function M.make_directory(out)
   local new = directory .. ".new"
   local ok, err, code = fs.mkdir(new)
   if not ok then
-    return nil, err, code
+    return nil, not_made(out, err), code
   end
   local lock, _
   lock, err, code = workspace.lock(new .. "/lock")
@@ -182,11 +208,18 @@ end
 ---@param directory string        of the run
 ---@param out string
 ---@param is_forced boolean|nil
+---@param on_publish fun()|nil    called before the first step that others can see
 ---@return table|nil failure  { message, code, hint }
-function M.publish(directory, out, is_forced)
+function M.publish(directory, out, is_forced, on_publish)
   local failure = M.check(out, is_forced)
+  if failure and failure.code == "EEXIST" and not is_forced then -- it did not when the run began
+    failure.message = ("the output %s exists: somebody else has made it meanwhile"):format(out)
+  end
   if failure then
     return failure
+  end
+  if on_publish then
+    on_publish()
   end
   local old = fs.exists(out) and directory .. KEPT or nil
   if old then

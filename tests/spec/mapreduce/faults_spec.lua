@@ -463,7 +463,7 @@ error("boom") end end }]]:gsub("\n  if", " if"), path)
     end)
 
     it("too little memory", function()
-      refused(1, "memory 1.0 KiB is too little for a worker, the least is 8.0 MiB", count(), input "a\n",
+      refused(2, "memory 1.0 KiB is too little for a worker, the least is 8.0 MiB", count(), input "a\n",
         "--memory", "1k")
     end)
 
