@@ -1,5 +1,7 @@
 --- MapReduce: runs jobs, and tests them. README.md beside this file is the contract of a job file.
+local failures = require "perilune.mapreduce.failure"
 local fs = require "perilune.fs"
+local options = require "perilune.options"
 local keys = require "perilune.keys"
 local runner = require "perilune.mapreduce.run"
 
@@ -104,30 +106,75 @@ local WAYS = {
   { how = "in many small tasks", split_bytes = 1, reduces = 3 },
 }
 
-local function failure_text(path, err, failure)
+-- What went wrong, with the input by the name that the test gave it.
+local function failure_text(path, err, failure, folder)
   local detail = failure and failure.attempt_error or {}
-  return table.concat({ ("%s: %s"):format(path, err), detail.traceback }, "\n")
+  if detail.file and detail.file:sub(1, #folder + 1) == folder .. "/" then
+    detail.file = detail.file:sub(#folder + 2)
+  end
+  local message = err:sub(1, #path + 1) == path .. ":" and err or ("%s: %s"):format(path, err)
+  return table.concat({ message, failures.details(failure) }, "\n")
+end
+
+local KNOWN = { input = true, expect = true, args = "table", reduces = "number" }
+
+local function input_problem(input)
+  local wanted = "input must be a text, or a table { name = text } of files, "
+  if type(input) ~= "string" and type(input) ~= "table" then
+    return wanted .. (input == nil and "and is left out" or "not a " .. type(input))
+  end
+  for name, text in pairs(type(input) == "table" and input or {}) do
+    if type(name) ~= "string" or type(text) ~= "string" then
+      return ("%sbut %s is a %s"):format(wanted, tostring(name), type(text))
+    end
+  end
+end
+
+local function expect_problem(expect)
+  local wanted = "expect must be the text of the output, a list of its lines or a function(lines), "
+  if type(expect) ~= "string" and type(expect) ~= "table" and type(expect) ~= "function" then
+    return wanted .. (expect == nil and "and is left out" or "not a " .. type(expect))
+  end
+  for at, line in pairs(type(expect) == "table" and expect or {}) do
+    if math.type(at) ~= "integer" or type(line) ~= "string" then
+      return ("%sbut %s is a %s"):format(wanted, tostring(at), type(line))
+    end
+  end
+end
+
+local SPEC_LEVEL = 3 -- the line that calls job:test, seen from check_test
+
+local function check_test(job, test)
+  if getmetatable(job) ~= Job or test == nil then
+    error("write job:test { input = ..., expect = ... }, with a colon", SPEC_LEVEL)
+  end
+  options.check(test, KNOWN, "job:test", SPEC_LEVEL + 1)
+  local problem = input_problem(test.input) or expect_problem(test.expect)
+  if problem then
+    error("job:test: " .. problem, SPEC_LEVEL)
+  end
 end
 
 --- Runs the job in this process on the given input and compares what it puts out.
----@param options table  { input = string|table<string, string>, expect = string|string[]|function,
+---@param test table  { input = string|table<string, string>, expect = string|string[]|function,
 ---   args = table|nil, reduces = integer|nil }
 ---@return table result  of the last run, as M.run gives it
-function Job:test(options)
+function Job:test(test)
+  check_test(self, test)
   local directory = assert(fs.tempdir())
   local result
   local ok, err = pcall(function()
-    local inputs = write_inputs(directory .. "/in", options.input)
+    local inputs = write_inputs(directory .. "/in", test.input)
     for number, way in ipairs(WAYS) do
       local out = directory .. "/out" .. number
       local why, failure, _
-      result, why, _, failure = M.run { job = self.path, inputs = inputs, out = out, args = options.args,
-        split_bytes = way.split_bytes, reduces = options.reduces or way.reduces, workers = 1,
+      result, why, _, failure = M.run { job = self.path, inputs = inputs, out = out, args = test.args,
+        split_bytes = way.split_bytes, reduces = test.reduces or way.reduces, workers = 1,
         executor = require("perilune.mapreduce.inline").start() }
       if not result then
-        error(failure_text(self.path, why, failure), 0)
+        error(failure_text(self.path, why, failure, directory .. "/in"), 0)
       end
-      judge(options.expect, read_lines(out, {}), way.how)
+      judge(test.expect, read_lines(out, {}), way.how)
     end
   end)
   fs.remove(directory, { recursive = true })

@@ -53,6 +53,36 @@ describe("the engine", function()
       assert.matches("^tests/spec/mapreduce/engine_spec.lua:%d+: the job's output", where)
     end)
 
+    it("refuses what it does not know, at the line of the spec", function()
+      local counts = job "return { map = function(rec, out) out:words(rec, 1) end, reduce = 'sum' }"
+      for problem, test in pairs {
+        ["unknown option inputs; did you mean input?"] = { inputs = "a", expect = "a 1" },
+        ["input must be a text, or a table { name = text } of files, and is left out"] = { expect = "a 1" },
+        ["of files, but 1 is a string"] = { input = { "a" }, expect = "a 1" },
+        ["a list of its lines or a function(lines), and is left out"] = { input = "a" },
+        ["a list of its lines or a function(lines), but a is a number"] = { input = "a", expect = { a = 1 } },
+        ["option args must be a table, not a string"] = { input = "a", expect = "a 1", args = "x" },
+      } do
+        local ok, err = pcall(function()
+          counts:test(test)
+        end)
+        assert.is_false(ok)
+        assert.matches("^tests/spec/mapreduce/engine_spec.lua:%d+: job:test: ", err)
+        assert.matches(problem, err, 1, true)
+      end
+      local _, err = pcall(function()
+        counts.test { input = "a", expect = "a 1" }
+      end)
+      assert.matches("engine_spec.lua:%d+: write job:test { input = ..., expect = ... }, with a colon", err)
+    end)
+
+    it("shows the record that map cannot take", function()
+      local picky = job "return { map = function(rec) if #rec > 3 then error 'too long' end end }"
+      local _, err = pcall(picky.test, picky, { input = { ["a.txt"] = "one\nthree\n" }, expect = "" })
+      assert.matches("job.lua:1: too long\nstack traceback:\n", err, 1, true)
+      assert.matches("\ninput: a.txt, line 2, offset 4\nrecord: three$", err)
+    end)
+
     it("finds a reduce that depends on how the input was cut", function()
       local wrong = job [[
         return { map = function(rec, out) out("n", 1) end,
