@@ -36,8 +36,8 @@ function Store:turn_to(leader)
   self.at = at ~= self.at and at or self.at % #self.peers + 1
 end
 
---- One attempt: true and the results; or false, whether it may have happened, and why not, where is_final says
---- that it would be so again.
+--- One attempt: true and the results; or false, whether it may have happened, and why not, where is_final
+--- says that it would be so again.
 function Store:attempt(seconds, name, ...)
   local peer = self.peers[self.at]
   local id, is_ok, first, second, third, leader = peer:with({ deadline = seconds }):call(name, ...)
