@@ -50,7 +50,9 @@ local function hint_of(message, code, failure)
       return hint[2]
     end
   end
+  -- A map that takes not even the first record has a mistake; one that took some may have met a bad one.
   local is_skippable = failures.is_skippable(failure) and failure.skip_limit == 0
+    and failure.attempt_error.offset > 0
   return HINTS[code] or is_skippable and "where bad records are to be expected, --skip-records N leaves out "
     .. "at most N of them, and lists them in OUT" or nil
 end

@@ -39,7 +39,8 @@ local function bad_flag(why, flags)
 end
 
 local function joined(folder, name)
-  return name:sub(1, 1) == "/" and name or folder .. "/" .. name
+  local is_here = name:sub(1, 1) == "/" or folder == "./" or folder == "."
+  return is_here and name or folder .. "/" .. name
 end
 
 -- The spec files, as busted will find them; or nil and an exit code.
@@ -87,9 +88,14 @@ function M.output()
   return not output.has_color "stdout" and "plainTerminal" or nil
 end
 
---- Takes the colours from all of busted's output libraries when standard output shall have none.
+--- Takes the colours from all of busted's output libraries when standard output shall have none, and has
+--- them coloured elsewhere than on a terminal when it shall.
 function M.set_colors()
-  if not output.has_color "stdout" then
+  if output.has_color "stdout" then
+    require("term").isatty = function()
+      return true
+    end
+  else
     package.loaded["term.colors"] = setmetatable({}, { __index = function()
       return tostring
     end })

@@ -66,6 +66,8 @@ describe("perilune mr", function()
     local result = run_job(PICKY, "good\nbad\n")
     assert.matches("record: bad\nhint: where bad records are to be expected, --skip-records N", result.stderr,
       1, true)
+    result = run_job(PICKY, "bad\ngood\n") -- a map that takes no record at all is wrong itself
+    assert.matches("record: bad\n$", result.stderr)
     result = run_job(PICKY, "bad\ngood\nbad\nbad\n", "--skip-records", "2")
     assert.equal(1, result.status)
     assert.matches("record: bad\nskipped before it: 2 bad records, and the limit is 2\n$", result.stderr)

@@ -126,6 +126,12 @@ describe("perilune test", function()
     end
   end)
 
+  it("colours what is no terminal when told so", function()
+    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
+    assert.matches("\27[32m", cli.run({ "test", "--color", "always", folder }).stdout, 1, true)
+    assert.not_matches("\27[", cli.run({ "test", folder }).stdout, 1, true)
+  end)
+
   it("takes the global options among busted's", function()
     local verdicts, result = run([[
       local perilune = require "perilune"
