@@ -78,7 +78,7 @@ struct raft {
     bool has_new_members;
 };
 
-/* ---- raft.c ---- */
+/* ---- emit.c ---- */
 
 /* Adds an action; its members are to be filled. */
 struct raft_action *raft_emit(struct raft *raft, enum raft_action_type type);
@@ -95,8 +95,7 @@ void raft_send_after_all(struct raft *raft);
 /* The next random number. */
 uint64_t raft_random(struct raft *raft);
 
-/* Gives up leadership in favour of whoever is furthest, because of the disk or a removal. */
-void raft_abdicate(struct raft *raft);
+/* ---- raft.c ---- */
 
 /* True while a write has shown no progress for an election timeout. */
 bool raft_is_stalled(const struct raft *raft);
@@ -190,6 +189,9 @@ void raft_settle_sends(struct raft *raft);
 void raft_settle_apply(struct raft *raft);
 
 /* ---- membership.c ---- */
+
+/* Gives up leadership in favour of whoever is furthest, because of the disk or a removal. */
+void raft_abdicate(struct raft *raft);
 
 /* Makes room for count more configurations. Errors: PERI_ENOMEM. */
 int raft_history_reserve(struct raft *raft, size_t count);

@@ -19,7 +19,7 @@ return {
     [[
     }
     if (granted && is_real)]] },
-  { "answer before term and vote are durable", "raft.c",
+  { "answer before term and vote are durable", "emit.c",
     [[action->after_seq = raft->hard_seq;]],
     [[action->after_seq = 0;]] },
   { "truncation not written", "replication.c",
