@@ -3,14 +3,15 @@
  * disk.c       the disk as a whole: its life, a crash, the time that accesses take
  * disk_inode.c contents: two images of each file, what a sync and a crash make of them
  * disk_name.c  names: two images of each directory and the journal between them
- * file.c       open files (env_file_*)          path.c  paths (env_path_*, env_dir_*) */
+ * file.c       open files (env_file_*)          path.c  paths (env_path_*, env_dir_*)
+ * file_write.c what changes open files */
 #ifndef PERI_SIM_DISK_INTERNAL_H
 #define PERI_SIM_DISK_INTERNAL_H
 
 #include "sim/disk.h"
 #include "sim/internal.h"
 
-enum { SIM_NAME_MAX = 255, SIM_PATH_MAX = 4095 };
+enum { SIM_NAME_MAX = 255, SIM_PATH_MAX = 4095, SIM_FILE_BYTES_MAX = 1 << 30 };
 
 /* A change of contents that may not be durable yet. */
 struct sim_change {
@@ -73,6 +74,21 @@ struct sim_disk {
     uint64_t bytes;   /* of all live images, and reserved */
     uint64_t call_us; /* true time at which the call that runs has begun */
 };
+
+struct sim_file {
+    struct env_file base;
+    struct sim_handle handle;
+    struct sim_inode *inode;
+    int flags;
+    uint64_t position;
+    char *path;    /* for messages */
+    bool is_ended; /* its process ends */
+};
+
+static inline bool sim_file_is_writing(int flags)
+{
+    return (flags & (ENV_FILE_WRITE | ENV_FILE_APPEND)) != 0;
+}
 
 /* ---- disk_inode.c ---- */
 
@@ -146,6 +162,20 @@ void sim_journal_deinit(struct sim_disk *disk);
  * -ENAMETOOLONG. */
 int sim_path_find(const struct sim_disk *disk, const char *path, struct sim_inode **parent,
                   char *name, struct sim_inode **inode);
+
+/* ---- file_write.c: each takes its time, and may fail as the node's settings say ---- */
+
+/* Writes at a place of the file. Errors: PERI_ECANCELLED, PERI_ENOMEM, -EBADF, -EFBIG, -EIO,
+ * -ENOSPC. */
+int sim_file_write(struct sim_node *node, struct sim_file *file, const void *data, size_t size,
+                   uint64_t offset);
+
+/* Makes what was written durable, unless the drive lies. Errors: PERI_ECANCELLED, PERI_ENOMEM;
+ * -EIO, after which what was written since the last sync is gone. */
+int sim_file_sync(struct sim_node *node, struct sim_file *file);
+
+/* Keeps room for size bytes of the file. Errors: PERI_ECANCELLED, -ENOSPC. */
+int sim_file_reserve(struct sim_node *node, struct sim_file *file, uint64_t size);
 
 /* ---- faults and time of the calls ---- */
 

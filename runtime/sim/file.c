@@ -6,18 +6,6 @@
 
 #include "sim/disk_internal.h"
 
-enum { FILE_BYTES_MAX = 1 << 30 };
-
-struct sim_file {
-    struct env_file base;
-    struct sim_handle handle;
-    struct sim_inode *inode;
-    int flags;
-    uint64_t position;
-    char *path;    /* for messages */
-    bool is_ended; /* its process ends */
-};
-
 /* The open file behind a handle, or NULL for standard input and output, which are in the node. */
 static struct sim_file *file_of(struct env_file *base)
 {
@@ -60,11 +48,6 @@ static void file_end(struct sim_handle *handle)
     peri_list_append(&sim_node_cast(file->base.env)->handles, &handle->link);
 }
 
-static bool is_writing(int flags)
-{
-    return (flags & (ENV_FILE_WRITE | ENV_FILE_APPEND)) != 0;
-}
-
 static int create_inode(struct sim_node *node, struct sim_inode *parent, const char *name,
                         struct sim_inode **out)
 {
@@ -90,7 +73,7 @@ static int find_inode(struct sim_node *node, const char *path, int flags, struct
         return flags & ENV_FILE_CREATE ? create_inode(node, parent, name, inode) : -ENOENT;
     if ((flags & ENV_FILE_EXCLUSIVE) != 0)
         return -EEXIST;
-    if ((*inode)->is_directory && is_writing(flags))
+    if ((*inode)->is_directory && sim_file_is_writing(flags))
         return -EISDIR;
     if ((flags & ENV_FILE_TRUNCATE) != 0 && (*inode)->live.size > 0)
         return sim_inode_truncate(node->disk, *inode, 0, sim_disk_writeback_us(node));
@@ -187,61 +170,6 @@ static int64_t file_read(struct env_file *base, void *out, size_t size, struct p
 
 /* ---- writing ---- */
 
-static int begin_write(struct sim_node *node, const struct sim_file *file, uint64_t end)
-{
-    const struct sim_inode *inode = file->inode;
-    int rc = sim_disk_access(node);
-    if (rc != 0)
-        return rc;
-    if (!is_writing(file->flags))
-        return -EBADF;
-    if (end > FILE_BYTES_MAX)
-        return -EFBIG;
-    if (sim_stream_chance(&node->streams[SIM_DISK], node->settings.disk_write_error_ppm))
-        return -EIO;
-    uint64_t more = end > inode->live.size ? end - inode->live.size : 0;
-    uint64_t capacity = node->settings.disk_capacity;
-    return capacity != 0 && more > 0 && node->disk->bytes + more > capacity ? -ENOSPC : 0;
-}
-
-/* Another place of the file, at a sector, that ends no later than the file or this write. */
-static uint64_t misdirect(struct sim_node *node, const struct sim_inode *inode, uint64_t offset,
-                          size_t size)
-{
-    uint64_t end = offset + size > inode->live.size ? offset + size : inode->live.size;
-    uint64_t sectors = (end - size) / SIM_SECTOR_BYTES + 1;
-    return sim_stream_below(&node->streams[SIM_DISK], sectors) * SIM_SECTOR_BYTES;
-}
-
-/* Where the drive puts it, as it is told or not. */
-static int put_bytes(struct sim_node *node, struct sim_inode *inode, const void *data, size_t size,
-                     uint64_t offset)
-{
-    struct sim_stream *stream = &node->streams[SIM_DISK];
-    if (sim_stream_chance(stream, node->settings.disk_phantom_ppm))
-        return 0;
-    if (sim_stream_chance(stream, node->settings.disk_misdirect_ppm))
-        offset = misdirect(node, inode, offset, size);
-    return sim_inode_write(node->disk, inode, offset, data, size, sim_disk_writeback_us(node));
-}
-
-static int write_inode(struct sim_node *node, struct sim_file *file, const void *data, size_t size,
-                       uint64_t offset)
-{
-    struct sim_inode *inode = file->inode;
-    int rc = begin_write(node, file, offset + size);
-    if (rc == 0)
-        rc = sim_inode_settle(inode, node->world->now_us);
-    if (rc == 0)
-        rc = put_bytes(node, inode, data, size, offset);
-    if (rc != 0)
-        return rc;
-    inode->modified_us = env_wall_us(&node->base);
-    sim_world_note(node->world, node, "write", sim_mix(sim_hash_bytes(data, size), offset),
-                   "%s %zu bytes at %" PRIu64, file->path, size, offset);
-    return 0;
-}
-
 static int write_output(struct env_file *base, const void *data, size_t size)
 {
     struct sim_node *node = sim_node_cast(base->env);
@@ -261,7 +189,7 @@ static int file_pwrite(struct env_file *base, const void *data, size_t size, uin
     struct sim_file *file = file_of(base);
     if (file == NULL)
         return peri_fail(err, -ESPIPE, "write at a place of standard output");
-    int rc = write_inode(sim_node_cast(base->env), file, data, size, offset);
+    int rc = sim_file_write(sim_node_cast(base->env), file, data, size, offset);
     return rc == 0 ? 0 : peri_fail(err, rc, "write %s", file->path);
 }
 
@@ -278,54 +206,24 @@ static int file_write(struct env_file *base, const void *data, size_t size, stru
     return rc;
 }
 
-/* ---- sync ---- */
-
-static int sync_inode(struct sim_node *node, struct sim_file *file)
-{
-    struct sim_stream *stream = &node->streams[SIM_DISK];
-    uint64_t durable_us = 0;
-    int rc = sim_disk_begin_sync(node, &durable_us);
-    if (rc == 0)
-        rc = sim_inode_settle(file->inode, node->world->now_us);
-    if (rc != 0)
-        return rc;
-    if (sim_stream_chance(stream, node->settings.disk_sync_error_ppm)) {
-        rc = sim_inode_drop(node->disk, file->inode);
-        rc = rc == 0 ? -EIO : rc;
-    } else if (!sim_stream_chance(stream, node->settings.disk_sync_lie_ppm)) {
-        sim_inode_sync(file->inode, durable_us);
-    }
-    sim_world_note(node->world, node, "sync", (uint64_t)(int64_t)rc, "%s%s", file->path,
-                   rc == 0 ? "" : " fails");
-    return rc;
-}
+/* ---- durability and room ---- */
 
 static int file_sync(struct env_file *base, struct peri_error *err)
 {
     struct sim_file *file = file_of(base);
     if (file == NULL)
         return peri_fail(err, PERI_EINVAL, "sync standard output");
-    int rc = sync_inode(sim_node_cast(base->env), file);
+    int rc = sim_file_sync(sim_node_cast(base->env), file);
     return rc == 0 ? 0 : peri_fail(err, rc, "sync %s", file->path);
 }
 
 static int file_reserve(struct env_file *base, uint64_t size, struct peri_error *err)
 {
-    struct sim_node *node = sim_node_cast(base->env);
     struct sim_file *file = file_of(base);
     if (file == NULL)
         return peri_fail(err, PERI_EINVAL, "reserve room for standard output");
-    uint64_t have = file->inode->reserved, capacity = node->settings.disk_capacity;
-    int rc = sim_disk_access(node);
-    if (rc == 0 && capacity != 0 && size > have && node->disk->bytes + (size - have) > capacity)
-        rc = -ENOSPC;
-    if (rc != 0)
-        return peri_fail(err, rc, "reserve room for %s", file->path);
-    if (size > have) {
-        file->inode->reserved = size;
-        node->disk->bytes += size - have;
-    }
-    return 0;
+    int rc = sim_file_reserve(sim_node_cast(base->env), file, size);
+    return rc == 0 ? 0 : peri_fail(err, rc, "reserve room for %s", file->path);
 }
 
 /* ---- the rest ---- */
@@ -341,7 +239,7 @@ static int64_t file_seek(struct env_file *base, enum env_seek from, int64_t offs
         origin = (int64_t)file->position;
     else if (from == ENV_SEEK_END)
         origin = (int64_t)file->inode->live.size;
-    if (offset < -origin || offset > FILE_BYTES_MAX - origin)
+    if (offset < -origin || offset > SIM_FILE_BYTES_MAX - origin)
         return peri_fail(err, PERI_EINVAL, "seek %s", file->path);
     file->position = (uint64_t)(origin + offset);
     return origin + offset;
