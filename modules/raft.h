@@ -83,6 +83,10 @@ void raft_kv_close(struct raft_group_box *box);
 /* Its machine; lent until the end. */
 struct node_machine *raft_kv_machine(struct raft_group_box *box);
 
+/* Reads { { id, address or false }, ... } at the index; false is NULL. Returns how many there are,
+ * at most RAFT_MEMBERS_MAX. The table keeps the addresses. Raises. */
+size_t raft_read_members(lua_State *L, int index, struct node_member *out);
+
 /* A group that was closed: its waits end. */
 void raft_forget_group(struct raft_group_box *box);
 

@@ -30,8 +30,7 @@ static int group_opened(lua_State *L, int status, lua_KContext ctx)
     return box->err.code != 0 ? box_error(L, &box->err) : raft_fail_closed(L);
 }
 
-/* Reads { { id, address }, ... } at the index. */
-static size_t read_members(lua_State *L, int index, struct node_member *out)
+size_t raft_read_members(lua_State *L, int index, struct node_member *out)
 {
     size_t count = (size_t)luaL_len(L, index);
     luaL_argcheck(L, count <= RAFT_MEMBERS_MAX, index, "too many members");
@@ -40,8 +39,8 @@ static size_t read_members(lua_State *L, int index, struct node_member *out)
         (void)lua_rawgeti(L, -1, 1);
         (void)lua_rawgeti(L, -2, 2);
         out[i].id = (uint64_t)luaL_checkinteger(L, -2);
-        out[i].address = luaL_checkstring(L, -1); /* the table keeps it */
-        lua_pop(L, 3);
+        out[i].address = lua_toboolean(L, -1) ? luaL_checkstring(L, -1) : NULL;
+        lua_pop(L, 3); /* the table keeps the address */
     }
     return count;
 }
@@ -56,7 +55,7 @@ int raft_node_group(lua_State *L)
     fiber_check(L, "node:group");
     bool keeps_keys = lua_toboolean(L, 4), is_kv = lua_type(L, 4) == LUA_TSTRING;
     lua_settop(L, 3);
-    size_t count = read_members(L, 3, members);
+    size_t count = raft_read_members(L, 3, members);
     if (node_box->node == NULL)
         return raft_fail_closed(L);
     struct raft_group_box *box = lua_newuserdatauv(L, sizeof *box, 1);

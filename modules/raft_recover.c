@@ -156,22 +156,6 @@ static struct recover_op *push_op(lua_State *L)
     return op;
 }
 
-/* { { id, address or false }, ... } at the index. */
-static size_t read_members(lua_State *L, int index, struct node_member *out)
-{
-    size_t count = (size_t)luaL_len(L, index);
-    luaL_argcheck(L, count <= RAFT_MEMBERS_MAX, index, "too many members");
-    for (size_t i = 0; i < count; i++) {
-        (void)lua_rawgeti(L, index, (lua_Integer)i + 1);
-        (void)lua_rawgeti(L, -1, 1);
-        (void)lua_rawgeti(L, -2, 2);
-        out[i].id = (uint64_t)luaL_checkinteger(L, -2);
-        out[i].address = lua_toboolean(L, -1) ? luaL_checkstring(L, -1) : NULL;
-        lua_pop(L, 3); /* the table keeps the address */
-    }
-    return count;
-}
-
 int raft_recover(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
@@ -179,7 +163,7 @@ int raft_recover(lua_State *L)
     struct node_member members[RAFT_MEMBERS_MAX];
     luaL_checktype(L, 3, LUA_TTABLE);
     fiber_check(L, "raft.recover");
-    size_t count = read_members(L, 3, members);
+    size_t count = raft_read_members(L, 3, members);
     struct recover_op *op = push_op(L);
     int rc = node_recover(vm_state_of(L)->env, path, (uint64_t)group, members, count, on_done, op,
                           &op->err);

@@ -134,10 +134,10 @@ local function proof_of(part, values, events, budget)
   end
 end
 
--- Tries the values of each window of a part alone, half of a window apart.
-local function by_windows(key, part, events, budget)
-  for from = 1, part:item(), WINDOW // 2 do
-    local proof = proof_of(part, values_between(key, part, from, from + WINDOW - 1), events, budget)
+-- The first proof among parts of a part: of the values that values_at gives for each place.
+local function first_proof(part, last, step, values_at, events, budget)
+  for place = 1, last, step do
+    local proof = proof_of(part, values_at(place), events, budget)
     if proof or fiber.now() >= budget.deadline then
       return proof
     end
@@ -145,18 +145,20 @@ local function by_windows(key, part, events, budget)
   end
 end
 
+-- Tries the values of each window of a part alone, half of a window apart.
+local function by_windows(key, part, events, budget)
+  return first_proof(part, part:item(), WINDOW // 2, function(from)
+    return values_between(key, part, from, from + WINDOW - 1)
+  end, events, budget)
+end
+
 -- Tries each value with two that come a while later. In a queue the order of those that were enqueued at the
 -- same time shows only when they leave: few that are apart are judged at once.
 local function by_strides(key, part, events, budget)
   local values = values_between(key, part, 1, part:item())
-  for index, value in ipairs(values) do
-    local apart = { value, values[index + STRIDE], values[index + 2 * STRIDE] }
-    local proof = proof_of(part, apart, events, budget)
-    if proof or fiber.now() >= budget.deadline then
-      return proof
-    end
-    fiber.yield()
-  end
+  return first_proof(part, #values, 1, function(index)
+    return { values[index], values[index + STRIDE], values[index + 2 * STRIDE] }
+  end, events, budget)
 end
 
 -- Tries windows of a part; in blocks, so that each window need not look at everything. Where a few values
