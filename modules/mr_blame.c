@@ -148,12 +148,12 @@ void mr_blame_unknown_globals(lua_State *L, const char *path)
 
 void mr_blame_release_globals(lua_State *L)
 {
-    int top = lua_gettop(L);
-    lua_pushglobaltable(L);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &guard_key);
-    if (lua_getmetatable(L, top + 1) && lua_rawequal(L, -1, top + 2)) {
+    lua_pushliteral(L, "__index");
+    if (lua_rawget(L, -2) == LUA_TFUNCTION && lua_tocfunction(L, -1) == l_unknown_global) {
+        lua_pushliteral(L, "__index");
         lua_pushnil(L);
-        lua_setmetatable(L, top + 1);
+        lua_rawset(L, -4);
     }
-    lua_settop(L, top);
+    lua_pop(L, 2);
 }

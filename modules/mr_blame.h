@@ -20,7 +20,8 @@ struct peri_slice mr_blame_traceback(lua_State *L);
  * may anybody for what some Lua has and the sandbox has not. path is borrowed until the release. */
 void mr_blame_unknown_globals(lua_State *L, const char *path);
 
-/* Ends that. What the job has set as the metatable of its globals itself stays. */
+/* Ends that. What the job itself has put into the metatable of its globals, or in its place, stays.
+ */
 void mr_blame_release_globals(lua_State *L);
 
 #endif

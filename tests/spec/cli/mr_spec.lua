@@ -86,6 +86,11 @@ describe("perilune mr", function()
       setmetatable(_G, { __index = function(_, name) return name end })
       return { map = function(rec, out) out(anything, 1) end, reduce = "sum" }]]).status)
     assert.equal("anything 1\n", (fs.read(folder .. "/out/part-00000")))
+    assert(fs.remove(folder .. "/out", { recursive = true }))
+    assert.equal(0, run([[
+      getmetatable(_G).__index = function(_, name) return name end
+      return { map = function(rec, out) out(another, 1) end, reduce = "sum" }]]).status)
+    assert.equal("another 1\n", (fs.read(folder .. "/out/part-00000")))
   end)
 
   it("removes its progress bar when it is interrupted", function()
