@@ -1,4 +1,4 @@
-/* log_fixture.h - a store_log on a real disk (LevelDB) or a simulated one, with calls that wait,
+/* log_fixture.h - a store_log on a real disk or a simulated one, with calls that wait,
  * and a model of what every group must hold. */
 #ifndef PERI_TESTS_LOG_FIXTURE_H
 #define PERI_TESTS_LOG_FIXTURE_H

@@ -1,5 +1,5 @@
 /* Every byte of a small log turned over, one at a time: the log that opens then says so, or holds
- * exactly what was written. On LevelDB and in simulation. */
+ * exactly what was written. In journals and in what earlier builds left, real and in simulation. */
 #include "log_image.h"
 
 enum { MAX_BYTES = 1000 };
@@ -75,7 +75,7 @@ static bool is_skipped(const struct image_file *file, size_t at)
     return true;
 }
 
-static void flip_all(bool is_simulated)
+static void flip_all(bool is_simulated, enum store_backend backend)
 {
     static struct log_fixture fixture;
     static struct image image;
@@ -83,7 +83,9 @@ static void flip_all(bool is_simulated)
     image.count = 0;
     fixture_init(&fixture, is_simulated, 1);
     fixture.options.generation_max_bytes = 1 << 20;
+    fixture.options.backend = backend;
     fill(&fixture);
+    fixture.options.backend = STORE_BY_ENV;
     image_take(fixture.env, fixture.path, &image);
     for (size_t i = 0; i < image.count; i++) {
         struct image_file *file = &image.files[i];
@@ -108,23 +110,31 @@ static void flip_all(bool is_simulated)
     fixture_deinit(&fixture);
 }
 
+static void test_every_byte_of_journals(void **state)
+{
+    (void)state;
+    flip_all(true, STORE_BY_ENV);
+    flip_all(false, STORE_BY_ENV);
+}
+
 static void test_every_byte_on_leveldb(void **state)
 {
     (void)state;
-    flip_all(false);
+    flip_all(false, STORE_LEVELDB);
 }
 
-static void test_every_byte_in_simulation(void **state)
+static void test_every_byte_in_memory(void **state)
 {
     (void)state;
-    flip_all(true);
+    flip_all(true, STORE_MEMORY);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_byte_in_simulation),
+        cmocka_unit_test(test_every_byte_of_journals),
         cmocka_unit_test(test_every_byte_on_leveldb),
+        cmocka_unit_test(test_every_byte_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

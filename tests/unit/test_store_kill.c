@@ -1,4 +1,4 @@
-/* A process that writes to the log on LevelDB, killed with SIGKILL again and again: everything that
+/* A process that writes to the log on a real disk, killed with SIGKILL again and again: everything that
  * it was told to be durable is there, the log is clean, and the next process goes on with it. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* The log of all groups, on LevelDB and on a simulated disk: what is acknowledged stays. */
+/* The log of all groups, on a real disk and on a simulated one: what is acknowledged stays. */
 #include "alloc.h"
 #include "log_fixture.h"
 
@@ -371,6 +371,41 @@ static void test_allocations_of_an_open_may_fail(void **state)
     fixture_deinit(&fixture);
 }
 
+/* A log that an earlier build wrote, which had other stores for its generations. */
+static void test_older_logs_go_on(void **state)
+{
+    (void)state;
+    for (int is_simulated = 0; is_simulated < 2; is_simulated++) {
+        static struct log_fixture fixture;
+        fixture_init(&fixture, is_simulated != 0, 1);
+        fixture.options.generation_max_bytes = 3000;
+        fixture.options.cache_max_bytes = 0;
+        fixture.options.backend = is_simulated ? STORE_MEMORY : STORE_LEVELDB;
+        assert_int_equal(fixture_open(&fixture), 0);
+        for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
+            assert_int_equal(fixture_create(&fixture, group, 1), 0);
+        for (int start = 0; start < 3; start++) {
+            for (uint64_t group = 1; group <= MODEL_GROUPS; group++) {
+                for (int i = 0; i < 5; i++) {
+                    assert_int_equal(fixture_write(&fixture, group, 1, 1, 0, 3), 0);
+                    fixture_flush(&fixture);
+                }
+                assert_int_equal(fixture_check(&fixture, group, 1000), 0);
+            }
+            fixture_close(&fixture);
+            fixture.options.backend = STORE_BY_ENV;
+            assert_int_equal(fixture_open(&fixture), 0);
+            assert_int_equal(fixture.failures, 0);
+            for (uint64_t group = 1; group <= MODEL_GROUPS; group++) {
+                assert_int_equal(fixture.health[group], STORE_LOG_CLEAN);
+                assert_int_equal(fixture_check(&fixture, group, 1000), 0);
+            }
+        }
+        fixture_close(&fixture);
+        fixture_deinit(&fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_allocations_of_a_write_may_fail),
         cmocka_unit_test(test_allocations_of_an_open_may_fail),
         cmocka_unit_test(test_generations_come_and_go),
+        cmocka_unit_test(test_older_logs_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -218,7 +218,7 @@ static void test_idle_groups_keep_no_generations(void **state)
     run(true);
 }
 
-static void test_nor_on_leveldb(void **state)
+static void test_nor_on_a_real_disk(void **state)
 {
     (void)state;
     run(false);
@@ -297,7 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle_groups_keep_no_generations),
-        cmocka_unit_test(test_nor_on_leveldb),
+        cmocka_unit_test(test_nor_on_a_real_disk),
         cmocka_unit_test(test_who_stops_moves_later),
         cmocka_unit_test(test_crashes_while_records_move),
     };

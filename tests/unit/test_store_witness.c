@@ -1,5 +1,5 @@
 /* The end of the log is lost, silently, and with it some of what the witness says: whatever is left
- * of the witness, nobody calls the log clean. On LevelDB and in simulation. */
+ * of the witness, nobody calls the log clean. On a real disk and in simulation. */
 #include "log_image.h"
 
 #include "base/bits.h"
@@ -133,7 +133,7 @@ static void damage_copies(bool is_simulated)
     scene_deinit(&scene);
 }
 
-static void test_copies_on_leveldb(void **state)
+static void test_copies_on_a_disk(void **state)
 {
     (void)state;
     damage_copies(false);
@@ -163,7 +163,7 @@ static void damage_bytes(bool is_simulated)
     scene_deinit(&scene);
 }
 
-static void test_bytes_on_leveldb(void **state)
+static void test_bytes_on_a_disk(void **state)
 {
     (void)state;
     damage_bytes(false);
@@ -283,8 +283,8 @@ static void test_no_census(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_copies_in_simulation), cmocka_unit_test(test_copies_on_leveldb),
-        cmocka_unit_test(test_bytes_in_simulation),  cmocka_unit_test(test_bytes_on_leveldb),
+        cmocka_unit_test(test_copies_in_simulation), cmocka_unit_test(test_copies_on_a_disk),
+        cmocka_unit_test(test_bytes_in_simulation),  cmocka_unit_test(test_bytes_on_a_disk),
         cmocka_unit_test(test_no_witness),           cmocka_unit_test(test_doubt_ends),
         cmocka_unit_test(test_torn_witness),         cmocka_unit_test(test_no_census),
     };
