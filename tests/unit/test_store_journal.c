@@ -103,7 +103,7 @@ static struct peri_buffer copy_of(const struct peri_buffer *image)
 {
     struct peri_buffer copy = {0};
     assert_int_equal(peri_buffer_append(&copy, image->data, image->size), 0);
-    assert_non_null(copy.data);
+    PERI_ASSERT(copy.data != NULL);
     return copy;
 }
 
