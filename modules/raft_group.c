@@ -153,6 +153,8 @@ static void push_members(lua_State *L, const struct raft_group_box *box,
         box_set_string(L, "is", member_name(members, i));
         if (address != NULL)
             box_set_string(L, "address", address);
+        if (node_group_waits_for(box->group, members->ids[i]))
+            box_set_flag(L, "awaited", true);
         if (node_group_member(box->group, i, &member))
             set_progress(L, box, &member, status->raft.role == RAFT_LEADER);
         lua_rawseti(L, -2, (lua_Integer)members->ids[i]);

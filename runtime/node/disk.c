@@ -399,6 +399,7 @@ void node_disk_begin(struct node_group *group)
         found->is_taken = true;
         found->holder = group;
         group->health = found->found.health;
+        group->has_forgotten = found->found.has_forgotten;
         group->is_reopened = found->is_reopened;
         if (group->keys != NULL)
             node_resume(group, boot, found->found.why);
@@ -413,6 +414,7 @@ static int keep_state(const struct node_group *group, struct found *found)
     struct store_log_found state = {.group = group->id,
                                     .replica = group->node->options.id,
                                     .health = group->health,
+                                    .has_forgotten = group->has_forgotten,
                                     .why = group->health != STORE_LOG_CLEAN
                                                ? "it was found so before, and not repaired since"
                                                : ""};

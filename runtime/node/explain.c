@@ -7,7 +7,10 @@
 #include "node/state.h"
 #include "raft/quorum.h"
 
-enum { SILENT_TIMEOUTS = 3 }; /* election timeouts after which who says nothing is missing */
+enum {
+    SILENT_TIMEOUTS = 3, /* election timeouts after which who says nothing is missing */
+    ADVICE_SIZE = 120    /* room for what would help */
+};
 
 /* A text that is cut where its room ends. */
 struct text {
@@ -66,12 +69,30 @@ static bool say_missing(struct text *text, const struct node_group *group, uint6
         say(text, "; node %" PRIu64 " (%s) has %s, and gives no votes", id, address, loss(health));
         return true;
     }
+    if (!node_repair_hears(group, UINT64_MAX))
+        return false; /* this replica is deaf: silence means nothing */
     uint64_t patience_us = SILENT_TIMEOUTS * group->node->options.raft.election_max_us;
     if (group->leaderless_us + patience_us > now_us || peer->heard_us > group->leaderless_us)
         return false;
-    say(text, "; node %" PRIu64 " (%s) is silent for %.1f s", id, address,
-        seconds(peer->heard_us, now_us));
+    if (peer->heard_us == 0)
+        say(text, "; node %" PRIu64 " (%s) was never heard of", id, address);
+    else
+        say(text, "; node %" PRIu64 " (%s) is silent for %.1f s", id, address,
+            seconds(peer->heard_us, now_us));
     return true;
+}
+
+/* Whom this replica has to hear of before it takes part in anything. */
+static void say_waits(struct text *text, const struct node_group *group)
+{
+    const struct raft_configuration *members = raft_members(group->raft);
+    size_t count = 0;
+    for (size_t i = 0; i < members->count; i++)
+        if (node_group_waits_for(group, members->ids[i]))
+            say(text, "%s node %" PRIu64, count++ == 0 ? "; it waits to hear of" : " and of",
+                members->ids[i]);
+    if (count > 0)
+        say(text, ", or of a leader that goes on committing: remove who is gone for good");
 }
 
 static bool say_own(struct text *text, const struct node_group *group)
@@ -80,6 +101,7 @@ static bool say_own(struct text *text, const struct node_group *group)
         return false;
     say(text, "; node %" PRIu64 ", this one, has %s, and gives no votes (%s)",
         group->node->options.id, loss(group->health), node_repair_why(group));
+    say_waits(text, group);
     return true;
 }
 
@@ -102,6 +124,10 @@ static void say_all_missing(struct text *text, const struct node_group *group)
     }
     if (raft_quorum_vote(members, votes) != RAFT_LOST)
         return;
+    if (text->size > sizeof text->bytes - ADVICE_SIZE) {
+        text->size = sizeof text->bytes - ADVICE_SIZE;
+        say(text, "...");
+    }
     say(text, "; a majority has to be there%s; if that is lost for good, see perilune recover",
         is_damaged ? ", with whole logs" : "");
 }

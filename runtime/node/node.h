@@ -152,6 +152,10 @@ bool node_group_member(const struct node_group *group, size_t at, struct node_me
  * one, and for a replica that is not open. */
 uint64_t node_group_quorum_missing_us(const struct node_group *group);
 
+/* True while this replica, whose disk may have forgotten what it promised, takes no part before
+ * that voter has said in which term it is. */
+bool node_group_waits_for(const struct node_group *group, uint64_t id);
+
 /* The address of a member, or NULL when none is known; lent until the next callback. */
 const char *node_group_member_address(const struct node_group *group, uint64_t id);
 

@@ -4,16 +4,18 @@
  * them again, whoever elects a leader or commits an entry with its help may contradict what it
  * promised (CTRL, FAST 2018). It comes back in three steps:
  *
- *   1. Deaf. It asks all other voters for their terms, and hears no message of the core's. A
+ *   1. Deaf, unless the disk still has its last term and vote, and lost only entries before them.
+ *      It asks all other voters for their terms, and hears no message of the core's. A
  *      candidate's own term is on its disk before it asks for votes, so the highest answer is at
  *      least as late as any term that this replica took part in. Messages of older ones it never
- *      hears again.
+ *      hears again. It need not wait for all when a leader commits, with others, an entry that it
+ *      appended after it was asked: README.md says why.
  *   2. Mute in elections. It follows a leader and acknowledges what it holds, but the core neither
  *      votes nor campaigns (raft.h, is_impaired). The leader forgets what it acknowledged before
  *      (RAFT_PEER_LOST), for some of that is gone.
  *   3. Whole. A leader has said, in answer to a question of after the start, where its log ends;
  *      everything that this replica ever acknowledged to it, or that was committed before it,
- * stands up to there. Once so much is applied here, nothing is missing any more.
+ *      stands up to there. Once so much is applied here, nothing is missing any more.
  *
  * When so few are whole that they cannot elect a leader, a group that is damaged waits for people
  * (perilune recover). If nobody is damaged and some are suspect, as after a loss of power, all
@@ -42,12 +44,14 @@ struct voter {
     bool is_asked, has_answered, is_leader;
     enum store_log_health health;
     uint64_t term, last_index, last_term;
+    uint64_t led_term, led_index; /* what it said first as the leader of a term: its log's end */
 };
 
 struct node_repair {
     struct node_group *group;
     struct voter voters[RAFT_MEMBERS_MAX];
-    bool is_term_known, is_trusted;       /* is_trusted: the core has a floor for votes */
+    bool is_term_known;                   /* it is not deaf any more */
+    bool is_trusted;                      /* the core has a floor for votes */
     uint64_t floor_term;                  /* messages of older terms are not heard */
     uint64_t barrier_term, barrier_index; /* where that leader's log ended; 0: not known */
     uint64_t due_us;
@@ -89,6 +93,20 @@ static void set_voters(struct node_repair *repair, const struct raft_configurati
     }
 }
 
+/* What it has committed behind the end of its log as of an earlier answer it appended after this
+ * replica had asked, and committed without it: a deaf one acknowledges nothing. */
+static void note_leader(struct voter *voter, uint64_t commit_index)
+{
+    struct node_repair *repair = voter->repair;
+    if (voter->term != voter->led_term) {
+        voter->led_term = voter->term;
+        voter->led_index = voter->last_index;
+    } else if (commit_index > voter->led_index && !repair->is_term_known) {
+        repair->is_term_known = true;
+        repair->floor_term = voter->term;
+    }
+}
+
 static int read_answer(struct node_group *group, struct voter *voter, struct peri_slice values)
 {
     struct peri_slice bytes;
@@ -109,6 +127,8 @@ static int read_answer(struct node_group *group, struct voter *voter, struct per
     voter->last_term = bits_get_le64(bytes.data + 16);
     voter->health = (enum store_log_health)(flags & REPAIR_HEALTH_MASK);
     voter->is_leader = (flags & REPAIR_FLAG_LEADER) != 0;
+    if (voter->is_leader)
+        note_leader(voter, bits_get_le64(bytes.data + 24));
     return 0;
 }
 
@@ -196,6 +216,7 @@ static void finish(struct node_group *group)
     raft_status(group->raft, &status);
     (void)node_group_step(group, &step); /* a fenced core trusts nobody any more */
     group->health = STORE_LOG_CLEAN;
+    group->has_forgotten = false;
     node_disk_set_repaired(group);
     node_repair_close(group);
     node_tell(group->node, &(struct node_event){.type = NODE_REPAIRED,
@@ -213,6 +234,7 @@ static void trust_all(struct node_repair *repair)
     uint8_t votes[RAFT_MEMBERS_MAX] = {0};
     raft_status(group->raft, &status);
     uint64_t index = status.last_index, term = raft_term_at(group->raft, index);
+    uint64_t forgotten = repair->floor_term; /* terms whose votes may be */
     bool is_possible = group->health == STORE_LOG_SUSPECT && status.leader == 0;
     for (size_t i = 0; i < RAFT_MEMBERS_MAX && is_possible; i++) {
         const struct voter *voter = &repair->voters[i];
@@ -222,6 +244,8 @@ static void trust_all(struct node_repair *repair)
         is_possible = voter->health != STORE_LOG_DAMAGED && !voter->is_leader;
         if (voter->health == STORE_LOG_CLEAN && at >= 0)
             votes[at] = RAFT_VOTE_GRANTED;
+        if (voter->term > forgotten)
+            forgotten = voter->term;
         if (voter->last_term > term || (voter->last_term == term && voter->last_index > index)) {
             index = voter->last_index;
             term = voter->last_term;
@@ -230,12 +254,20 @@ static void trust_all(struct node_repair *repair)
     if (!is_possible || raft_quorum_vote(members, votes) == RAFT_WON)
         return;
     struct node_step step = {
-        .event = {.type = RAFT_TRUST, .index = index, .term = term, .last = repair->floor_term}};
+        .event = {.type = RAFT_TRUST, .index = index, .term = term, .last = forgotten}};
     repair->is_trusted = node_group_step(group, &step) == 0;
     env_log(group->node->env, ENV_LOG_WARN, "node",
             "group %" PRIu64 ": too few replicas are whole; the log that reaches to entry %" PRIu64
             " of term %" PRIu64 " counts, as none of all voters has more",
             group->id, index, term);
+}
+
+static bool have_all_answered(const struct node_repair *repair)
+{
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (repair->voters[i].id != 0 && !repair->voters[i].has_answered)
+            return false;
+    return true;
 }
 
 static void learn_term(struct node_repair *repair)
@@ -244,15 +276,9 @@ static void learn_term(struct node_repair *repair)
     struct raft_status status;
     raft_status(group->raft, &status);
     uint64_t term = status.term;
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
-        const struct voter *voter = &repair->voters[i];
-        if (voter->id == 0)
-            continue;
-        if (!voter->has_answered)
-            return;
-        if (voter->term > term)
-            term = voter->term;
-    }
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (repair->voters[i].id != 0 && repair->voters[i].term > term)
+            term = repair->voters[i].term;
     repair->is_term_known = true;
     repair->floor_term = term;
     env_log(group->node->env, ENV_LOG_INFO, "node",
@@ -266,11 +292,12 @@ static void evaluate(struct node_group *group)
     struct node_repair *repair = group->repair;
     struct raft_status status;
     raft_status(group->raft, &status);
-    if (!repair->is_term_known)
+    bool is_complete = have_all_answered(repair);
+    if (!repair->is_term_known && is_complete)
         learn_term(repair);
     if (!repair->is_term_known)
         return;
-    if (!repair->is_trusted)
+    if (!repair->is_trusted && is_complete)
         trust_all(repair);
     node_repair_advance(group);
 }
@@ -299,7 +326,11 @@ int node_repair_begin(struct node_group *group, const char *why)
     struct node_repair *repair = calloc(1, sizeof *repair);
     if (repair == NULL)
         return PERI_ENOMEM;
+    struct raft_status status;
+    raft_status(group->raft, &status);
     repair->group = group;
+    repair->is_term_known = !group->has_forgotten;
+    repair->floor_term = status.term;
     group->repair = repair;
     (void)snprintf(repair->why, sizeof repair->why, "%s", why);
     env_log(group->node->env, ENV_LOG_WARN, "node",
@@ -348,6 +379,17 @@ bool node_repair_hears(const struct node_group *group, uint64_t term)
     raft_status(group->raft, &status);
     /* A core that is so far knows what is old itself, and says so to candidates that do not. */
     return term >= repair->floor_term || status.term >= repair->floor_term;
+}
+
+bool node_group_waits_for(const struct node_group *group, uint64_t id)
+{
+    const struct node_repair *repair = group->repair;
+    if (repair == NULL || repair->is_term_known)
+        return false;
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (repair->voters[i].id == id && id != 0)
+            return !repair->voters[i].has_answered;
+    return false;
 }
 
 const char *node_repair_why(const struct node_group *group)

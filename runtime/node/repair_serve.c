@@ -67,7 +67,8 @@ static int make_answer(const struct node_group *group, struct peri_buffer *out)
     bits_put_le64(body, status.term);
     bits_put_le64(body + 8, status.last_index);
     bits_put_le64(body + 16, raft_term_at(group->raft, status.last_index));
-    body[24] = (char)((int)group->health | (status.role == RAFT_LEADER ? REPAIR_FLAG_LEADER : 0));
+    bits_put_le64(body + 24, status.commit_index);
+    body[32] = (char)((int)group->health | (status.role == RAFT_LEADER ? REPAIR_FLAG_LEADER : 0));
     int rc = peri_buffer_append(out, head, sizeof head);
     if (rc == 0)
         rc = node_members_put(group->node, raft_members(group->raft), out);

@@ -142,7 +142,8 @@ struct node_group {
     bool lost_entries, lost_snapshot; /* without memory: its core hears of that next */
     size_t references;                /* operations of disk and network under way */
     struct raft_configuration first_members;
-    enum store_log_health health; /* not clean: its disk may have forgotten what it promised */
+    enum store_log_health health; /* not clean: its disk has lost something */
+    bool has_forgotten;           /* perhaps also its last term and vote */
     bool has_begun;               /* the disk is not as it was found any more */
     bool is_reopened;             /* the node has had it open before */
     struct node_repair *repair;   /* repair.c; NULL of a clean one */

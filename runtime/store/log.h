@@ -64,6 +64,7 @@ enum store_log_health {
 struct store_log_found {
     uint64_t group, replica;
     enum store_log_health health;
+    bool has_forgotten;    /* a later term or vote than those of boot may be lost, too */
     uint64_t damaged_from; /* entries from here on were lost; 0: none is known to be */
     const char *why;       /* one sentence for people; "" when clean */
     /* For raft_create, but for now_us, snapshot_* (set to base) and last_applied (set to base),

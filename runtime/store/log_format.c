@@ -112,6 +112,7 @@ int log_dropped_check(uint64_t group, uint64_t replica, struct peri_slice bytes)
 /* ---- heads ---- */
 
 enum { HEAD_NUMBERS = 8 };
+enum { HEAD_HEALTH = 3, HEAD_KEEPS_PROMISES = 4 }; /* flags: the health, and not has_forgotten */
 
 int log_head_encode(const struct log_head *head, struct peri_buffer *out)
 {
@@ -126,7 +127,8 @@ int log_head_encode(const struct log_head *head, struct peri_buffer *out)
     int rc = peri_buffer_reserve(out, (size_t)FIXED + (size_t)MEMBERS);
     if (rc != 0)
         return rc;
-    char *at = put_numbers(out->data + start, (uint8_t)head->health, numbers, HEAD_NUMBERS);
+    uint8_t flags = (uint8_t)((int)head->health | (head->has_forgotten ? 0 : HEAD_KEEPS_PROMISES));
+    char *at = put_numbers(out->data + start, flags, numbers, HEAD_NUMBERS);
     bits_put_le64(at, head->chain);
     out->size = (size_t)(at + 8 - out->data);
     if (head->members.count > 0) /* else the head was lost, and with it the members */
@@ -143,12 +145,14 @@ int log_head_decode(uint64_t group, uint64_t replica, struct peri_slice bytes, s
         return rc;
     const char *end = bytes.data + bytes.size;
     const char *at = get_numbers(bytes.data + 2, end, n, HEAD_NUMBERS);
-    if (at == NULL || end - at < 8 || (unsigned char)bytes.data[1] > STORE_LOG_DAMAGED)
+    unsigned flags = (unsigned char)bytes.data[1];
+    if (at == NULL || end - at < 8 || (flags & HEAD_HEALTH) > STORE_LOG_DAMAGED)
         return PERI_ECORRUPT;
     *out = (struct log_head){
         .group = group,
         .replica = replica,
-        .health = (enum store_log_health)bytes.data[1],
+        .health = (enum store_log_health)(flags & HEAD_HEALTH),
+        .has_forgotten = (flags & HEAD_KEEPS_PROMISES) == 0,
         .serial = n[0],
         .first_serial = n[1],
         .term = n[2],

@@ -40,6 +40,7 @@ struct log_identity {
 struct log_head {
     uint64_t group, replica;
     enum store_log_health health;
+    bool has_forgotten; /* store_log_found; of a group that is not clean */
     uint64_t damaged_from;
     uint64_t serial;       /* of the last record before this head; 0: none */
     uint64_t first_serial; /* of the oldest record that is needed; serial + 1: none is */

@@ -165,6 +165,7 @@ void log_group_head(const struct log_group *group, struct log_head *out)
         .group = group->group,
         .replica = group->replica,
         .health = group->health,
+        .has_forgotten = group->has_forgotten,
         .damaged_from = group->damaged_from,
         .serial = group->serial,
         .first_serial = log_group_first_serial(group),

@@ -59,6 +59,7 @@ struct log_record {
 struct log_group {
     uint64_t group, replica;
     enum store_log_health health;
+    bool has_forgotten; /* of one that is not clean: store_log_found */
     uint64_t damaged_from;
     uint64_t term, vote;
     uint64_t base_index, base_term, last_index;

@@ -226,6 +226,7 @@ static void describe(const struct log_finding *finding, struct store_log_found *
         .group = group->group,
         .replica = group->replica,
         .health = group->health,
+        .has_forgotten = group->has_forgotten,
         .damaged_from = group->damaged_from,
         .why = finding->why,
         .boot =

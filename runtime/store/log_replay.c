@@ -297,8 +297,26 @@ static void judge(struct log_finding *finding, const struct circumstances *all, 
         blame(finding, STORE_LOG_SUSPECT,
               "the end of the log is damaged, where records of it may have been");
     if (all->is_witness_lost)
-        blame(finding, STORE_LOG_SUSPECT,
-              "the witness of what was written last is lost, and so may be records of it");
+        blame(finding, STORE_LOG_SUSPECT, "the witness of what was written last is lost");
+}
+
+/* True when the last term and vote of a damaged group cannot be told: its newest record is lost, or
+ * nobody knows which one that was. */
+static bool has_forgotten(const struct log_finding *finding, const struct circumstances *all)
+{
+    const struct log_head *head = &finding->head;
+    uint64_t newest = head->serial;
+    bool is_end_known = finding->has_head && !finding->has_bad_head &&
+                        finding->head_generation == all->last_generation && !all->is_last_lost &&
+                        !all->is_tail_doubtful && !all->is_witness_lost &&
+                        (all->hole == 0 || finding->touched_batch > all->hole);
+    for (size_t i = 0; i < finding->count; i++) {
+        const struct log_meta *meta = &finding->metas[i];
+        if (!meta->is_bad && meta->info.serial > newest)
+            newest = meta->info.serial;
+    }
+    return !is_end_known || newest < finding->known_serial ||
+           (head->health != STORE_LOG_CLEAN && head->has_forgotten);
 }
 
 /* Cuts what stands before the base off the runs, and makes the history begin with the base. */
@@ -355,6 +373,7 @@ static int enter(struct store_log *log, struct log_finding *finding,
     if (rc == 0) {
         judge(finding, all, missing);
         keep_promises(finding);
+        group->has_forgotten = group->health != STORE_LOG_CLEAN && has_forgotten(finding, all);
         rc = finish_boot(finding);
     }
     return rc;

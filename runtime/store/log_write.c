@@ -335,6 +335,7 @@ int store_log_set_repaired(struct store_log *log, uint64_t group)
     if (head == NULL)
         return PERI_ENOMEM;
     target->health = STORE_LOG_CLEAN;
+    target->has_forgotten = false;
     target->damaged_from = 0;
     push_head(log, target, head);
     return 0;

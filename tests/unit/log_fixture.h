@@ -60,6 +60,7 @@ struct log_fixture {
     struct model_group groups[MODEL_GROUPS + 1]; /* by id, from 1 */
     uint64_t acked[MODEL_GROUPS + 1];            /* states acknowledged but still in states */
     enum store_log_health health[MODEL_GROUPS + 1];
+    bool has_forgotten[MODEL_GROUPS + 1];
     char why[160];                            /* of the last one that is not clean */
     struct raft_boot boots[MODEL_GROUPS + 1]; /* runs are in runs */
     struct raft_run runs[MODEL_GROUPS + 1][MODEL_ENTRIES];
@@ -202,6 +203,7 @@ static inline void on_open(void *data, int status, const struct store_log_found 
         assert_in_range(found->group, 1, MODEL_GROUPS);
         struct model_group *model = &fixture->groups[found->group];
         fixture->health[found->group] = found->health;
+        fixture->has_forgotten[found->group] = found->has_forgotten;
         model->is_found = true;
         fixture->boots[found->group] = found->boot;
         fixture->boots[found->group].runs = fixture->runs[found->group];

@@ -15,38 +15,9 @@
 
 #include "base/bits.h"
 #include "node/snapshot_file.h"
-#include "node_cluster.h"
-#include "sim/disk.h"
+#include "node_damage.h"
 
-enum { S = CLUSTER_S, MS = CLUSTER_MS, LIMIT_S = 30 };
-
-static enum store_log_health health_of(const struct cluster_host *host)
-{
-    struct node_status status;
-    assert_true(host->machines[0].is_open);
-    node_group_status(host->machines[0].group, &status);
-    return status.health;
-}
-
-static bool is_whole(const struct cluster_host *host)
-{
-    return host->machines[0].is_open && health_of(host) == STORE_LOG_CLEAN;
-}
-
-/* Runs until the host's replica is whole; false when that takes too long. */
-static bool is_repaired(struct cluster_host *host)
-{
-    for (int i = 0; i < LIMIT_S * 100 && !is_whole(host); i++)
-        cluster_run(host->cluster, 10 * (uint64_t)MS);
-    return is_whole(host);
-}
-
-static void restart(struct cluster_host *host)
-{
-    cluster_restart(host);
-    for (int i = 0; i < 100 && !host->machines[0].is_open && host->open_status == 0; i++)
-        cluster_run(host->cluster, 10 * (uint64_t)MS);
-}
+enum { S = CLUSTER_S, MS = CLUSTER_MS };
 
 /* ---- one byte ---- */
 
@@ -148,83 +119,6 @@ static void test_every_byte_of_keys(void **state)
 }
 
 /* ---- what must not happen ---- */
-
-enum { FILES_MAX = 16 };
-
-/* The files of the newest generation of a node that runs. */
-struct generation {
-    char paths[FILES_MAX][256];
-    size_t count;
-};
-
-static void list_generation(struct cluster_host *host, struct generation *out)
-{
-    struct env *env = sim_node_env(host->sim);
-    char path[128] = "", entry[256];
-    const char *name = NULL;
-    enum env_file_type type;
-    struct env_dir *dir = NULL;
-    assert_int_equal(env_dir_open(env, "/data/log", &dir, NULL), 0);
-    while (env_dir_next(dir, &name, &type, NULL) == 1) {
-        (void)snprintf(entry, sizeof entry, "/data/log/%.64s", name);
-        if (type == ENV_TYPE_DIRECTORY && strchr(name, '.') == NULL && strcmp(entry, path) > 0)
-            (void)snprintf(path, sizeof path, "%.100s", entry);
-    }
-    env_dir_close(dir);
-    out->count = 0;
-    assert_int_equal(env_dir_open(env, path, &dir, NULL), 0);
-    while (env_dir_next(dir, &name, &type, NULL) == 1 && out->count < FILES_MAX)
-        (void)snprintf(out->paths[out->count++], sizeof out->paths[0], "%s/%.64s", path, name);
-    env_dir_close(dir);
-}
-
-/* Flips a bit of the file, so many bytes before the last one that is not zero. */
-static void flip_before_end(struct cluster_host *host, const char *path, size_t before)
-{
-    struct peri_buffer bytes = {0};
-    assert_int_equal(sim_disk_get(host->sim, path, &bytes), 0);
-    while (bytes.size > 0 && bytes.data[bytes.size - 1] == 0)
-        bytes.size--;
-    size_t size = bytes.size;
-    bytes.size = 0;
-    assert_int_equal(sim_disk_get(host->sim, path, &bytes), 0);
-    if (size > before) {
-        bytes.data[size - 1 - before] = (char)(bytes.data[size - 1 - before] ^ 2);
-        assert_int_equal(sim_disk_put(host->sim, path, peri_buffer_slice(&bytes), NULL), 0);
-    }
-    peri_buffer_deinit(&bytes);
-}
-
-/* Kills a node that runs, and damages the end of its log until its next start says so. */
-static void damage(struct cluster_host *host)
-{
-    enum { TRIES = 64 };
-    for (size_t before = 0; before < TRIES; before++) {
-        struct generation generation;
-        list_generation(host, &generation);
-        cluster_kill(host);
-        for (size_t i = 0; i < generation.count; i++)
-            flip_before_end(host, generation.paths[i], before);
-        restart(host);
-        assert_true(host->machines[0].is_open);
-        if (health_of(host) == STORE_LOG_DAMAGED)
-            return;
-    }
-    fail_msg("no flip is noticed");
-}
-
-static bool has_leader(const struct cluster *cluster)
-{
-    for (size_t i = 0; i < cluster->count; i++) {
-        struct node_status status;
-        if (cluster->hosts[i].node == NULL || !cluster->hosts[i].machines[0].is_open)
-            continue;
-        node_group_status(cluster->hosts[i].machines[0].group, &status);
-        if (status.raft.role == RAFT_LEADER)
-            return true;
-    }
-    return false;
-}
 
 /* Two hold an entry that was acknowledged. One of them has lost it, the other one is down: the
  * third, which never had it, must not be elected. */

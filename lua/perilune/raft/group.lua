@@ -105,6 +105,7 @@ end
 --- and of the others
 ---   answers    a leader: lately; a candidate: in this campaign; else it is the leader
 ---   heard      seconds since this node last heard that one; nil: never
+---   awaited    true: this replica, which is not clean, takes no part before it has heard of that one
 --- and where this replica leads
 ---   progress   probe (where the logs agree is being found out), replicate or snapshot (it is sent that of
 ---              snapshot_index)

@@ -145,6 +145,8 @@ static int on_start(void *data, struct sim_node *sim)
         .inflight_max = 1024,
         .ping_ms = 500};
     host->is_open = false;
+    if (host->is_idle)
+        return 0;
     options.id = host->id;
     options.path = "/data";
     options.listen = "0.0.0.0";

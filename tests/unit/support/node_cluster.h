@@ -39,6 +39,7 @@ struct cluster_host {
     uint64_t id;
     char name[24];
     struct node *node;
+    bool is_idle; /* its machine starts without the node */
     struct rpc_identity self;
     bool is_open;
     int open_status;

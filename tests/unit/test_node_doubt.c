@@ -1,0 +1,270 @@
+/* Replicas that have lost something while others are gone: whom they wait for, what they say, and
+ * what helps. */
+#include "node/recover.h"
+#include "node_damage.h"
+
+enum { S = CLUSTER_S, MS = CLUSTER_MS };
+
+static void commit_all(struct cluster *cluster, const char *texts)
+{
+    for (const char *at = texts; *at != '\0'; at++) {
+        const char text[] = {*at, '\0'};
+        cluster_commit(cluster, text);
+    }
+}
+
+static bool waits_for(const struct cluster_host *host, const struct cluster_host *other)
+{
+    return node_group_waits_for(host->machines[0].group, other->id);
+}
+
+/* What the host answers to a linearizable read. */
+static const char *error_of(struct cluster_host *host, struct cluster_request *request)
+{
+    *request = (struct cluster_request){.host = NULL};
+    cluster_read(host, request, NODE_LINEARIZABLE, S);
+    cluster_await(host->cluster, request);
+    print_message("  %s\n", request->error);
+    return request->error;
+}
+
+/* ---- one is damaged, another gone ---- */
+
+/* Five nodes. One goes for good, another loses a byte of its log, some way before the end. */
+struct five {
+    struct cluster *cluster;
+    struct cluster_host *gone, *hurt, *other;
+};
+
+/* False when there is nothing so far before the end of the file. */
+static bool five_begin(struct five *five, size_t before)
+{
+    struct generation generation;
+    struct cluster *cluster = cluster_create(1 + before, 5, 5);
+    commit_all(cluster, "abcdef");
+    (void)cluster_settle(cluster);
+    cluster_run(cluster, 100 * (uint64_t)MS);
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    *five = (struct five){.cluster = cluster,
+                          .gone = &cluster->hosts[leader->id % 5],
+                          .hurt = &cluster->hosts[(leader->id + 1) % 5],
+                          .other = &cluster->hosts[(leader->id + 2) % 5]};
+    list_generation(five->hurt, &generation);
+    cluster_kill(five->gone);
+    cluster_kill(five->hurt);
+    bool is_hurt = false;
+    for (size_t i = 0; i < generation.count; i++)
+        is_hurt = flip_before_end(five->hurt, generation.paths[i], before) || is_hurt;
+    restart(five->hurt);
+    assert_true(five->hurt->machines[0].is_open);
+    return is_hurt;
+}
+
+/* It is whole again, and counts: one more goes, and the rest depends on it. */
+static void five_end(struct five *five)
+{
+    assert_true(is_repaired(five->hurt));
+    cluster_kill(five->other);
+    cluster_commit(five->cluster, "y");
+    assert_string_equal(cluster_settle(five->cluster), "a;b;c;d;e;f;x;y;");
+    cluster_close(five->cluster);
+}
+
+/* Its last term and vote may be lost. It says whom it waits for; an entry that is committed without
+ * it helps, of any kind. */
+static void wait_for_entry(struct five *five, bool is_removal)
+{
+    struct cluster_request request;
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(waits_for(five->hurt, &five->cluster->hosts[i]),
+                         &five->cluster->hosts[i] == five->gone);
+    char text[96];
+    (void)snprintf(text, sizeof text, "waits to hear of node %d, or of a leader",
+                   (int)five->gone->id);
+    assert_non_null(strstr(error_of(five->hurt, &request), text));
+    if (!is_removal)
+        return; /* a command comes */
+    const struct node_member_change removal = {.change = {RAFT_REMOVE, five->gone->id}};
+    request = (struct cluster_request){.host = NULL};
+    cluster_change(cluster_leader(five->cluster, five->hurt), &request, &removal, 5 * (uint64_t)S);
+    cluster_await(five->cluster, &request);
+    assert_int_equal(request.code, 0);
+}
+
+static void test_damaged_and_gone(void **state)
+{
+    (void)state;
+    enum { STEP = 23 };
+    int waiting = 0, repaired = 0, unharmed = 0;
+    for (size_t before = 0;; before += STEP) {
+        struct five five;
+        if (!five_begin(&five, before)) {
+            cluster_close(five.cluster);
+            break;
+        }
+        bool is_unharmed = is_whole(five.hurt);
+        cluster_run(five.cluster, 3 * (uint64_t)S);
+        if (is_whole(five.hurt)) {
+            unharmed += is_unharmed;
+            repaired += !is_unharmed; /* its last term and vote are there */
+        } else {
+            assert_int_equal(health_of(five.hurt), STORE_LOG_DAMAGED);
+            wait_for_entry(&five, waiting++ % 2 == 0);
+        }
+        cluster_commit(five.cluster, "x");
+        five_end(&five);
+    }
+    print_message("  %d waited for the one that is gone, %d did not need it, %d were unharmed\n",
+                  waiting, repaired, unharmed);
+    assert_true(waiting > 0 && repaired > 0);
+}
+
+/* ---- all are in doubt ---- */
+
+/* As if the disk had never been told of what came behind the image: its witness is bad, too. */
+static void forget_end(struct cluster_host *host, const struct generation *generation,
+                       const struct peri_buffer *images)
+{
+    for (size_t i = 0; i < generation->count; i++)
+        assert_int_equal(
+            sim_disk_put(host->sim, generation->paths[i], peri_buffer_slice(&images[i]), NULL), 0);
+}
+
+static void lose_witness(struct cluster_host *host)
+{
+    static const char zeros[16384];
+    assert_int_equal(
+        sim_disk_put(host->sim, "/data/log/witness", peri_slice_of(zeros, sizeof zeros), NULL), 0);
+}
+
+/* Two of three hold "c", which was acknowledged. Power fails, all witnesses are lost, and one of
+ * the two has lost "c" and does not know it. */
+struct three {
+    struct cluster *cluster;
+    struct cluster_host *holds, *forgot, *behind;
+};
+
+static void three_begin(struct three *three, uint64_t seed)
+{
+    struct generation generation;
+    struct peri_buffer images[GENERATION_FILES_MAX] = {{0}};
+    struct cluster *cluster = cluster_create(seed, 3, 3);
+    commit_all(cluster, "ab");
+    (void)cluster_settle(cluster);
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    *three = (struct three){.cluster = cluster,
+                            .holds = leader,
+                            .forgot = &cluster->hosts[leader->id % 3],
+                            .behind = &cluster->hosts[(leader->id + 1) % 3]};
+    cluster_kill(three->behind);
+    list_generation(three->forgot, &generation);
+    for (size_t i = 0; i < generation.count; i++)
+        assert_int_equal(sim_disk_get(three->forgot->sim, generation.paths[i], &images[i]), 0);
+    cluster_commit(cluster, "c");
+    cluster_kill(three->holds);
+    cluster_kill(three->forgot);
+    forget_end(three->forgot, &generation, images);
+    for (size_t i = 0; i < 3; i++)
+        lose_witness(&cluster->hosts[i]);
+    for (size_t i = 0; i < generation.count; i++)
+        peri_buffer_deinit(&images[i]);
+}
+
+/* The two that do not have it wait for the third; then they compare, and go on with its log. */
+static void test_all_in_doubt(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct three three;
+        three_begin(&three, seed);
+        restart(three.forgot);
+        restart(three.behind);
+        cluster_run(three.cluster, 5 * (uint64_t)S);
+        assert_false(has_leader(three.cluster));
+        assert_int_equal(health_of(three.forgot), STORE_LOG_SUSPECT);
+        assert_int_equal(health_of(three.behind), STORE_LOG_SUSPECT);
+        assert_true(waits_for(three.forgot, three.holds) && waits_for(three.behind, three.holds));
+        assert_false(waits_for(three.forgot, three.behind));
+        restart(three.holds);
+        assert_int_equal(health_of(three.holds), STORE_LOG_SUSPECT);
+        cluster_commit(three.cluster, "d");
+        for (size_t i = 0; i < 3; i++)
+            assert_true(is_repaired(&three.cluster->hosts[i]));
+        assert_string_equal(cluster_settle(three.cluster), "a;b;c;d;");
+        cluster_close(three.cluster);
+    }
+}
+
+/* ---- and one never comes back ---- */
+
+struct forcing {
+    bool is_done;
+    int status;
+    uint64_t index;
+};
+
+static void on_forced(void *data, int status, const struct node_recovered *recovered,
+                      const struct peri_error *err)
+{
+    struct forcing *forcing = data;
+    (void)err;
+    *forcing = (struct forcing){true, status, recovered->index};
+}
+
+/* perilune recover --members, for the host's data with itself as the only member. */
+static void force(struct cluster_host *host)
+{
+    struct forcing forcing = {.is_done = false};
+    const struct node_member alone = {host->id, host->name};
+    cluster_kill(host);
+    host->is_idle = true;
+    cluster_restart(host);
+    cluster_run(host->cluster, MS);
+    assert_int_equal(
+        node_recover(sim_node_env(host->sim), "/data", 1, &alone, 1, on_forced, &forcing, NULL), 0);
+    cluster_run(host->cluster, 10 * (uint64_t)S);
+    assert_true(forcing.is_done);
+    assert_int_equal(forcing.status, 0);
+    assert_true(forcing.index > 0);
+    cluster_kill(host);
+    host->is_idle = false;
+}
+
+/* The two that are left wait, and say for whom and what would help. The data that hold most are
+ * forced to go on alone; nothing that was acknowledged is lost. */
+static void test_one_never_returns(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct three three;
+        struct cluster_request request;
+        three_begin(&three, seed);
+        restart(three.holds);
+        restart(three.forgot);
+        cluster_run(three.cluster, 10 * (uint64_t)S);
+        assert_false(has_leader(three.cluster));
+        const char *error = error_of(three.holds, &request);
+        char text[64];
+        (void)snprintf(text, sizeof text, "waits to hear of node %d, or of a leader",
+                       (int)three.behind->id);
+        assert_non_null(strstr(error, text));
+        assert_non_null(strstr(error, "see perilune recover"));
+        force(three.holds);
+        three.cluster->is_lied_to = true; /* the terms are beyond what the cluster notes */
+        cluster_kill(three.forgot);
+        restart(three.holds);
+        cluster_commit(three.cluster, "d");
+        assert_string_equal(cluster_settle(three.cluster), "a;b;c;d;");
+        cluster_close(three.cluster);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_damaged_and_gone),
+        cmocka_unit_test(test_all_in_doubt),
+        cmocka_unit_test(test_one_never_returns),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
