@@ -11,7 +11,7 @@ end
 
 describe("the scenario", function()
   for name, seeds in pairs { ping = 20, gossip = 5, quorum_register = 10, two_phase_commit = 30,
-    replicated_map = 5 } do
+    replicated_map = 5, key_value = 5 } do
     it(name .. " passes", function()
       local summary = run(name, seeds)
       assert.equal(seeds, summary.passed, json.encode(summary.failures))
@@ -24,6 +24,7 @@ describe("the scenario", function()
     { "three_phase_commit", 100, {}, "%d committed and %d aborted" },
     { "quorum_register", 300, { write_back = "no" }, "not linearizable" },
     { "replicated_map", 3, { reads = "stale" }, "not linearizable" },
+    { "key_value", 12, { reads = "stale" }, "not linearizable" },
   }
   for _, case in ipairs(WEAK) do
     local name, seeds, args, pattern = table.unpack(case)

@@ -1,0 +1,84 @@
+-- perilune kv: a node, and what its clients do.
+local cli = require "support.binary"
+local json = require "perilune.json"
+local process = require "perilune.process"
+local new_folder = require "support.folder"
+
+describe("perilune kv", function()
+  local folder = new_folder(before_each, after_each)
+  local server, address
+
+  before_each(function()
+    server = assert(process.spawn {
+      cli.path, "kv", "serve", folder:at "data", "--members", "127.0.0.1:0", "--listen", "127.0.0.1:0",
+      stdout = "pipe", dies_with_parent = true,
+    })
+    address = assert(server:read_line()):match "node 1 serves clients at (.*)$"
+  end)
+
+  after_each(function()
+    server:kill(15)
+    server:wait()
+    server:close()
+  end)
+
+  local function kv(...)
+    return cli.run { "kv", "--at", address, ... }
+  end
+
+  it("puts, gets, appends, adds, deletes", function()
+    assert.equal("revision 1\n", kv("put", "a", "one").stdout)
+    assert.equal("one\n", kv("get", "a").stdout)
+    assert.equal("6 bytes\n", cli.run({ "kv", "--at", address, "append", "a", "-", input = "two" }).stdout)
+    assert.same({ key = "a", value = "onetwo", revision = 2, created = 1, version = 2, lease = 0 },
+      json.decode(kv("get", "a", "--json").stdout))
+    assert.equal("one\n", kv("get", "a", "--revision", "1").stdout)
+    assert.equal("5\n", kv("increment", "n", "5").stdout)
+    assert.equal("deleted\n", kv("delete", "a").stdout)
+    local result = kv("get", "a")
+    assert.equal(1, result.status)
+    assert.matches("there is no such key", result.stderr)
+  end)
+
+  it("ranges, counts, tells how it stands, and watches", function()
+    for _, key in ipairs { "k/1", "k/2", "x" } do
+      assert.equal(0, kv("put", key, key:upper()).status)
+    end
+    assert.equal("k/1\tK/1\nk/2\tK/2\n", kv("range", "k/").stdout)
+    assert.equal("k/1\tK/1\n", kv("range", "--limit", "1").stdout)
+    assert.equal("2\n", kv("count", "k/").stdout)
+    local status = json.decode(kv("status", "--json").stdout)
+    assert.equal(3, status.keys)
+    assert.equal(3, status.revision)
+    assert.equal(0, kv("compact", "2").status)
+    local result = kv("watch", "--revision", "2")
+    assert.equal(1, result.status)
+    assert.matches("history begins at 3", result.stderr)
+    local watch <close> = assert(process.spawn {
+      cli.path, "kv", "--at", address, "watch", "--revision", "3", stdout = "pipe", dies_with_parent = true,
+    })
+    assert.equal("3\tput\tx\tX", watch:read_line())
+    watch:kill(15)
+    assert.equal(0, #watch:read())
+  end)
+
+  it("says what is wrong", function()
+    assert.equal(0, kv("put", "a", "1").status)
+    local result = kv("put", "a", "2", "--revision", "0", "--json")
+    assert.equal(1, result.status)
+    assert.equal("EEXIST", json.decode(result.stdout).error.code)
+    result = kv("put", "a")
+    assert.equal(2, result.status)
+    assert.matches("it takes KEY VALUE", result.stderr)
+    result = kv("gte", "a")
+    assert.equal(2, result.status)
+    assert.matches("did you mean get", result.stderr)
+    assert.equal(2, kv("increment", "a", "x").status)
+    assert.equal(2, kv("get", "a", "--consistency", "none").status)
+    result = cli.run { "kv", "--at", "127.0.0.1:1", "--deadline", "300ms", "get", "a" }
+    assert.equal(1, result.status)
+    assert.matches("no answer within 0.3 seconds", result.stderr)
+    assert.matches("hint: are its servers there", result.stderr)
+    assert.equal(2, cli.run({ "kv", "serve", folder:at "other", "--id", "3" }).status)
+  end)
+end)
