@@ -3,44 +3,37 @@ local cli = require "support.binary"
 local fs = require "perilune.fs"
 local perilune = require "perilune"
 local process = require "perilune.process"
+local use_folder = require "support.folder"
 
 describe("perilune", function()
-  local folder
-
-  before_each(function()
-    folder = assert(fs.tempdir())
-  end)
-
-  after_each(function()
-    fs.remove(folder, { recursive = true })
-  end)
+  local folder = use_folder(before_each, after_each)
 
   -- Runs a command of the shell in which $P is the binary.
   local function shell(text)
-    return assert(process.run { "sh", "-c", text, env = { P = cli.path, D = folder } })
+    return assert(process.run { "sh", "-c", text, env = { P = cli.path, D = folder.path } })
   end
 
   for _, closed in ipairs { "<&-", ">&-", "2>&-", "<&- >&- 2>&-" } do
     it("runs with " .. closed .. ", and no file becomes a standard stream", function()
-      assert(fs.write(folder .. "/script.lua", [[
+      assert(fs.write(folder:at "script.lua", [[
         local fs = require "perilune.fs"
         local file = assert(fs.open(... .. "/file", "w"))
         print "printed" io.stderr:write "noted"
         assert(file:write "kept") file:close()]]))
       local result = shell(('"$P" run "$D/script.lua" "$D" %s'):format(closed))
       assert.equal(0, result.status, result.stderr)
-      assert.equal("kept", fs.read(folder .. "/file"))
+      assert.equal("kept", fs.read(folder:at "file"))
     end)
   end
 
   -- Sends the signal to a script that sleeps for a second; the status that it ends with.
   local function status_after(signal, prefix)
-    assert(fs.write(folder .. "/script.lua", [[
+    assert(fs.write(folder:at "script.lua", [[
       local perilune = require "perilune"
       local _ <close> = setmetatable({}, { __close = function() print "closed" end })
       print "started" io.stdout:flush() perilune.sleep(1)]]))
     local child = assert(process.spawn { "sh", "-c", ('%s exec "$P" run "$D/script.lua"'):format(prefix),
-      env = { P = cli.path, D = folder }, stdout = "pipe" })
+      env = { P = cli.path, D = folder.path }, stdout = "pipe" })
     assert.equal("started", child:read_line())
     child:kill(signal)
     assert.equal("closed", child:read_line())
@@ -62,8 +55,8 @@ describe("perilune", function()
     { "a finalizer that never ends", "setmetatable({}, { __gc = function() while true do end end })" },
   } do
     it("ends within 2 s of SIGTERM inside " .. case[1], function()
-      assert(fs.write(folder .. "/script.lua", "print 'started' io.stdout:flush() " .. case[2]))
-      local child = assert(process.spawn { cli.path, "run", folder .. "/script.lua", stdin = "pipe",
+      folder:write("script.lua", "print 'started' io.stdout:flush() " .. case[2])
+      local child = assert(process.spawn { cli.path, "run", folder:at "script.lua", stdin = "pipe",
         stdout = "pipe" })
       assert.equal("started", child:read_line())
       perilune.sleep(0.02)
@@ -76,8 +69,8 @@ describe("perilune", function()
   end
 
   it("ends at once at the second signal", function()
-    assert(fs.write(folder .. "/script.lua", "print 'started' io.stdout:flush() io.read()"))
-    local child = assert(process.spawn { cli.path, "run", folder .. "/script.lua", stdin = "pipe",
+    folder:write("script.lua", "print 'started' io.stdout:flush() io.read()")
+    local child = assert(process.spawn { cli.path, "run", folder:at "script.lua", stdin = "pipe",
       stdout = "pipe" })
     assert.equal("started", child:read_line())
     local began = perilune.now()
@@ -89,27 +82,27 @@ describe("perilune", function()
   end)
 
   it("cannot be left twice: os.exit in a finalizer at the end is an error", function()
-    assert(fs.write(folder .. "/script.lua", "setmetatable({}, { __gc = function() os.exit(7) end })"))
-    assert.equal(0, cli.run({ "run", folder .. "/script.lua" }).status)
+    folder:write("script.lua", "setmetatable({}, { __gc = function() os.exit(7) end })")
+    assert.equal(0, cli.run({ "run", folder:at "script.lua" }).status)
   end)
 
   it("reads standard input once only, and says why it cannot", function()
-    assert(fs.write(folder .. "/job.lua", "return { map = function(rec, out) out(rec, 1) end }"))
+    folder:write("job.lua", "return { map = function(rec, out) out(rec, 1) end }")
     local result = shell 'echo a | "$P" mr "$D/job.lua" - - -o "$D/out"'
     assert.equal(1, result.status)
     assert.matches("can be read once only", result.stderr, 1, true)
     result = shell '"$P" mr "$D/job.lua" - -o "$D/out" < /'
     assert.equal(1, result.status)
     assert.matches("job.lua: standard input: ", result.stderr, 1, true)
-    assert.same({ "job.lua" }, fs.list(folder))
+    assert.same({ "job.lua" }, fs.list(folder.path))
   end)
 
   it("leaves nothing of a job behind when the terminal goes away", function()
-    assert(fs.write(folder .. "/job.lua", "return { map = function() while true do end end }"))
-    local child = assert(process.spawn { cli.path, "mr", folder .. "/job.lua", folder .. "/job.lua", "-o",
-      folder .. "/out", stderr = "null" })
+    folder:write("job.lua", "return { map = function() while true do end end }")
+    local child = assert(process.spawn { cli.path, "mr", folder:at "job.lua", folder:at "job.lua", "-o",
+      folder:at "out", stderr = "null" })
     for _ = 1, 400 do
-      if #assert(fs.list(folder)) == 2 then
+      if #assert(fs.list(folder.path)) == 2 then
         break
       end
       perilune.sleep(0.01)
@@ -117,6 +110,6 @@ describe("perilune", function()
     perilune.sleep(0.05)
     child:kill(1)
     assert.equal(129, child:wait().status)
-    assert.same({ "job.lua" }, fs.list(folder))
+    assert.same({ "job.lua" }, fs.list(folder.path))
   end)
 end)

@@ -1,24 +1,17 @@
 local cli = require "support.binary"
 local fs = require "perilune.fs"
 local process = require "perilune.process"
+local use_folder = require "support.folder"
 
 describe("perilune test", function()
-  local folder
-
-  before_each(function()
-    folder = assert(fs.tempdir())
-  end)
-
-  after_each(function()
-    assert(fs.remove(folder, { recursive = true }))
-  end)
+  local folder = use_folder(before_each, after_each)
 
   -- Runs a spec of its own in TAP; returns the lines "ok ..." and "not ok ...", and everything.
   local function run(source, arguments)
-    assert(fs.write(folder .. "/a_spec.lua", source))
+    folder:write("a_spec.lua", source)
     local command = { "test" }
     table.move(arguments or {}, 1, #(arguments or {}), 2, command)
-    table.move({ "-o", "TAP", folder }, 1, 3, #command + 1, command)
+    table.move({ "-o", "TAP", folder.path }, 1, 3, #command + 1, command)
     local result = cli.run(command)
     local verdicts = {}
     for line in result.stdout:gmatch "[^\n]+" do
@@ -102,7 +95,7 @@ describe("perilune test", function()
   it("passes busted's own options on", function()
     local verdicts = run("it('one', function() end) it('two', function() end)", { "--filter=two" })
     assert.same({ "ok 1 - two" }, verdicts)
-    local result = cli.run { "test", "--list", folder }
+    local result = cli.run { "test", "--list", folder.path }
     assert.equal("one\ntwo\n", result.stdout)
     assert.equal(0, result.status)
   end)
@@ -112,8 +105,8 @@ describe("perilune test", function()
     if assert(process.run { "script", "-qec", "true", "/dev/null" }).status ~= 0 then
       pending "this machine gives no pseudo-terminals (is /dev/pts mounted?)"
     end
-    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
-    local command = ("%s test %s %s"):format(cli.path, folder, arguments)
+    folder:write("a_spec.lua", "it('one', function() end)")
+    local command = ("%s test %s %s"):format(cli.path, folder.path, arguments)
     return assert(process.run { "script", "-qec", command, "/dev/null",
       env = { NO_COLOR = env and "1" or false, TERM = "xterm" } }).stdout
   end
@@ -127,9 +120,9 @@ describe("perilune test", function()
   end)
 
   it("colours what is no terminal when told so", function()
-    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
-    assert.matches("\27[32m", cli.run({ "test", "--color", "always", folder }).stdout, 1, true)
-    assert.not_matches("\27[", cli.run({ "test", folder }).stdout, 1, true)
+    folder:write("a_spec.lua", "it('one', function() end)")
+    assert.matches("\27[32m", cli.run({ "test", "--color", "always", folder.path }).stdout, 1, true)
+    assert.not_matches("\27[", cli.run({ "test", folder.path }).stdout, 1, true)
   end)
 
   it("takes the global options among busted's", function()
@@ -146,7 +139,7 @@ describe("perilune test", function()
   for flag, hint in pairs { ["--timout"] = "did you mean '--timeout'?", ["--fliter=x"] =
     "did you mean '--filter'?", ["--frobnicate"] = "see 'perilune test --help'" } do
     it("hints at what was meant by " .. flag, function()
-      local result = cli.run { "test", flag, "5s", folder }
+      local result = cli.run { "test", flag, "5s", folder.path }
       assert.equal(("perilune: test: unknown option '%s'\nhint: %s\n"):format(flag:match "[^=]+", hint),
         result.stderr)
       assert.equal(2, result.status)
@@ -164,21 +157,21 @@ describe("perilune test", function()
   end)
 
   it("fails before any test when a spec is missing, in any format", function()
-    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
+    folder:write("a_spec.lua", "it('one', function() end)")
     for _, format in ipairs { "TAP", "plainTerminal", "junit", "gtest" } do
-      local result = cli.run { "test", "-o", format, "x_spec.lua", "y_spec.lua", folder .. "/a_spec.lua" }
+      local result = cli.run { "test", "-o", format, "x_spec.lua", "y_spec.lua", folder:at "a_spec.lua" }
       assert.matches("^perilune: test: no such file or folder: x_spec.lua, y_spec.lua\n", result.stderr)
       assert.equal("", result.stdout)
       assert.equal(1, result.status)
     end
-    assert(fs.remove(folder .. "/a_spec.lua"))
-    local result = cli.run { "test", folder }
-    assert.matches(("no file in %s has a name with _spec\n"):format(folder), result.stderr, 1, true)
+    assert(fs.remove(folder:at "a_spec.lua"))
+    local result = cli.run { "test", folder.path }
+    assert.matches(("no file in %s has a name with _spec\n"):format(folder.path), result.stderr, 1, true)
     assert.equal(1, result.status)
   end)
 
   it("finds specs from another directory", function()
-    assert(fs.write(folder .. "/a_spec.lua", "it('one', function() end)"))
-    assert.equal(0, cli.run({ "test", "-C", folder, "a_spec.lua" }).status)
+    folder:write("a_spec.lua", "it('one', function() end)")
+    assert.equal(0, cli.run({ "test", "-C", folder.path, "a_spec.lua" }).status)
   end)
 end)

@@ -1,28 +1,21 @@
 -- What the engine does with a job, run in this process: the same C path as in workers.
 local fs = require "perilune.fs"
 local mr = require "perilune.mapreduce"
+local use_folder = require "support.folder"
 
 describe("the engine", function()
-  local folder
-
-  before_each(function()
-    folder = assert(fs.tempdir())
-  end)
-
-  after_each(function()
-    fs.remove(folder, { recursive = true })
-  end)
+  local folder = use_folder(before_each, after_each)
 
   local function job(source)
-    assert(fs.write(folder .. "/job.lua", source))
-    return assert(mr.load(folder .. "/job.lua"))
+    folder:write("job.lua", source)
+    return assert(mr.load(folder:at "job.lua"))
   end
 
   -- Runs a job without processes; the result, and a reader of the output's files.
   local function run(source, input, options)
     job(source)
-    assert(fs.write(folder .. "/input", input))
-    local settings = { job = folder .. "/job.lua", inputs = { folder .. "/input" }, out = folder .. "/out",
+    folder:write("input", input)
+    local settings = { job = folder:at "job.lua", inputs = { folder:at "input" }, out = folder:at "out",
       workers = 1, executor = require("perilune.mapreduce.inline").start() }
     for name, value in pairs(options or {}) do
       settings[name] = value
@@ -32,7 +25,7 @@ describe("the engine", function()
   end
 
   local function read(name)
-    return (assert(fs.read(folder .. "/out/" .. name)))
+    return (assert(fs.read(folder:at "out/" .. name)))
   end
 
   describe("job:test", function()
@@ -315,7 +308,7 @@ describe("the engine", function()
   end)
 
   it("reads side data, and keeps what setup made", function()
-    assert(fs.write(folder .. "/stop.txt", "the\na\n"))
+    folder:write("stop.txt", "the\na\n")
     assert(run([[return { side = { stop = "stop.txt" },
       setup = function(job) job.stop = {} for w in job.side.stop:gmatch("%a+") do job.stop[w] = true end end,
       map = function(rec, out, job) for w in rec:words() do if not job.stop[w] then out(w, 1) end end end,
@@ -436,7 +429,7 @@ describe("the engine", function()
   end)
 
   it("requires modules beside the job file", function()
-    assert(fs.write(folder .. "/helper.lua", "return { twice = function(n) return 2 * n end }"))
+    folder:write("helper.lua", "return { twice = function(n) return 2 * n end }")
     assert(run([[local helper = require "helper"
       return { map = function(rec, out) out(rec, helper.twice(21)) end }]], "a\n"))
     assert.equal("a 42\n", read "part-00000")

@@ -2,17 +2,14 @@
 local fs = require "perilune.fs"
 local process = require "perilune.process"
 local target = require "perilune.mapreduce.target"
+local use_folder = require "support.folder"
 
 describe("the target", function()
-  local folder, out
+  local folder = use_folder(before_each, after_each)
+  local out
 
   before_each(function()
-    folder = assert(fs.tempdir())
-    out = folder .. "/out"
-  end)
-
-  after_each(function()
-    fs.remove(folder, { recursive = true })
+    out = folder:at "out"
   end)
 
   local function refused(message, failure)
@@ -26,9 +23,9 @@ describe("the target", function()
     end)
 
     it("in a folder that is none", function()
-      refused("does not exist", target.check(folder .. "/none/out"))
-      assert(fs.write(folder .. "/file", ""))
-      refused("is no directory", target.check(folder .. "/file/out"))
+      refused("does not exist", target.check(folder:at "none/out"))
+      folder:write("file", "")
+      refused("is no directory", target.check(folder:at "file/out"))
     end)
 
     it("when it exists, unless it is forced", function()
@@ -58,12 +55,12 @@ describe("the target", function()
     end)
 
     it("inside the input, by any name", function()
-      assert(fs.mkdir(folder .. "/in/deep", { parents = true }))
-      assert(process.run { "ln", "-s", folder .. "/in/deep", folder .. "/link" })
-      local input = folder .. "/in"
+      assert(fs.mkdir(folder:at "in/deep", { parents = true }))
+      assert(process.run { "ln", "-s", folder:at "in/deep", folder:at "link" })
+      local input = folder:at "in"
       refused("would lie inside", target.check_apart(input .. "/out", {}, { input }))
       refused("would lie inside", target.check_apart(input, {}, { input }))
-      refused("would lie inside", target.check_apart(folder .. "/link/out", {}, { input }))
+      refused("would lie inside", target.check_apart(folder:at "link/out", {}, { input }))
       assert.is_nil(target.check_apart(out, {}, { input }))
     end)
 
@@ -71,7 +68,7 @@ describe("the target", function()
       assert(fs.mkdir(out))
       assert(fs.write(out .. "/part-00000", ""))
       refused("would replace the input", target.check_apart(out, { { path = out .. "/part-00000" } }, {}))
-      assert.is_nil(target.check_apart(folder .. "/out2", { { path = out .. "/part-00000" } }, {}))
+      assert.is_nil(target.check_apart(folder:at "out2", { { path = out .. "/part-00000" } }, {}))
     end)
   end)
 
