@@ -88,16 +88,22 @@ local function short_or_long_sleep(sim)
   end
 end
 
+-- Gives all five servers a command each; the last of those reached that took it for its leader, or nil.
+local function start_at_all(cfg, draw, reached)
+  local leader
+  for i = 1, 5 do
+    if cfg:start(i, draw()) and reached[i] then
+      leader = i
+    end
+  end
+  return leader
+end
+
 test("TestFigure8", 5, function(cfg, sim)
   cfg:one(cfg:random(), 1, true)
   local up = 5
   for _ = 1, 1000 do
-    local leader
-    for i = 1, 5 do
-      if cfg:start(i, cfg:random()) then
-        leader = i
-      end
-    end
+    local leader = start_at_all(cfg, function() return cfg:random() end, cfg.up)
     short_or_long_sleep(sim)
     if leader then
       cfg:crash(leader)
@@ -143,12 +149,7 @@ test("TestFigure8Unreliable", 5, function(cfg, sim)
     if iteration == 200 then
       cfg:set_long_reordering()
     end
-    local leader
-    for i = 1, 5 do
-      if cfg:start(i, sim:random(0, 9999)) and cfg.connected[i] then
-        leader = i
-      end
-    end
+    local leader = start_at_all(cfg, function() return sim:random(0, 9999) end, cfg.connected)
     short_or_long_sleep(sim)
     if leader and sim:chance(0.5) then
       cfg:disconnect(leader)
