@@ -17,6 +17,14 @@ static struct log_item *new_item(enum log_item_kind kind, const struct log_group
     return item;
 }
 
+/* The group that a request is about. Errors: PERI_EFENCED, -ENOENT. */
+static int find_target(const struct store_log *log, uint64_t group, struct log_group **out)
+{
+    *out = log_group_find(log, group);
+    int rc = log_refusal(log);
+    return rc == 0 && *out == NULL ? -ENOENT : rc;
+}
+
 /* ---- heads ---- */
 
 /* An item with room for a head. NULL without memory. */
@@ -172,16 +180,13 @@ static bool may_trim(const struct log_group *group, const struct raft_record *re
 int store_log_write(struct store_log *log, struct store_log_write *write, uint64_t group,
                     const struct raft_record *record, const struct store_log_entry *entries)
 {
-    struct log_group *target = log_group_find(log, group);
+    struct log_group *target = NULL;
     struct shape shape;
     struct log_value *value = NULL;
     uint64_t check = 0;
-    int rc = log_refusal(log);
-    if (rc != 0)
-        return rc;
-    if (target == NULL)
-        return -ENOENT;
-    rc = check_record(target, record, entries, &shape);
+    int rc = find_target(log, group, &target);
+    if (rc == 0)
+        rc = check_record(target, record, entries, &shape);
     if (rc == 0)
         rc = log_group_reserve(target);
     if (rc != 0)
@@ -254,12 +259,10 @@ int store_log_create_group(struct store_log *log, struct store_log_write *write,
 
 int store_log_drop_group(struct store_log *log, struct store_log_write *write, uint64_t group)
 {
-    struct log_group *target = log_group_find(log, group);
-    int rc = log_refusal(log);
+    struct log_group *target = NULL;
+    int rc = find_target(log, group, &target);
     if (rc != 0)
         return rc;
-    if (target == NULL)
-        return -ENOENT;
     struct log_touch touch = {target->group, target->replica, target->serial};
     struct log_item *item = new_item(LOG_ITEM_DROP, target, write);
     if (item == NULL || log_dropped_encode(group, target->replica, &item->bytes) != 0 ||
@@ -279,12 +282,10 @@ int store_log_drop_group(struct store_log *log, struct store_log_write *write, u
 int store_log_cut(struct store_log *log, uint64_t group, uint64_t index, uint64_t term,
                   const struct raft_configuration *members)
 {
-    struct log_group *target = log_group_find(log, group);
-    int rc = log_refusal(log);
+    struct log_group *target = NULL;
+    int rc = find_target(log, group, &target);
     if (rc != 0)
         return rc;
-    if (target == NULL)
-        return -ENOENT;
     if (index > target->last_index || raft_configuration_check(members, NULL) != 0)
         return PERI_EINVAL;
     if (index <= target->base_index)
@@ -302,12 +303,10 @@ int store_log_cut(struct store_log *log, uint64_t group, uint64_t index, uint64_
 
 int store_log_reset(struct store_log *log, uint64_t group, const struct raft_configuration *members)
 {
-    struct log_group *target = log_group_find(log, group);
-    int rc = log_refusal(log);
+    struct log_group *target = NULL;
+    int rc = find_target(log, group, &target);
     if (rc != 0)
         return rc;
-    if (target == NULL)
-        return -ENOENT;
     if (raft_configuration_check(members, NULL) != 0)
         return PERI_EINVAL;
     struct log_item *head = new_head(target, NULL);
@@ -325,12 +324,10 @@ int store_log_reset(struct store_log *log, uint64_t group, const struct raft_con
 
 int store_log_set_repaired(struct store_log *log, uint64_t group)
 {
-    struct log_group *target = log_group_find(log, group);
-    int rc = log_refusal(log);
+    struct log_group *target = NULL;
+    int rc = find_target(log, group, &target);
     if (rc != 0)
         return rc;
-    if (target == NULL)
-        return -ENOENT;
     struct log_item *head = new_head(target, NULL);
     if (head == NULL)
         return PERI_ENOMEM;
