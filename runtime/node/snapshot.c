@@ -112,7 +112,11 @@ bool node_snapshots_are_due(const struct node_group *group)
     uint64_t entries = group->node->options.snapshot_entries;
     if (group->keys != NULL)
         return false; /* rounds.c makes the state durable */
-    if (snapshots->is_writing || snapshots->has_next || group->applied_index <= snapshots->index)
+    if (snapshots->is_writing || snapshots->has_next)
+        return false;
+    if (snapshots->is_damaged)
+        return group->applied_index >= snapshots->index;
+    if (group->applied_index <= snapshots->index)
         return false;
     return snapshots->is_wanted ||
            (entries > 0 && group->applied_index - snapshots->index >= entries);
@@ -133,6 +137,14 @@ int node_group_snapshot(struct node_group *group, struct peri_error *err)
     else
         node_group_wake(group);
     return 0;
+}
+
+void node_snapshots_redo(struct node_group *group, uint64_t index)
+{
+    if (index != group->snapshots->index)
+        return; /* there is a newer one by now */
+    group->snapshots->is_damaged = true;
+    node_group_wake(group);
 }
 
 /* There is a newer snapshot now. */
@@ -195,7 +207,7 @@ void node_snapshots_taken(struct node_group *group)
     struct node_snapshots *snapshots = group->snapshots;
     struct peri_error err = PERI_ERROR_INIT;
     const struct raft_configuration *members = raft_members_at(group->raft, group->task.index);
-    snapshots->is_wanted = false;
+    snapshots->is_wanted = snapshots->is_damaged = false;
     if (group->task_status != 0) {
         say_no_snapshot(group, &group->task.err);
         return;

@@ -19,6 +19,7 @@ struct node_snapshots {
     struct node_group *group;
     uint64_t index, term;    /* of the newest one on the disk; 0: none */
     bool is_wanted;          /* somebody asked for one */
+    bool is_damaged;         /* its file cannot be read any more: another one takes its place */
     bool is_writing;         /* one of our own is on its way to the disk */
     uint64_t blocking_index; /* entries up to here keep an old generation of the log */
 
@@ -33,6 +34,9 @@ struct node_snapshots {
 
 /* compact.c: cuts the log where the newest snapshot allows it. */
 void node_compact(struct node_group *group);
+
+/* The file of the snapshot at index cannot be read: if it is the newest one, it is made anew. */
+void node_snapshots_redo(struct node_group *group, uint64_t index);
 
 /* Removes files that a newer snapshot replaces, in the background. */
 void node_snapshots_tidy(struct node_group *group);

@@ -7,6 +7,7 @@
  *
  * A piece is, after the envelope with its one message (InstallSnapshot): u64 total, u64 offset, u64
  * hash of the state, u32 size of the members, members, bytes of the state. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,6 +179,8 @@ static void on_read(void *data, int status)
         free_send(send);
         node_group_release(group);
     } else if (send->rc != 0) {
+        if (send->rc == PERI_ECORRUPT || send->rc == -ENOENT)
+            node_snapshots_redo(send->group, send->message.index);
         end_send(send, false, send->err.text);
     } else {
         send_piece(send);

@@ -1,0 +1,161 @@
+/* Snapshots of machines in memory on their way: a receiver that starts again, a file that went bad.
+ * Machines that keep keys have their own way: test_node_keys. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "node/snapshot.h"
+#include "node_cluster.h"
+#include "sim/disk.h"
+
+enum {
+    S = CLUSTER_S,
+    MS = CLUSTER_MS,
+    COMMAND = 16 << 10,
+    COMMANDS = 61, /* and the first one: 8 pieces */
+    PIECE = 128 << 10
+};
+
+static char command[COMMAND];
+
+static void on_done(struct node_request *request, const struct node_outcome *outcome)
+{
+    if (outcome->certainty != NODE_OK)
+        fail_msg("%s", outcome->err->text);
+    container_of(request, struct cluster_request, request)->is_done = true;
+}
+
+static void write_long(struct cluster *cluster)
+{
+    static struct cluster_request request;
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    uint64_t due_us = env_now_us(sim_node_env(leader->sim)) + 5 * (uint64_t)S;
+    request = (struct cluster_request){.request = {.kind = NODE_PROPOSE,
+                                                   .body = peri_slice_of(command, COMMAND),
+                                                   .due_us = due_us,
+                                                   .on_done = on_done}};
+    assert_int_equal(node_request_start(leader->machines[0].group, &request.request, NULL), 0);
+    cluster_await(cluster, &request);
+}
+
+/* Three nodes, one of which is down and will need a snapshot, all of what is there. */
+static struct cluster *create(uint64_t seed, struct cluster_host **away)
+{
+    struct cluster *cluster = cluster_prepare(seed, 3, 3, 1);
+    cluster->options.snapshot_entries = 0; /* when asked for */
+    cluster->options.trailing_entries = 0;
+    cluster_start_all(cluster);
+    cluster_commit(cluster, "first");
+    struct cluster_host *leader = cluster_leader(cluster, NULL);
+    *away = &cluster->hosts[leader == &cluster->hosts[0]];
+    cluster_kill(*away);
+    for (int i = 0; i < COMMANDS; i++)
+        write_long(cluster);
+    cluster_run(cluster, S);
+    for (size_t i = 0; i < 3; i++)
+        if (&cluster->hosts[i] != *away)
+            assert_int_equal(node_group_snapshot(cluster->hosts[i].machines[0].group, NULL), 0);
+    cluster_run(cluster, S);
+    assert_int_equal(cluster->events[NODE_SNAPSHOT_TAKEN], 2);
+    return cluster;
+}
+
+static void check(struct cluster *cluster)
+{
+    assert_int_equal(strlen(cluster_settle(cluster)), sizeof "first" + COMMANDS * (COMMAND + 1));
+    uint64_t sent = 0, installed = cluster->events[NODE_SNAPSHOT_INSTALLED];
+    for (size_t i = 0; i < 3; i++) {
+        struct node_stats stats;
+        node_stats(cluster->hosts[i].node, &stats);
+        sent += stats.snapshots_sent;
+    }
+    assert_in_range(installed, 1, 2);
+    assert_true(sent <= installed); /* none was thought to have arrived that had not */
+    cluster_close(cluster);
+}
+
+/* Runs until so many pieces have come. */
+static void await_pieces(struct cluster *cluster, const struct cluster_host *host, uint64_t count)
+{
+    for (int i = 0; i < 50000; i++) {
+        const struct node_group *group = host->machines[0].group;
+        if (group != NULL && group->snapshots != NULL &&
+            group->snapshots->stage.snapshot.state.size >= count * PIECE)
+            return;
+        cluster_run(cluster, MS / 10);
+    }
+    fail_msg("no snapshot is sent");
+}
+
+/* Whatever the receiver had, it has forgotten: the sender begins anew, and counts
+ * no snapshot as sent that has not arrived. */
+static void test_receiver_starts_again(void **state)
+{
+    (void)state;
+    for (uint64_t step = 1; step < 14; step++) {
+        struct cluster_host *away;
+        struct cluster *cluster = create(20 + step, &away);
+        cluster_restart(away);
+        await_pieces(cluster, away, 1 + step / 2);
+        if (step % 2 == 0)
+            cluster_crash(away);
+        else
+            cluster_kill(away);
+        cluster_run(cluster, step % 3 * 200 * MS);
+        cluster_restart(away);
+        check(cluster);
+    }
+}
+
+/* Flips a bit of every file in the node's directory of snapshots. */
+static void damage_files(struct cluster_host *host)
+{
+    struct env *env = sim_node_env(host->sim);
+    struct env_dir *dir = NULL;
+    struct peri_buffer bytes = {NULL, 0, 0};
+    const char *name = NULL;
+    char path[256];
+    enum env_file_type type;
+    int count = 0;
+    assert_int_equal(env_dir_open(env, "/data/snapshots", &dir, NULL), 0);
+    while (env_dir_next(dir, &name, &type, NULL) == 1) {
+        (void)snprintf(path, sizeof path, "/data/snapshots/%.128s", name);
+        bytes.size = 0;
+        assert_int_equal(sim_disk_get(host->sim, path, &bytes), 0);
+        bytes.data[bytes.size / 2] ^= 1;
+        assert_int_equal(sim_disk_put(host->sim, path, peri_buffer_slice(&bytes), NULL), 0);
+        count++;
+    }
+    env_dir_close(dir);
+    peri_buffer_deinit(&bytes);
+    assert_int_equal(count, 1);
+}
+
+/* A snapshot that cannot be read is made anew, although nothing was applied since. */
+static void test_damaged_file(void **state)
+{
+    (void)state;
+    struct cluster_host *away;
+    struct cluster *cluster = create(40, &away);
+    for (size_t i = 0; i < 3; i++)
+        if (&cluster->hosts[i] != away)
+            damage_files(&cluster->hosts[i]);
+    cluster_restart(away);
+    check(cluster);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_receiver_starts_again),
+        cmocka_unit_test(test_damaged_file),
+    };
+    memset(command, 'x', COMMAND);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
