@@ -114,7 +114,7 @@ describe("raft", function()
       function() local _ = raft.open { path = "x" } end,
       function() local _ = raft.open { id = 1, path = "x", dealine = 1 } end,
       function() local _ = raft.open { id = 1, path = "x", heartbeat = "soon" } end,
-      function() local _ = raft.group { id = 2, members = { "n1:1" }, machine = { aply = print } } end,
+      function() local _ = raft.group { id = 2, members = { "n1:1" }, machine = { fly = print } } end,
       function() local _ = raft.group { id = 2, members = { 1 }, machine = counter() } end,
       function() local _ = raft.recover { path = "x", group = 1, members = { 1 } } end,
       function() local _ = group:propose(1, { deadline = "soon" }) end,
