@@ -1,5 +1,5 @@
 -- What the engine does with a job, run in this process: the same C path as in workers.
-local fs = require "perilune.fs"
+local jobs = require "support.jobs"
 local mr = require "perilune.mapreduce"
 local use_folder = require "support.folder"
 
@@ -11,21 +11,13 @@ describe("the engine", function()
     return assert(mr.load(folder:at "job.lua"))
   end
 
-  -- Runs a job without processes; the result, and a reader of the output's files.
+  -- Runs a job without processes.
   local function run(source, input, options)
-    job(source)
-    folder:write("input", input)
-    local settings = { job = folder:at "job.lua", inputs = { folder:at "input" }, out = folder:at "out",
-      workers = 1, executor = require("perilune.mapreduce.inline").start() }
-    for name, value in pairs(options or {}) do
-      settings[name] = value
-    end
-    local result, err, code, failure = mr.run(settings)
-    return result, err, code, failure
+    return jobs.run(folder, source, input, options)
   end
 
   local function read(name)
-    return (assert(fs.read(folder:at "out/" .. name)))
+    return folder:read("out/" .. name)
   end
 
   describe("job:test", function()
@@ -104,6 +96,16 @@ describe("the engine", function()
       assert.is_false(ok)
       assert.matches("job.lua:2: boom", err, 1, true)
     end)
+  end)
+
+  it("gives map the job as its third argument, however it takes it", function()
+    for _, head in ipairs { "rec, out, job", "...", "rec, ..." } do
+      job(([[return { map = function(%s)
+          local out, job = select(2, %s)
+          out(job.args.word .. select("#", %s), 1)
+        end }]]):format(head, head, head))
+        :test { input = "a\n", args = { word = "x" }, expect = "x3 1\n" }
+    end
   end)
 
   it("reduces by every name, whatever the splits", function()
