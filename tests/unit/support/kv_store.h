@@ -28,9 +28,9 @@ void kv_store_deinit(struct kv_store *store);
 /* How many keys with names that begin with that byte there are: 'k' keys, 'e' events, ... */
 size_t kv_store_count(const struct kv_store *store, char tag);
 
-/* Appends the bytes of a command or a query to out. */
-void kv_store_encode(const struct kv_command *command, struct peri_buffer *out);
-void kv_store_encode_query(const struct kv_query *query, struct peri_buffer *out);
+/* Appends the bytes of a command or a query to buffer. */
+void kv_store_encode(const struct kv_command *command, struct peri_buffer *buffer);
+void kv_store_encode_query(const struct kv_query *query, struct peri_buffer *buffer);
 
 /* The slice of a text. */
 struct peri_slice kv_text(const char *text);
