@@ -9,9 +9,10 @@
 -- compares them). Every field is a filter: perilune.<kind>.<field>. Answers know the packet of their call and
 -- the time since. Wireshark has a Lua of its own (5.2, in newer ones 5.4): this file keeps to what both know.
 -- luacheck: globals Proto ProtoField ProtoExpert Field DissectorTable UInt64 base expert dissect_tcp_pdus
-local VERSION = 1
+local VERSION = 2
 local FLAG_LAST = 1
 local FRAME_HEADER, MESSAGE_HEADER = 8, 16
+local BURST, LENGTH = 0x80000000, 2 -- the highest bit of a size; bytes of a message's length in a burst
 local MESSAGE_MAX = 64 * 1024 * 1024
 
 local KINDS = {
@@ -150,6 +151,8 @@ end
 local perilune = Proto("perilune", "Perilune")
 local fields = {
   size = ProtoField.uint32("perilune.size", "Size"),
+  burst = ProtoField.bool("perilune.burst", "Several messages"),
+  length = ProtoField.uint16("perilune.length", "Length"),
   checksum = ProtoField.uint32("perilune.checksum", "Checksum (XXH3-64, low half)", base.HEX),
   version = ProtoField.uint8("perilune.version", "Version"),
   kind = ProtoField.string("perilune.kind", "Kind"),
@@ -215,8 +218,7 @@ local function add_field(tvb, at, field, tree)
 end
 
 local function add_body(tvb, kind, tree, shown)
-  local at = FRAME_HEADER + MESSAGE_HEADER
-  local letter, count, behind = read_head(tvb, at)
+  local letter, count, behind = read_head(tvb, MESSAGE_HEADER)
   if letter ~= "a" or count ~= #kind.fields then
     error(("the body is no array of %d fields"):format(#kind.fields), 0)
   end
@@ -261,14 +263,12 @@ end
 -- ---- frames ----
 
 local function add_header(tvb, kind, tree)
-  tree:add_le(fields.size, tvb(0, 4))
-  tree:add_le(fields.checksum, tvb(4, 4))
-  tree:add(fields.version, tvb(8, 1))
-  tree:add(fields.kind, tvb(9, 1), kind and kind.name or "?")
-  local flags = tree:add_le(fields.flags, tvb(10, 2))
-  flags:add(fields.last, tvb(10, 1), tvb(10, 1):uint() % 2 == FLAG_LAST)
-  tree:add_le(fields.budget_ms, tvb(12, 4))
-  tree:add_le(fields.id, tvb(16, 8))
+  tree:add(fields.version, tvb(0, 1))
+  tree:add(fields.kind, tvb(1, 1), kind and kind.name or "?")
+  local flags = tree:add_le(fields.flags, tvb(2, 2))
+  flags:add(fields.last, tvb(2, 1), tvb(2, 1):uint() % 2 == FLAG_LAST)
+  tree:add_le(fields.budget_ms, tvb(4, 4))
+  tree:add_le(fields.id, tvb(8, 8))
 end
 
 local function show_line(pinfo, shown)
@@ -281,25 +281,23 @@ local function show_line(pinfo, shown)
   end
 end
 
-local function dissect_frame(tvb, pinfo, root)
-  local tree = root:add(perilune, tvb())
-  pinfo.cols.protocol:set "Perilune"
-  if tvb:len() < FRAME_HEADER + MESSAGE_HEADER then
+local function dissect_message(tvb, pinfo, tree)
+  if tvb:len() < MESSAGE_HEADER then
     tree:add_proto_expert_info(malformed, "shorter than a header")
-    return tvb:len()
+    return
   end
-  local kind, id = by_number[tvb(9, 1):uint()], tvb(16, 8):le_uint64()
+  local kind, id = by_number[tvb(1, 1):uint()], tvb(8, 8):le_uint64()
   add_header(tvb, kind, tree)
-  if tvb(8, 1):uint() ~= VERSION or not kind then
+  if tvb(0, 1):uint() ~= VERSION or not kind then
     tree:add_proto_expert_info(malformed, "another version, or no kind of ours")
-    return tvb:len()
+    return
   end
   local shown = { kind.name }
   if tostring(id) ~= "0" then
     shown[2] = "id=" .. tostring(id)
   end
-  if tvb(12, 4):le_uint() > 0 then
-    shown[#shown + 1] = "budget=" .. tvb(12, 4):le_uint()
+  if tvb(4, 4):le_uint() > 0 then
+    shown[#shown + 1] = "budget=" .. tvb(4, 4):le_uint()
   end
   local ok, why = pcall(add_body, tvb, kind, tree, shown)
   if not ok then
@@ -309,12 +307,53 @@ local function dissect_frame(tvb, pinfo, root)
   tree:append_text(": " .. table.concat(shown, " "))
   relate(pinfo, kind, tostring(id), tree)
   show_line(pinfo, shown)
+end
+
+-- Each message of a burst is a tree of its own.
+local function dissect_burst(tvb, pinfo, tree)
+  local at = FRAME_HEADER
+  while at < tvb:len() do
+    local left = tvb:len() - at - LENGTH
+    local size = left > 0 and tvb(at, LENGTH):le_uint() or 0
+    if size == 0 or size > left then
+      tree:add_proto_expert_info(malformed, "a length that the burst does not have")
+      return
+    end
+    local message = tree:add(perilune, tvb(at, LENGTH + size), "Message")
+    message:add_le(fields.length, tvb(at, LENGTH))
+    dissect_message(tvb(at + LENGTH, size):tvb(), pinfo, message)
+    at = at + LENGTH + size
+  end
+end
+
+-- What size says without its highest bit, and whether that is set.
+local function split_size(tvb, at)
+  local size = tvb(at, 4):le_uint()
+  return size % BURST, size >= BURST
+end
+
+local function dissect_frame(tvb, pinfo, root)
+  local tree = root:add(perilune, tvb())
+  pinfo.cols.protocol:set "Perilune"
+  if tvb:len() <= FRAME_HEADER then
+    tree:add_proto_expert_info(malformed, "shorter than a header")
+    return tvb:len()
+  end
+  local size, is_burst = split_size(tvb, 0)
+  tree:add(fields.size, tvb(0, 4), size)
+  tree:add(fields.burst, tvb(3, 1), is_burst)
+  tree:add_le(fields.checksum, tvb(4, 4))
+  if is_burst then
+    dissect_burst(tvb, pinfo, tree)
+  else
+    dissect_message(tvb(FRAME_HEADER):tvb(), pinfo, tree)
+  end
   return tvb:len()
 end
 
 -- A size beyond all limits is not waited for.
 local function frame_size(tvb, _, offset)
-  local size = tvb(offset, 4):le_uint()
+  local size = split_size(tvb, offset)
   return size <= MESSAGE_MAX and FRAME_HEADER + size or tvb:len() - offset
 end
 
@@ -324,12 +363,13 @@ function perilune.dissector(tvb, _, root)
 end
 
 local function is_ours(tvb)
-  if tvb:len() < FRAME_HEADER + MESSAGE_HEADER then
+  if tvb:len() < FRAME_HEADER + LENGTH + MESSAGE_HEADER then
     return false
   end
-  local size = tvb(0, 4):le_uint()
-  return size > MESSAGE_HEADER and size <= MESSAGE_MAX and tvb(8, 1):uint() == VERSION
-    and by_number[tvb(9, 1):uint()] ~= nil
+  local size, is_burst = split_size(tvb, 0)
+  local at = is_burst and FRAME_HEADER + LENGTH or FRAME_HEADER
+  return size > MESSAGE_HEADER and size <= MESSAGE_MAX and tvb(at, 1):uint() == VERSION
+    and by_number[tvb(at + 1, 1):uint()] ~= nil
 end
 
 perilune:register_heuristic("tcp", function(tvb, pinfo, root)

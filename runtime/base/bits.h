@@ -8,6 +8,18 @@
 
 #include "base/slice.h"
 
+static inline void bits_put_le16(char *out, uint16_t value)
+{
+    out[0] = (char)value;
+    out[1] = (char)(value >> 8);
+}
+
+static inline uint16_t bits_get_le16(const char *in)
+{
+    const unsigned char *at = (const unsigned char *)in;
+    return (uint16_t)(at[0] | at[1] << 8);
+}
+
 static inline void bits_put_le32(char *out, uint32_t value)
 {
     out[0] = (char)value;

@@ -57,7 +57,7 @@ void env_conn_resume(struct env_conn *conn)
 
 uint64_t env_conn_heard_us(const struct env_conn *conn)
 {
-    return ops_of(conn)->heard_us(conn);
+    return conn->heard_us;
 }
 
 bool env_conn_is_local(const struct env_conn *conn)

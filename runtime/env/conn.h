@@ -3,8 +3,9 @@
  * Part of the door that env.h is.
  *
  * A connection carries messages, which are byte strings with boundaries, in order, each once or the
- * connection ends. Over TCP and Unix sockets a message travels in a frame (wire/frame.h); in
- * simulation it is an event. Handshakes, ids, deadlines and reconnecting are the caller's (rpc).
+ * connection ends. Over TCP and Unix sockets messages travel in frames (wire/frame.h), short ones
+ * that leave together in one; in simulation each is an event. Handshakes, ids, deadlines and
+ * reconnecting are the caller's (rpc).
  *
  * An address is "host:port", ":port" (this machine only), "host", "[v6 address]:port" or
  * "unix:/path"; the port defaults to ENV_PORT_DEFAULT. In simulation the host is a node's name. */
@@ -61,7 +62,7 @@ void env_conn_accept(struct env_conn *conn, const struct env_conn_events *events
 /* Copies the parts, which together are one message, and sends it after those before. What is sent
  * in one round of the loop leaves together. Errors: PERI_ECLOSED once the connection has ended;
  * PERI_EBUSY while more than ENV_CONN_QUEUE_MAX are queued; PERI_EINVAL for an empty message,
- * PERI_ETOOBIG beyond 2^32 - 1 bytes; PERI_ENOMEM. Then nothing was sent. */
+ * PERI_ETOOBIG beyond 2^31 - 1 bytes; PERI_ENOMEM. Then nothing was sent. */
 int env_conn_send(struct env_conn *conn, const struct peri_slice *parts, size_t count);
 
 /* Bytes sent that the network has not taken yet; who sends bulk keeps this small. */

@@ -125,7 +125,6 @@ struct env_conn_ops {
     void (*set_idle_limit)(struct env_conn *conn, uint64_t limit_us);
     void (*pause)(struct env_conn *conn);
     void (*resume)(struct env_conn *conn);
-    uint64_t (*heard_us)(const struct env_conn *conn);
     void (*close)(struct env_conn *conn);
 };
 
@@ -216,6 +215,7 @@ struct env_conn {
     struct env *env;
     const char *peer, *failure; /* what env_conn_peer and env_conn_failure lend */
     bool is_local;              /* what env_conn_is_local says */
+    uint64_t heard_us;          /* what env_conn_heard_us says */
 };
 struct env_listener {
     struct env *env;

@@ -27,7 +27,7 @@ static void start_timer(struct uv_conn *conn, uint64_t delay_us)
 static void free_buffers(struct uv_conn *conn)
 {
     peri_buffer_deinit(&conn->rest);
-    peri_buffer_deinit(&conn->out);
+    peri_buffer_deinit(&conn->out.bytes);
     peri_buffer_deinit(&conn->flight);
 }
 
@@ -105,7 +105,7 @@ int uv_conn_create(struct env_uv *uv, enum uv_conn_state state, struct uv_conn *
     (void)uv_timer_init(&uv->loop, &conn->timer); /* cannot fail */
     conn->is_timer_open = true;
     conn->references = 1;
-    conn->heard_us = env_now_us(&uv->base);
+    conn->base.heard_us = env_now_us(&uv->base);
     start_timer(conn, conn->idle_limit_us);
     env_uv_owned_add(uv, &conn->owned, conn_close_owned);
     *out = conn;
@@ -127,10 +127,10 @@ void uv_conn_open_socket(struct uv_conn *conn, bool is_unix)
 void uv_conn_is_up(struct uv_conn *conn)
 {
     conn->state = CONN_OPEN;
-    conn->heard_us = env_now_us(conn->base.env);
+    conn->base.heard_us = env_now_us(conn->base.env);
     if (!conn->is_paused)
         uv_conn_read(conn);
-    if (conn->out.size > 0)
+    if (conn->out.bytes.size > 0)
         uv_conn_make_due(conn);
 }
 
@@ -165,8 +165,8 @@ static void check_idle(struct uv_conn *conn)
 {
     uint64_t now_us = env_now_us(conn->base.env);
     if (conn->is_paused)
-        conn->heard_us = now_us;
-    uint64_t silent_us = now_us - conn->heard_us;
+        conn->base.heard_us = now_us;
+    uint64_t silent_us = now_us - conn->base.heard_us;
     if (silent_us < conn->idle_limit_us)
         start_timer(conn, conn->idle_limit_us - silent_us);
     else
@@ -206,7 +206,7 @@ static void set_idle_limit(struct env_conn *base, uint64_t limit_us)
     if (conn->state == CONN_ENDED || conn->write_status != 0)
         return;
     conn->idle_limit_us = limit_us;
-    conn->heard_us = env_now_us(conn->base.env);
+    conn->base.heard_us = env_now_us(conn->base.env);
     if (limit_us == 0)
         (void)uv_timer_stop(&conn->timer);
     else
@@ -271,14 +271,9 @@ static void conn_resume(struct env_conn *base)
     if (!conn->is_paused)
         return;
     conn->is_paused = false;
-    conn->heard_us = env_now_us(conn->base.env);
+    conn->base.heard_us = env_now_us(conn->base.env);
     if (conn->state == CONN_OPEN)
         uv_conn_make_due(conn);
-}
-
-static uint64_t heard_us(const struct env_conn *base)
-{
-    return uv_conn_of(base)->heard_us;
 }
 
 const struct env_conn_ops env_uv_conn_ops = {
@@ -290,6 +285,5 @@ const struct env_conn_ops env_uv_conn_ops = {
     .set_idle_limit = set_idle_limit,
     .pause = conn_pause,
     .resume = conn_resume,
-    .heard_us = heard_us,
     .close = conn_close,
 };

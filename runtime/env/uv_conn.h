@@ -11,6 +11,7 @@
 #include "base/buffer.h"
 #include "env/address.h"
 #include "env/uv_internal.h"
+#include "wire/frame.h"
 
 enum uv_conn_state {
     CONN_OPENING,   /* looks the name up, or tries one address after the other */
@@ -66,12 +67,12 @@ struct uv_conn {
     size_t message_max;
     struct peri_buffer rest; /* bytes that are no whole frame yet, or came before a pause */
     size_t offset;           /* bytes of rest at the front of the shared buffer */
+    size_t burst_left;       /* bytes at the front of rest: of a checked burst, since a pause */
     uint64_t idle_limit_us;  /* 0: none */
-    uint64_t heard_us;       /* when the last message came */
 
     /* uv_write.c */
     struct peri_list due;      /* in uv_net.due, or alone */
-    struct peri_buffer out;    /* frames that nobody writes yet */
+    struct wire_frames out;    /* that nobody writes yet */
     struct peri_buffer flight; /* what write writes; size 0: nothing */
     uv_write_t write;
     uv_shutdown_t shutdown;

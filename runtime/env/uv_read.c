@@ -5,7 +5,6 @@
  * frame, is kept by the connection: the next read goes behind a copy of it. A frame that is larger
  * than the buffer is collected in the connection's own, which grows with what has really come. */
 #include "env/uv_conn.h"
-#include "wire/frame.h"
 
 static void end_malformed(struct uv_conn *conn, int rc, const struct peri_error *err)
 {
@@ -13,25 +12,64 @@ static void end_malformed(struct uv_conn *conn, int rc, const struct peri_error 
     uv_conn_end(conn, rc, err->text);
 }
 
-/* Delivers the whole frames at the front of bytes, as far as the owner wants them, and returns
- * their size. */
-static size_t deliver(struct uv_conn *conn, struct peri_slice bytes)
+static bool is_listening(const struct uv_conn *conn)
 {
+    return conn->state == CONN_OPEN && !conn->is_paused;
+}
+
+/* Delivers the messages of the burst that bytes begin with, as far as the owner wants them, and
+ * returns the size of those. */
+static size_t deliver_burst(struct uv_conn *conn, struct peri_slice bytes, uint64_t now_us)
+{
+    struct peri_slice left = peri_slice_of(bytes.data, conn->burst_left);
     struct peri_slice message;
     struct peri_error err;
+    conn->base.heard_us = now_us;
+    while (left.size > 0 && is_listening(conn)) {
+        int rc = wire_burst_next(&left, conn->message_max, &message, &err);
+        if (rc == 0)
+            conn->events->on_message(conn->data, message);
+        else
+            end_malformed(conn, rc, &err);
+    }
+    size_t used = conn->burst_left - left.size;
+    conn->burst_left = left.size;
+    return used;
+}
+
+/* Delivers what bytes begin with: a frame's message or as many of a burst as the owner wants.
+ * Returns the size of that; 0 while there is no whole frame, or after an error. */
+static size_t deliver_frame(struct uv_conn *conn, struct peri_slice bytes, uint64_t now_us)
+{
+    struct wire_frame frame;
+    struct peri_error err;
+    int rc = wire_frame_decode(bytes, conn->message_max, &frame, &err);
+    if (rc < 0)
+        end_malformed(conn, rc, &err);
+    if (rc <= 0)
+        return 0;
+    if (frame.is_burst) {
+        conn->burst_left = frame.body.size;
+        return WIRE_FRAME_HEADER_SIZE + deliver_burst(conn, frame.body, now_us);
+    }
+    conn->base.heard_us = now_us;
+    conn->events->on_message(conn->data, frame.body);
+    return frame.size;
+}
+
+/* Delivers the messages at the front of bytes, as far as the owner wants them, and returns their
+ * size. */
+static size_t deliver(struct uv_conn *conn, struct peri_slice bytes)
+{
     uint64_t now_us = env_now_us(conn->base.env); /* once for all of them: it takes a while */
     size_t used = 0;
-    size_t frame_size;
-    while (conn->state == CONN_OPEN && !conn->is_paused) {
-        int rc = wire_frame_decode(peri_slice_of(bytes.data + used, bytes.size - used),
-                                   conn->message_max, &message, &frame_size, &err);
-        if (rc < 0)
-            end_malformed(conn, rc, &err);
-        if (rc <= 0)
+    while (is_listening(conn)) {
+        struct peri_slice rest = peri_slice_of(bytes.data + used, bytes.size - used);
+        size_t size = conn->burst_left > 0 ? deliver_burst(conn, rest, now_us)
+                                           : deliver_frame(conn, rest, now_us);
+        if (size == 0)
             break;
-        used += frame_size;
-        conn->heard_us = now_us;
-        conn->events->on_message(conn->data, message);
+        used += size;
     }
     return used;
 }
@@ -40,10 +78,9 @@ static size_t deliver(struct uv_conn *conn, struct peri_slice bytes)
  * be good when it came, or the limit has been lowered since: then the next read shows it. */
 static size_t frame_size_of(const struct uv_conn *conn)
 {
-    struct peri_slice message;
-    size_t frame_size = 0;
-    (void)wire_frame_decode(peri_buffer_slice(&conn->rest), SIZE_MAX, &message, &frame_size, NULL);
-    return frame_size;
+    struct wire_frame frame;
+    (void)wire_frame_decode(peri_buffer_slice(&conn->rest), SIZE_MAX, &frame, NULL);
+    return frame.size;
 }
 
 static bool is_collected_apart(const struct uv_conn *conn)

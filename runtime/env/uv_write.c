@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "env/uv_conn.h"
-#include "wire/frame.h"
 
 /* ---- due connections ---- */
 
@@ -91,7 +90,7 @@ static inline size_t flying_bytes(const struct uv_conn *conn)
 size_t uv_conn_queued_bytes(const struct env_conn *base)
 {
     const struct uv_conn *conn = uv_conn_of(base);
-    return conn->out.size + flying_bytes(conn);
+    return conn->out.bytes.size + flying_bytes(conn);
 }
 
 /* Connections that answer one after the other write from one buffer, which stays in the processor's
@@ -99,7 +98,7 @@ size_t uv_conn_queued_bytes(const struct env_conn *base)
 static void take_spare(struct uv_conn *conn)
 {
     struct uv_net *net = conn->uv->net;
-    conn->out = net->spare;
+    conn->out = (struct wire_frames){.bytes = net->spare};
     net->spare = (struct peri_buffer){0};
 }
 
@@ -108,8 +107,8 @@ static void leave_spare(struct uv_conn *conn)
     struct uv_net *net = conn->uv->net;
     if (net->spare.capacity > 0)
         return;
-    net->spare = conn->out;
-    conn->out = (struct peri_buffer){0};
+    net->spare = conn->out.bytes;
+    conn->out = (struct wire_frames){0};
 }
 
 int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t count)
@@ -118,14 +117,14 @@ int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t c
     if ((conn->state != CONN_OPEN && conn->state != CONN_OPENING) || conn->write_status != 0)
         return PERI_ECLOSED;
     size_t flying = flying_bytes(conn);
-    if (conn->out.size + flying > ENV_CONN_QUEUE_MAX)
+    if (conn->out.bytes.size + flying > ENV_CONN_QUEUE_MAX)
         return PERI_EBUSY;
-    if (conn->out.capacity == 0)
+    if (conn->out.bytes.capacity == 0)
         take_spare(conn);
-    int rc = wire_frame_encode(&conn->out, parts, count);
+    int rc = wire_frames_add(&conn->out, parts, count);
     if (rc != 0)
         return rc;
-    if (conn->out.size + flying > ENV_CONN_QUEUE_MARK)
+    if (conn->out.bytes.size + flying > ENV_CONN_QUEUE_MARK)
         conn->is_above_mark = true;
     if (conn->state == CONN_OPEN && !conn->is_delivering)
         uv_conn_make_due(conn);
@@ -139,6 +138,12 @@ static void empty(struct peri_buffer *buffer)
         peri_buffer_deinit(buffer);
 }
 
+static void empty_out(struct uv_conn *conn)
+{
+    empty(&conn->out.bytes);
+    conn->out = (struct wire_frames){.bytes = conn->out.bytes};
+}
+
 /* ---- writing ---- */
 
 /* The peer may have said why before it went: what it sent is read first, for a bounded time. */
@@ -148,7 +153,7 @@ static void fail(struct uv_conn *conn, int status)
         uv_conn_abandon(conn);
         return;
     }
-    empty(&conn->out);
+    empty_out(conn);
     conn->write_status = status;
     uv_conn_end_soon(conn);
 }
@@ -198,8 +203,8 @@ static void on_written(uv_write_t *request, int status)
 static int fly(struct uv_conn *conn, size_t written)
 {
     struct peri_buffer empty_buffer = conn->flight;
-    conn->flight = conn->out;
-    conn->out = empty_buffer;
+    conn->flight = conn->out.bytes;
+    conn->out = (struct wire_frames){.bytes = empty_buffer};
     uv_buf_t rest = {conn->flight.data + written, conn->flight.size - written};
     int rc = uv_write(&conn->write, &conn->socket.stream, &rest, 1, on_written);
     if (rc != 0)
@@ -210,12 +215,12 @@ static int fly(struct uv_conn *conn, size_t written)
 static int write_out(struct uv_conn *conn)
 {
     wire_frames_seal(&conn->out);
-    uv_buf_t bytes = {conn->out.data, conn->out.size};
+    uv_buf_t bytes = {conn->out.bytes.data, conn->out.bytes.size};
     int written = uv_try_write(&conn->socket.stream, &bytes, 1);
     if (written < 0 && written != UV_EAGAIN)
         return written;
-    if (written == (int64_t)conn->out.size) {
-        empty(&conn->out);
+    if (written == (int64_t)bytes.len) {
+        empty_out(conn);
         leave_spare(conn);
         return 0;
     }
@@ -227,7 +232,7 @@ void uv_conn_flush(struct uv_conn *conn)
     peri_list_remove(&conn->due);
     if (conn->flight.size > 0)
         return;
-    int rc = conn->out.size > 0 ? write_out(conn) : 0;
+    int rc = conn->out.bytes.size > 0 ? write_out(conn) : 0;
     if (rc != 0)
         fail(conn, rc);
     else

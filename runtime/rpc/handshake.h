@@ -27,8 +27,8 @@
 #include "wire/message.h"
 
 enum {
-    RPC_VERSION_MIN = 1,
-    RPC_VERSION_MAX = 1,
+    RPC_VERSION_MIN = WIRE_VERSION,
+    RPC_VERSION_MAX = WIRE_VERSION,
     RPC_NONCE_SIZE = 32,
     RPC_MAC_SIZE = 32,
     RPC_SECRET_MIN = 16,

@@ -103,6 +103,7 @@ static void deliver_message(struct sim_conn *conn, struct sim_packet *packet)
     }
     world->net.counts.delivered += !packet->is_uncounted;
     conn->heard_us = world->now_us;
+    conn->base.heard_us = env_now_us(conn->base.env); /* the node's clock; events take no time */
     conn->events->on_message(conn->data, peri_slice_of(packet->bytes, packet->size));
     sim_packet_free(world, packet); /* not in any list of conn, which may be gone */
 }
@@ -287,11 +288,6 @@ static void conn_resume(struct env_conn *base)
         sim_event_schedule(world, &conn->drain, world->now_us);
 }
 
-static uint64_t heard_us(const struct env_conn *base)
-{
-    return env_now_us(base->env); /* the node's clock; events take no time */
-}
-
 const struct env_conn_ops sim_conn_ops = {
     .connect = sim_conn_connect,
     .accept = conn_accept,
@@ -301,6 +297,5 @@ const struct env_conn_ops sim_conn_ops = {
     .set_idle_limit = set_idle_limit,
     .pause = conn_pause,
     .resume = conn_resume,
-    .heard_us = heard_us,
     .close = conn_close,
 };

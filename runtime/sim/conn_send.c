@@ -251,7 +251,7 @@ int sim_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t 
         return PERI_ECLOSED;
     if (size == 0)
         return PERI_EINVAL;
-    if (size > UINT32_MAX)
+    if (size > INT32_MAX)
         return PERI_ETOOBIG;
     if (sim_conn_queued_bytes(base) > ENV_CONN_QUEUE_MAX)
         return PERI_EBUSY;

@@ -57,7 +57,7 @@ struct sim_conn {
     void *data;
     size_t message_max;
     uint64_t idle_limit_us;
-    uint64_t heard_us;   /* when the last message came */
+    uint64_t heard_us;   /* when the last message came, on the world's clock */
     uint64_t arrives_us; /* when what was sent here last arrives: what is sent later, not before */
     size_t due_bytes;    /* of messages that were sent here and not delivered yet */
     struct sim_event idle;     /* the idle limit */

@@ -10,10 +10,11 @@
 
 #include <stdint.h>
 
+#include "base/bits.h"
 #include "base/buffer.h"
 #include "base/error.h"
 
-enum { WIRE_VERSION = 1, WIRE_MESSAGE_HEADER_SIZE = 16 };
+enum { WIRE_VERSION = 2, WIRE_MESSAGE_HEADER_SIZE = 16 };
 
 /* Bits of flags. Unknown ones are kept and mean nothing. */
 enum {
@@ -69,6 +70,17 @@ const char *wire_kind_name(unsigned kind);
  * then unchanged. */
 int wire_message_encode(const struct wire_message *message, struct peri_buffer *out,
                         struct peri_slice *tail);
+
+/* What wire_message_encode appends for a message whose one field is a VALUE of some bytes, without
+ * flags or deadline: a REPLY, as half of all messages are. */
+enum { WIRE_VALUE_HEAD_SIZE = WIRE_MESSAGE_HEADER_SIZE + 1 };
+static inline void wire_value_head(char out[WIRE_VALUE_HEAD_SIZE], enum wire_kind kind, uint64_t id)
+{
+    enum { ARRAY_OF_ONE = 0x91 };
+    bits_put_le64(out, WIRE_VERSION | (uint64_t)kind << 8);
+    bits_put_le64(out + 8, id);
+    out[WIRE_MESSAGE_HEADER_SIZE] = (char)ARRAY_OF_ONE;
+}
 
 /* Reads a message that takes up all of bytes; its slices are lent from them. Errors: PERI_EVERSION
  * for another version of the protocol (header fields other than the version are then unknown);

@@ -49,11 +49,13 @@ static void broken_framing_ends_one_connection(void **state)
 {
     (void)state;
     struct net net;
-    struct peri_buffer frame = {NULL, 0, 0};
+    struct wire_frames frames = {.open = 0};
     struct peri_slice part = {"message", 7};
-    assert_int_equal(wire_frame_encode(&frame, &part, 1), 0);
-    assert_int_equal(wire_frame_encode(&frame, &part, 1), 0);
-    wire_frames_seal(&frame);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(wire_frames_add(&frames, &part, 1), 0);
+        wire_frames_seal(&frames); /* so that they are two */
+    }
+    struct peri_buffer frame = frames.bytes;
     struct peri_slice good = peri_slice_of(frame.data, frame.size / 2);
 
     assert_int_equal(end_of(good, true, &net), PERI_ECLOSED);
@@ -74,6 +76,32 @@ static void broken_framing_ends_one_connection(void **state)
     assert_int_equal(end_of(peri_slice_of("", 0), false, &net), -ETIMEDOUT);
     assert_non_null(strstr(net.server.failure, "no message for 0.1 s"));
     peri_buffer_deinit(&frame);
+}
+
+/* A burst whose checksum is right and whose second length is not: what comes before it counts. */
+static void broken_bursts_end_one_connection(void **state)
+{
+    (void)state;
+    enum { SECOND_AT = WIRE_FRAME_HEADER_SIZE + WIRE_LENGTH_SIZE + 7 };
+    static const struct {
+        char length;
+        const char *text;
+    } cases[] = {{0, "a burst with an empty message"},
+                 {8, "a message of 8 bytes in the last 7 of a burst"},
+                 {6, "a burst that ends in a length"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct net net;
+        struct wire_frames frames = {.open = 0};
+        struct peri_slice part = {"message", 7};
+        assert_int_equal(wire_frames_add(&frames, &part, 1), 0);
+        assert_int_equal(wire_frames_add(&frames, &part, 1), 0);
+        frames.bytes.data[SECOND_AT] = cases[i].length;
+        wire_frames_seal(&frames);
+        assert_int_equal(end_of(peri_buffer_slice(&frames.bytes), false, &net), PERI_EFORMAT);
+        assert_int_equal(net.server.messages, cases[i].length == 6 ? 2 : 1);
+        assert_non_null(strstr(net.server.failure, cases[i].text));
+        peri_buffer_deinit(&frames.bytes);
+    }
 }
 
 static void random_bytes_do_no_harm(void **state)
@@ -137,16 +165,16 @@ static void on_drip(void *data)
 static void drip_ends_with(size_t size, uint64_t limit_us, int closes)
 {
     struct net net;
-    struct peri_buffer frame = {NULL, 0, 0};
+    struct wire_frames frame = {.open = 0};
     char bytes[1024] = "slow";
     struct peri_slice part = {bytes, size};
     struct dripping drip = {0};
-    assert_int_equal(wire_frame_encode(&frame, &part, 1), 0);
+    assert_int_equal(wire_frames_add(&frame, &part, 1), 0);
     wire_frames_seal(&frame);
     net_open(&net, "127.0.0.1:0");
     net.server.idle_limit_us = limit_us;
     net.server.stop_at = 1;
-    drip.bytes = peri_buffer_slice(&frame);
+    drip.bytes = peri_buffer_slice(&frame.bytes);
     drip.fd = raw_connect(&net);
     assert_int_equal(env_timer_create(net.env, on_drip, &drip, &drip.timer), 0);
     env_timer_start(drip.timer, 0);
@@ -155,7 +183,7 @@ static void drip_ends_with(size_t size, uint64_t limit_us, int closes)
     assert_int_equal(net.server.messages, 1 - closes);
     env_timer_close(drip.timer);
     assert_int_equal(close(drip.fd), 0);
-    peri_buffer_deinit(&frame);
+    peri_buffer_deinit(&frame.bytes);
     net_close(&net);
 }
 
@@ -381,6 +409,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_framing_ends_one_connection),
+        cmocka_unit_test(broken_bursts_end_one_connection),
         cmocka_unit_test(random_bytes_do_no_harm),
         cmocka_unit_test(a_close_waits_for_nobody_for_ever),
         cmocka_unit_test(slow_senders_have_a_limit),

@@ -144,7 +144,7 @@ static void changed_bytes_do_no_harm(void **state)
 static void wrong_messages_are_named(void **state)
 {
     (void)state;
-#define HEAD(kind) "\1" kind "\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define HEAD(kind) "\2" kind "\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 #define BYTES(string)                                                                              \
     {                                                                                              \
         string, sizeof(string) - 1                                                                 \
@@ -155,8 +155,8 @@ static void wrong_messages_are_named(void **state)
         const char *text;
     } cases[] = {
         {BYTES("\1\1"), PERI_EFORMAT, "a message of only 2 bytes"},
-        {BYTES("\2\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), PERI_EVERSION,
-         "the peer speaks version 2 of the protocol, we speak 1"},
+        {BYTES("\1\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), PERI_EVERSION,
+         "the peer speaks version 1 of the protocol, we speak 2"},
         {BYTES(HEAD("\0")), PERI_EFORMAT, "no kind of message has number 0"},
         {BYTES(HEAD("\xff")), PERI_EFORMAT, "no kind of message has number 255"},
         {BYTES(HEAD("\17")), PERI_EFORMAT, "the body of a PING is no array of 1 fields"},

@@ -33,7 +33,7 @@ struct connection {
 
 /* Of the connection that is being served: they stay in the processor's cache. */
 static char input[INPUT_SIZE];
-static struct peri_buffer output;
+static struct wire_frames output;
 
 /* Latencies in buckets of 1/32 of a power of two. */
 enum { STEPS = 32, BUCKETS = 64 * STEPS };
@@ -117,15 +117,15 @@ static double percentile_us(uint64_t calls, double share)
 
 static void send_output(const struct connection *c)
 {
-    if (protocol->finish != NULL)
-        protocol->finish(&output);
-    for (size_t done = 0; done < output.size;) {
-        ssize_t sent = write(c->fd, output.data + done, output.size - done);
+    if (protocol->is_framed)
+        wire_frames_seal(&output);
+    for (size_t done = 0; done < output.bytes.size;) {
+        ssize_t sent = write(c->fd, output.bytes.data + done, output.bytes.size - done);
         if (sent < 0)
             load_fail("a write failed");
         done += (size_t)sent;
     }
-    output.size = 0;
+    output.bytes.size = output.open = 0;
 }
 
 static void add_request(struct connection *c, uint64_t id, uint64_t at_ns)
@@ -280,6 +280,6 @@ int main(int argc, char **argv)
            (double)cpu_ns / 1e3 / (double)calls);
     for (unsigned long i = 0; i < connections; i++)
         disconnect(all[i]);
-    peri_buffer_deinit(&output);
+    peri_buffer_deinit(&output.bytes);
     return 0;
 }

@@ -3,7 +3,7 @@
 #ifndef PERI_BENCH_LOAD_H
 #define PERI_BENCH_LOAD_H
 
-#include "base/buffer.h"
+#include "wire/frame.h"
 
 #include <stdint.h>
 
@@ -11,15 +11,14 @@ enum { LOAD_PAYLOAD_SIZE = 64 };
 
 struct load_protocol {
     const char *name;
+    bool is_framed; /* its requests are frames, whose checksums are still missing */
     /* Whatever must be said before the first request; blocks. Exits when it fails. */
     void (*greet)(int fd);
-    /* Appends the request with that id to out. */
-    void (*request)(struct peri_buffer *out, uint64_t id);
-    /* Completes the requests in out before they are sent; may be NULL. */
-    void (*finish)(struct peri_buffer *out);
+    /* Appends the request with that id to out; where it is no frame, to out's bytes. */
+    void (*request)(struct wire_frames *out, uint64_t id);
     /* Looks for an answer at the front of bytes: returns its size, or 0 when more must come. *id is
      * the request's, or stays as it is when answers come in the order of requests. Exits when the
-     * answer is wrong. */
+     * answer is wrong. The bytes of a burst go on where the last answer ended. */
     size_t (*answer)(const char *bytes, size_t size, uint64_t *id);
 };
 

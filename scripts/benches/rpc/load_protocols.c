@@ -13,30 +13,40 @@ static struct peri_slice payload(void)
     return peri_slice_of(load_payload, LOAD_PAYLOAD_SIZE);
 }
 
-static void put_frame(struct peri_buffer *out, struct peri_slice message)
+static void put_message(struct wire_frames *out, struct peri_slice message)
 {
-    if (wire_frame_encode(out, &message, 1) != 0)
+    if (wire_frames_add(out, &message, 1) != 0)
         load_fail("no memory");
 }
 
-/* The message of a frame at the front of bytes; returns the frame's size, or 0. */
-static size_t get_frame(const char *bytes, size_t size, struct peri_slice *message)
+static size_t burst_left; /* of the burst that the bytes in front of us belong to */
+
+/* The message at the front of bytes; returns its size with all that is in front of it, or 0. */
+static size_t get_message(const char *bytes, size_t size, struct peri_slice *message)
 {
     enum { MESSAGE_MAX = 64 << 10 };
-    size_t frame_size;
+    struct wire_frame frame = {.body = peri_slice_of(bytes, burst_left)};
     struct peri_error err = PERI_ERROR_INIT;
-    int rc = wire_frame_decode(peri_slice_of(bytes, size), MESSAGE_MAX, message, &frame_size, &err);
-    if (rc < 0)
+    if (burst_left == 0) {
+        int rc = wire_frame_decode(peri_slice_of(bytes, size), MESSAGE_MAX, &frame, &err);
+        if (rc < 0)
+            load_fail(err.text);
+        *message = frame.body;
+        if (rc == 0 || !frame.is_burst)
+            return rc == 1 ? frame.size : 0;
+    }
+    if (wire_burst_next(&frame.body, MESSAGE_MAX, message, &err) != 0)
         load_fail(err.text);
-    return rc == 1 ? frame_size : 0;
+    burst_left = frame.body.size;
+    return (size_t)(message->data + message->size - bytes);
 }
 
 /* ---- bare echoes ---- */
 
-static void raw_request(struct peri_buffer *out, uint64_t id)
+static void raw_request(struct wire_frames *out, uint64_t id)
 {
     (void)id;
-    load_append(out, load_payload, LOAD_PAYLOAD_SIZE);
+    load_append(&out->bytes, load_payload, LOAD_PAYLOAD_SIZE);
 }
 
 static size_t raw_answer(const char *bytes, size_t size, uint64_t *id)
@@ -52,11 +62,11 @@ static size_t raw_answer(const char *bytes, size_t size, uint64_t *id)
 /* As long as a CALL of the payload: what the bytes alone cost. */
 enum { LONG_SIZE = 97 };
 
-static void long_request(struct peri_buffer *out, uint64_t id)
+static void long_request(struct wire_frames *out, uint64_t id)
 {
     static const char padding[LONG_SIZE - LOAD_PAYLOAD_SIZE];
     raw_request(out, id);
-    load_append(out, padding, sizeof padding);
+    load_append(&out->bytes, padding, sizeof padding);
 }
 
 static size_t long_answer(const char *bytes, size_t size, uint64_t *id)
@@ -64,26 +74,25 @@ static size_t long_answer(const char *bytes, size_t size, uint64_t *id)
     return size < LONG_SIZE || raw_answer(bytes, size, id) == 0 ? 0 : LONG_SIZE;
 }
 
-static void frame_request(struct peri_buffer *out, uint64_t id)
+static void frame_request(struct wire_frames *out, uint64_t id)
 {
     (void)id;
-    put_frame(out, payload());
+    put_message(out, payload());
 }
 
 static size_t frame_answer(const char *bytes, size_t size, uint64_t *id)
 {
     struct peri_slice message;
-    size_t frame_size = get_frame(bytes, size, &message);
+    size_t whole = get_message(bytes, size, &message);
     (void)id;
-    if (frame_size > 0 && peri_slice_compare(message, payload()) != 0)
+    if (whole > 0 && peri_slice_compare(message, payload()) != 0)
         load_fail("the echo differs");
-    return frame_size;
+    return whole;
 }
 
-const struct load_protocol load_raw = {"raw", NULL, raw_request, NULL, raw_answer};
-const struct load_protocol load_long = {"long", NULL, long_request, NULL, long_answer};
-const struct load_protocol load_frame = {"frame", NULL, frame_request, wire_frames_seal,
-                                         frame_answer};
+const struct load_protocol load_raw = {"raw", false, NULL, raw_request, raw_answer};
+const struct load_protocol load_long = {"long", false, NULL, long_request, long_answer};
+const struct load_protocol load_frame = {"frame", true, NULL, frame_request, frame_answer};
 
 /* ---- Perilune ---- */
 
@@ -102,19 +111,19 @@ static size_t decode(const char *bytes, size_t size, struct wire_message *messag
 {
     struct peri_slice encoded;
     struct peri_error err = PERI_ERROR_INIT;
-    size_t frame_size = get_frame(bytes, size, &encoded);
-    if (frame_size > 0 && wire_message_decode(encoded, message, &err) != 0)
+    size_t whole = get_message(bytes, size, &encoded);
+    if (whole > 0 && wire_message_decode(encoded, message, &err) != 0)
         load_fail(err.text);
-    return frame_size;
+    return whole;
 }
 
 static void say(int fd, const struct wire_message *message)
 {
-    struct peri_buffer frame = {NULL, 0, 0};
-    put_frame(&frame, encode(message));
+    struct wire_frames frame = {.open = 0};
+    put_message(&frame, encode(message));
     wire_frames_seal(&frame);
-    load_write(fd, frame.data, frame.size);
-    peri_buffer_deinit(&frame);
+    load_write(fd, frame.bytes.data, frame.bytes.size);
+    peri_buffer_deinit(&frame.bytes);
 }
 
 static void expect(int fd, enum wire_kind kind)
@@ -140,7 +149,7 @@ static void rpc_greet(int fd)
     static const char nonce[32] = "not a secret, and never used twi";
     struct wire_message hello = {.kind = WIRE_HELLO};
     struct wire_message proof = {.kind = WIRE_PROOF};
-    hello.hello.version_min = hello.hello.version_max = 1;
+    hello.hello.version_min = hello.hello.version_max = WIRE_VERSION;
     hello.hello.cluster = peri_slice_of("bench", 5);
     hello.hello.node = peri_slice_of("load", 4);
     hello.hello.incarnation = 1;
@@ -156,10 +165,10 @@ static void rpc_greet(int fd)
 static const char ARGS_HEAD[] = {'\x91', '\xd9', LOAD_PAYLOAD_SIZE};
 enum { ARGS_SIZE = sizeof ARGS_HEAD + LOAD_PAYLOAD_SIZE };
 
-/* All requests are the same but for the id and the checksum. */
-static void rpc_request(struct peri_buffer *out, uint64_t id)
+/* All requests are the same but for the id. */
+static void rpc_request(struct wire_frames *out, uint64_t id)
 {
-    enum { ID_AT = WIRE_FRAME_HEADER_SIZE + 8 };
+    enum { ID_AT = 8 };
     static struct peri_buffer call;
     if (call.size == 0) {
         char args[ARGS_SIZE];
@@ -168,33 +177,37 @@ static void rpc_request(struct peri_buffer *out, uint64_t id)
         memcpy(args + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE);
         message.call.name = peri_slice_of("echo", 4);
         message.call.args = peri_slice_of(args, sizeof args);
-        put_frame(&call, encode(&message));
+        struct peri_slice bytes = encode(&message);
+        load_append(&call, bytes.data, bytes.size);
     }
-    load_append(out, call.data, call.size);
-    bits_put_le64(out->data + out->size - call.size + ID_AT, id + 1);
+    put_message(out, peri_buffer_slice(&call));
+    bits_put_le64(out->bytes.data + out->bytes.size - call.size + ID_AT, id + 1);
 }
 
 /* What differs from the one good answer is looked at more closely, and ends the run. */
 static size_t rpc_answer(const char *bytes, size_t size, uint64_t *id)
 {
-    enum { VALUES_AT = WIRE_FRAME_HEADER_SIZE + WIRE_MESSAGE_HEADER_SIZE + 1 };
-    enum { ANSWER_SIZE = VALUES_AT + ARGS_SIZE };
+    enum { VALUES_AT = WIRE_MESSAGE_HEADER_SIZE + 1, ANSWER_SIZE = VALUES_AT + ARGS_SIZE };
     char line[512];
-    struct wire_message reply = {.kind = 0};
-    if (size >= ANSWER_SIZE && bytes[0] == ANSWER_SIZE - WIRE_FRAME_HEADER_SIZE &&
-        bytes[WIRE_FRAME_HEADER_SIZE + 1] == WIRE_REPLY &&
-        memcmp(bytes + VALUES_AT, ARGS_HEAD, sizeof ARGS_HEAD) == 0 &&
-        memcmp(bytes + VALUES_AT + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE) == 0) {
-        *id = bits_get_le64(bytes + WIRE_FRAME_HEADER_SIZE + 8) - 1;
-        return ANSWER_SIZE;
-    }
-    if (decode(bytes, size, &reply) == 0)
+    struct peri_slice answer;
+    struct wire_message reply;
+    struct peri_error err = PERI_ERROR_INIT;
+    size_t whole = get_message(bytes, size, &answer);
+    if (whole == 0)
         return 0;
+    if (answer.size == ANSWER_SIZE && answer.data[1] == WIRE_REPLY &&
+        memcmp(answer.data + VALUES_AT, ARGS_HEAD, sizeof ARGS_HEAD) == 0 &&
+        memcmp(answer.data + VALUES_AT + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE) == 0) {
+        *id = bits_get_le64(answer.data + 8) - 1;
+        return whole;
+    }
+    if (wire_message_decode(answer, &reply, &err) != 0)
+        load_fail(err.text);
     wire_message_print(&reply, line, sizeof line);
     load_fail(line);
 }
 
-const struct load_protocol load_rpc = {"rpc", rpc_greet, rpc_request, wire_frames_seal, rpc_answer};
+const struct load_protocol load_rpc = {"rpc", true, rpc_greet, rpc_request, rpc_answer};
 
 /* ---- Tarantool's iproto (doc: Box protocol): size, header map, body map ---- */
 
@@ -228,7 +241,7 @@ static uint32_t get_be32(const char *in)
     return value;
 }
 
-static void iproto_request(struct peri_buffer *out, uint64_t id)
+static void iproto_request(struct wire_frames *out, uint64_t id)
 {
     static const char head[] = {'\x82', IPROTO_TYPE, IPROTO_CALL, IPROTO_SYNC, '\xce'};
     static const char body[] = {'\x82', IPROTO_NAME, '\xa4', 'e', 'c', 'h', 'o', IPROTO_ARGS};
@@ -239,9 +252,9 @@ static void iproto_request(struct peri_buffer *out, uint64_t id)
     memcpy(request + 5, head, sizeof head);
     put_be32(request + 5 + sizeof head, (uint32_t)id);
     memcpy(request + 5 + sizeof head + 4, body, sizeof body);
-    load_append(out, request, sizeof request);
-    load_append(out, ARGS_HEAD, sizeof ARGS_HEAD);
-    load_append(out, load_payload, LOAD_PAYLOAD_SIZE);
+    load_append(&out->bytes, request, sizeof request);
+    load_append(&out->bytes, ARGS_HEAD, sizeof ARGS_HEAD);
+    load_append(&out->bytes, load_payload, LOAD_PAYLOAD_SIZE);
 }
 
 /* Answers carry ids as Tarantool writes them: 83 00 ce TYPE 01 cf ID 05 ce SCHEMA. */
@@ -262,5 +275,5 @@ static size_t iproto_answer(const char *bytes, size_t size, uint64_t *id)
     return whole;
 }
 
-const struct load_protocol load_iproto = {"iproto", iproto_greet, iproto_request, NULL,
+const struct load_protocol load_iproto = {"iproto", false, iproto_greet, iproto_request,
                                           iproto_answer};

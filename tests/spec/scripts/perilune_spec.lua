@@ -56,7 +56,17 @@ local function frame(message)
 end
 
 local function message(kind, flags, budget, id, body)
-  return frame(("<I1I1I2I4I8"):pack(1, kind, flags, budget, id) .. body)
+  return frame(("<I1I1I2I4I8"):pack(2, kind, flags, budget, id) .. body)
+end
+
+-- The messages of single frames, in one.
+local function burst(...)
+  local parts = {}
+  for i, single in ipairs { ... } do
+    parts[i] = ("<s2"):pack(single:sub(9))
+  end
+  local body = table.concat(parts)
+  return ("<I4"):pack(#body | 0x80000000) .. "\1\2\3\4" .. body
 end
 
 local HELLO, CALL, REPLY, ERROR, PING = 1, 6, 8, 9, 15
@@ -115,7 +125,7 @@ describe("scripts/perilune.lua", function()
         "HELLO", "CHALLENGE", "PROOF", "WELCOME",
         "CALL", "REPLY", "CALL", "ERROR", "CALL", "ERROR",
         "CAST,CALL", "ITEM,ITEM,ITEM,END",
-        "CHUNK", "CHUNK", "CHUNK", "CHUNK", "CHUNK", "CHUNK", "GOODBYE", "GOODBYE",
+        "CHUNK", "CHUNK", "CHUNK", "CHUNK", "CHUNK", "CHUNK", "CHUNK", "GOODBYE", "GOODBYE",
       }, lines)
       assert.are.same({}, read(recorded, "-Y", "perilune.malformed"))
       assert.are.same({ "no_such_function" }, read(recorded,
@@ -125,7 +135,7 @@ describe("scripts/perilune.lua", function()
     local function session()
       local call = message(CALL, 0, 1000, 7, msgpack.encode { "echo", { 1, "two", { x = 2.5 } } })
       local nonce = ("n"):rep(32)
-      local hello = message(HELLO, 0, 0, 0, msgpack.encode { 1, 1, "c", "n1", 3, 16777216, 1000, nonce })
+      local hello = message(HELLO, 0, 0, 0, msgpack.encode { 2, 2, "c", "n1", 3, 16777216, 1000, nonce })
       local reply = message(REPLY, 0, 0, 7, msgpack.encode { { "ok", -1, math.mininteger } })
       local late = message(ERROR, 0, 0, 8, msgpack.encode { "EDEADLINE", "too\nlate", true, "" })
       return {
@@ -140,13 +150,34 @@ describe("scripts/perilune.lua", function()
       local lines = shown(session(), "-T", "fields", "-e", "_ws.col.Info")
       if lines then
         assert.are.same({
-          "HELLO version_min=1 version_max=1 cluster=c node=n1 incarnation=3 body_max=16777216 ping_ms=1000 "
+          "HELLO version_min=2 version_max=2 cluster=c node=n1 incarnation=3 body_max=16777216 ping_ms=1000 "
             .. "nonce=32B",
           'CALL id=7 budget=1000 name=echo args={1, "two", {["x"]=2.5}}',
           'REPLY id=7 values={"ok", -1, -9223372036854775808}; '
             .. "ERROR id=8 code=EDEADLINE message=too\\x0alate retryable=true traceback=",
           "PING [malformed: sent_us is no UINT]",
         }, lines)
+      end
+    end)
+
+    it("reads bursts of messages", function()
+      local call = message(CALL, 0, 1000, 7, msgpack.encode { "echo", { 1 } })
+      local reply = message(REPLY, 0, 0, 7, msgpack.encode { { "ok" } })
+      local ping = message(PING, 0, 0, 0, "\x91\x01")
+      local broken = burst(ping, ping):gsub("^(....)....(.).", "%1\1\2\3\4%2\1")
+      local packets = {
+        tcp(40000, 7100, 1, burst(call, ping)),
+        tcp(7100, 40000, 1, burst(reply, ping) .. reply),
+        tcp(40000, 7100, 1 + #burst(call, ping), broken),
+      }
+      local lines = shown(packets, "-T", "fields", "-e", "_ws.col.Info", "-e", "perilune.took_ms")
+      if lines then
+        assert.are.same({
+          "CALL id=7 budget=1000 name=echo args={1}; PING sent_us=1\t",
+          'REPLY id=7 values={"ok"}; PING sent_us=1; REPLY id=7 values={"ok"}\t1,1',
+        }, { lines[1], lines[2] })
+        assert.are.same({ "3" }, shown(packets, "-Y", "perilune.malformed", "-T", "fields", "-e",
+          "frame.number"))
       end
     end)
 
