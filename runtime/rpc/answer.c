@@ -31,7 +31,7 @@ static void trace(const struct rpc_call *call, struct peri_slice outcome)
     server->self->tracer->on_call(server->self->tracer, &line);
 }
 
-void rpc_call_release(struct rpc_call *call, struct peri_slice outcome)
+static inline void release(struct rpc_call *call, struct peri_slice outcome)
 {
     struct rpc_guest *guest = call->guest;
     struct rpc_server *server = guest->server;
@@ -48,6 +48,11 @@ void rpc_call_release(struct rpc_call *call, struct peri_slice outcome)
     }
     peri_list_remove(&call->link);
     peri_list_append(&server->free_calls, &call->link);
+}
+
+void rpc_call_release(struct rpc_call *call, struct peri_slice outcome)
+{
+    release(call, outcome);
 }
 
 int rpc_guest_send_error(struct rpc_guest *guest, uint64_t id, const struct rpc_failure *failure)
@@ -137,24 +142,21 @@ void rpc_call_fail_send(struct rpc_call *call, int rc, size_t size)
 }
 
 /* values are those of taken, or that is NULL. */
-static void reply(struct rpc_call *call, struct peri_slice values, struct peri_buffer *taken)
+static inline void reply(struct rpc_call *call, struct peri_slice values, struct peri_buffer *taken)
 {
     if (call->kind == RPC_STREAM) {
         rpc_call_end(call);
         return;
     }
     if (call->kind == RPC_PLAIN) {
-        struct wire_message message;
-        wire_message_start(&message, WIRE_REPLY, call->id);
-        message.reply.values = values;
-        int rc = rpc_conn_send_taking(&call->guest->conn, &message, taken);
+        int rc = rpc_conn_send_value(&call->guest->conn, WIRE_REPLY, call->id, values, taken);
         if (rc != 0) {
             rpc_call_fail_send(call, rc, values.size);
             return;
         }
         call->answer_size = call->guest->conn.sent_size;
     }
-    rpc_call_release(call, text_of(""));
+    release(call, peri_slice_of(NULL, 0));
 }
 
 void rpc_call_reply(struct rpc_call *call, struct peri_slice values)

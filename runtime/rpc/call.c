@@ -23,6 +23,11 @@ struct rpc_call *rpc_guest_find(struct rpc_guest *guest, uint64_t id)
     return NULL;
 }
 
+static struct peri_slice name_of(const struct rpc_function *function)
+{
+    return peri_slice_of(function->name, function->name_size);
+}
+
 static struct rpc_function *find_function(const struct rpc_server *server, struct peri_slice name)
 {
     size_t low = 0;
@@ -30,7 +35,7 @@ static struct rpc_function *find_function(const struct rpc_server *server, struc
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         struct rpc_function *function = server->functions[middle];
-        int order = peri_slice_compare(name, peri_slice_of(function->name, function->name_size));
+        int order = peri_slice_compare(name, name_of(function));
         if (order == 0)
             return function;
         if (order < 0)
@@ -39,6 +44,14 @@ static struct rpc_function *find_function(const struct rpc_server *server, struc
             low = middle + 1;
     }
     return NULL;
+}
+
+/* A client mostly calls what it called before. */
+static inline struct rpc_function *function_of(struct rpc_guest *guest, struct peri_slice name)
+{
+    if (guest->recent == NULL || !peri_slice_is_same(name_of(guest->recent), name))
+        guest->recent = find_function(guest->server, name);
+    return guest->recent;
 }
 
 /* The caller waits for nothing any more, or learns it now. */
@@ -201,7 +214,7 @@ static void take_call(struct rpc_guest *guest, const struct wire_message *messag
         return;
     }
     server->stats.calls++;
-    struct rpc_function *function = find_function(server, name);
+    struct rpc_function *function = function_of(guest, name);
     bool is_possible = function != NULL && guest->in_flight < server->self->inflight_max;
     if (is_possible && rpc_handler_is_brief(&function->handler))
         start_brief(guest, function, message, size); /* last */

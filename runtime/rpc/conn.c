@@ -65,6 +65,8 @@ static void become_ready(struct rpc_conn *conn)
     struct rpc_peer *peer = &conn->handshake.peer;
     conn->is_ready = true;
     conn->ready_us = conn->heard_us;
+    if (peer->body_max + RPC_MESSAGE_EXTRA < conn->short_max)
+        conn->short_max = peer->body_max + RPC_MESSAGE_EXTRA;
     env_conn_set_message_max(conn->wire, RPC_CHUNK_MESSAGE_MAX);
     env_conn_set_idle_limit(conn->wire, 0); /* see on_alarm, which can say more */
     uint64_t ping_ms = conn->is_client ? conn->self->ping_ms : peer->ping_ms;
@@ -153,23 +155,24 @@ static void take(struct rpc_conn *conn, const struct wire_message *message, size
 }
 
 /* Tells the other side of a message that cannot be read, once, and ends the connection. */
-static void refuse(struct rpc_conn *conn, const struct peri_error *why)
+static void refuse(struct rpc_conn *conn, struct peri_slice bytes)
 {
+    struct wire_message message;
     struct wire_message answer;
-    rpc_handshake_refuse(&conn->handshake, why, &answer);
+    struct peri_error why = PERI_ERROR_INIT;
+    (void)wire_message_decode(bytes, &message, &why); /* again, for the reason */
+    rpc_handshake_refuse(&conn->handshake, &why, &answer);
     (void)rpc_conn_send(conn, &answer);
-    end(conn, why);
+    end(conn, &why);
 }
 
 static void on_message(void *data, struct peri_slice bytes)
 {
     struct rpc_conn *conn = data;
     struct wire_message message;
-    struct peri_error err; /* filled where it is needed: this runs for every message */
-    peri_error_clear(&err);
     conn->heard_us = env_conn_heard_us(conn->wire);
-    if (wire_message_decode(bytes, &message, &err) != 0)
-        refuse(conn, &err);
+    if (wire_message_decode(bytes, &message, NULL) != 0)
+        refuse(conn, bytes);
     else if (conn->is_ready)
         take(conn, &message, bytes.size);
     else
@@ -256,7 +259,8 @@ static const struct env_conn_events wire_events = {on_open, on_message, on_writa
 static int init(struct rpc_conn *conn, struct env *env, const struct rpc_identity *self,
                 const struct rpc_conn_events *events)
 {
-    *conn = (struct rpc_conn){.env = env, .self = self, .events = events};
+    *conn =
+        (struct rpc_conn){.env = env, .self = self, .events = events, .short_max = RPC_CHUNK_SIZE};
     size_t bytes_max = (size_t)self->body_max * BOXES_FACTOR;
     rpc_outbox_init(&conn->out, bytes_max);
     rpc_inbox_init(&conn->in, bytes_max);

@@ -49,6 +49,7 @@ struct rpc_conn {
     struct rpc_outbox out;
     struct rpc_inbox in;
     struct peri_buffer head; /* of the message that is being sent */
+    size_t short_max;        /* messages up to that leave whole, and the other side takes them */
     size_t sent_size;        /* of the message that was sent last */
     size_t unlooked_bytes;   /* sent since we looked whether the other side takes them */
     bool is_client;
@@ -77,10 +78,10 @@ int rpc_conn_accept(struct rpc_conn *conn, struct env *env, const struct rpc_ide
  * sent. */
 int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message);
 
-/* The same for a message whose last field is all of last: a long one takes that, and copies nothing
- * of it. */
-int rpc_conn_send_taking(struct rpc_conn *conn, const struct wire_message *message,
-                         struct peri_buffer *last);
+/* The same for a message whose one field is a value of some bytes (REPLY). A long one takes *taken,
+ * unless that is NULL, whose bytes the value is, and copies nothing of it. */
+int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
+                        struct peri_slice value, struct peri_buffer *taken);
 
 /* The call with that id has ended: forgets what was not sent and what arrived of its long messages.
  */

@@ -3,9 +3,8 @@
 #include "base/assert.h"
 
 enum {
-    PAUSE_BYTES = 4 << 20,   /* answers that the other side has not taken */
-    LOOK_BYTES = 32 << 10,   /* sent between two looks at how many those are */
-    MESSAGE_EXTRA = 1 << 10, /* what a message may have besides its body */
+    PAUSE_BYTES = 4 << 20, /* answers that the other side has not taken */
+    LOOK_BYTES = 32 << 10, /* sent between two looks at how many those are */
 };
 
 int rpc_conn_pump(struct rpc_conn *conn)
@@ -44,9 +43,6 @@ bool rpc_conn_is_full(const struct rpc_conn *conn)
 /* Takes no more questions while that lasts. */
 static void pause_if_full(struct rpc_conn *conn)
 {
-    conn->unlooked_bytes += conn->sent_size;
-    if (conn->unlooked_bytes < LOOK_BYTES)
-        return;
     conn->unlooked_bytes = 0;
     if (conn->is_client || conn->is_paused || !rpc_conn_is_full(conn))
         return;
@@ -54,8 +50,39 @@ static void pause_if_full(struct rpc_conn *conn)
     env_conn_pause(conn->wire);
 }
 
-int rpc_conn_send_taking(struct rpc_conn *conn, const struct wire_message *message,
-                         struct peri_buffer *last)
+static inline int count_sent(struct rpc_conn *conn, size_t size)
+{
+    conn->sent_size = size;
+    conn->unlooked_bytes += size;
+    if (conn->unlooked_bytes >= LOOK_BYTES)
+        pause_if_full(conn);
+    return 0;
+}
+
+/* A message that does not leave at once, or not as one. */
+static int send_slowly(struct rpc_conn *conn, uint64_t id, const struct peri_slice parts[2],
+                       struct peri_buffer *last)
+{
+    size_t size = parts[0].size + parts[1].size;
+    if (conn->is_ready && size > conn->handshake.peer.body_max + RPC_MESSAGE_EXTRA)
+        return PERI_ETOOBIG;
+    int rc = send_later(conn, id, parts, size > RPC_CHUNK_SIZE ? last : NULL);
+    return rc != 0 ? rc : count_sent(conn, size);
+}
+
+static inline int send_parts(struct rpc_conn *conn, uint64_t id, const struct peri_slice parts[2],
+                             struct peri_buffer *last)
+{
+    size_t size = parts[0].size + parts[1].size;
+    if (size > conn->short_max)
+        return send_slowly(conn, id, parts, last);
+    int rc = env_conn_send(conn->wire, parts, 2);
+    if (rc == PERI_EBUSY)
+        return send_slowly(conn, id, parts, NULL);
+    return rc != 0 ? rc : count_sent(conn, size);
+}
+
+int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
 {
     struct peri_slice parts[2];
     if (conn->wire == NULL)
@@ -64,28 +91,22 @@ int rpc_conn_send_taking(struct rpc_conn *conn, const struct wire_message *messa
     int rc = wire_message_encode(message, &conn->head, &parts[1]);
     if (rc != 0)
         return rc;
-    PERI_ASSERT(last == NULL || (parts[1].data == last->data && parts[1].size == last->size));
     parts[0] = peri_buffer_slice(&conn->head);
-    size_t size = parts[0].size + parts[1].size;
-    if (conn->is_ready && size > conn->handshake.peer.body_max + MESSAGE_EXTRA)
-        return PERI_ETOOBIG;
-    if (size > RPC_CHUNK_SIZE) {
-        rc = send_later(conn, message->id, parts, last);
-    } else {
-        rc = env_conn_send(conn->wire, parts, parts[1].size > 0 ? 2 : 1);
-        if (rc == PERI_EBUSY)
-            rc = send_later(conn, message->id, parts, NULL);
-    }
-    if (rc != 0)
-        return rc;
-    conn->sent_size = size;
-    pause_if_full(conn);
-    return 0;
+    return send_parts(conn, message->id, parts, NULL);
 }
 
-int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
+int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
+                        struct peri_slice value, struct peri_buffer *taken)
 {
-    return rpc_conn_send_taking(conn, message, NULL);
+    char head[WIRE_VALUE_HEAD_SIZE];
+    const struct peri_slice parts[2] = {{head, sizeof head}, value};
+    if (conn->wire == NULL)
+        return PERI_ECLOSED;
+    PERI_ASSERT(value.size > 0 && (taken == NULL || value.data == taken->data));
+    if (value.size > UINT32_MAX)
+        return PERI_ETOOBIG;
+    wire_value_head(head, kind, id);
+    return send_parts(conn, id, parts, taken);
 }
 
 void rpc_conn_forget(struct rpc_conn *conn, uint64_t id)

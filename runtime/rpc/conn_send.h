@@ -4,6 +4,8 @@
 
 #include "rpc/conn.h"
 
+enum { RPC_MESSAGE_EXTRA = 1 << 10 }; /* what a message may have besides its body */
+
 /* Fills the queue with chunks as far as it is meant for bulk; on_writable goes on. Errors:
  * PERI_ENOMEM, those of env_conn_send but PERI_EBUSY. */
 int rpc_conn_pump(struct rpc_conn *conn);

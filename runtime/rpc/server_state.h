@@ -33,6 +33,7 @@ struct rpc_guest {
     struct rpc_conn conn;
     char address[RPC_ADDRESS_SIZE];
     struct peri_list link;
+    struct rpc_function *recent; /* what was called last, or NULL */
     struct rpc_window window;
     size_t in_flight;
     struct peri_list calls[RPC_CALL_BUCKETS]; /* by id */
