@@ -6,9 +6,11 @@
  * durably what it has heard of the others. What comes from another birth than that is not heard.
  * The node itself learns it from the same envelopes, which say for whose disk they are meant.
  * Members introduce themselves when they meet, also to those to whom they have nothing to say.
+ * An older copy of the same disk has the same birth, and is not told from it.
  *
  *   log/birth    three copies of: birth u64, check u64, each in a block of the disk of its own; one
- *                that is intact is enough
+ *                that is intact is enough. Without one the node does not open, unless its groups
+ *                were forced to go on with other members (recover.h): then it gets another
  *   log/births   of the others: count x (node u64, birth u64), check u64; when it is damaged,
  *                nobody is remembered
  * Numbers are little-endian; a check is XXH3-64 of what stands before it. */
@@ -42,23 +44,23 @@ struct birth {
 
 /* ---- files ---- */
 
-static int path_of(const struct node *node, const char *name, char out[PATH_SIZE],
-                   struct peri_error *err)
+/* data: the node's directory. */
+static int path_of(const char *data, const char *name, char out[PATH_SIZE], struct peri_error *err)
 {
-    int size = snprintf(out, PATH_SIZE, "%s/log/%s", node->path, name);
-    return size > 0 && size < PATH_SIZE ? 0 : peri_fail(err, -ENAMETOOLONG, "%.200s", node->path);
+    int size = snprintf(out, PATH_SIZE, "%s/log/%s", data, name);
+    return size > 0 && size < PATH_SIZE ? 0 : peri_fail(err, -ENAMETOOLONG, "%.200s", data);
 }
 
 /* The whole file; nothing when it is not there. */
-static int read_file(struct node *node, const char *name, struct peri_buffer *out,
+static int read_file(struct env *env, const char *data, const char *name, struct peri_buffer *out,
                      struct peri_error *err)
 {
     char path[PATH_SIZE];
     struct env_file *file = NULL;
     int64_t got = 1;
-    int rc = path_of(node, name, path, err);
+    int rc = path_of(data, name, path, err);
     if (rc == 0)
-        rc = env_file_open(node->env, path, ENV_FILE_READ, &file, err);
+        rc = env_file_open(env, path, ENV_FILE_READ, &file, err);
     if (rc != 0)
         return rc == -ENOENT ? 0 : rc;
     while (rc == 0 && got > 0) {
@@ -80,11 +82,11 @@ static int write_file(struct node *node, const char *name, struct peri_slice byt
 {
     char path[PATH_SIZE], draft[PATH_SIZE], directory[PATH_SIZE];
     struct env_file *file = NULL;
-    int rc = path_of(node, name, path, err);
+    int rc = path_of(node->path, name, path, err);
     if (rc == 0)
-        rc = path_of(node, ".", directory, err);
+        rc = path_of(node->path, ".", directory, err);
     if (rc == 0)
-        rc = path_of(node, "birth.new", draft, err);
+        rc = path_of(node->path, "birth.new", draft, err);
     if (rc == 0)
         rc = env_file_open(node->env, draft, ENV_FILE_WRITE | ENV_FILE_CREATE | ENV_FILE_TRUNCATE,
                            &file, err);
@@ -115,22 +117,53 @@ static int make_birth(struct node *node, struct peri_error *err)
     return write_file(node, "birth", peri_slice_of(bytes, sizeof bytes), err);
 }
 
-static int load_birth(struct node *node, struct peri_error *err)
+/* What an intact copy of the birth says: 0 without one, and *is_there says whether there is a file.
+ */
+static int read_birth(struct env *env, const char *data, uint64_t *birth, bool *is_there,
+                      struct peri_error *err)
 {
     struct peri_buffer bytes = {NULL, 0, 0};
-    int rc = read_file(node, "birth", &bytes, err);
+    int rc = read_file(env, data, "birth", &bytes, err);
+    *birth = 0;
+    *is_there = bytes.size > 0;
     for (size_t at = 0; rc == 0 && at + COPY_SIZE <= bytes.size; at += COPY_STRIDE)
         if (XXH3_64bits(bytes.data + at, 8) == bits_get_le64(bytes.data + at + 8))
-            node->disk_birth = bits_get_le64(bytes.data + at);
-    if (rc == 0 && bytes.size > 0 && node->disk_birth == 0)
-        rc = peri_fail_plain(err, PERI_ECORRUPT,
-                             "%s/log/birth is damaged: nobody can tell whether this is the disk of "
-                             "node %" PRIu64,
-                             node->path, node->options.id);
-    if (rc == 0 && bytes.size == 0)
-        rc = make_birth(node, err);
+            *birth = bits_get_le64(bytes.data + at);
     peri_buffer_deinit(&bytes);
     return rc;
+}
+
+static int load_birth(struct node *node, struct peri_error *err)
+{
+    bool is_there = false;
+    int rc = read_birth(node->env, node->path, &node->disk_birth, &is_there, err);
+    if (rc == 0 && is_there && node->disk_birth == 0)
+        rc =
+            peri_fail_plain(err, PERI_ECORRUPT,
+                            "%s/log/birth is damaged: nobody can tell whether this is the disk of "
+                            "node %" PRIu64 ": remove member %" PRIu64 " from its groups, and open "
+                            "it under a new id, with an empty directory; when they have no "
+                            "majority without it, see perilune recover --force",
+                            node->path, node->options.id, node->options.id);
+    if (rc == 0 && !is_there)
+        rc = make_birth(node, err);
+    return rc;
+}
+
+int node_births_renew(struct env *env, const char *data, struct peri_error *err)
+{
+    char path[PATH_SIZE];
+    uint64_t birth = 0;
+    bool is_there = false;
+    int rc = read_birth(env, data, &birth, &is_there, err);
+    if (rc != 0 || !is_there || birth != 0)
+        return rc;
+    rc = path_of(data, "birth", path, err);
+    if (rc == 0)
+        rc = env_path_remove(env, path, err);
+    if (rc == 0)
+        rc = path_of(data, ".", path, err);
+    return rc == 0 ? env_path_sync(env, path, err) : rc;
 }
 
 /* ---- the others ---- */
@@ -147,7 +180,7 @@ static struct birth *find(const struct node *node, uint64_t id)
 static int load_others(struct node *node, struct peri_error *err)
 {
     struct peri_buffer bytes = {NULL, 0, 0};
-    int rc = read_file(node, "births", &bytes, err);
+    int rc = read_file(node->env, node->path, "births", &bytes, err);
     size_t size = bytes.size >= CHECK_SIZE ? bytes.size - CHECK_SIZE : 0;
     bool is_intact = size > 0 && XXH3_64bits(bytes.data, size) == bits_get_le64(bytes.data + size);
     for (size_t at = 0; rc == 0 && is_intact && at + COPY_SIZE <= size; at += COPY_SIZE) {

@@ -8,6 +8,7 @@
 
 #include "env/log.h"
 #include "node/snapshot_file.h"
+#include "node/state.h"
 #include "store/configuration.h"
 
 /* Terms of forced configurations are multiples of this, plus the place of the node among the new
@@ -16,7 +17,7 @@ enum { TERM_STEP = 1024 };
 
 struct recovery {
     struct env *env;
-    char *log_path, *snapshots_path;
+    char *path, *log_path, *snapshots_path;
     uint64_t group;
     struct raft_configuration members; /* to write; none: only look */
     struct peri_buffer payload;        /* the same with addresses: members.c */
@@ -48,6 +49,7 @@ static void free_recovery(struct recovery *recovery)
         free_found(&recovery->found[i]);
     free(recovery->found);
     free(recovery->groups);
+    free(recovery->path);
     free(recovery->log_path);
     free(recovery->snapshots_path);
     peri_buffer_deinit(&recovery->payload);
@@ -82,14 +84,28 @@ static const struct store_log_found *find(const struct recovery *recovery)
     return NULL;
 }
 
+static void run_renew(void *data)
+{
+    struct recovery *recovery = data;
+    recovery->status = node_births_renew(recovery->env, recovery->path, &recovery->err);
+}
+
+static void on_renewed(void *data, int status)
+{
+    struct recovery *recovery = data;
+    finish(recovery, status != 0 ? status : recovery->status);
+}
+
 static void on_written(struct store_log_write *write, int status)
 {
     struct recovery *recovery = write->data;
     if (status == 0) {
         recovery->result.index = recovery->record.last;
         recovery->result.term = recovery->record.term;
+        status = env_work(recovery->env, run_renew, on_renewed, recovery);
     }
-    finish(recovery, status);
+    if (status != 0)
+        finish(recovery, status);
 }
 
 static int write_members(struct recovery *recovery)
@@ -275,10 +291,11 @@ int node_recover(struct env *env, const char *path, uint64_t group,
     recovery->members = configuration;
     recovery->on_done = on_done;
     recovery->data = data;
+    recovery->path = join(path, "");
     recovery->log_path = join(path, "/log");
     recovery->snapshots_path = join(path, "/snapshots");
     store_log_options_init(&options, 0, 0);
-    if (recovery->log_path == NULL || recovery->snapshots_path == NULL ||
+    if (recovery->path == NULL || recovery->log_path == NULL || recovery->snapshots_path == NULL ||
         encode_members(recovery, members, member_count) != 0)
         rc = peri_fail(err, PERI_ENOMEM, "recover");
     if (rc == 0)

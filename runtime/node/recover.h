@@ -26,9 +26,10 @@ struct node_recovered {
 
 /* Opens the data of a node in the directory path, as a start of that would, and says what is there.
  * With member_count above 0 the group gets those members, all of them voters; addresses that are
- * NULL stay unknown. on_done runs once, when the directory is at rest again. Errors there:
- * -ENOENT when there are no data, or no such group; PERI_EBUSY while the node runs; those of
- * store_log_open. Errors: PERI_EINVAL for members that cannot be, PERI_ENOMEM. */
+ * NULL stay unknown, and a birth of which no copy is intact is made anew. on_done runs once, when
+ * the directory is at rest again. Errors there: -ENOENT when there are no data, or no such group;
+ * PERI_EBUSY while the node runs; those of store_log_open. Errors: PERI_EINVAL for members that
+ * cannot be, PERI_ENOMEM. */
 int node_recover(struct env *env, const char *path, uint64_t group,
                  const struct node_member *members, size_t member_count,
                  void (*on_done)(void *data, int status, const struct node_recovered *recovered,

@@ -311,6 +311,9 @@ void node_liveness_tell(struct node_group *group);
 /* Reads, or makes, the birth of this disk, and what is known of the others'. Blocks. Errors:
  * PERI_ECORRUPT, errno codes, PERI_ENOMEM. */
 int node_births_load(struct node *node, struct peri_error *err);
+/* Blocking. A birth of which no copy is intact is forgotten, so that the next start makes another:
+ * for data that go on without those who knew it. Errors: errno codes, PERI_ENOMEM. */
+int node_births_renew(struct env *env, const char *data, struct peri_error *err);
 /* The birth of another node's disk; 0 when it is not known. */
 uint64_t node_births_of(const struct node *node, uint64_t id);
 /* Looks whose disk an envelope comes from, and for whose it is; remembers one that is new. Errors:

@@ -259,12 +259,45 @@ static void test_one_never_returns(void **state)
     }
 }
 
+/* ---- nobody knows whose disk it is ---- */
+
+/* Without an intact copy of its birth a node does not open, and says what to do; one that goes on
+ * alone by force gets another birth. */
+static void test_no_birth(void **state)
+{
+    (void)state;
+    static const char nothing[8208];
+    struct cluster *cluster = cluster_create(3, 3, 3);
+    commit_all(cluster, "abc");
+    (void)cluster_settle(cluster);
+    for (size_t i = 0; i < 3; i++)
+        cluster_kill(&cluster->hosts[i]);
+    struct cluster_host *host = &cluster->hosts[1];
+    assert_int_equal(
+        sim_disk_put(host->sim, "/data/log/birth", peri_slice_of(nothing, sizeof nothing), NULL),
+        0);
+    cluster->may_fail = true;
+    restart(host);
+    assert_int_equal(host->open_status, PERI_ECORRUPT);
+    print_message("  %s\n", host->open_error);
+    assert_non_null(strstr(host->open_error, "remove member 2 from its groups"));
+    assert_non_null(strstr(host->open_error, "perilune recover --force"));
+    cluster->is_lied_to = true; /* the terms are beyond what the cluster notes */
+    force(host);
+    restart(host);
+    assert_int_equal(host->open_status, 0);
+    cluster_commit(cluster, "d");
+    assert_string_equal(cluster_settle(cluster), "a;b;c;d;");
+    cluster_close(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_damaged_and_gone),
         cmocka_unit_test(test_all_in_doubt),
         cmocka_unit_test(test_one_never_returns),
+        cmocka_unit_test(test_no_birth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,8 +49,10 @@ not hold. So:
      would be a second group;
   2. stop the nodes that are left, and look at the data of each: the one with
      the highest term and last entry holds most;
-  3. run the command with the same members on each of them, and start them;
-     the lost ones come back empty, under new ids, with group:add.
+  3. run the command on that one, with itself as the only member, and start
+     it; the others come back empty, under new ids, with group:add.
+Only when all that are left hold the same entries may step 3 be run on each
+of them, with the same members: of logs that differ the longer one may lose.
 
 Examples:
   perilune recover data
