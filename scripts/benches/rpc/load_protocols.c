@@ -128,7 +128,7 @@ static void say(int fd, const struct wire_message *message)
 
 static void expect(int fd, enum wire_kind kind)
 {
-    char bytes[1024];
+    char bytes[1024] = {0};
     char line[512];
     size_t have = 0;
     struct wire_message message;
