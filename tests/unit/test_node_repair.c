@@ -89,11 +89,12 @@ static bool survives(uint64_t seed, uint64_t at, unsigned bit, struct verdicts *
     return true;
 }
 
-/* Every byte of what a node has on its disk; a sample of them unless PERI_FLIP_ALL is set. */
+/* Every byte of what a node has on its disk; every 97th, or as PERI_FLIP_ALL says. */
 static void flip_all(void)
 {
     struct verdicts verdicts = {0};
-    uint64_t stride = getenv("PERI_FLIP_ALL") != NULL ? 1 : 97;
+    const char *all = getenv("PERI_FLIP_ALL");
+    uint64_t stride = all != NULL && strtoull(all, NULL, 10) > 0 ? strtoull(all, NULL, 10) : 97;
     for (uint64_t at = 0; survives(2, at, (unsigned)at % 8, &verdicts); at += stride)
         ;
     print_message("  %d flips: %d refused, %d damaged, %d suspect, %d without harm\n",
