@@ -1,5 +1,6 @@
-/* A process that writes to the log on a real disk, killed with SIGKILL again and again: everything that
- * it was told to be durable is there, the log is clean, and the next process goes on with it. */
+/* A process that writes to the log on a real disk, killed with SIGKILL again and again: everything
+ * that it was told to be durable is there, the log is clean, and the next process goes on with it.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
