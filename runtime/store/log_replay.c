@@ -394,6 +394,13 @@ static bool is_gone(const struct log_found *found, size_t at)
     return false;
 }
 
+/* A log that has no witness yet was being made when that failed: nobody ever wrote to it. */
+static bool was_opened(const struct log_found *found, size_t known)
+{
+    const struct log_source *last = last_source(found);
+    return found->witness.is_there || known > 0 || (last != NULL && last->number > 1);
+}
+
 int log_replay(struct store_log *log, struct log_found *found, struct peri_error *err)
 {
     struct circumstances all = judge_circumstances(found);
@@ -410,7 +417,7 @@ int log_replay(struct store_log *log, struct log_found *found, struct peri_error
     }
     if (rc != 0)
         return peri_fail(err, rc, "read log %s", log->path);
-    if (all.is_last_lost && (known == 0 || found->is_census_lost))
+    if (all.is_last_lost && (known == 0 || found->is_census_lost) && was_opened(found, known))
         return peri_fail_plain(err, PERI_ECORRUPT,
                                "log %s does not know any more which groups it held: remove this "
                                "node from all of its groups, and open it under a new id, with an "

@@ -135,6 +135,7 @@ int log_witness_read(struct env *env, const char *log_path, struct log_witness *
     witness_path(path, log_path);
     int rc = env_file_open(env, path, ENV_FILE_READ, &file, err);
     out->is_lost = rc == -ENOENT;
+    out->is_there = rc == 0;
     if (rc != 0)
         return out->is_lost ? 0 : rc;
     for (uint64_t i = 0; rc == 0 && i < PLACES; i++)
@@ -195,10 +196,45 @@ int log_witness_begin(struct env *env, const char *log_path, struct peri_slice s
 
 /* ---- the census ---- */
 
+enum { CENSUS_HEADER_BYTES = 4 };
+
 int log_census_write(struct env *env, const char *log_path, struct peri_slice census,
                      struct peri_error *err)
 {
-    return replace(env, log_path, "census", census, err);
+    struct peri_buffer bytes = {0};
+    size_t blocks = (CENSUS_HEADER_BYTES + census.size + COPY_BYTES - 1) / COPY_BYTES;
+    size_t copy_bytes = blocks * COPY_BYTES;
+    int rc = peri_buffer_reserve(&bytes, COPIES * copy_bytes);
+    if (rc != 0)
+        return peri_fail(err, rc, "the census of log %s", log_path);
+    bytes.size = COPIES * copy_bytes;
+    memset(bytes.data, 0, bytes.size);
+    for (size_t i = 0; i < COPIES; i++) {
+        bits_put_le32(bytes.data + i * copy_bytes, (uint32_t)census.size);
+        memcpy(bytes.data + i * copy_bytes + CENSUS_HEADER_BYTES, census.data, census.size);
+    }
+    rc = replace(env, log_path, "census", peri_buffer_slice(&bytes), err);
+    peri_buffer_deinit(&bytes);
+    return rc;
+}
+
+/* Appends what the first intact copy says to out. Errors: PERI_ECORRUPT when there is none,
+ * PERI_ENOMEM. */
+static int decode_census(struct peri_slice bytes, struct peri_buffer *out)
+{
+    size_t copy_bytes = bytes.size / COPIES;
+    int rc = PERI_ECORRUPT;
+    for (size_t i = 0; i < COPIES && rc == PERI_ECORRUPT && copy_bytes >= COPY_BYTES; i++) {
+        const char *copy = bytes.data + i * copy_bytes;
+        struct peri_buffer before = {0};
+        size_t size = bits_get_le32(copy);
+        if (size > copy_bytes - CENSUS_HEADER_BYTES)
+            continue;
+        out->size = 0;
+        rc = log_summary_decode(0, peri_slice_of(copy + CENSUS_HEADER_BYTES, size), out, &before);
+        peri_buffer_deinit(&before);
+    }
+    return rc;
 }
 
 static int read_census(struct env_file *file, struct peri_buffer *bytes, struct peri_error *err)
@@ -221,7 +257,7 @@ int log_census_read(struct env *env, const char *log_path, struct peri_buffer *o
                     struct peri_error *err)
 {
     char path[LOG_PATH_MAX];
-    struct peri_buffer bytes = {0}, before = {0};
+    struct peri_buffer bytes = {0};
     struct env_file *file = NULL;
     (void)snprintf(path, sizeof path, "%s/census", log_path);
     int rc = env_file_open(env, path, ENV_FILE_READ, &file, err);
@@ -231,13 +267,12 @@ int log_census_read(struct env *env, const char *log_path, struct peri_buffer *o
     rc = read_census(file, &bytes, err);
     (void)env_file_close(file, NULL);
     if (rc == 0)
-        rc = log_summary_decode(0, peri_buffer_slice(&bytes), out, &before);
+        rc = decode_census(peri_buffer_slice(&bytes), out);
     *is_lost = rc == PERI_ECORRUPT;
     if (*is_lost) {
         out->size = 0;
         rc = 0;
     }
     peri_buffer_deinit(&bytes);
-    peri_buffer_deinit(&before);
     return rc;
 }

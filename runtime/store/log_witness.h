@@ -14,7 +14,8 @@
  *                        batch | check u64, XXH3-64 of what stands before it | zeros
  *
  * The census is a summary (of batch 0) that names all groups, replaced whenever one comes or goes,
- * before that is acknowledged: a generation that cannot be read must not make groups forgotten. */
+ * before that is acknowledged: a generation that cannot be read must not make groups forgotten. It
+ * is there twice, too, each copy in whole blocks: size u32 | the summary | zeros. */
 #ifndef PERI_STORE_LOG_WITNESS_H
 #define PERI_STORE_LOG_WITNESS_H
 
@@ -41,6 +42,7 @@ int log_witness_begin(struct env *env, const char *log_path, struct peri_slice s
 struct log_witness {
     uint64_t batch, generation; /* 0: none is known */
     struct peri_buffer touched; /* struct log_touch */
+    bool is_there;              /* the file is */
     bool is_lost;               /* it is not there, or a place of it has no intact copy */
 };
 
@@ -48,12 +50,12 @@ struct log_witness {
 int log_witness_read(struct env *env, const char *log_path, struct log_witness *out,
                      struct peri_error *err);
 
-/* Replaces the census durably. Errors: errno codes. */
+/* Replaces the census durably. Errors: errno codes, PERI_ENOMEM. */
 int log_census_write(struct env *env, const char *log_path, struct peri_slice census,
                      struct peri_error *err);
 
-/* Appends the struct log_touch of the census to out; of one that is damaged, or is not there,
- * nothing, and *is_lost is set. Errors: errno codes, PERI_ENOMEM. */
+/* Puts the struct log_touch of the census into out; of one that has no intact copy, or is not
+ * there, nothing, and *is_lost is set. Errors: errno codes, PERI_ENOMEM. */
 int log_census_read(struct env *env, const char *log_path, struct peri_buffer *out, bool *is_lost,
                     struct peri_error *err);
 
