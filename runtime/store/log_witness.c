@@ -202,8 +202,9 @@ int log_census_write(struct env *env, const char *log_path, struct peri_slice ce
                      struct peri_error *err)
 {
     struct peri_buffer bytes = {0};
-    size_t blocks = (CENSUS_HEADER_BYTES + census.size + COPY_BYTES - 1) / COPY_BYTES;
-    size_t copy_bytes = blocks * COPY_BYTES;
+    size_t copy_bytes = COPY_BYTES;
+    while (copy_bytes - CENSUS_HEADER_BYTES < census.size)
+        copy_bytes += COPY_BYTES;
     int rc = peri_buffer_reserve(&bytes, COPIES * copy_bytes);
     if (rc != 0)
         return peri_fail(err, rc, "the census of log %s", log_path);
@@ -224,7 +225,9 @@ static int decode_census(struct peri_slice bytes, struct peri_buffer *out)
 {
     size_t copy_bytes = bytes.size / COPIES;
     int rc = PERI_ECORRUPT;
-    for (size_t i = 0; i < COPIES && rc == PERI_ECORRUPT && copy_bytes >= COPY_BYTES; i++) {
+    if (bytes.data == NULL || copy_bytes < COPY_BYTES)
+        return rc;
+    for (size_t i = 0; i < COPIES && rc == PERI_ECORRUPT; i++) {
         const char *copy = bytes.data + i * copy_bytes;
         struct peri_buffer before = {0};
         size_t size = bits_get_le32(copy);
