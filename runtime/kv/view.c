@@ -77,7 +77,7 @@ static int count_read(struct kv_view *view, size_t bytes)
     return view->read_bytes > KV_READ_MAX ? PERI_ETOOBIG : 0;
 }
 
-/* The entry of what was written or learned, or asked for now. */
+/* The entry of what was written or learned; the source is asked for what was neither. */
 static int find(struct kv_view *view, struct peri_slice name, struct node_keymap_entry **out)
 {
     *out = node_keymap_find(&view->written, name);

@@ -50,7 +50,7 @@ struct voter {
 struct node_repair {
     struct node_group *group;
     struct voter voters[RAFT_MEMBERS_MAX];
-    bool is_term_known;                   /* it is not deaf any more */
+    bool is_hearing;                      /* no longer deaf: step 2 */
     bool is_trusted;                      /* the core has a floor for votes */
     uint64_t floor_term;                  /* messages of older terms are not heard */
     uint64_t barrier_term, barrier_index; /* where that leader's log ended; 0: not known */
@@ -101,8 +101,8 @@ static void note_leader(struct voter *voter, uint64_t commit_index)
     if (voter->term != voter->led_term) {
         voter->led_term = voter->term;
         voter->led_index = voter->last_index;
-    } else if (commit_index > voter->led_index && !repair->is_term_known) {
-        repair->is_term_known = true;
+    } else if (commit_index > voter->led_index && !repair->is_hearing) {
+        repair->is_hearing = true;
         repair->floor_term = voter->term;
     }
 }
@@ -279,7 +279,7 @@ static void learn_term(struct node_repair *repair)
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         if (repair->voters[i].id != 0 && repair->voters[i].term > term)
             term = repair->voters[i].term;
-    repair->is_term_known = true;
+    repair->is_hearing = true;
     repair->floor_term = term;
     env_log(group->node->env, ENV_LOG_INFO, "node",
             "group %" PRIu64 ": no voter is beyond term %" PRIu64
@@ -293,9 +293,9 @@ static void evaluate(struct node_group *group)
     struct raft_status status;
     raft_status(group->raft, &status);
     bool is_complete = have_all_answered(repair);
-    if (!repair->is_term_known && is_complete)
+    if (!repair->is_hearing && is_complete)
         learn_term(repair);
-    if (!repair->is_term_known)
+    if (!repair->is_hearing)
         return;
     if (!repair->is_trusted && is_complete)
         trust_all(repair);
@@ -306,7 +306,7 @@ void node_repair_advance(struct node_group *group)
 {
     struct node_repair *repair = group->repair;
     struct raft_status status;
-    if (repair == NULL || group->raft == NULL || !repair->is_term_known)
+    if (repair == NULL || group->raft == NULL || !repair->is_hearing)
         return;
     raft_status(group->raft, &status);
     if (status.is_fenced || status.term < repair->floor_term)
@@ -329,7 +329,7 @@ int node_repair_begin(struct node_group *group, const char *why)
     struct raft_status status;
     raft_status(group->raft, &status);
     repair->group = group;
-    repair->is_term_known = !group->has_forgotten;
+    repair->is_hearing = !group->has_forgotten;
     repair->floor_term = status.term;
     group->repair = repair;
     (void)snprintf(repair->why, sizeof repair->why, "%s", why);
@@ -374,7 +374,7 @@ bool node_repair_hears(const struct node_group *group, uint64_t term)
 {
     const struct node_repair *repair = group->repair;
     struct raft_status status;
-    if (repair == NULL || !repair->is_term_known)
+    if (repair == NULL || !repair->is_hearing)
         return repair == NULL;
     raft_status(group->raft, &status);
     /* A core that is so far knows what is old itself, and says so to candidates that do not. */
@@ -384,7 +384,7 @@ bool node_repair_hears(const struct node_group *group, uint64_t term)
 bool node_group_waits_for(const struct node_group *group, uint64_t id)
 {
     const struct node_repair *repair = group->repair;
-    if (repair == NULL || repair->is_term_known)
+    if (repair == NULL || repair->is_hearing)
         return false;
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
         if (repair->voters[i].id == id && id != 0)

@@ -83,7 +83,7 @@ struct group_answer {
 
 /* A replica that becomes whole again: runtime/node/repair.c. */
 struct group_repair {
-    bool is_term_known, is_trusted;
+    bool is_hearing, is_trusted;
     uint64_t floor_term, barrier_term, barrier_index;
     struct group_answer on_their_way[GROUP_MAX], answers[GROUP_MAX]; /* [id - 1] */
 };

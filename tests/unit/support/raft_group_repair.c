@@ -103,7 +103,7 @@ bool group_hears(const struct group_replica *replica, uint64_t term)
     if (replica->raft != NULL)
         raft_status(replica->raft, &status);
     return replica->health == GROUP_WHOLE ||
-           (repair->is_term_known &&
+           (repair->is_hearing &&
             (term >= repair->floor_term || status.term >= repair->floor_term));
 }
 
@@ -132,7 +132,7 @@ static void learn_term(struct group_replica *replica, const struct raft_configur
         if (answer->term > term)
             term = answer->term;
     }
-    repair->is_term_known = true;
+    repair->is_hearing = true;
     repair->floor_term = term;
 }
 
@@ -171,7 +171,7 @@ void group_repair_advance(struct group *group, uint64_t id)
     struct group_replica *replica = group_replica(group, id);
     const struct group_repair *repair = &replica->repair;
     struct raft_status status;
-    if (replica->health == GROUP_WHOLE || replica->raft == NULL || !repair->is_term_known)
+    if (replica->health == GROUP_WHOLE || replica->raft == NULL || !repair->is_hearing)
         return;
     raft_status(replica->raft, &status);
     if (status.is_fenced || status.term < repair->floor_term)
@@ -233,9 +233,9 @@ void group_repair_hear(struct group *group, uint64_t id, uint64_t peer)
         repair->barrier_index = answer.last_index;
     }
     repair->on_their_way[peer - 1].is_there = false;
-    if (!repair->is_term_known)
+    if (!repair->is_hearing)
         learn_term(replica, raft_members(replica->raft));
-    if (repair->is_term_known && !repair->is_trusted)
+    if (repair->is_hearing && !repair->is_trusted)
         trust_all(group, replica, raft_members(replica->raft));
     group_repair_advance(group, id);
 }
