@@ -201,6 +201,18 @@ describe("a store in the process", function()
     assert.equal("ended", store:outcome { session = 99, sequence = 1 })
   end)
 
+  it("replaces a session that has ended, and ends its own when it leaves", function()
+    assert(store:put("a", "1"))
+    local session = store.sessions[1]
+    assert(store:ask("kv.command", session.id, session.sequence + 1, "close"))
+    assert.equal(2, store:put("a", "2"))
+    assert.equal(1, store:status().sessions)
+    assert.not_equal(session.id, store.sessions[1].id)
+    store:leave()
+    store = assert(kv.open(folder:at "kv"))
+    assert.equal(0, store:status().sessions)
+  end)
+
   it("is there again when it is opened again", function()
     assert(store:put("a", "1"))
     store:close()

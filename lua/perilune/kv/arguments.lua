@@ -66,6 +66,25 @@ function M.compares(caller, key, options)
   return compares
 end
 
+local FENCE = "^(%d+):(.+)$"
+
+--- The compare that stands for the option fence: a text such as "17:lock/jobs/000000000000002a", or what has
+--- one in its field fence. nil: there is none.
+---@param caller string
+---@param options? { fence?: any }
+---@return table|nil compare
+function M.fence(caller, options)
+  local fence = options and options.fence
+  if fence == nil then
+    return nil
+  end
+  local text = type(fence) == "table" and fence.fence or fence
+  local token, key = tostring(text):match(FENCE)
+  token = token and math.tointeger(tonumber(token))
+  return token and { "created", key, "=", token }
+    or error(("%s: fence is that of a lock, or the lock; not %s"):format(caller, tostring(text)), 3)
+end
+
 -- The first key that is behind all with the prefix; "" when none is.
 local function behind(prefix)
   local head, last = prefix:match "^(.-)([^\xff])\xff*$"

@@ -17,6 +17,15 @@ local PAUSE_MAX = 0.2
 ---@field certainty "ok"|"never"|"unknown"  ok: the store refused it
 ---@field token? perilune.kv.Token  of an unknown one, for store:outcome
 
+---@class perilune.kv.PutOptions
+---@field lease? integer|perilune.kv.Lease|true
+---@field revision? integer
+---@field version? integer
+---@field fence? string|perilune.lock.Place
+
+---@class perilune.kv.FenceOptions
+---@field fence? string|perilune.lock.Place  that must be held
+
 ---@class perilune.kv.Token
 ---@field session integer
 ---@field sequence integer
@@ -101,60 +110,106 @@ function Store:take_session()
   return { id = result[3], sequence = 0 }
 end
 
---- Carries out a command: its result, or nil, message, code, details.
-function Store:command(...)
-  local session, err, code = self:take_session()
-  if not session then
-    return nil, err, code, { certainty = "never" }
-  end
+-- Has a session carry out a command: as command does, and true when the session has ended before that.
+local function command_in(self, session, ...)
   session.sequence = session.sequence + 1
-  local result, may_have, is_final
-  result, err, code, may_have, is_final = self:ask("kv.command", session.id, session.sequence, ...)
+  local result, err, code, may_have, is_final = self:ask("kv.command", session.id, session.sequence, ...)
   session.used = fiber.now()
   if result or is_final and code ~= "ESESSION" then
     self.sessions[#self.sessions + 1] = session
     return result, err, code, not result and { certainty = "ok" } or nil
-  elseif is_final and not may_have then -- it had ended before
-    return nil, err, code, { certainty = "never" }
+  elseif not may_have then
+    return nil, err, code, { certainty = "never" }, is_final
   end
-  local certainty = may_have and "unknown" or "never"
-  return nil, err, code, {
-    certainty = certainty, token = may_have and { session = session.id, sequence = session.sequence } or nil,
-  }
+  local token = { session = session.id, sequence = session.sequence }
+  return nil, err, code, { certainty = "unknown", token = token }
 end
 
---- Does several things at once, or none: compares, then, when all of them hold, the first list of operations,
---- else the second. runtime/kv/README.md has their forms.
----   store:transact({ { "version", "key", "=", 0 } }, { { "put", "key", "value", 0 } }, { { "get", "key" } })
----@param compares table[]
----@param operations table[]
----@param otherwise? table[]
----@return boolean|nil holds  whether all compares did; nil: it failed
----@return any[]|string results  of the operations, in their order
----@return integer|string revision  of the store
----@return perilune.kv.Details? details
-function Store:transact(compares, operations, otherwise)
-  local result, err, code, details = self:command("do", compares, operations, otherwise or {})
+--- Carries out a command: its result, or nil, message, code, details. A session that has ended is replaced,
+--- and with it those that were used before it.
+function Store:command(...)
+  local session, result, err, code, details, has_ended
+  for _ = 1, 2 do
+    session, err, code = self:take_session()
+    if not session then
+      return nil, err, code, { certainty = "never" }
+    end
+    result, err, code, details, has_ended = command_in(self, session, ...)
+    if not has_ended then
+      break
+    end
+    self.sessions = {}
+  end
+  return result, err, code, details
+end
+
+-- Compares and an otherwise that say whether a fence holds, too.
+local function with_fence(compares, otherwise, fence)
+  compares, otherwise = table.move(compares, 1, #compares, 1, {}), table.move(otherwise, 1, #otherwise, 1, {})
+  compares[#compares + 1], otherwise[#otherwise + 1] = fence, { "get", fence[2] }
+  return compares, otherwise
+end
+
+local function is_lost(fence, found)
+  return not found or found[3] ~= fence[4]
+end
+
+-- Store:transact with the compare of a fence, or nil.
+local function transact(self, compares, operations, otherwise, fence)
+  if fence then
+    compares, otherwise = with_fence(compares, otherwise, fence)
+  end
+  local result, err, code, details = self:command("do", compares, operations, otherwise)
   if not result then
     return nil, err, code, details
   end
-  return result[3], result[4], result[1]
+  local holds, results = result[3], result[4]
+  if fence and not holds then
+    if is_lost(fence, results[#otherwise]) then
+      return nil, "the lock of the fence is held no more", "ELOST", { certainty = "ok" }
+    end
+    results[#otherwise] = nil
+  end
+  return holds, results, result[1]
 end
 
---- One operation on one key, after a compare perhaps.
-function Store:operate(compares, operation)
-  local holds, results, revision, details = self:transact(compares, { operation })
+-- One operation on one key, after a compare perhaps, and where a fence holds.
+local function operate(self, compares, operation, fence)
+  local holds, results, revision, details = transact(self, compares, { operation }, {}, fence)
   if holds == nil then
     return nil, results, revision, details
   end
   return holds, results[1], revision
 end
 
+--- Does several things at once, or none: compares, then, when all of them hold, the first list of operations,
+--- else the second. runtime/kv/README.md has their forms. Options: fence, a lock that must be held: else
+--- nothing is done, and it is nil, message, "ELOST"; the second list only reads then.
+---   store:transact({ { "version", "key", "=", 0 } }, { { "put", "key", "value", 0 } }, { { "get", "key" } })
+---@param compares table[]
+---@param operations table[]
+---@param otherwise? table[]
+---@param options? perilune.kv.FenceOptions
+---@return boolean|nil holds  whether all compares did; nil: it failed
+---@return any[]|string results  of the operations, in their order
+---@return integer|string revision  of the store
+---@return perilune.kv.Details? details
+function Store:transact(compares, operations, otherwise, options)
+  local fence = arguments.fence("store:transact", options)
+  for _, operation in ipairs(fence and otherwise or {}) do
+    if operation[1] ~= "get" and operation[1] ~= "range" then
+      error("store:transact: with a fence the second list only reads: get or range", 2)
+    end
+  end
+  return transact(self, compares, operations, otherwise or {}, fence)
+end
+
 --- Sets a key. Options: lease (an id, or a lease; default none; true: the one that the key has); revision or
---- version, which the key must have now, 0 for one that is not there: else nil, message, "EEXIST".
+--- version, which the key must have now, 0 for one that is not there: else nil, message, "EEXIST"; fence, a
+--- lock that must be held: else nil, message, "ELOST".
 ---@param key string
 ---@param value string
----@param options? { lease?: integer|perilune.kv.Lease|true, revision?: integer, version?: integer }
+---@param options? perilune.kv.PutOptions
 ---@return integer|nil revision  of the store, and now of the key
 ---@return string? err
 ---@return string? code
@@ -163,7 +218,9 @@ function Store:put(key, value, options)
   options = options or {}
   local operation = { "put", arguments.key("store:put", key), arguments.value("store:put", value),
     arguments.lease("store:put", options.lease) }
-  local holds, err, revision, details = self:operate(arguments.compares("store:put", key, options), operation)
+  local compares = arguments.compares("store:put", key, options)
+  local fence = arguments.fence("store:put", options)
+  local holds, err, revision, details = operate(self, compares, operation, fence)
   if holds == nil then
     return nil, err, revision, details
   elseif not holds then
@@ -172,16 +229,19 @@ function Store:put(key, value, options)
   return revision
 end
 
---- Removes a key. Options: revision, version, as for put.
+--- Removes a key. Options: revision, version, fence, as for put.
 ---@param key string
----@param options? { revision?: integer, version?: integer }
+---@param options? { revision?: integer, version?: integer, fence?: string|perilune.lock.Place }
 ---@return boolean|nil was_there
 ---@return string? err
 ---@return string? code
 ---@return perilune.kv.Details? details
 function Store:delete(key, options)
-  local compares = arguments.compares("store:delete", key, options or {})
-  local holds, count, code, details = self:operate(compares, { "delete", arguments.key("store:delete", key) })
+  options = options or {}
+  local compares = arguments.compares("store:delete", key, options)
+  local fence = arguments.fence("store:delete", options)
+  local operation = { "delete", arguments.key("store:delete", key) }
+  local holds, count, code, details = operate(self, compares, operation, fence)
   if holds == nil then
     return nil, count, code, details
   elseif not holds then
@@ -193,13 +253,15 @@ end
 --- Adds bytes at the end of a value; what is not there is empty.
 ---@param key string
 ---@param bytes string
+---@param options? perilune.kv.FenceOptions
 ---@return integer|nil size  of the value then
 ---@return string? err
 ---@return string? code
 ---@return perilune.kv.Details? details
-function Store:append(key, bytes)
-  local holds, size, code, details = self:operate({},
-    { "append", arguments.key("store:append", key), arguments.value("store:append", bytes) })
+function Store:append(key, bytes, options)
+  local fence = arguments.fence("store:append", options)
+  local holds, size, code, details = operate(self, {},
+    { "append", arguments.key("store:append", key), arguments.value("store:append", bytes) }, fence)
   if holds == nil then
     return nil, size, code, details
   end
@@ -209,14 +271,16 @@ end
 --- Adds to a number; what is not there is 0. A value that is no integer is EINVAL.
 ---@param key string
 ---@param delta? integer  default 1
+---@param options? perilune.kv.FenceOptions
 ---@return integer|nil sum
 ---@return string? err
 ---@return string? code
 ---@return perilune.kv.Details? details
-function Store:increment(key, delta)
+function Store:increment(key, delta, options)
   local number = math.tointeger(delta or 1) or error("store:increment: the second argument is an integer", 2)
-  local holds, sum, code, details = self:operate({},
-    { "increment", arguments.key("store:increment", key), number })
+  local fence = arguments.fence("store:increment", options)
+  local holds, sum, code, details = operate(self, {},
+    { "increment", arguments.key("store:increment", key), number }, fence)
   if holds == nil then
     return nil, sum, code, details
   end
@@ -255,6 +319,18 @@ function Store:lease(ttl)
 end
 
 -- ---- the end ----
+
+--- Ends the sessions that the servers keep for this store, which would end by themselves in time, and closes
+--- it. Waits for the answers; close does not.
+function Store:leave()
+  while #self.sessions > 0 do
+    local session = table.remove(self.sessions)
+    if not self:ask("kv.command", session.id, session.sequence + 1, "close") then
+      break
+    end
+  end
+  self:close()
+end
 
 --- Closes the connections; a store of this process ends.
 function Store:close()
