@@ -8,7 +8,8 @@ local M = {
 }
 
 local ACTIONS = {
-  "serve", "get", "put", "delete", "append", "increment", "range", "count", "watch", "status", "compact",
+  "serve", "get", "put", "delete", "append", "increment", "range", "count", "watch", "lock", "elect",
+  "leader", "status", "compact",
 }
 
 -- What stands behind each action: how many arguments at least and at most, and what they are.
@@ -16,7 +17,8 @@ local TAKES = {
   serve = { 1, 1, "DIR" }, get = { 1, 1, "KEY" }, put = { 2, 2, "KEY VALUE" }, delete = { 1, 1, "KEY" },
   append = { 2, 2, "KEY BYTES" }, increment = { 1, 2, "KEY [N]" }, range = { 0, 1, "[PREFIX]" },
   count = { 0, 1, "[PREFIX]" }, watch = { 0, 1, "[PREFIX]" }, status = { 0, 0, "" },
-  compact = { 1, 1, "REVISION" },
+  compact = { 1, 1, "REVISION" }, lock = { 1, 1, "NAME [-- COMMAND...]" },
+  elect = { 2, 2, "NAME VALUE [-- COMMAND...]" }, leader = { 1, 1, "NAME" },
 }
 
 local SESSION = 30 -- seconds that the store remembers a write of the command line
@@ -24,6 +26,8 @@ local SESSION = 30 -- seconds that the store remembers a write of the command li
 local HINTS = {
   EDEADLINE = "are its servers there? --at says where: perilune kv status --at HOST:PORT",
   EEXIST = "look at it again: perilune kv get KEY --json",
+  EBUSY = "others hold it; --wait says how long to wait for it",
+  ELOST = "somebody else may have the lock by now",
   ECOMPACTED = "perilune kv status --json says where history begins",
 }
 
@@ -48,6 +52,13 @@ local function read_number(text)
   return number
 end
 
+local function read_fence(text)
+  if text:find "^%d+:." then
+    return text
+  end
+  return nil, ("'%s' is no fence: perilune kv lock gives one, and PERILUNE_FENCE has it"):format(text)
+end
+
 local function read_action(text)
   if TAKES[text] then
     return text
@@ -70,7 +81,8 @@ function M.parser(argparse)
   local parser = argparse("perilune kv", "Serves a key/value store that is replicated by Raft, or reads and "
     .. "writes one.")
   parser:argument("action", "serve DIR; get KEY, put KEY VALUE, delete KEY, append KEY BYTES, increment KEY "
-    .. "[N]; range, count or watch [PREFIX]; status; compact REVISION."):argname("ACTION")
+    .. "[N]; range, count or watch [PREFIX]; lock NAME [-- COMMAND], elect NAME VALUE [-- COMMAND], leader "
+    .. "NAME; status; compact REVISION."):argname("ACTION")
     :convert(read_action).completes = ACTIONS
   parser:argument("arguments", "What the action takes; a VALUE or BYTES of - is read from standard input.")
     :args "*":argname "ARGUMENT"
@@ -83,6 +95,12 @@ function M.parser(argparse)
   parser:option("--consistency", "Of reads: linearizable (default), lease, stale."):argname "HOW"
     :convert(read_consistency)
   parser:option("--limit", "range: at most so many keys (default: all)."):argname "N":convert(read_number)
+  parser:option("--fence", "put, delete, append, increment: only while this lock is held.")
+    :argname "FENCE":convert(read_fence)
+  parser:option("--ttl", "lock, elect: how long it lasts when this process is gone (default: 10s).")
+    :argname "TIME":convert(units.parse_duration)
+  parser:option("--wait", "lock, elect: how long to wait for it at most.")
+    :argname "TIME":convert(units.parse_duration)
   parser:option("--id", "serve: this node's number among the members (default: 1)."):argname "N"
     :convert(read_number)
   parser:option("--members", "serve: where all nodes of the store hear each other, in the order of their "
@@ -92,12 +110,16 @@ function M.parser(argparse)
   parser:epilog [[
 Between machines all nodes and clients need the same PERILUNE_SECRET.
 
+lock and elect hold until they are ended, or as long as COMMAND runs. That finds PERILUNE_FENCE in its
+environment: what it writes with --fence "$PERILUNE_FENCE" is refused once the lock is lost.
+
 Examples:
   perilune kv serve data
   perilune kv put greeting hello
   perilune kv get greeting
   perilune kv range user/ --limit 10 --json
   perilune kv put greeting hi --revision 1
+  perilune kv lock backup -- sh -c 'perilune kv put last now --fence "$PERILUNE_FENCE"'
   perilune kv serve data1 --id 1 --members :7201,:7202,:7203 --listen :7301]]
   return parser
 end
@@ -143,7 +165,7 @@ end
 --- Sets a key.
 function actions.put(store, args)
   local key, value = args.arguments[1], text_of(args.arguments[2])
-  local revision, err, code = store:put(key, value, { revision = args.revision })
+  local revision, err, code = store:put(key, value, { revision = args.revision, fence = args.fence })
   if not revision then
     return fail(args, err, code)
   end
@@ -153,7 +175,7 @@ end
 --- Removes a key.
 function actions.delete(store, args)
   local key = args.arguments[1]
-  local was_there, err, code = store:delete(key, { revision = args.revision })
+  local was_there, err, code = store:delete(key, { revision = args.revision, fence = args.fence })
   if was_there == nil then
     return fail(args, err, code)
   end
@@ -163,7 +185,7 @@ end
 --- Adds to a value.
 function actions.append(store, args)
   local key = args.arguments[1]
-  local size, err, code = store:append(key, text_of(args.arguments[2]))
+  local size, err, code = store:append(key, text_of(args.arguments[2]), { fence = args.fence })
   if not size then
     return fail(args, err, code)
   end
@@ -177,7 +199,7 @@ function actions.increment(store, args)
   if not delta then
     return output.usage_error("kv increment", ("'%s' is no whole number"):format(args.arguments[2]))
   end
-  local sum, err, code = store:increment(key, delta)
+  local sum, err, code = store:increment(key, delta, { fence = args.fence })
   if not sum then
     return fail(args, err, code)
   end
@@ -251,6 +273,13 @@ function actions.compact(store, args)
   return print_result(args, { compacted = revision }, "history begins at " .. revision)
 end
 
+for _, name in ipairs { "lock", "elect", "leader" } do
+  actions[name] = function(store, args)
+    local status, err, code = require("perilune.cli.kv_lock")[name](store, args)
+    return status or fail(args, err, code)
+  end
+end
+
 -- ---- serving ----
 
 local function serve(args)
@@ -282,9 +311,25 @@ local function serve(args)
   end
 end
 
+--- Parts what lock and elect run from the rest.
+---@param argv string[]
+---@return string[] own
+---@return string[] rest
+function M.split(argv)
+  for i, word in ipairs(argv) do
+    if word == "--" and i > 1 then
+      return table.move(argv, 1, i - 1, 1, {}), table.move(argv, i + 1, #argv, 1, {})
+    end
+  end
+  return argv, {}
+end
+
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
+  if args.action ~= "lock" and args.action ~= "elect" then -- what stands behind -- is no option, but its own
+    table.move(args.rest, 1, #args.rest, #args.arguments + 1, args.arguments)
+  end
   local least, most, what = table.unpack(TAKES[args.action])
   if #args.arguments < least or #args.arguments > most then
     return output.usage_error("kv " .. args.action, ("it takes %s"):format(what ~= "" and what or "nothing"))
@@ -294,7 +339,9 @@ function M.run(args)
   local store <close> = require("perilune.kv").connect(args.at or ":7300", {
     deadline = args.deadline, session = math.max(SESSION, 2 * (args.deadline or 0)),
   })
-  return actions[args.action](store, args)
+  local status = actions[args.action](store, args)
+  store:leave()
+  return status
 end
 
 return M

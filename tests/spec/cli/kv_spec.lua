@@ -62,6 +62,38 @@ describe("perilune kv", function()
     assert.equal(0, #watch:read())
   end)
 
+  it("holds locks while commands run, and fences what they write", function()
+    local program = ("%s kv --at %s"):format(cli.path, address)
+    local command = program .. " put a 1 --fence \"$PERILUNE_FENCE\"; echo \"$PERILUNE_FENCE\"; exit 3"
+    local result = kv("lock", "job", "--ttl", "5s", "--", "sh", "-c", command)
+    assert.equal(3, result.status)
+    local fence = assert(result.stdout:match "(%d+:lock/job/%x+)\n")
+    result = kv("put", "a", "2", "--fence", fence)
+    assert.equal(1, result.status)
+    assert.matches("held no more", result.stderr)
+    assert.equal("1\n", kv("get", "a").stdout)
+    local holder <close> = assert(process.spawn {
+      cli.path, "kv", "--at", address, "elect", "boss", "me", "--ttl", "1s", stdout = "pipe",
+      dies_with_parent = true,
+    })
+    assert.matches("^%d+:election/boss/", holder:read_line())
+    assert.equal("me\n", kv("leader", "boss").stdout)
+    result = kv("elect", "boss", "you", "--wait", "100ms", "--", "true")
+    assert.equal(1, result.status)
+    assert.matches("hint: others hold it", result.stderr)
+    holder:kill(9)
+    assert.equal(0, kv("elect", "boss", "you", "--", "true").status) -- once the lease has ended
+    assert.equal(1, kv("leader", "boss").status)
+    assert.equal(2, kv("put", "a", "1", "--fence", "x").status)
+    assert.equal(2, kv("lock").status)
+    assert.equal("revision", kv("put", "--", "-b", "-1").stdout:match "%a+")
+  end)
+
+  it("leaves no session behind", function()
+    assert.equal(0, kv("put", "a", "1").status)
+    assert.equal(0, json.decode(kv("status", "--json").stdout).sessions)
+  end)
+
   it("says what is wrong", function()
     assert.equal(0, kv("put", "a", "1").status)
     local result = kv("put", "a", "2", "--revision", "0", "--json")
