@@ -11,7 +11,7 @@ end
 
 describe("the scenario", function()
   for name, seeds in pairs { ping = 20, gossip = 5, quorum_register = 10, two_phase_commit = 30,
-    replicated_map = 5, key_value = 5 } do
+    replicated_map = 5, key_value = 5, fencing = 5 } do
     it(name .. " passes", function()
       local summary = run(name, seeds)
       assert.equal(seeds, summary.passed, json.encode(summary.failures))
@@ -25,10 +25,12 @@ describe("the scenario", function()
     { "quorum_register", 300, { write_back = "no" }, "not linearizable" },
     { "replicated_map", 3, { reads = "stale" }, "not linearizable" },
     { "key_value", 12, { reads = "stale" }, "not linearizable" },
+    { "fencing", 3, { fence = "no" }, "updates are lost" },
   }
   for _, case in ipairs(WEAK) do
     local name, seeds, args, pattern = table.unpack(case)
-    it(name .. (args.write_back and " without write-back" or args.reads and " with stale reads" or "") ..
+    it(name .. (args.write_back and " without write-back" or args.reads and " with stale reads"
+      or args.fence and " without tokens" or "") ..
       " shows its weakness", function()
       local summary = run(name, seeds, args, function(result)
         return result.found
