@@ -5,7 +5,7 @@
  *
  * the last being the processor time of the process SERVER_PID per call. One thread and one epoll:
  * all servers are measured by the same client. Warming up, half a second at most, is not counted.
- * Usage: load PROTOCOL PORT SERVER_PID CONNECTIONS DEPTH SECONDS */
+ * Usage: load PROTOCOL PORT SERVER_PID CONNECTIONS DEPTH SECONDS [MODE] */
 #include "load.h"
 
 #include <arpa/inet.h>
@@ -19,13 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { INPUT_SIZE = 256 << 10, CONNECTIONS_MAX = 10000, DEPTH_MAX = 1024, EVENTS_MAX = 256 };
+enum { INPUT_SIZE = 256 << 10, EVENTS_MAX = 256 };
 
 const char load_payload[LOAD_PAYLOAD_SIZE + 1] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkl";
 
 struct connection {
     int fd;
+    unsigned number;
     uint64_t next_due;       /* the next answer's id, where answers come in order */
     uint64_t *sent_ns;       /* by id modulo depth */
     struct peri_buffer rest; /* of an answer that is not all there */
@@ -40,10 +41,10 @@ enum { STEPS = 32, BUCKETS = 64 * STEPS };
 static uint64_t histogram[BUCKETS];
 static uint64_t slowest_ns;
 
-static const struct load_protocol *const protocols[] = {&load_raw, &load_long, &load_frame,
-                                                        &load_rpc, &load_iproto};
 static const struct load_protocol *protocol;
-static uint64_t depth;
+const char *load_mode = "";
+uint64_t load_depth;
+unsigned load_connection;
 
 void load_fail(const char *what)
 {
@@ -130,7 +131,7 @@ static void send_output(const struct connection *c)
 
 static void add_request(struct connection *c, uint64_t id, uint64_t at_ns)
 {
-    c->sent_ns[id % depth] = at_ns;
+    c->sent_ns[id % load_depth] = at_ns;
     protocol->request(&output, id);
 }
 
@@ -145,8 +146,8 @@ static uint64_t take_answers(struct connection *c, size_t have)
         size_t size = protocol->answer(input + used, have - used, &id);
         if (size == 0)
             break;
-        record(at_ns - c->sent_ns[id % depth]);
-        add_request(c, id + depth, at_ns);
+        record(at_ns - c->sent_ns[id % load_depth]);
+        add_request(c, id + load_depth, at_ns);
         used += size;
         calls++;
         c->next_due++;
@@ -159,6 +160,7 @@ static uint64_t take_answers(struct connection *c, size_t have)
 static uint64_t serve(struct connection *c)
 {
     size_t have = c->rest.size;
+    load_connection = c->number;
     if (have > 0)
         memcpy(input, c->rest.data, have);
     ssize_t got = read(c->fd, input + have, sizeof input - have);
@@ -169,13 +171,14 @@ static uint64_t serve(struct connection *c)
     return calls;
 }
 
-static struct connection *connect_to(uint16_t port, int epoll)
+static struct connection *connect_to(uint16_t port, int epoll, unsigned number)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     struct connection *c = calloc(1, sizeof *c);
     int yes = 1;
-    c->sent_ns = calloc(depth, sizeof *c->sent_ns);
+    c->number = load_connection = number;
+    c->sent_ns = calloc(load_depth, sizeof *c->sent_ns);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0)
         load_fail("cannot connect");
@@ -244,22 +247,23 @@ static uint64_t cpu_ns_of(const char *pid)
 
 int main(int argc, char **argv)
 {
-    if (argc != 7)
-        load_fail("PROTOCOL PORT SERVER_PID CONNECTIONS DEPTH SECONDS");
-    for (size_t i = 0; i < sizeof protocols / sizeof protocols[0]; i++)
-        if (strcmp(argv[1], protocols[i]->name) == 0)
-            protocol = protocols[i];
-    unsigned long connections = strtoul(argv[4], NULL, 10);
-    depth = strtoull(argv[5], NULL, 10);
+    if (argc != 7 && argc != 8)
+        load_fail("PROTOCOL PORT SERVER_PID CONNECTIONS DEPTH SECONDS [MODE]");
+    for (size_t i = 0; load_protocols[i] != NULL; i++)
+        if (strcmp(argv[1], load_protocols[i]->name) == 0)
+            protocol = load_protocols[i];
+    load_mode = argc == 8 ? argv[7] : "";
+    unsigned connections = (unsigned)strtoul(argv[4], NULL, 10);
+    load_depth = strtoull(argv[5], NULL, 10);
     double seconds = strtod(argv[6], NULL);
-    if (protocol == NULL || connections == 0 || connections > CONNECTIONS_MAX || depth == 0 ||
-        depth > DEPTH_MAX)
+    if (protocol == NULL || connections == 0 || connections > LOAD_CONNECTIONS_MAX ||
+        load_depth == 0 || load_depth > LOAD_DEPTH_MAX)
         load_fail("no such protocol, or too many connections or requests");
     int epoll = epoll_create1(0);
-    static struct connection *all[CONNECTIONS_MAX];
-    for (unsigned long i = 0; i < connections; i++) {
-        struct connection *c = all[i] = connect_to((uint16_t)strtoul(argv[2], NULL, 10), epoll);
-        for (uint64_t n = 0; n < depth; n++)
+    static struct connection *all[LOAD_CONNECTIONS_MAX];
+    for (unsigned i = 0; i < connections; i++) {
+        struct connection *c = all[i] = connect_to((uint16_t)strtoul(argv[2], NULL, 10), epoll, i);
+        for (uint64_t n = 0; n < load_depth; n++)
             add_request(c, n, now_ns());
         send_output(c);
     }
@@ -278,7 +282,7 @@ int main(int argc, char **argv)
            (unsigned long long)calls, (double)calls / ((double)took_ns / 1e9),
            percentile_us(calls, 0.5), percentile_us(calls, 0.99), (double)slowest_ns / 1e3,
            (double)cpu_ns / 1e3 / (double)calls);
-    for (unsigned long i = 0; i < connections; i++)
+    for (unsigned i = 0; i < connections; i++)
         disconnect(all[i]);
     peri_buffer_deinit(&output.bytes);
     return 0;

@@ -4,10 +4,17 @@
 #define PERI_BENCH_LOAD_H
 
 #include "wire/frame.h"
+#include "wire/message.h"
 
 #include <stdint.h>
 
-enum { LOAD_PAYLOAD_SIZE = 64 };
+enum { LOAD_PAYLOAD_SIZE = 64, LOAD_CONNECTIONS_MAX = 10000, LOAD_DEPTH_MAX = 1024 };
+
+/* What protocols may ask for: the last argument, or ""; how many requests are in flight on each
+ * connection; and the number of the one that is being served. */
+extern const char *load_mode;
+extern uint64_t load_depth;
+extern unsigned load_connection;
 
 struct load_protocol {
     const char *name;
@@ -35,10 +42,38 @@ void load_append(struct peri_buffer *out, const void *bytes, size_t size);
 void load_write(int fd, const char *bytes, size_t size);
 void load_read(int fd, char *bytes, size_t size);
 
-extern const struct load_protocol load_raw;    /* 64 bytes, echoed */
-extern const struct load_protocol load_long;   /* as many bytes as a CALL of them, echoed */
-extern const struct load_protocol load_frame;  /* a frame of 64 bytes, echoed (wire/frame.h) */
-extern const struct load_protocol load_rpc;    /* Perilune: CALL echo, REPLY */
-extern const struct load_protocol load_iproto; /* Tarantool: CALL echo */
+/* Those that the program speaks, ended by NULL: its own file of protocols has them. */
+extern const struct load_protocol *const load_protocols[];
+
+/* ---- load_rpc.c: Perilune's messages, for all who call it ---- */
+
+/* The handshake, without a secret, for both ends are on one machine; load_cluster: whose servers
+ * are asked. */
+extern const char load_cluster[];
+void load_rpc_greet(int fd);
+
+/* Appends a message in a frame whose checksum is missing. */
+void load_rpc_put(struct wire_frames *out, struct peri_slice message);
+
+/* The message at the front of bytes; returns its size with all that is in front of it, or 0. */
+size_t load_rpc_get(const char *bytes, size_t size, struct peri_slice *message);
+
+/* Encodes a message; lent until the next one. */
+struct peri_slice load_rpc_encode(const struct wire_message *message);
+
+/* Says a message, and waits for the answer, which has that kind; lent until the next one. */
+struct wire_message load_rpc_ask(int fd, const struct wire_message *message, enum wire_kind kind);
+
+/* Ends the program with what an unexpected message says. */
+_Noreturn void load_rpc_fail(const struct wire_message *message);
+
+/* ---- load_iproto.c: Tarantool's ---- */
+
+enum { LOAD_IPROTO_HEADER_SIZE = 22 };
+void load_iproto_greet(int fd);
+/* Appends size, header with type and id, and the body. */
+void load_iproto_put(struct peri_buffer *out, int type, uint64_t id, struct peri_slice body);
+/* Looks for an answer: its size or 0; *id is the request's. Exits when it is an error. */
+size_t load_iproto_get(const char *bytes, size_t size, uint64_t *id);
 
 #endif
