@@ -114,7 +114,8 @@ int env_work(struct env *env, void (*run)(void *data), void (*done)(void *data, 
  * caller owns it. Errors: PERI_ENOMEM, errno codes. */
 int env_lane_create(struct env *env, struct env_lane **out);
 
-/* Like env_work, on the lane's thread and behind what the lane was given before. */
+/* Like env_work, on the lane's thread and behind what the lane was given before. Without a done
+ * (NULL) nobody is told, and the loop is not woken; data must stay until a later job is done. */
 int env_lane_work(struct env_lane *lane, void (*run)(void *data),
                   void (*done)(void *data, int status), void *data);
 

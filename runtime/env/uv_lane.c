@@ -1,19 +1,24 @@
 /* uv_lane.c - a thread that does one job after another.
  *
- *      env_lane_work ---> waiting ---> the thread ---> finished ---> uv_async ---> done, on the
- * loop
+ *      env_lane_work ---> waiting ---> the thread ---> finished ---> eventfd ---> done, on the loop
+ *
+ * Not by uv_async: where the loop wakes on the processor of the thread that woke it, and takes its
+ * place, libuv spins for tens of microseconds until that thread has left uv_async_send.
  *
  * The lists change hands under the mutex; everything else belongs to the loop's thread. A lane
  * keeps the loop alive while jobs are under way, and until its thread has been joined. env_close
  * ends the thread; the struct stays, for work of the pool may still end and close it. */
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "env/uv_internal.h"
 
 struct lane_job {
     struct peri_list link;
     void (*run)(void *data);
-    void (*done)(void *data, int status);
+    void (*done)(void *data, int status); /* NULL: nobody is told */
     void *data;
     int status;
 };
@@ -22,7 +27,8 @@ struct uv_lane {
     struct env_lane base;
     struct uv_owned owned;
     uv_thread_t thread;
-    uv_async_t news; /* for the loop: something finished, or the thread has ended */
+    int bell;       /* eventfd, rung when something finished, or the thread has ended */
+    uv_poll_t news; /* hears it */
     size_t job_count;
     struct peri_list link; /* in env_uv.lanes until its owner closes it */
     bool is_ended;         /* no more jobs */
@@ -45,19 +51,31 @@ static struct uv_lane *lane_of(struct env_lane *base)
 
 /* ---- the thread ---- */
 
+static void ring(struct uv_lane *lane)
+{
+    ssize_t put;
+    do
+        put = write(lane->bell, &(uint64_t){1}, sizeof(uint64_t));
+    while (put < 0 && errno == EINTR);
+}
+
 static void do_job(struct uv_lane *lane, struct lane_job *job)
 {
-    bool is_cancelled = lane->is_cancelled;
+    bool is_cancelled = lane->is_cancelled, is_silent = job->done == NULL;
     peri_list_remove(&job->link);
     uv_mutex_unlock(&lane->mutex);
     if (is_cancelled)
         job->status = PERI_ECANCELLED;
     else
         job->run(job->data);
+    if (is_silent)
+        free(job);
     uv_mutex_lock(&lane->mutex);
+    if (is_silent)
+        return;
     peri_list_append(&lane->finished, &job->link);
     uv_mutex_unlock(&lane->mutex); /* or the loop would wake to wait for it */
-    (void)uv_async_send(&lane->news);
+    ring(lane);
     uv_mutex_lock(&lane->mutex);
 }
 
@@ -72,7 +90,7 @@ static void lane_on_run(void *data)
             do_job(lane, container_of(lane->waiting.next, struct lane_job, link));
     }
     lane->has_ended = true;
-    (void)uv_async_send(&lane->news);
+    ring(lane);
     uv_mutex_unlock(&lane->mutex);
 }
 
@@ -87,7 +105,8 @@ static void lane_free(struct uv_lane *lane)
 
 static void lane_on_closed(uv_handle_t *handle)
 {
-    struct uv_lane *lane = container_of((uv_async_t *)handle, struct uv_lane, news);
+    struct uv_lane *lane = container_of((uv_poll_t *)handle, struct uv_lane, news);
+    (void)close(lane->bell);
     lane->is_over = true;
     if (lane->is_closed)
         lane_free(lane);
@@ -107,11 +126,16 @@ static struct lane_job *take_finished(struct uv_lane *lane, bool *has_ended)
     return job;
 }
 
-static void lane_on_news(uv_async_t *news)
+static void lane_on_news(uv_poll_t *news, int status, int events)
 {
     struct uv_lane *lane = container_of(news, struct uv_lane, news);
     struct lane_job *job;
     bool has_ended = false;
+    uint64_t rung;
+    (void)status;
+    (void)events;
+    if (read(lane->bell, &rung, sizeof rung) < 0)
+        return; /* interrupted: it still rings */
     while ((job = take_finished(lane, &has_ended)) != NULL) {
         struct lane_job it = *job;
         free(job);
@@ -152,11 +176,16 @@ static int init_lane(struct env_uv *uv, struct uv_lane *lane)
         uv_mutex_destroy(&lane->mutex);
         return rc;
     }
-    rc = uv_async_init(&uv->loop, &lane->news, lane_on_news);
-    if (rc != 0) {
-        uv_cond_destroy(&lane->changed);
-        uv_mutex_destroy(&lane->mutex);
+    lane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    rc = lane->bell < 0 ? -errno : uv_poll_init(&uv->loop, &lane->news, lane->bell);
+    if (rc == 0) {
+        (void)uv_poll_start(&lane->news, UV_READABLE, lane_on_news); /* cannot fail */
+        return 0;
     }
+    if (lane->bell >= 0)
+        (void)close(lane->bell);
+    uv_cond_destroy(&lane->changed);
+    uv_mutex_destroy(&lane->mutex);
     return rc;
 }
 
@@ -199,7 +228,7 @@ static int lane_submit(struct env_lane *base, void (*run)(void *data),
     if (job == NULL)
         return PERI_ENOMEM;
     *job = (struct lane_job){.run = run, .done = done, .data = data};
-    if (lane->job_count++ == 0)
+    if (done != NULL && lane->job_count++ == 0)
         uv_ref((uv_handle_t *)&lane->news);
     uv_mutex_lock(&lane->mutex);
     peri_list_append(&lane->waiting, &job->link);

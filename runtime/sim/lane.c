@@ -7,7 +7,7 @@
 struct lane_job {
     struct peri_list link;
     void (*run)(void *data);
-    void (*done)(void *data, int status);
+    void (*done)(void *data, int status); /* NULL: nobody is told */
     void *data;
 };
 
@@ -66,7 +66,8 @@ static void lane_on_end(struct sim_handle *handle)
     lane->is_completing = true; /* its owner may close it now */
     while (!peri_list_is_empty(&lane->jobs)) {
         struct lane_job job = take_first(lane);
-        job.done(job.data, PERI_ECANCELLED);
+        if (job.done != NULL)
+            job.done(job.data, PERI_ECANCELLED);
     }
     lane->is_completing = false;
     free_when_over(lane);
@@ -84,7 +85,8 @@ static void lane_on_done(struct sim_world *world, struct sim_event *event)
     if (!peri_list_is_empty(&lane->jobs))
         begin_first(lane); /* the thread does not wait for what the loop makes of the last one */
     lane->is_completing = true;
-    job.done(job.data, 0);
+    if (job.done != NULL)
+        job.done(job.data, 0);
     lane->is_completing = false;
     free_when_over(lane);
 }

@@ -134,6 +134,29 @@ static void closing_the_environment_cancels_what_waits(void **state)
     assert_int_equal(cancelled + atomic_load(&batch.ran), JOBS);
 }
 
+/* Jobs without a done run in their order as well; only later ones tell that they did. */
+static void a_job_may_end_in_silence(void **state)
+{
+    (void)state;
+    static struct batch batch;
+    struct env_lane *lane = NULL;
+    struct env *env = open_lane(&lane);
+    for (int i = 0; i < 3; i++)
+        batch.jobs[i].batch = &batch;
+    assert_int_equal(env_lane_work(lane, on_run, NULL, &batch.jobs[0]), 0);
+    assert_int_equal(env_lane_work(lane, on_run, on_done, &batch.jobs[1]), 0);
+    batch.done_count = 1;
+    env_run(env);
+    assert_int_equal(batch.jobs[0].order, 1);
+    assert_int_equal(batch.jobs[0].done, 0);
+    assert_int_equal(batch.jobs[1].order, 2);
+    assert_int_equal(batch.jobs[1].done, 1);
+    assert_true(batch.jobs[1].was_alone && batch.jobs[1].was_in_order);
+    assert_int_equal(env_lane_work(lane, on_run, NULL, &batch.jobs[2]), 0);
+    env_close(env);
+    assert_int_equal(batch.jobs[2].done, 0);
+}
+
 /* ---- beside a pool that is busy ---- */
 
 struct busy {
@@ -248,6 +271,7 @@ int main(void)
         cmocka_unit_test(jobs_run_in_order),
         cmocka_unit_test(a_done_may_close_the_lane),
         cmocka_unit_test(closing_the_environment_cancels_what_waits),
+        cmocka_unit_test(a_job_may_end_in_silence),
         cmocka_unit_test(a_busy_pool_delays_nobody),
         cmocka_unit_test(simulated_jobs_run_in_order),
         cmocka_unit_test(a_simulated_crash_cancels_what_waits),
