@@ -42,7 +42,7 @@ static void free_log(struct store_log *log)
     peri_buffer_deinit(&log->dropped);
     peri_buffer_deinit(&log->batch.touched);
     peri_buffer_deinit(&log->batch.before);
-    peri_buffer_deinit(&log->batch.slot);
+    log_witness_deinit(&log->batch.witness);
     peri_buffer_deinit(&log->batch.census);
     store_batch_deinit(&log->batch.changes);
     free(log);
@@ -50,6 +50,7 @@ static void free_log(struct store_log *log)
 
 static void close_stores(struct store_log *log)
 {
+    log_witness_close(&log->batch.witness);
     for (size_t i = 0; i < log->generation_count; i++) {
         store_close(log->generations[i]->store);
         log->generations[i]->store = NULL;
@@ -60,8 +61,7 @@ static void close_on_run(void *data)
 {
     struct store_log *log = data;
     if (log->failed == 0) /* else the witness says what it said before */
-        (void)log_witness_write(log->env, log->path, peri_buffer_slice(&log->batch.slot), true,
-                                NULL);
+        (void)log_witness_write(&log->batch.witness, log->env, log->path, true, NULL);
     close_stores(log);
 }
 

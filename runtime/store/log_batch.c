@@ -23,16 +23,25 @@ static int write_changes(struct log_batch *batch)
     return rc == 0 ? store_write(batch->store, &batch->changes, true, &batch->err) : rc;
 }
 
+/* The witness is due here when it could not be written behind the batch before. */
 static void batch_on_run(void *data)
 {
     struct log_batch *batch = data;
-    batch->status = log_witness_write(batch->env, batch->path, peri_buffer_slice(&batch->slot),
-                                      false, &batch->err);
+    batch->status = log_witness_write(&batch->witness, batch->env, batch->path, false, &batch->err);
     if (batch->status == 0)
         batch->status = write_changes(batch);
     if (batch->status == 0 && batch->census.size > 0)
         batch->status = log_census_write(batch->env, batch->path, peri_buffer_slice(&batch->census),
                                          &batch->err);
+    if (batch->status == 0)
+        log_witness_advance(&batch->witness);
+}
+
+/* While the loop goes on with what was acknowledged. */
+static void witness_on_run(void *data)
+{
+    struct log_batch *batch = data;
+    (void)log_witness_write(&batch->witness, batch->env, batch->path, false, NULL);
 }
 
 /* ---- and back ---- */
@@ -73,7 +82,7 @@ static void settle(struct store_log *log)
     log->stats.sync_us = env_now_us(log->env) - batch->began_us;
 }
 
-void log_batch_remember(struct log_batch *batch)
+void log_batch_testify(struct log_batch *batch)
 {
     struct log_summary summary = {
         .batch = batch->number,
@@ -81,7 +90,11 @@ void log_batch_remember(struct log_batch *batch)
         .touched_count = batch->touched.size / sizeof(struct log_touch),
     };
     /* Without memory there is no witness this time, as after a crash. */
-    (void)log_witness_encode(batch->generation, &summary, &batch->slot);
+    (void)log_witness_encode(batch->generation, &summary, log_witness_next(&batch->witness));
+}
+
+void log_batch_remember(struct log_batch *batch)
+{
     struct peri_buffer touched = batch->touched;
     batch->touched = batch->before;
     batch->before = touched;
@@ -220,6 +233,7 @@ static int prepare(struct store_log *log)
         .before = log_touches(&batch->before),
         .before_count = batch->before.size / sizeof(struct log_touch),
     };
+    log_batch_testify(batch);
     return rc == 0 ? log_batch_put_summary(&summary, &batch->changes) : rc;
 }
 
@@ -254,6 +268,8 @@ void log_batch_on_turn(void *data)
         rc = env_lane_work(log->lane, batch_on_run, batch_on_done, batch);
     if (rc != 0)
         fail_batch(log, rc);
+    else /* without memory the next batch does it */
+        (void)env_lane_work(log->lane, witness_on_run, NULL, batch);
 }
 
 void store_log_flush(struct store_log *log)
@@ -265,25 +281,24 @@ void store_log_flush(struct store_log *log)
 
 struct quiet_job {
     struct store_log *log;
-    struct env *env;
-    const char *path;
-    struct peri_buffer slot;
+    struct log_batch *batch;
     struct peri_error err;
 };
 
 static void quiet_on_run(void *data)
 {
     struct quiet_job *job = data;
-    (void)log_witness_write(job->env, job->path, peri_buffer_slice(&job->slot), true, &job->err);
+    struct log_batch *batch = job->batch;
+    (void)log_witness_write(&batch->witness, batch->env, batch->path, true, &job->err);
 }
 
 static void quiet_on_done(void *data, int status)
 {
     struct quiet_job *job = data;
     if (status == 0 && job->err.code != 0)
-        env_log(job->env, ENV_LOG_WARN, "store", "the witness was not synced: %s", job->err.text);
+        env_log(job->log->env, ENV_LOG_WARN, "store", "the witness was not synced: %s",
+                job->err.text);
     log_release(job->log);
-    peri_buffer_deinit(&job->slot);
     free(job);
 }
 
@@ -293,10 +308,8 @@ void log_batch_on_quiet(void *data)
     struct quiet_job *job = calloc(1, sizeof *job);
     if (job == NULL)
         return; /* the witness is made durable another time */
-    *job = (struct quiet_job){.log = log, .env = log->env, .path = log->path};
+    *job = (struct quiet_job){.log = log, .batch = &log->batch};
     log_hold(log);
-    const struct peri_buffer *slot = &log->batch.slot;
-    if (peri_buffer_append(&job->slot, slot->data, slot->size) != 0 ||
-        env_lane_work(log->lane, quiet_on_run, quiet_on_done, job) != 0)
+    if (env_lane_work(log->lane, quiet_on_run, quiet_on_done, job) != 0)
         quiet_on_done(job, PERI_ECANCELLED);
 }

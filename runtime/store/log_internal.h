@@ -101,8 +101,8 @@ struct log_batch {
     uint64_t generation;
     struct store_options store_options;
     struct peri_buffer touched, before; /* struct log_touch */
-    struct peri_buffer slot;            /* witness of the batch before; empty: none */
-    struct peri_buffer census;          /* to be written after the batch; empty: nothing */
+    struct log_witness_writer witness;
+    struct peri_buffer census; /* to be written after the batch; empty: nothing */
     uint64_t began_us;
     int status;
     struct peri_error err;
@@ -270,7 +270,10 @@ int log_batch_take_census(struct store_log *log);
 void log_batch_on_turn(void *data);
 void log_batch_on_quiet(void *data);
 
-/* What the batch touched is what the next one says of the batch before it, and the witness. */
+/* What the witness says of the batch, once that is durable. */
+void log_batch_testify(struct log_batch *batch);
+
+/* What the batch touched is what the next one says of the batch before it. */
 void log_batch_remember(struct log_batch *batch);
 
 /* ---- log_full.c ---- */

@@ -167,8 +167,10 @@ static int write_first_batch(struct store_log *log, struct log_generation *gener
     if (rc == 0)
         rc = log_census_write(log->env, log->path, peri_buffer_slice(&batch->census), err);
     if (rc == 0) { /* else the witness must not speak of it */
+        log_batch_testify(batch);
+        log_witness_advance(&batch->witness);
         log_batch_remember(batch);
-        rc = log_witness_begin(log->env, log->path, peri_buffer_slice(&batch->slot), err);
+        rc = log_witness_begin(&batch->witness, log->env, log->path, err);
     }
     generation->bytes = store_written_bytes(generation->store);
     return rc;

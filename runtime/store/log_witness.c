@@ -65,24 +65,51 @@ int log_witness_encode(uint64_t generation, const struct log_summary *summary,
     return 0;
 }
 
-int log_witness_write(struct env *env, const char *log_path, struct peri_slice slot, bool is_synced,
-                      struct peri_error *err)
+struct peri_buffer *log_witness_next(struct log_witness_writer *writer)
+{
+    return &writer->slots[1 - writer->newest];
+}
+
+void log_witness_advance(struct log_witness_writer *writer)
+{
+    writer->newest = 1 - writer->newest;
+    writer->is_due = true;
+}
+
+static int open_witness(struct log_witness_writer *writer, struct env *env, const char *log_path,
+                        struct peri_error *err)
 {
     char path[LOG_PATH_MAX];
-    struct env_file *file = NULL;
-    if (slot.size == 0)
-        return 0;
     witness_path(path, log_path);
-    int rc = env_file_open(env, path, ENV_FILE_WRITE | ENV_FILE_CREATE, &file, err);
-    if (rc != 0)
-        return rc;
-    uint64_t batch = bits_get_le64(slot.data + 4);
-    rc = env_file_pwrite(file, slot.data, slot.size, batch % PLACES * PLACE_BYTES, err);
+    return env_file_open(env, path, ENV_FILE_WRITE | ENV_FILE_CREATE, &writer->file, err);
+}
+
+int log_witness_write(struct log_witness_writer *writer, struct env *env, const char *log_path,
+                      bool is_synced, struct peri_error *err)
+{
+    struct peri_slice slot = peri_buffer_slice(&writer->slots[writer->newest]);
+    if (slot.size == 0 || !(writer->is_due || is_synced))
+        return 0;
+    int rc = writer->file == NULL ? open_witness(writer, env, log_path, err) : 0;
+    if (rc == 0 && writer->is_due)
+        rc = env_file_pwrite(writer->file, slot.data, slot.size,
+                             bits_get_le64(slot.data + 4) % PLACES * PLACE_BYTES, err);
+    writer->is_due = rc != 0;
     if (rc == 0 && is_synced)
-        rc = env_file_sync(file, err);
-    int closed = env_file_close(file, rc == 0 ? err : NULL);
-    rc = rc == 0 ? closed : rc;
+        rc = env_file_sync(writer->file, err);
     return rc == 0 && is_synced ? env_path_sync(env, log_path, err) : rc;
+}
+
+void log_witness_close(struct log_witness_writer *writer)
+{
+    (void)env_file_close(writer->file, NULL);
+    writer->file = NULL;
+}
+
+void log_witness_deinit(struct log_witness_writer *writer)
+{
+    for (size_t i = 0; i < 2; i++)
+        peri_buffer_deinit(&writer->slots[i]);
 }
 
 /* Sets *is_intact. Errors: PERI_ENOMEM. */
@@ -176,10 +203,11 @@ static int replace(struct env *env, const char *log_path, const char *name, stru
     return rc == 0 ? env_path_sync(env, log_path, err) : rc;
 }
 
-int log_witness_begin(struct env *env, const char *log_path, struct peri_slice slot,
+int log_witness_begin(struct log_witness_writer *writer, struct env *env, const char *log_path,
                       struct peri_error *err)
 {
     struct peri_buffer bytes = {0};
+    struct peri_slice slot = peri_buffer_slice(&writer->slots[writer->newest]);
     if (slot.size == 0)
         return 0;
     int rc = peri_buffer_reserve(&bytes, PLACES * PLACE_BYTES);
@@ -188,10 +216,11 @@ int log_witness_begin(struct env *env, const char *log_path, struct peri_slice s
     memset(bytes.data, 0, PLACES * PLACE_BYTES);
     for (size_t i = 0; i < PLACES; i++)
         memcpy(bytes.data + i * PLACE_BYTES, slot.data, slot.size);
-    bytes.size = (PLACES - 1) * PLACE_BYTES + slot.size;
+    bytes.size = PLACES * PLACE_BYTES;
     rc = replace(env, log_path, "witness", peri_buffer_slice(&bytes), err);
     peri_buffer_deinit(&bytes);
-    return rc;
+    writer->is_due = rc != 0;
+    return rc == 0 ? open_witness(writer, env, log_path, err) : rc;
 }
 
 /* ---- the census ---- */

@@ -2,8 +2,8 @@
  *
  * The witness says which batch was synced last.
  * LevelDB drops the end of its log without a word when a damaged length leads past it, and only
- * somebody else can tell. Made durable when a log is opened; written, without a sync, with the
- * batch after the one that it speaks of, and written and synced when the log is quiet or is closed.
+ * somebody else can tell. Made durable when a log is opened; written, without a sync, when the
+ * batch that it speaks of has been acknowledged, and synced when the log is quiet or is closed.
  * Two places take turns, each with two copies in blocks of the disk of their own, and one write for
  * both: one that is torn leaves at least one copy of its place, and the other place. So a place
  * without an intact copy, or a witness that is not there, has lost what it knew, and nobody can say
@@ -24,20 +24,37 @@
 
 struct log_summary;
 
+/* The witness of a log that is open: its file, and slots. All belongs to the log's lane but the
+ * slot of the batch that is under way (log_witness_next), which the loop makes. */
+struct log_witness_writer {
+    struct env_file *file; /* NULL: not open */
+    struct peri_buffer slots[2];
+    unsigned newest; /* the slot of what was synced last */
+    bool is_due;     /* it was not written yet */
+};
+
 /* Replaces out by the slot, both copies of a place, that says what was synced. Of more touches than
  * a copy holds it leaves all out. Errors: PERI_ENOMEM, out is then empty. */
 int log_witness_encode(uint64_t generation, const struct log_summary *summary,
                        struct peri_buffer *out);
 
-/* Writes a slot in its place, and makes it durable when asked to. No slot: nothing. Errors: errno
- * codes. */
-int log_witness_write(struct env *env, const char *log_path, struct peri_slice slot, bool is_synced,
+/* The slot for the batch that is under way, and that it is durable now: the newest is due. */
+struct peri_buffer *log_witness_next(struct log_witness_writer *writer);
+void log_witness_advance(struct log_witness_writer *writer);
+
+/* Writes the newest slot in its place, if it is due, and makes it durable when asked to. An empty
+ * slot: nothing. Errors: errno codes; then it stays due. */
+int log_witness_write(struct log_witness_writer *writer, struct env *env, const char *log_path,
+                      bool is_synced, struct peri_error *err);
+
+/* Replaces the file durably by one that holds the newest slot in both places. An empty slot:
+ * nothing. Errors: errno codes, PERI_ENOMEM. */
+int log_witness_begin(struct log_witness_writer *writer, struct env *env, const char *log_path,
                       struct peri_error *err);
 
-/* Replaces the file durably by one that holds the slot in both places. No slot: nothing. Errors:
- * errno codes, PERI_ENOMEM. */
-int log_witness_begin(struct env *env, const char *log_path, struct peri_slice slot,
-                      struct peri_error *err);
+/* Closes the file, and frees what the writer holds. */
+void log_witness_close(struct log_witness_writer *writer);
+void log_witness_deinit(struct log_witness_writer *writer);
 
 struct log_witness {
     uint64_t batch, generation; /* 0: none is known */

@@ -20,12 +20,25 @@ static void write_round(struct log_fixture *fixture, uint64_t term, uint64_t gro
     fixture_flush(fixture);
 }
 
-static void scene_init(struct scene *scene, bool is_simulated)
+/* The log ends in order, or its process is killed, without ever having had a quiet moment. */
+static void end_log(struct log_fixture *fixture, bool is_killed)
+{
+    if (!is_killed) {
+        fixture_close(fixture);
+        return;
+    }
+    advance(fixture->world, sim_world_now_us(fixture->world) + 10000); /* what is under way ends */
+    fixture_crash(fixture, ENV_FAULT_KILL);
+}
+
+static void make_scene(struct scene *scene, bool is_simulated, bool is_killed)
 {
     struct log_fixture *fixture = &scene->fixture;
     memset(scene, 0, sizeof *scene);
     fixture_init(fixture, is_simulated, 1);
     fixture->options.generation_max_bytes = 1 << 20;
+    if (is_killed)
+        fixture->options.quiet_us = 0;
     assert_int_equal(fixture_open(fixture), 0);
     for (uint64_t group = 1; group <= MODEL_GROUPS; group++)
         assert_int_equal(fixture_create(fixture, group, 1), 0);
@@ -33,9 +46,14 @@ static void scene_init(struct scene *scene, bool is_simulated)
     write_round(fixture, 2, MODEL_GROUPS);
     image_take(fixture->env, fixture->path, &scene->before);
     write_round(fixture, 3, 1);
-    fixture_close(fixture);
+    end_log(fixture, is_killed);
     image_take(fixture->env, fixture->path, &scene->after);
     fixture->checks_states = false;
+}
+
+static void scene_init(struct scene *scene, bool is_simulated)
+{
+    make_scene(scene, is_simulated, false);
 }
 
 static void scene_deinit(struct scene *scene)
@@ -177,6 +195,20 @@ static void test_bytes_in_simulation(void **state)
 {
     (void)state;
     damage_bytes(true);
+}
+
+/* The witness speaks of a batch as soon as that is acknowledged, though no later one came, and
+ * nobody closed the log. */
+static void test_killed(void **state)
+{
+    (void)state;
+    static struct scene scene;
+    make_scene(&scene, true, true);
+    prepare(&scene, false);
+    expect(&scene, STORE_LOG_CLEAN, STORE_LOG_CLEAN);
+    prepare(&scene, true);
+    expect(&scene, STORE_LOG_DAMAGED, STORE_LOG_CLEAN);
+    scene_deinit(&scene);
 }
 
 /* The whole file is gone, short, empty, or zeros. */
@@ -335,10 +367,15 @@ static void test_unfinished_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_copies_in_simulation), cmocka_unit_test(test_copies_on_a_disk),
-        cmocka_unit_test(test_bytes_in_simulation),  cmocka_unit_test(test_bytes_on_a_disk),
-        cmocka_unit_test(test_no_witness),           cmocka_unit_test(test_doubt_ends),
-        cmocka_unit_test(test_torn_witness),         cmocka_unit_test(test_no_census),
+        cmocka_unit_test(test_copies_in_simulation),
+        cmocka_unit_test(test_copies_on_a_disk),
+        cmocka_unit_test(test_bytes_in_simulation),
+        cmocka_unit_test(test_bytes_on_a_disk),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_no_witness),
+        cmocka_unit_test(test_doubt_ends),
+        cmocka_unit_test(test_torn_witness),
+        cmocka_unit_test(test_no_census),
         cmocka_unit_test(test_unfinished_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
