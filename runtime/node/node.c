@@ -316,6 +316,8 @@ static void on_turn(void *data)
     struct peri_list now;
     peri_list_init(&now);
     node_hold(node);
+    if (!node->is_closing)
+        node_disk_flush(node); /* what a leader sent, while what it committed is applied */
     while (!peri_list_is_empty(&node->dirty_groups)) {
         struct peri_list *first = node->dirty_groups.next;
         peri_list_remove(first);

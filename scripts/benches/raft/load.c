@@ -30,9 +30,9 @@ uint64_t load_digest(uint64_t digest, const void *command, size_t size)
     return (digest ^ first ^ size) * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
-static void propose(struct load *load, size_t proposer)
+static void propose(struct load *load, size_t proposer, uint64_t now_us)
 {
-    load->started_us[proposer] = load_now_us();
+    load->started_us[proposer] = now_us;
     load->propose(load, proposer, ++load->number);
 }
 
@@ -51,7 +51,7 @@ bool load_start(struct load *load, const char *line)
         return true;
     load->active = load->proposers;
     for (size_t i = 0; i < load->proposers; i++)
-        propose(load, i);
+        propose(load, i, load_now_us());
     return true;
 }
 
@@ -113,7 +113,7 @@ void load_done(struct load *load, size_t proposer, const char *failure)
         load_count(load, now_us, now_us - load->started_us[proposer], 1);
     }
     if (!load_is_over(load, now_us) && load->failed == 0)
-        propose(load, proposer);
+        propose(load, proposer, now_us);
     else if (--load->active == 0)
         load_print(load);
 }

@@ -132,10 +132,11 @@ static void propose(struct load *load, size_t proposer, uint64_t number)
     char *payload = bench->payloads + proposer * load->bytes;
     memcpy(payload, &number, sizeof number);
     proposal->bench = bench;
-    proposal->request = (struct node_request){.kind = NODE_PROPOSE,
-                                              .body = peri_slice_of(payload, load->bytes),
-                                              .due_us = env_now_us(bench->env) + LOAD_DEADLINE_US,
-                                              .on_done = on_done};
+    proposal->request =
+        (struct node_request){.kind = NODE_PROPOSE,
+                              .body = peri_slice_of(payload, load->bytes),
+                              .due_us = load->started_us[proposer] + LOAD_DEADLINE_US,
+                              .on_done = on_done};
     if (node_request_start(bench->group, &proposal->request, &err) != 0)
         load_done(load, proposer, err.text);
 }
