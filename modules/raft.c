@@ -121,6 +121,7 @@ static void close_node(struct raft_node_box *box)
         struct raft_group_box *group = container_of(box->groups.next, struct raft_group_box, link);
         raft_forget_group(group);
         raft_kv_close(group);
+        raft_lua_close(group);
     }
     fiber_wake(&box->opening);
     fiber_wake(&box->listening);

@@ -7,7 +7,8 @@
  * raft_recover.c  the data of nodes that do not run
  * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other
  * raft_keys.c     the keys of those that keep their state on disk
- * raft_kv.c       the key/value store as a machine */
+ * raft_kv.c       the key/value store as a machine
+ * raft_lua.c      machines in files of Lua, each in a state of its own */
 #ifndef PERI_MODULES_RAFT_H
 #define PERI_MODULES_RAFT_H
 
@@ -17,6 +18,7 @@
 #include "node/keys.h"
 #include "node/node.h"
 #include "vm/fiber.h"
+#include "vm/machine_node.h"
 
 #define RAFT_NODE_METATABLE "perilune.raft.node"
 #define RAFT_GROUP_METATABLE "perilune.raft.group"
@@ -59,8 +61,9 @@ struct raft_group_box {
     struct fiber_wait idle;     /* the fiber waits for a task */
     struct fiber_wait *reading; /* it waits for a key; else NULL */
 
-    struct kv_machine *kv; /* the machine, when it is the key/value store; else NULL */
-    uint64_t applied;      /* what has taken effect in it */
+    struct vm_machine_node *lua; /* the machine, when it is a file; else NULL */
+    struct kv_machine *kv;       /* the machine, when it is the key/value store; else NULL */
+    uint64_t applied;            /* what has taken effect in it */
     struct fiber_wait applying;
 };
 
@@ -83,6 +86,11 @@ void raft_kv_close(struct raft_group_box *box);
 /* Its machine; lent until the end. */
 struct node_machine *raft_kv_machine(struct raft_group_box *box);
 
+/* The same for a machine in a file: the table at index, { text, name, memory }. Raises for what is
+ * no such table. Errors: as vm_machine_node_create. */
+int raft_lua_open(lua_State *L, int index, struct raft_group_box *box, struct peri_error *err);
+void raft_lua_close(struct raft_group_box *box);
+
 /* Reads { { id, address or false }, ... } at the index; false is NULL. Returns how many there are,
  * at most RAFT_MEMBERS_MAX. The table keeps the addresses. Raises. */
 size_t raft_read_members(lua_State *L, int index, struct node_member *out);
@@ -94,7 +102,7 @@ void raft_forget_group(struct raft_group_box *box);
 void raft_make_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 
 /* node:group(id, members, machine): a group, once the disk has said what was there. machine is
- * "kv", or whether that of Lua keeps its state in keys. */
+ * "kv", a table for raft_lua_open, or whether that of a fiber keeps its state in keys. */
 int raft_node_group(lua_State *L);
 
 /* replay(bytes): what a flight recorder holds, stepped again. */
@@ -109,5 +117,6 @@ void raft_open_requests(lua_State *L);
 void raft_open_machine(lua_State *L);
 void raft_open_keys(lua_State *L);
 void raft_open_kv(lua_State *L);
+void raft_open_lua(lua_State *L);
 
 #endif

@@ -45,6 +45,22 @@ size_t raft_read_members(lua_State *L, int index, struct node_member *out)
     return count;
 }
 
+/* The machine that the argument names. Errors: those of making it. */
+static int open_machine(lua_State *L, int index, struct raft_group_box *box, struct peri_error *err)
+{
+    raft_machine_init(box, lua_toboolean(L, index));
+    if (lua_type(L, index) == LUA_TSTRING && raft_kv_open(box) != 0)
+        return peri_fail_plain(err, PERI_ENOMEM, "no memory for the machine");
+    return lua_type(L, index) == LUA_TTABLE ? raft_lua_open(L, index, box, err) : 0;
+}
+
+static struct node_machine *machine_of(struct raft_group_box *box)
+{
+    if (box->lua != NULL)
+        return vm_machine_node_of(box->lua);
+    return box->kv != NULL ? raft_kv_machine(box) : &box->machine;
+}
+
 int raft_node_group(lua_State *L)
 {
     struct raft_node_box *node_box = luaL_checkudata(L, 1, RAFT_NODE_METATABLE);
@@ -53,8 +69,7 @@ int raft_node_group(lua_State *L)
     struct peri_error err = PERI_ERROR_INIT;
     luaL_checktype(L, 3, LUA_TTABLE);
     fiber_check(L, "node:group");
-    bool keeps_keys = lua_toboolean(L, 4), is_kv = lua_type(L, 4) == LUA_TSTRING;
-    lua_settop(L, 3);
+    lua_settop(L, 4);
     size_t count = raft_read_members(L, 3, members);
     if (node_box->node == NULL)
         return raft_fail_closed(L);
@@ -64,15 +79,14 @@ int raft_node_group(lua_State *L)
     peri_list_init(&box->link);
     luaL_setmetatable(L, RAFT_GROUP_METATABLE);
     lua_pushvalue(L, 1);
-    (void)lua_setiuservalue(L, 4, 1);
-    raft_machine_init(box, keeps_keys);
-    if (is_kv && raft_kv_open(box) != 0)
-        return box_fail(L, PERI_ENOMEM, "no memory for the machine");
+    (void)lua_setiuservalue(L, -2, 1);
+    if (open_machine(L, 4, box, &err) != 0)
+        return box_error(L, &err);
+    lua_replace(L, 4); /* where group_opened looks for it */
     const struct node_group_options options = {.id = (uint64_t)id,
                                                .members = members,
                                                .member_count = count,
-                                               .machine =
-                                                   is_kv ? raft_kv_machine(box) : &box->machine,
+                                               .machine = machine_of(box),
                                                .data = box};
     box->opening = (struct fiber_wait){.what = "node:group"};
     if (node_group_open(node_box->node, &options, on_group_open, &box->group, &err) != 0)
@@ -92,6 +106,7 @@ static int l_group_close(lua_State *L)
         node_group_close(group);
     }
     raft_kv_close(box);
+    raft_lua_close(box);
     return 0;
 }
 
@@ -277,5 +292,6 @@ void raft_open_groups(lua_State *L)
     raft_open_machine(L);
     raft_open_keys(L);
     raft_open_kv(L);
+    raft_open_lua(L);
     lua_pop(L, 1);
 }

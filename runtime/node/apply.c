@@ -58,6 +58,16 @@ void node_task_done(struct node_task *task, int status)
     node_group_run(group); /* which goes on by itself when it is running */
 }
 
+void node_task_broken(struct node_task *task, int status)
+{
+    struct node_group *group = task->group;
+    if (task->err.code == 0)
+        (void)peri_fail(&task->err, status, "machine of group %" PRIu64, group->id);
+    struct peri_error err = task->err; /* the task ends with the group */
+    node_group_fail(group, &err);
+    node_task_done(task, status);
+}
+
 /* ---- windows ---- */
 
 /* The window's next entry is done with. */

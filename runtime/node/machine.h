@@ -51,6 +51,10 @@ struct node_machine {
  * from inside of the call. Not after the group's close. */
 void node_task_done(struct node_task *task, int status);
 
+/* The same, for a machine that could not do what those of other replicas can (it lacks memory):
+ * this replica must not go on, and ends. */
+void node_task_broken(struct node_task *task, int status);
+
 /* ---- requests ---- */
 
 enum node_request_kind { NODE_PROPOSE, NODE_CHANGE, NODE_READ };

@@ -36,8 +36,8 @@ void *vm_alloc_function(void *data, void *block, size_t old_size, size_t new_siz
     if (new_size > held && alloc->limit_bytes != 0 &&
         (others > alloc->limit_bytes || new_size > alloc->limit_bytes - others))
         return NULL;
-    if (block == NULL && old_size == LUA_TSTRING && new_size >= VM_BUDGET_STRING_MIN &&
-        alloc->budget != NULL && !vm_budget_take_string(alloc->budget, new_size))
+    if (block == NULL && alloc->budget != NULL && alloc->budget->is_counting &&
+        !vm_budget_take(alloc->budget, old_size, new_size))
         return NULL;
     void *moved = alloc->arena != NULL ? vm_arena_resize(alloc->arena, block, held, new_size)
                                        : RESIZE(block, new_size);

@@ -6,6 +6,7 @@
 #include "vm/bounds.h"
 #include "vm/budget.h"
 #include "vm/stable.h"
+#include "vm/stand_in.h"
 
 static bool is_present(lua_State *L, int index, lua_Integer at)
 {
@@ -34,6 +35,16 @@ lua_Integer vm_border(lua_State *L, int index)
     return present;
 }
 
+/* The border of the table at index, or of that for which it stands. */
+static lua_Integer border_of(lua_State *L, int index)
+{
+    lua_pushvalue(L, index);
+    (void)vm_stand_in(L, -1);
+    lua_Integer border = vm_border(L, lua_gettop(L));
+    lua_pop(L, 1);
+    return border;
+}
+
 lua_Integer vm_length(lua_State *L, int index)
 {
     int type = lua_type(L, index);
@@ -51,7 +62,7 @@ lua_Integer vm_length(lua_State *L, int index)
     }
     if (type != LUA_TTABLE)
         return luaL_error(L, "attempt to get length of a %s value", luaL_typename(L, index));
-    return vm_border(L, index);
+    return border_of(L, index);
 }
 
 static int finish_length(lua_State *L, int status, lua_KContext context)
@@ -80,7 +91,7 @@ static int l_rawlen(lua_State *L)
 {
     int type = lua_type(L, 1);
     luaL_argexpected(L, type == LUA_TTABLE || type == LUA_TSTRING, 1, "table or string");
-    lua_pushinteger(L, type == LUA_TSTRING ? (lua_Integer)lua_rawlen(L, 1) : vm_border(L, 1));
+    lua_pushinteger(L, type == LUA_TSTRING ? (lua_Integer)lua_rawlen(L, 1) : border_of(L, 1));
     return 1;
 }
 

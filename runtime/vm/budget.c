@@ -39,6 +39,11 @@ static void on_count(lua_State *L, lua_Debug *activation)
                          (LUAI_UACINT)budget->limit);
     }
     budget->left -= VM_BUDGET_STEP;
+    if (L == budget->thread && ++budget->looks >= budget->slice_looks && lua_isyieldable(L)) {
+        budget->looks = 0;
+        (void)lua_yield(L, 0);
+        return;
+    }
     if (vm->attention)
         (void)vm_preempt_attend_in_hook(L, activation);
 }
@@ -46,9 +51,17 @@ static void on_count(lua_State *L, lua_Debug *activation)
 void vm_budget_begin(lua_State *L, uint64_t limit)
 {
     struct vm_budget *budget = &vm_state_of(L)->budget;
-    *budget = (struct vm_budget){limit, limit, true, false};
+    *budget = (struct vm_budget){.limit = limit, .left = limit, .is_counting = true};
     (void)vm_compare_charge(budget);
     lua_sethook(L, on_count, LUA_MASKCOUNT, VM_BUDGET_STEP);
+}
+
+void vm_budget_bound(lua_State *L, uint64_t bytes, uint32_t slice_looks)
+{
+    struct vm_budget *budget = &vm_state_of(L)->budget;
+    budget->bytes_limit = budget->bytes_left = bytes;
+    budget->slice_looks = slice_looks;
+    budget->thread = slice_looks != 0 ? L : NULL;
 }
 
 uint64_t vm_budget_end(lua_State *L, bool *is_spent)
@@ -74,9 +87,21 @@ void vm_budget_charge(lua_State *L, uint64_t units)
     budget->left -= units;
 }
 
-bool vm_budget_take_string(struct vm_budget *budget, size_t size_bytes)
+static bool take_bytes(struct vm_budget *budget, size_t size_bytes)
 {
-    uint64_t units = size_bytes / VM_BUDGET_BYTES;
+    if (budget->bytes_limit == 0)
+        return true;
+    if (size_bytes > budget->bytes_left) {
+        spend_all(budget);
+        budget->is_out_of_bytes = true;
+        return false;
+    }
+    budget->bytes_left -= size_bytes;
+    return true;
+}
+
+bool vm_budget_take_units(struct vm_budget *budget, uint64_t units)
+{
     if (!budget->is_counting)
         return true;
     if (units > budget->left) {
@@ -85,4 +110,23 @@ bool vm_budget_take_string(struct vm_budget *budget, size_t size_bytes)
     }
     budget->left -= units;
     return true;
+}
+
+static bool take_string(struct vm_budget *budget, size_t size_bytes)
+{
+    if (size_bytes < VM_BUDGET_STRING_MIN) /* short ones are shared, as far as they still exist */
+        return true;
+    return vm_budget_take_units(budget, size_bytes / VM_BUDGET_BYTES) &&
+           take_bytes(budget, size_bytes);
+}
+
+bool vm_budget_take(struct vm_budget *budget, size_t type, size_t size_bytes)
+{
+    if (!budget->is_counting)
+        return true;
+    if (type == LUA_TSTRING)
+        return take_string(budget, size_bytes);
+    if (type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TTHREAD)
+        return take_bytes(budget, size_bytes);
+    return budget->is_exempt || size_bytes < VM_BUDGET_BLOCK_MIN || take_bytes(budget, size_bytes);
 }

@@ -30,7 +30,8 @@ struct vm_budget *vm_compare_charge(struct vm_budget *budget)
 
 static void charge(size_t size)
 {
-    (void)vm_budget_take_string(payer, size); /* when it is spent, the next look raises */
+    (void)vm_budget_take_units(payer,
+                               size / VM_BUDGET_BYTES); /* when it is spent, the next look raises */
 }
 
 int __wrap_luaS_eqlngstr(struct long_string *a, struct long_string *b)

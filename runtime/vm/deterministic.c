@@ -18,6 +18,7 @@
 #include "vm/ordered.h"
 #include "vm/refusal.h"
 #include "vm/rewrite.h"
+#include "vm/stand_in.h"
 #include "vm/state.h"
 #include "vm/xpcall.h"
 
@@ -126,7 +127,24 @@ static int l_rawset(lua_State *L)
         if (strcmp(name, "__gc") == 0 || strcmp(name, "__mode") == 0)
             check_metafield(L, name);
     }
-    lua_rawset(L, 1);
+    lua_pushvalue(L, 1);
+    if (!vm_stand_in(L, -1)) {
+        lua_pop(L, 1);
+        lua_rawset(L, 1);
+        return 1;
+    }
+    lua_pop(L, 1);
+    lua_settable(L, 1); /* whoever put another in its place wants to see that */
+    return 1;
+}
+
+static int l_rawget(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    (void)vm_stand_in(L, 1);
+    (void)lua_rawget(L, 1);
     return 1;
 }
 
@@ -272,8 +290,8 @@ void vm_deterministic_open(lua_State *L, const struct vm_deterministic *options)
 {
     static const luaL_Reg own[] = {
         {"print", l_print},   {"setmetatable", l_setmetatable},
-        {"rawset", l_rawset}, {"load", l_load},
-        {NULL, NULL},
+        {"rawset", l_rawset}, {"rawget", l_rawget},
+        {"load", l_load},     {NULL, NULL},
     };
     struct vm_deterministic *kept = lua_newuserdatauv(L, sizeof *kept, 0);
     *kept = *options;

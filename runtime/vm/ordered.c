@@ -10,6 +10,7 @@
 #include "vm/border.h"
 #include "vm/budget.h"
 #include "vm/ordered_key.h"
+#include "vm/stand_in.h"
 
 static const char next_key = 0; /* its address names the registry field: the walk of next */
 
@@ -223,6 +224,7 @@ static int l_pairs(lua_State *L)
         return 3;
     }
     luaL_checktype(L, 1, LUA_TTABLE);
+    (void)vm_stand_in(L, 1);
     lua_pushcfunction(L, l_step);
     (void)push_walk(L, 1);
     return 2;
@@ -295,6 +297,7 @@ static int l_next(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 2);
+    (void)vm_stand_in(L, 1);
     if (lua_isnil(L, 2))
         return push_first(L);
     check_refused(L, refusal_of(L, 2));

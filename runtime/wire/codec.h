@@ -28,6 +28,10 @@
 int wire_encode(lua_State *L, int index, const char *name, size_t size_max, struct peri_buffer *out,
                 struct peri_error *err);
 
+/* The same, where tables stand for others (wire_sink.standing). */
+int wire_encode_standing(lua_State *L, int index, const char *name, size_t size_max,
+                         const void *standing, struct peri_buffer *out, struct peri_error *err);
+
 /* Appends an array of the count values from index first on, which messages call "<what> 1" and so
  * on; limit tells people what size_max is and who sets it. Errors as of wire_encode. */
 int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,

@@ -107,25 +107,32 @@ static struct encoder new_encoder(struct peri_buffer *out, size_t size_max)
 }
 
 static int encode(lua_State *L, int index, const char *name, struct encoder *encoder,
-                  struct peri_error *err)
+                  const void *standing, struct peri_error *err)
 {
     struct wire_sink sink = {.scalar = put_scalar,
                              .key = put_scalar,
                              .begin = put_begin,
                              .end = put_end,
-                             .data = encoder};
+                             .data = encoder,
+                             .standing = standing};
     return wire_walk(L, index, name, &sink, err);
+}
+
+int wire_encode_standing(lua_State *L, int index, const char *name, size_t size_max,
+                         const void *standing, struct peri_buffer *out, struct peri_error *err)
+{
+    size_t before = out->size;
+    struct encoder encoder = new_encoder(out, size_max);
+    int rc = encode(L, index, name, &encoder, standing, err);
+    if (rc != 0)
+        out->size = before;
+    return rc;
 }
 
 int wire_encode(lua_State *L, int index, const char *name, size_t size_max, struct peri_buffer *out,
                 struct peri_error *err)
 {
-    size_t before = out->size;
-    struct encoder encoder = new_encoder(out, size_max);
-    int rc = encode(L, index, name, &encoder, err);
-    if (rc != 0)
-        out->size = before;
-    return rc;
+    return wire_encode_standing(L, index, name, size_max, NULL, out, err);
 }
 
 static int encode_item(lua_State *L, int index, const char *what, int number,
@@ -140,7 +147,7 @@ static int encode_item(lua_State *L, int index, const char *what, int number,
         return rc == 0 ? 0 : peri_fail(err, rc, "%s %d", what, number);
     }
     (void)snprintf(name, sizeof name, "%s %d", what, number);
-    return encode(L, index, name, encoder, err);
+    return encode(L, index, name, encoder, NULL, err);
 }
 
 int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,

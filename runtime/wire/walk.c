@@ -258,9 +258,20 @@ static int enter(lua_State *L, struct walk *walk, int table)
     return 0;
 }
 
+/* Puts the table that another one stands for in its place. */
+static void replace_standing(lua_State *L, int table, const void *key)
+{
+    if (lua_rawgetp(L, table, key) == LUA_TTABLE)
+        lua_replace(L, table);
+    else
+        lua_pop(L, 1);
+}
+
 static int walk_table(lua_State *L, struct walk *walk, int table)
 {
     size_t count;
+    if (walk->sink->standing != NULL)
+        replace_standing(L, table, walk->sink->standing);
     bool is_array = is_sequence(L, table, &count);
     bool is_marked = has_mark(L, table, walk->sink->array_mark);
     if (is_marked && !is_array)

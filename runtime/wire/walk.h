@@ -38,6 +38,8 @@ struct wire_sink {
     int (*end)(void *data, bool is_array);
     void *data;
     const char *array_mark; /* name of a registry metatable that makes a table an array, or NULL */
+    const void *standing;   /* a table that has this light userdata as a key stands for the table
+                               that lies there; or NULL */
 };
 
 /* Reads the value at index when it is a scalar; false when it is none. Never raises. */

@@ -1,5 +1,6 @@
 --- A replica of a group: the handle that raft.group gives.
 local checks = require "perilune.raft.checks"
+local entry = require "perilune.machine.entry"
 local fiber = require "perilune.fiber"
 local msgpack = require "perilune.msgpack"
 local options_of = require "perilune.options"
@@ -66,6 +67,9 @@ end
 function Group:propose(command, options)
   options = options_of.check(options, REQUEST, "group:propose")
   local bytes = encode_argument("group:propose", "command", command)
+  if self.has_entries then
+    bytes = entry.encode(entry.COMMAND, bytes)
+  end
   local deadline = checks.deadline("group:propose", options)
   return outcome_of(self.core:propose(bytes, deadline, options.wait == false))
 end
@@ -182,6 +186,16 @@ function Group:set_priority(priority)
   return self.core:set_priority(checks.priority("group:set_priority", priority))
 end
 
+--- How the machine of this replica stands, of a group whose machine is a file: hash, of all that has happened
+--- in it, equal on replicas that have applied as much; version, of the file; memory, the bytes of its Lua
+--- state; used, the instructions that the last call was charged.
+---@return table<string, integer>|nil
+---@return string? err
+---@return string? code
+function Group:machine()
+  return self.core:machine()
+end
+
 --- Has a snapshot taken as soon as the machine is free; the log before it goes.
 ---@return true|nil, string? err, string? code
 function Group:snapshot()
@@ -231,9 +245,12 @@ Group.__close = Group.close
 ---@param box userdata
 ---@param id integer
 ---@param node perilune.raft.Node
+---@param has_entries boolean  its machine is a file: commands stand in the log as entries
 ---@return perilune.raft.Group
-function M.handle(box, id, node)
-  return setmetatable({ core = box, id = id, node = node, count = 0, news = fiber.channel() }, Group)
+function M.handle(box, id, node, has_entries)
+  return setmetatable({
+    core = box, id = id, node = node, has_entries = has_entries, count = 0, news = fiber.channel(),
+  }, Group)
 end
 
 return M

@@ -46,7 +46,8 @@ local M = {}
 ---@field id integer  the same on all nodes
 ---@field members table<integer, string>  voters of a group that begins, with their addresses; a node that
 ---                                       joins later names those that are there, not itself
----@field machine perilune.raft.Machine|"kv"  "kv": the key/value store, for perilune.kv
+---@field machine perilune.machine.Program|perilune.raft.Machine|"kv"  of machine.load; "kv": the key/value
+---                           store, for perilune.kv
 ---@field node? perilune.raft.Node  default: the one that raft.open made last
 ---@field priority? integer  how soon this replica campaigns: 4 (default) before 3 before 2 before 1, each by
 ---                           an election timeout; 0: never, it only votes
@@ -91,7 +92,7 @@ function M.group(options)
   local machine = machine_of.check(options.machine)
   local id = checks.integer("raft.group", "id", options.id, 1)
   local members = checks.members("raft.group", options.members)
-  local kind = machine == machine_of.KV and machine or machine.store or false
+  local kind, is_native = machine_of.kind(machine)
   local box, err, code = node.core:group(id, members, kind)
   if not box then
     return nil, err, code
@@ -99,8 +100,7 @@ function M.group(options)
   if priority ~= checks.PRIORITY_MAX then
     box:set_priority(priority)
   end
-  local group = group_of.handle(box, id, node)
-  local is_native = machine == machine_of.KV
+  local group = group_of.handle(box, id, node, is_native and kind ~= machine_of.KV)
   fiber.spawn({ name = "raft machine " .. id, detached = options.detached, cpu_deadline = false },
     is_native and machine_of.attend or machine_of.run, box, is_native and group or machine)
   return group

@@ -1,4 +1,5 @@
 --- Machines: what a group replicates, and the fiber that runs it.
+local machine_of = require "perilune.machine"
 local msgpack = require "perilune.msgpack"
 local options_of = require "perilune.options"
 local store = require "perilune.raft.store"
@@ -28,9 +29,9 @@ M.KV = "kv"
 
 --- Raises unless machine is one, naming the line that called raft.group, which calls this.
 ---@param machine any
----@return perilune.raft.Machine|"kv"
+---@return perilune.raft.Machine|perilune.machine.Program|"kv"
 function M.check(machine)
-  if machine == M.KV then
+  if machine == M.KV or machine_of.is_program(machine) then
     return machine
   end
   machine = options_of.check(machine, OPTIONS, "raft.group: machine", 4)
@@ -44,6 +45,17 @@ function M.check(machine)
     end
   end
   return machine
+end
+
+--- What the core wants to know of a machine, and whether a fiber is to run it.
+---@param machine perilune.raft.Machine|perilune.machine.Program|"kv"
+---@return any kind
+---@return boolean is_native
+function M.kind(machine)
+  if machine == M.KV or machine_of.is_program(machine) then
+    return machine, true
+  end
+  return machine.store or false, false
 end
 
 local function same(value)

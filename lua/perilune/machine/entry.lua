@@ -1,0 +1,24 @@
+--- What stands in the log for a machine in a file (runtime/vm/machine_entry.h).
+local fiber = require "perilune.fiber"
+local msgpack = require "perilune.msgpack"
+
+local M = {}
+
+local FORMAT = 1
+
+--- Kinds of entries.
+M.COMMAND = 0
+
+--- The bytes of an entry. Its time and the seed of its random numbers are drawn here, unless given.
+---@param kind integer
+---@param body string
+---@param given? { now: number?, seed: integer?, session: integer?, sequence: integer? }
+---@return string bytes
+function M.encode(kind, body, given)
+  given = given or {}
+  local now_us = math.floor((given.now or fiber.wall()) * 1e6)
+  local seed = given.seed or fiber.random(0, math.maxinteger)
+  return (msgpack.encode { FORMAT, kind, now_us, seed, given.session or 0, given.sequence or 0, body })
+end
+
+return M

@@ -1,0 +1,173 @@
+--- Replicated machines in Lua files.
+---
+---   -- counter.lua
+---   return {
+---     init = function() return { count = 0 } end,
+---     apply = function(state, command) state.count = state.count + command return state.count end,
+---     query = function(state) return state.count end,
+---   }
+---
+---   local group = raft.group { id = 1, members = members, machine = machine.load "counter.lua" }
+---   group:propose(5)
+---
+--- The file runs in a sandbox in which replicas cannot differ; a command that raises, or spends its budget,
+--- has no effect. runtime/vm/README.md says what is in the sandbox, and how.
+local core = require "perilune.core.machine"
+local entry = require "perilune.machine.entry"
+local msgpack = require "perilune.msgpack"
+local options_of = require "perilune.options"
+
+local M = {}
+
+--- A machine's file.
+---@class perilune.machine.Program
+---@field text string
+---@field name string  what error messages call it: the same on every replica, as its errors must be
+---@field memory integer  bytes of its Lua state beyond which a replica ends; 0: no limit
+local Program = {}
+Program.__index = Program
+
+--- A machine that runs alone, without a group: for tests.
+---@class perilune.machine.Instance
+local Instance = {}
+Instance.__index = Instance
+
+local LOAD = { memory = "number", name = "string" }
+local APPLY = { now = "number", seed = "number", client = "number" }
+
+local function check(program)
+  local box, err, code = core.open(program.text, program.name)
+  if not box then
+    return nil, err, code
+  end
+  box:close()
+  return program
+end
+
+--- A machine whose text is given.
+---@param text string
+---@param options? { name: string?, memory: integer? }  name: as for load
+---@return perilune.machine.Program|nil program
+---@return string? err  where it does not compile, or what it lacks
+---@return string? code  "ELUA"
+function M.source(text, options)
+  options = options_of.check(options, LOAD, "machine.source")
+  return check(setmetatable({ text = text, name = options.name or "machine", memory = options.memory or 0 },
+    Program))
+end
+
+--- Reads a machine's file and looks whether it is one.
+---@param path string
+---@param options? { name: string?, memory: integer? }  name: default the file's, without folders; memory: bytes
+--- of its Lua state beyond which a replica ends; default no limit
+---@return perilune.machine.Program|nil program
+---@return string? err
+---@return string? code  "ELUA" for what is no machine; "ENOENT" ...
+function M.load(path, options)
+  options = options_of.check(options, LOAD, "machine.load")
+  local text, err, code = core.read(path)
+  if not text then
+    return nil, err, code
+  end
+  return M.source(text, { name = options.name or path:match "[^/]+$", memory = options.memory })
+end
+
+--- Whether a value is a machine of load or source.
+---@param value any
+---@return boolean
+function M.is_program(value)
+  return getmetatable(value) == Program
+end
+
+-- Data as bytes; misuse raises, and names the line of who called the method.
+local function encode(caller, what, value)
+  local bytes, err = msgpack.encode(value, { name = what })
+  if not bytes then
+    error(("%s: %s"):format(caller, err), 3)
+  end
+  return bytes
+end
+
+--- Starts the machine alone, with the state of its beginning.
+---@return perilune.machine.Instance|nil instance
+---@return string? err
+---@return string? code
+function Program:start()
+  local box, err, code = core.open(self.text, self.name, self.memory)
+  if not box then
+    return nil, err, code
+  end
+  local done
+  done, err, code = box:init()
+  if not done then
+    return nil, err, code
+  end
+  return setmetatable({ core = box, index = 0 }, Instance)
+end
+
+local function decode(bytes, err, code)
+  if not bytes then
+    return nil, err, code
+  end
+  return (msgpack.decode(bytes))
+end
+
+--- Applies a command. What it raises, or that it spent its budget, is nil, message, code.
+---@param command any  data
+---@param options? { now: number?, seed: integer?, client: integer? }
+---@return any result
+---@return string? err
+---@return string? code  "ELUA", "ECPU"
+function Instance:apply(command, options)
+  options = options_of.check(options, APPLY, "machine:apply")
+  self.index = self.index + 1
+  local bytes = entry.encode(entry.COMMAND, encode("machine:apply", "command", command),
+    { now = options.now, seed = options.seed, session = options.client })
+  return decode(self.core:apply(bytes, self.index))
+end
+
+--- Asks the machine.
+---@param query? any  data
+---@return any answer
+---@return string? err
+---@return string? code
+function Instance:query(query)
+  return decode(self.core:query(encode("machine:query", "query", query), self.index))
+end
+
+--- All that there is, as bytes.
+---@return string|nil bytes
+---@return string? err
+---@return string? code
+function Instance:snapshot()
+  return self.core:snapshot()
+end
+
+--- Goes on from a snapshot. index: of the last command that it holds.
+---@param bytes string
+---@param index? integer
+---@return true|nil, string? err, string? code
+function Instance:restore(bytes, index)
+  local done, err, code = self.core:restore(bytes)
+  if not done then
+    return nil, err, code
+  end
+  self.index = index or self.index
+  return true
+end
+
+--- { hash, version, memory, used }: of all that has happened; of the file; bytes that its Lua state holds;
+--- instructions that the last call was charged.
+---@return table<string, integer>
+function Instance:info()
+  return self.core:info()
+end
+
+--- Ends it.
+function Instance:close()
+  self.core:close()
+end
+
+Instance.__close = Instance.close
+
+return M

@@ -1,0 +1,81 @@
+/* machine.h - a replicated machine in Lua: its file, its state, and one command after the other.
+ *
+ *   return { apply = function(state, command, ctx) ... end,   the rest may be left out
+ *            init = function() return {} end, query = function(state, query) ... end,
+ *            snapshot = function(state) ... end, restore = function(data) ... end,
+ *            migrate = function(state, old_version) ... end, version = 1,
+ *            budget = { instructions = 10000000, memory = 64 << 20 } }
+ *
+ * The machine has a Lua state of its own, the deterministic sandbox (deterministic.h). All that
+ * outlives a command is the state, whose tables are seen and undone (machine_tables.h): what the
+ * file itself made cannot change (machine_freeze.h). So a command has all its effect or, when it
+ * raises, spends its budget or leaves something in the state that is no data, none; and its error
+ * is the same on every replica.
+ *
+ * A call goes on in slices: vm_machine_start returns before it has ended, and vm_machine_continue
+ * takes the next slice, which ends at the same instruction on every replica. */
+#ifndef PERI_VM_MACHINE_H
+#define PERI_VM_MACHINE_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/slice.h"
+#include "env/env.h"
+
+struct vm_machine;
+
+enum vm_machine_kind {
+    VM_MACHINE_INIT,     /* the state of the beginning */
+    VM_MACHINE_APPLY,    /* an entry (machine_entry.h) */
+    VM_MACHINE_QUERY,    /* MessagePack; answered in MessagePack */
+    VM_MACHINE_SNAPSHOT, /* all that there is, as bytes */
+    VM_MACHINE_RESTORE,  /* the reverse */
+    VM_MACHINE_MIGRATE,  /* of an upgrade: its own */
+    VM_MACHINE_KINDS
+};
+
+/* One thing to do; lent until it has ended. */
+struct vm_machine_job {
+    enum vm_machine_kind kind;
+    uint64_t index; /* of the entry, or the last one that was applied */
+    struct peri_slice input;
+    struct peri_buffer *output; /* results are appended */
+    struct peri_error *err;     /* what went wrong */
+    int status;                 /* once ended: 0; PERI_ELUA, PERI_ECPU (the budget is spent),
+                                   PERI_EFORMAT, PERI_ETOOBIG, PERI_ESESSION: refused, no effect, on
+                                   every replica; or as vm_machine_is_broken says */
+};
+
+struct vm_machine_options {
+    struct env *env;
+    size_t memory_limit_bytes; /* of its Lua state; 0: none. Far above what a budget can make, for
+                                  it breaks the replica */
+    uint32_t slice_looks;      /* a slice's length, in thousands of instructions; 0: no slices */
+};
+
+/* Loads the text, whose name for people is the file's; init has not run. On success the caller owns
+ * *out. Errors: PERI_ELUA when it does not compile, raises, or returns no machine; PERI_ENOMEM. */
+int vm_machine_create(struct vm_machine **out, const struct vm_machine_options *options,
+                      struct peri_slice text, const char *name, struct peri_error *err);
+/* Accepts NULL. A job under way is forgotten. */
+void vm_machine_close(struct vm_machine *machine);
+
+/* Starts a job when none is under way. True when it has ended. */
+bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job);
+/* The next slice of it. True when it has ended. */
+bool vm_machine_continue(struct vm_machine *machine);
+
+/* This replica, and perhaps no other, could not do what it had to (memory): it must not go on. */
+bool vm_machine_is_broken(const struct vm_machine *machine);
+
+/* The hash of all that has happened so far. */
+uint64_t vm_machine_hash(const struct vm_machine *machine);
+
+/* How many units the last call was charged (budget.h), and the bytes that Lua holds. */
+uint64_t vm_machine_used(const struct vm_machine *machine);
+size_t vm_machine_memory(const struct vm_machine *machine);
+
+/* Of the file; lent until an upgrade. */
+int64_t vm_machine_version(const struct vm_machine *machine);
+
+#endif

@@ -1,0 +1,26 @@
+/* machine_entry.h - what stands in the log for a machine: a command and what it may know.
+ *
+ * MessagePack: [1, kind, now_us, seed, session, sequence, body]. now_us is the clock of whoever
+ * proposed it; log time is the latest so far. seed is where ctx.random begins. session and
+ * sequence: machine_session.h; 0: none. body is bytes. Pure. */
+#ifndef PERI_VM_MACHINE_ENTRY_H
+#define PERI_VM_MACHINE_ENTRY_H
+
+#include "base/error.h"
+#include "base/slice.h"
+
+enum vm_entry_kind {
+    VM_ENTRY_COMMAND, /* body: the command, in MessagePack */
+    VM_ENTRY_KINDS
+};
+
+struct vm_entry {
+    enum vm_entry_kind kind;
+    uint64_t now_us, seed, session, sequence;
+    struct peri_slice body; /* lent from the bytes */
+};
+
+/* Errors: PERI_EFORMAT. */
+int vm_entry_read(struct peri_slice bytes, struct vm_entry *out, struct peri_error *err);
+
+#endif

@@ -1,0 +1,123 @@
+#include "vm/machine_node.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/list.h"
+
+struct vm_machine_node {
+    struct node_machine node;
+    struct vm_machine *machine;
+    struct env_turn *turn;  /* runs while a job goes on in slices */
+    struct node_task *task; /* under way, or NULL */
+    struct vm_machine_job job;
+};
+
+static void end(struct vm_machine_node *host)
+{
+    struct node_task *task = host->task;
+    host->task = NULL;
+    if (vm_machine_is_broken(host->machine))
+        node_task_broken(task, host->job.status);
+    else
+        node_task_done(task, host->job.status);
+}
+
+static void on_turn(void *data)
+{
+    struct vm_machine_node *host = data;
+    if (!vm_machine_continue(host->machine))
+        return;
+    env_turn_stop(host->turn);
+    end(host);
+}
+
+static void start(struct node_machine *node, struct node_task *task, enum vm_machine_kind kind)
+{
+    struct vm_machine_node *host = container_of(node, struct vm_machine_node, node);
+    PERI_ASSERT(host->task == NULL);
+    host->task = task;
+    host->job = (struct vm_machine_job){.kind = kind,
+                                        .index = task->index,
+                                        .input = task->input,
+                                        .output = &task->output,
+                                        .err = &task->err};
+    if (vm_machine_start(host->machine, &host->job))
+        end(host);
+    else
+        env_turn_start(host->turn);
+}
+
+static void on_apply(struct node_machine *node, struct node_task *task)
+{
+    start(node, task, VM_MACHINE_APPLY);
+}
+
+static void on_query(struct node_machine *node, struct node_task *task)
+{
+    start(node, task, VM_MACHINE_QUERY);
+}
+
+static void on_snapshot(struct node_machine *node, struct node_task *task)
+{
+    start(node, task, VM_MACHINE_SNAPSHOT);
+}
+
+static void on_restore(struct node_machine *node, struct node_task *task)
+{
+    start(node, task, VM_MACHINE_RESTORE);
+}
+
+/* The state of the beginning. */
+static int init(struct vm_machine *machine, struct peri_error *err)
+{
+    struct peri_buffer nothing = {NULL, 0, 0};
+    struct vm_machine_job job = {.kind = VM_MACHINE_INIT, .output = &nothing, .err = err};
+    bool is_over = vm_machine_start(machine, &job);
+    while (!is_over)
+        is_over = vm_machine_continue(machine);
+    peri_buffer_deinit(&nothing);
+    return job.status;
+}
+
+int vm_machine_node_create(struct vm_machine_node **out, const struct vm_machine_options *options,
+                           struct peri_slice text, const char *name, struct peri_error *err)
+{
+    struct vm_machine_node *host = calloc(1, sizeof *host);
+    if (host == NULL)
+        return peri_fail(err, PERI_ENOMEM, "machine %s", name);
+    host->node = (struct node_machine){
+        .apply = on_apply, .query = on_query, .snapshot = on_snapshot, .restore = on_restore};
+    int rc = env_turn_create(options->env, on_turn, host, &host->turn);
+    if (rc != 0)
+        (void)peri_fail(err, rc, "machine %s", name);
+    if (rc == 0)
+        rc = vm_machine_create(&host->machine, options, text, name, err);
+    if (rc == 0)
+        rc = init(host->machine, err);
+    if (rc != 0) {
+        vm_machine_node_close(host);
+        return rc;
+    }
+    *out = host;
+    return 0;
+}
+
+void vm_machine_node_close(struct vm_machine_node *host)
+{
+    if (host == NULL)
+        return;
+    env_turn_close(host->turn);
+    vm_machine_close(host->machine);
+    free(host);
+}
+
+struct node_machine *vm_machine_node_of(struct vm_machine_node *host)
+{
+    return &host->node;
+}
+
+struct vm_machine *vm_machine_node_machine(struct vm_machine_node *host)
+{
+    return host->machine;
+}

@@ -1,0 +1,79 @@
+-- Groups whose machine is a file: proposals, restarts, snapshots, and that a runaway command holds up nobody.
+local fiber = require "perilune.fiber"
+local machine = require "perilune.machine"
+local raft = require "perilune.raft"
+local use_folder = require "tests.spec.support.folder"
+
+local COUNTER = [[
+  return {
+    init = function() return { count = 0 } end,
+    apply = function(state, command)
+      state.count = state.count + command
+      if command < 0 then error("it only grows", 0) end
+      while command == 13 do end
+      return state.count
+    end,
+    query = function(state, query) return query and state[query] or state.count end,
+  }]]
+
+describe("a group with a machine in a file", function()
+  local folder = use_folder(before_each, after_each)
+
+  local function open()
+    local node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
+    local program = assert(machine.source(COUNTER, { name = "counter.lua" }))
+    return node, assert(raft.group { id = 1, members = { node:address() }, machine = program })
+  end
+
+  it("applies commands, and undoes those that fail", function()
+    local node, group = open()
+    local _ <close> = node
+    assert.equal(5, group:propose(5))
+    local result, err, code, details = group:propose(-1)
+    assert.same({ nil, "it only grows", "ELUA" }, { result, err, code })
+    assert.equal("ok", details.certainty)
+    assert.equal(5, group:read())
+    assert.equal(5, group:read("count", { consistency = "stale" }))
+    assert.equal("counter.lua:4: attempt to perform arithmetic on a table value (local 'command')",
+      select(2, group:propose { 1 }))
+    assert.equal(7, group:propose(2))
+  end)
+
+  it("keeps all over a restart, with and without a snapshot", function()
+    local node, group = open()
+    assert.equal(5, group:propose(5))
+    assert(group:snapshot())
+    repeat
+      local event = node:event()
+    until event.type == "snapshot_taken"
+    group:propose(-1)
+    assert.equal(6, group:propose(1))
+    local hash = group:machine().hash
+    node:close()
+    local again, same = open()
+    local _ <close> = again
+    assert.equal(6, same:read())
+    assert.equal(hash, same:machine().hash)
+  end)
+
+  it("ends a runaway command, while others go on", function()
+    local node, group = open()
+    local _ <close> = node
+    assert.equal(1, group:propose(1))
+    local slept = 0
+    local sleeper = fiber.every(0.005, function() slept = slept + 1 end)
+    local result, err, code = group:propose(13)
+    assert.same({ nil, "the budget of 10000000 instructions is spent", "ECPU" }, { result, err, code })
+    sleeper:cancel()
+    assert.is_true(slept > 3, "the loop stood still: " .. slept .. " naps")
+    assert.equal(1, group:read())
+  end)
+
+  it("refuses a file that is no machine", function()
+    local node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
+    local _ <close> = node
+    local program = assert(machine.source("return { apply = print, init = function() error('no', 0) end }"))
+    local group, err, code = raft.group { id = 1, members = { node:address() }, machine = program }
+    assert.same({ nil, "no", "ELUA" }, { group, err, code })
+  end)
+end)

@@ -1,0 +1,251 @@
+-- Machines in files: what a command may do, and that one which fails has no effect. Groups of replicas are
+-- in tests/spec/machine_group_spec.lua.
+local machine = require "perilune.machine"
+
+local function start(text)
+  local instance = assert(assert(machine.source(text, { name = "m.lua" })):start())
+  return instance
+end
+
+-- An instance whose apply is the body of a function (state, command, ctx).
+local function with_apply(body, head)
+  return start(([[
+    %s
+    return {
+      init = function() return { n = 0, list = { 1, 2, 3 }, at = { x = { deep = true } } } end,
+      apply = function(state, command, ctx) %s end,
+      query = function(state, query) return query and state[query] or state end,
+      budget = { instructions = 1000000, memory = 4 << 20 },
+    }]]):format(head or "", body))
+end
+
+local STATE = { n = 0, list = { 1, 2, 3 }, at = { x = { deep = true } } }
+
+describe("a machine", function()
+  it("applies commands and answers queries", function()
+    local m <close> = with_apply "state.n = state.n + command return state.n"
+    assert.equal(5, m:apply(5))
+    assert.equal(7, m:apply(2))
+    assert.equal(7, m:query "n")
+    assert.same({ 1, 2, 3 }, m:query "list")
+  end)
+
+  it("gives commands a time, numbers and the client", function()
+    local body = "return { ctx.now, ctx.index, ctx.client, ctx.random(100), ctx.random() }"
+    local m <close> = with_apply(body)
+    local first = m:apply(nil, { now = 12.5, seed = 7, client = 3 })
+    assert.equal(12.5, first[1])
+    assert.equal(1, first[2])
+    assert.equal(3, first[3])
+    local other <close> = with_apply(body)
+    assert.same(first, other:apply(nil, { now = 12.5, seed = 7, client = 3 }))
+    assert.equal(12.5, m:apply(nil, { now = 11 })[1]) -- time does not go back
+  end)
+
+  local state_uses = {
+    { "pairs", "local s = '' for k in pairs(state) do s = s .. k end return s", "atlistn" },
+    { "next", "return { next(state) == 'at', (next(state, 'list')) }", { true, "n" } },
+    { "ipairs", "local s = 0 for _, v in ipairs(state.list) do s = s + v end return s", 6 },
+    { "#", "return #state.list", 3 },
+    { "insert", "table.insert(state.list, 1, 9) return state.list", { 9, 1, 2, 3 } },
+    { "remove", "return { table.remove(state.list, 1), #state.list }", { 1, 2 } },
+    { "sort", "table.sort(state.list, function(a, b) return a > b end) return state.list", { 3, 2, 1 } },
+    { "concat", "return table.concat(state.list, '+')", "1+2+3" },
+    { "unpack", "return { table.unpack(state.list) }", { 1, 2, 3 } },
+    { "move", "return table.move(state.list, 1, 3, 2, {})", { nil, 1, 2, 3 } },
+    { "rawget and rawset", "rawset(state, 'n', 4) return rawget(state, 'n') + rawlen(state.list)", 7 },
+    { "new tables", "state.t = { a = { 1 } } state.t.a[2] = 2 return state.t", { a = { 1, 2 } } },
+    { "tables that move", "local t = state.at state.at = nil state.to = t return state.to",
+      { x = { deep = true } } },
+  }
+  for _, case in ipairs(state_uses) do
+    it("has a state that works with " .. case[1], function()
+      local m <close> = with_apply(case[2])
+      local result, err = m:apply()
+      assert.same(case[3], result, err)
+    end)
+  end
+
+  local refused = {
+    { "raises", "error('no', 0)", "no" },
+    { "raises a table", "error { message = 'not so' }", "not so" },
+    { "does half of it and raises",
+      "table.remove(state.list) state.at.x.deep = nil state.at = 5 error('half', 0)", "half" },
+    { "never ends", "while true do state.n = state.n + 1 end",
+      "the budget of 1000000 instructions is spent" },
+    { "never ends and catches errors",
+      "while true do pcall(function() while true do state.n = 1 end end) end",
+      "the budget of 1000000 instructions is spent" },
+    { "makes strings without end", "local s = ('x'):rep(1000) while true do s = s .. s state.n = #s end",
+      "the budget of 4 MiB of memory is spent" },
+    { "makes tables without end", "local t = {} while true do t = { t } end",
+      "the budget of 4 MiB of memory is spent" },
+    { "catches the lack of memory",
+      "pcall(function() local s = ('x'):rep(1000) while true do s = s .. s end end) state.n = 5",
+      "the budget of 4 MiB of memory is spent" },
+    { "draws random numbers", "state.n = math.random()",
+      "math.random: not available in a machine: use ctx.random, which every replica draws alike" },
+    { "reads a clock", "state.n = os.time()",
+      "os.time: not available in a machine: use ctx.now, the time of the command" },
+    { "walks tables by address", "state.n = 1 local t = { [{}] = 1, [print] = 2 } for _ in pairs(t) do end",
+      "cannot be walked" },
+    { "keeps a function", "state.n = print", "the state's field 'n' cannot be a function" },
+    { "keeps a function further inside", "state.n = { { print } }", "a value in the state is no data" },
+    { "keeps keys that are no data", "state.n = { [{}] = 1 }", "a key of the state is neither" },
+    { "keeps a boolean key", "state[true] = 1", "a key of the state is a boolean" },
+    { "keeps a metatable", "state.n = setmetatable({}, {})", "has a metatable" },
+    { "keeps a table twice", "state.a = { 1 } state.b = state.a", "in two places" },
+    { "keeps an old table twice", "state.b = state.at", "in two places" },
+    { "keeps a cycle", "state.at.x.y = state", "in two places" },
+    { "returns a function", "state.n = 9 return { print }", "result[1] is a function" },
+    { "sets a global", "n = 1", "'n' is no local variable" },
+    { "changes a library", "string.x = 1", "outside of the state" },
+    { "changes a variable of the file", "count = count + 1", "the file's local variable 'count' was changed",
+      "local count = 0" },
+    { "changes a table of the file", "cache.x = 1", "outside of the state", "local cache = {}" },
+    { "changes an inner table of the file", "config.limits.max = 1", "outside of the state",
+      "local config = { limits = { max = 3 } }" },
+  }
+  for _, case in ipairs(refused) do
+    it("undoes a command that " .. case[1], function()
+      local m <close> = with_apply("if command == 'again' then return 'fine' end " .. case[2], case[4])
+      local result, err = m:apply()
+      assert.is_nil(result)
+      assert.matches(case[3], err, 1, true)
+      assert.same(STATE, m:query())
+      assert.equal("fine", m:apply "again")
+    end)
+  end
+
+  it("does not let a query change anything", function()
+    local m <close> = start [[
+      local seen = 0
+      return {
+        apply = function(state) return state.n end,
+        query = function(state, what)
+          if what == "state" then state.n = 1 else seen = seen + 1 end
+        end,
+      }]]
+    assert.matches("only commands change the state", select(2, m:query "state"))
+    assert.matches("local variable 'seen' was changed", select(2, m:query "variable"))
+    assert.matches("local variable 'seen' was changed", select(2, m:query "variable"))
+  end)
+
+  it("goes on from a snapshot as if nothing had been", function()
+    local body = [[
+      state.n = state.n + #state.list
+      state.list[#state.list + 1] = { ctx.random(1000) }
+      return state.n]]
+    local old <close> = with_apply(body)
+    for i = 1, 20 do
+      old:apply(i, { now = i, seed = i })
+    end
+    local new <close> = with_apply(body)
+    assert(new:restore(old:snapshot(), 20))
+    assert.equal(old:info().hash, new:info().hash)
+    for i = 21, 40 do
+      assert.equal(old:apply(i, { now = i, seed = i }), new:apply(i, { now = i, seed = i }))
+    end
+    assert.equal(old:info().hash, new:info().hash)
+    assert.same(old:query(), new:query())
+    assert.equal(old:snapshot(), new:snapshot())
+    old:apply(1, { now = 1, seed = 1 })
+    new:apply(1, { now = 1, seed = 2 })
+    assert.not_equal(old:info().hash, new:info().hash)
+  end)
+
+  it("keeps what only its own snapshot holds", function()
+    local m <close> = start [[
+      return {
+        init = function() return { a = 1, scratch = 2 } end,
+        apply = function(state, v) state.a = v end,
+        query = function(state) return { state.a, state.scratch } end,
+        snapshot = function(state) return state.a end,
+        restore = function(a) return { a = a, scratch = 2 } end,
+      }]]
+    m:apply(7)
+    local bytes = m:snapshot()
+    m:apply(8)
+    assert(m:restore(bytes))
+    assert.same({ 7, 2 }, m:query())
+  end)
+
+  it("undoes by the log, whatever came before", function()
+    local m <close> = with_apply [[
+      for i = 1, 50 do
+        local key = "k" .. ctx.random(20)
+        if ctx.random(3) == 1 then
+          state[key] = nil
+        elseif ctx.random(2) == 1 then
+          state[key] = { ctx.random(9), inner = { ctx.random(9) } }
+        elseif type(state[key]) == "table" then
+          state[key].inner[ctx.random(3)] = ctx.random(9)
+        else
+          state[key] = ctx.random(99)
+        end
+      end
+      if command == "fail" then error("fail", 0) end
+    ]]
+    for seed = 1, 200 do
+      m:apply("go", { seed = seed, now = 1 })
+      local before = m:snapshot():sub(-60)
+      local same = m:query()
+      assert.equal("fail", select(2, m:apply("fail", { seed = seed, now = 1 })))
+      assert.same(same, m:query())
+      assert.equal(before, m:snapshot():sub(-60))
+    end
+  end)
+end)
+
+describe("a machine's file", function()
+  local wrong = {
+    { "does not compile", "return {", "m.lua:1: unexpected symbol" },
+    { "raises", "error 'no'", "m.lua:1: no" },
+    { "lacks apply", "return { init = function() end }", "m.lua: the machine has no function apply" },
+    { "returns a function", "return function() end", "m.lua returns a function, but a machine is a table" },
+    { "returns nothing", "local x = 1", "m.lua returns no value: nil, but a machine is a table" },
+    { "has something else for apply", "return { apply = 1 }", "m.lua: apply is a function, not a number" },
+    { "misspells a field", "return { apply = print, aply = 1 }", "m.lua: a machine has no field 'aply'" },
+    { "snapshots what it cannot restore", "return { apply = print, snapshot = print }",
+      "m.lua: the machine has snapshot but no restore" },
+    { "has no version", "return { apply = print, version = 'x' }", "m.lua: version is an integer" },
+    { "never returns", "while true do end", "instructions is spent" },
+    { "sets globals", "function f() end return { apply = f }", "'f' is no local variable" },
+    { "keeps a coroutine", "local co = coroutine.create(print) return { apply = function() return co end }",
+      "keeps a coroutine" },
+    { "asks for the world", "local f = io.open('x') return { apply = print }", "io.open: not available" },
+    { "has a strange budget", "return { apply = print, budget = { memory = -1 } }",
+      "m.lua: budget.memory is an integer from 1" },
+    { "is bytecode", "\27Lua", "m.lua: bytecode is not available in a machine" },
+  }
+  for _, case in ipairs(wrong) do
+    it("is refused when it " .. case[1], function()
+      local program, err, code = machine.source(case[2], { name = "m.lua" })
+      assert.is_nil(program)
+      assert.matches(case[3], err, 1, true)
+      assert.equal("ELUA", code)
+    end)
+  end
+
+  it("is not found", function()
+    local program, err, code = machine.load "no/such/file.lua"
+    assert.is_nil(program)
+    assert.matches("no/such/file.lua", err, 1, true)
+    assert.equal("ENOENT", code)
+  end)
+
+  it("is refused when init gives no state", function()
+    local program = assert(machine.source "return { apply = print, init = function() return 1 end }")
+    local instance, err = program:start()
+    assert.is_nil(instance)
+    assert.matches("init gives the state, which is a table, not a number", err, 1, true)
+  end)
+
+  it("has a budget of its own", function()
+    local m <close> = start [[
+      return { apply = function(_, n) local x = 0 for i = 1, n do x = x + i end return x end,
+        budget = { instructions = 5000 } }]]
+    assert.equal(5050, m:apply(100))
+    assert.matches("the budget of 5000 instructions is spent", select(2, m:apply(10000)))
+  end)
+end)
