@@ -13,7 +13,7 @@ enum { WHY_SIZE = 192 };
 
 /* A group as it was found, kept for the fiber. */
 struct found_group {
-    uint64_t group, replica, term, vote, first_index, last_index, snapshot_index;
+    uint64_t group, replica, term, vote, first_index, last_index, last_term, snapshot_index;
     enum store_log_health health;
     char why[WHY_SIZE];
     struct raft_configuration members;
@@ -56,6 +56,7 @@ static void copy_group(struct found_group *to, const struct node_recover_found *
                                .vote = boot->vote,
                                .first_index = boot->base_index + 1,
                                .last_index = boot->last_index,
+                               .last_term = node_recover_end_of(from).term,
                                .snapshot_index = from->snapshot_index,
                                .health = from->log->health};
     (void)snprintf(to->why, sizeof to->why, "%s", from->log->why);
@@ -110,6 +111,7 @@ static void push_group(lua_State *L, const struct found_group *group)
         box_set_count(L, "vote", group->vote);
     box_set_count(L, "first_index", group->first_index);
     box_set_count(L, "last_index", group->last_index);
+    box_set_count(L, "last_term", group->last_term);
     box_set_count(L, "snapshot_index", group->snapshot_index);
     push_members(L, &group->members);
     lua_setfield(L, -2, "members");
@@ -162,11 +164,13 @@ int raft_recover(lua_State *L)
     lua_Integer group = luaL_checkinteger(L, 2);
     struct node_member members[RAFT_MEMBERS_MAX];
     luaL_checktype(L, 3, LUA_TTABLE);
+    const struct node_recover_end end = {.term = (uint64_t)luaL_optinteger(L, 4, 0),
+                                         .index = (uint64_t)luaL_optinteger(L, 5, 0)};
     fiber_check(L, "raft.recover");
     size_t count = raft_read_members(L, 3, members);
     struct recover_op *op = push_op(L);
-    int rc = node_recover(vm_state_of(L)->env, path, (uint64_t)group, members, count, on_done, op,
-                          &op->err);
+    int rc = node_recover(vm_state_of(L)->env, path, (uint64_t)group, members, count,
+                          end.index > 0 ? &end : NULL, on_done, op, &op->err);
     if (rc != 0)
         return box_error(L, &op->err);
     op->shares++;

@@ -90,18 +90,28 @@ static int keep_found(struct node_disk *disk, const struct store_log_found *from
     return found == NULL ? PERI_ENOMEM : keep(found, from);
 }
 
+void node_disk_explain(const char *path, int status, struct peri_error *err)
+{
+    if (status == PERI_EBUSY)
+        (void)peri_fail_plain(
+            err, status, "another perilune process uses %s: stop it, or choose another directory",
+            path);
+    else if (err->code == 0)
+        (void)peri_fail(err, status, "the log in %s", path);
+}
+
 static void on_open(void *data, int status, const struct store_log_found *groups, size_t count,
                     const struct peri_error *err)
 {
     struct node_disk *disk = data;
     for (size_t i = 0; i < count && status == 0; i++)
         status = keep_found(disk, &groups[i]);
-    struct peri_error own = PERI_ERROR_INIT;
-    if (status != 0 && (err == NULL || err->code == 0)) {
-        (void)peri_fail(&own, status, "the log in %s", disk->node->path);
-        err = &own;
-    }
-    node_opened(disk->node, status, err);
+    struct peri_error why = PERI_ERROR_INIT;
+    if (status != 0 && err != NULL)
+        why = *err;
+    if (status != 0)
+        node_disk_explain(disk->node->path, status, &why);
+    node_opened(disk->node, status, status == 0 ? err : &why);
 }
 
 static void on_failed(void *data, int status)

@@ -20,6 +20,7 @@ struct recovery {
     char *path, *log_path, *snapshots_path;
     uint64_t group;
     struct raft_configuration members; /* to write; none: only look */
+    struct node_recover_end end;       /* of the logs of all of them; 0: there is one */
     struct peri_buffer payload;        /* the same with addresses: members.c */
     struct store_log *log;
     struct store_log_write write;
@@ -108,6 +109,28 @@ static void on_written(struct store_log_write *write, int status)
         finish(recovery, status);
 }
 
+struct node_recover_end node_recover_end_of(const struct node_recover_found *found)
+{
+    const struct raft_boot *boot = &found->log->boot;
+    return (struct node_recover_end){
+        .term = boot->run_count > 0 ? boot->runs[boot->run_count - 1].term : boot->base_term,
+        .index = boot->last_index};
+}
+
+static int check_end(struct recovery *recovery, const struct store_log_found *found)
+{
+    const struct node_recover_found own = {.log = found};
+    const struct node_recover_end end = node_recover_end_of(&own), *all = &recovery->end;
+    if ((all->index == 0 && all->term == 0) || (end.index == all->index && end.term == all->term))
+        return 0;
+    return peri_fail_plain(&recovery->err, PERI_EINVAL,
+                           "the log of node %" PRIu64 " ends with entry %" PRIu64
+                           " of term %" PRIu64 ", not with entry %" PRIu64 " of term %" PRIu64
+                           ": force the one that holds most alone, and add the others again, "
+                           "empty and under new ids",
+                           recovery->result.node, end.index, end.term, all->index, all->term);
+}
+
 static int write_members(struct recovery *recovery)
 {
     const struct store_log_found *found = find(recovery);
@@ -120,6 +143,9 @@ static int write_members(struct recovery *recovery)
                                "these are the data of node %" PRIu64
                                ", which is none of the members",
                                recovery->result.node);
+    int rc = check_end(recovery, found);
+    if (rc != 0)
+        return rc;
     uint64_t term = (found->boot.term / TERM_STEP + 1) * TERM_STEP + (uint64_t)at;
     recovery->record = (struct raft_record){.seq = 1,
                                             .term = term,
@@ -131,7 +157,7 @@ static int write_members(struct recovery *recovery)
         .term = term, .type = RAFT_CONFIGURATION, .payload = peri_buffer_slice(&recovery->payload)};
     recovery->write = (struct store_log_write){.on_written = on_written, .data = recovery};
     /* Both stand in one batch: what is written is durable only together with the verdict. */
-    int rc = store_log_set_repaired(recovery->log, recovery->group);
+    rc = store_log_set_repaired(recovery->log, recovery->group);
     if (rc == 0)
         rc = store_log_write(recovery->log, &recovery->write, recovery->group, &recovery->record,
                              &entry);
@@ -223,6 +249,7 @@ static void on_open(void *data, int status, const struct store_log_found *groups
         status = keep(recovery, groups, count);
     } else {
         recovery->err = *err;
+        node_disk_explain(recovery->path, status, &recovery->err);
     }
     if (status == 0)
         status = env_work(recovery->env, run_list, on_listed, recovery);
@@ -274,6 +301,7 @@ static char *join(const char *a, const char *b)
 
 int node_recover(struct env *env, const char *path, uint64_t group,
                  const struct node_member *members, size_t member_count,
+                 const struct node_recover_end *end,
                  void (*on_done)(void *data, int status, const struct node_recovered *recovered,
                                  const struct peri_error *err),
                  void *data, struct peri_error *err)
@@ -281,6 +309,11 @@ int node_recover(struct env *env, const char *path, uint64_t group,
     struct store_log_options options;
     struct raft_configuration configuration = {.count = 0};
     int rc = check_members(members, member_count, &configuration, err);
+    if (rc == 0 && member_count > 1 && end == NULL)
+        rc = peri_fail_plain(err, PERI_EINVAL,
+                             "%zu members may hold different logs, of which the longest has to "
+                             "count: say where the logs of all of them end, or force one alone",
+                             member_count);
     if (rc != 0)
         return rc;
     struct recovery *recovery = calloc(1, sizeof *recovery);
@@ -289,6 +322,8 @@ int node_recover(struct env *env, const char *path, uint64_t group,
     recovery->env = env;
     recovery->group = group;
     recovery->members = configuration;
+    if (end != NULL)
+        recovery->end = *end;
     recovery->on_done = on_done;
     recovery->data = data;
     recovery->path = join(path, "");

@@ -368,6 +368,8 @@ bool node_disk_is_full(const struct node *node);
 bool node_disk_blocker(const struct node *node, uint64_t *group, uint64_t *index);
 /* The group, which was suspect or damaged, is well again. */
 void node_disk_set_repaired(struct node_group *group);
+/* Says of a directory whose log did not open with status what people can do about it. */
+void node_disk_explain(const char *path, int status, struct peri_error *err);
 /* What the log holds of the group is of no use: *boot becomes that of an empty one, and the group
  * damaged. Errors: as store_log_reset. */
 int node_disk_reset(struct node_group *group, struct raft_boot *boot, struct raft_history *first);

@@ -200,11 +200,13 @@ describe("a group in trouble", function()
       local busy = recover "--json"
       assert.equal(1, busy.status)
       assert.equal("EBUSY", json.decode(busy.stdout).error.code)
+      assert.matches("another perilune process uses " .. folder:at "n1" .. ": stop it",
+        busy.stdout .. busy.stderr, 1, true)
       close(1)
       local found = recover()
       assert.same({ 0, "" }, { found.status, found.stderr })
       assert.matches("data of node 1\n", found.stdout, 1, true)
-      assert.matches("1  clean %s*%d+  1%.%.%d+%s+none%s+1, 2, 3", found.stdout)
+      assert.matches("1  clean %s*%d+  1%.%.%d+%s+%d+:%d+%s+none%s+1, 2, 3", found.stdout)
       local plan = recover("--group", "1", "--members", "1")
       assert.equal(0, plan.status)
       assert.matches("would get the members 1; nothing was changed", plan.stdout, 1, true)
@@ -235,13 +237,47 @@ describe("a group in trouble", function()
       assert.same({ "voter" }, { status.members[1].is, status.members[2] and status.members[2].is })
     end)
 
+    -- Whoever holds less than another that stays would drop what that one holds.
+    it("forces several members only upon logs that end alike", function()
+      lose_majority()
+      open_node(2)
+      open_group(2)
+      assert.equal(2, propose(1))
+      close(2)
+      close(1)
+      local ends = {}
+      for id = 1, 3 do
+        local group = assert(raft.inspect(folder:at("n" .. id))).groups[1]
+        ends[id] = { term = group.last_term, index = group.last_index }
+      end
+      assert.is_true(ends[1].index > ends[3].index)
+      local function force(id, last)
+        return cli.run { "recover", folder:at("n" .. id), "-g", "1", "-m", "1,3", "--force",
+          env = { NO_COLOR = "1" }, last and "--last", last and ("%d:%d"):format(last.term, last.index) }
+      end
+      local without = force(3)
+      assert.equal(2, without.status)
+      assert.matches("several members may hold different logs", without.stderr, 1, true)
+      local shorter = force(3, ends[1])
+      assert.equal(1, shorter.status)
+      assert.matches(("ends with %d:%d, not with %d:%d"):format(ends[3].term, ends[3].index,
+        ends[1].term, ends[1].index), shorter.stderr, 1, true)
+      local _, err, code = raft.recover { path = folder:at "n3", group = 1,
+        members = { [1] = false, [3] = false }, last = ends[1] }
+      assert.equal("EINVAL", code)
+      assert.matches("ends with entry", err, 1, true)
+      assert.equal(ends[3].index, assert(raft.inspect(folder:at "n3")).groups[1].last_index)
+      assert.equal(0, force(1, ends[1]).status)
+    end)
+
     it("refuses what cannot be meant", function()
       lose_majority()
       close(1)
       for _, case in ipairs {
         { "add --group N", "--members", "1" }, { "none of them", "-g", "1", "-m", "2" },
         { "'x' is no member", "-g", "1", "-m", "x" }, { "comes twice", "-g", "1", "-m", "1,1" },
-        { "nothing to write", "--force" },
+        { "nothing to write", "--force" }, { "it says where", "--last", "7:1" },
+        { "'7' is no entry", "-g", "1", "-m", "1,2", "--last", "7" },
       } do
         local result = recover(table.unpack(case, 2))
         assert.equal(2, result.status)

@@ -220,8 +220,9 @@ static void force(struct cluster_host *host)
     host->is_idle = true;
     cluster_restart(host);
     cluster_run(host->cluster, MS);
-    assert_int_equal(
-        node_recover(sim_node_env(host->sim), "/data", 1, &alone, 1, on_forced, &forcing, NULL), 0);
+    assert_int_equal(node_recover(sim_node_env(host->sim), "/data", 1, &alone, 1, NULL, on_forced,
+                                  &forcing, NULL),
+                     0);
     cluster_run(host->cluster, 10 * (uint64_t)S);
     assert_true(forcing.is_done);
     assert_int_equal(forcing.status, 0);

@@ -30,6 +30,16 @@ local function read_members(text)
   return members
 end
 
+-- "7:120"
+local function read_last(text)
+  local term, index = text:match "^(%d+):(%d+)$"
+  term, index = math.tointeger(tonumber(term)), math.tointeger(tonumber(index))
+  if not term or not index or index < 1 then
+    return nil, ("'%s' is no entry: TERM:INDEX, as 'last' in what perilune recover DIR shows"):format(text)
+  end
+  return { term = term, index = index }
+end
+
 ---@param argparse table
 ---@return table parser
 function M.parser(argparse)
@@ -40,6 +50,9 @@ function M.parser(argparse)
   parser:option("-g --group", "The group (default: all, to look at)."):argname "N":convert(read_group)
   parser:option("-m --members", "Who shall be its members: those that are left, all of them voters. "
     .. "DIR's own node is one."):argname "ID[=HOST:PORT],...":convert(read_members)
+  parser:option("-l --last", "With several members: the entry that the log of each of them ends with, as "
+    .. "'last' shows it for their data. A log that ends elsewhere is refused."):argname "TERM:INDEX"
+    :convert(read_last)
   parser:flag("--force", "Write the members. This cannot be undone.")
   parser:flag("--json", "Print the result as one JSON object.")
   parser:epilog [[
@@ -47,17 +60,18 @@ Forcing members loses what the others had acknowledged and this node does
 not hold. So:
   1. make sure that the lost nodes never start again with their data: they
      would be a second group;
-  2. stop the nodes that are left, and look at the data of each: the one with
-     the highest term and last entry holds most;
+  2. stop the nodes that are left, and look at the data of each: the one whose
+     last entry (TERM:INDEX) has the highest term, then index, holds most;
   3. run the command on that one, with itself as the only member, and start
      it; the others come back empty, under new ids, with group:add.
-Only when all that are left hold the same entries may step 3 be run on each
-of them, with the same members: of logs that differ the longer one may lose.
+Only when all that are left end with the same entry may step 3 be run on each
+of them, with the same members and --last; it refuses a log that ends
+elsewhere, for of logs that differ the longer one may lose.
 
 Examples:
   perilune recover data
   perilune recover data --group 1 --members 2
-  perilune recover data --group 1 --members 2,3=n3:7200 --force]]
+  perilune recover data --group 1 --members 2,3=n3:7200 --last 7:120 --force]]
   return parser
 end
 
@@ -69,12 +83,16 @@ local function ids_of(members)
   return #ids > 0 and table.concat(ids, ", ") or "unknown"
 end
 
+local function end_of(group)
+  return ("%d:%d"):format(group.last_term, group.last_index)
+end
+
 local function show_groups(found)
-  local rows = { { "group", "health", "term", "entries", "snapshot", "members" } }
+  local rows = { { "group", "health", "term", "entries", "last", "snapshot", "members" } }
   for _, group in ipairs(found.groups) do
     local entries = group.last_index < group.first_index and "none"
       or ("%d..%d"):format(group.first_index, group.last_index)
-    rows[#rows + 1] = { group.group, group.health, group.term, entries,
+    rows[#rows + 1] = { group.group, group.health, group.term, entries, end_of(group),
       group.snapshot_index > 0 and group.snapshot_index or "none", ids_of(group.members) }
   end
   io.stdout:write(("data of node %d\n%s\n"):format(found.node, output.table(rows)))
@@ -124,6 +142,7 @@ local function sorted_ids(members)
 end
 
 local HINTS = {
+  EINVAL = "force the one that holds most alone; the others come back empty, under new ids",
   EBUSY = "stop the node first",
   ENOENT = "DIR is what the node opens with raft.open{ path = DIR }",
   ECORRUPT = "take the group from its other members: remove this one, and add it under a new id",
@@ -151,6 +170,13 @@ end
 local function check(args)
   if args.members and not args.group then
     return output.usage_error("--members", "of which group?", "add --group N")
+  elseif args.members and next(args.members, next(args.members)) and not args.last then
+    return output.usage_error("--members",
+      "several members may hold different logs, and the longest has to count",
+      "add --last TERM:INDEX, which the data of each must end with, or name one member alone")
+  elseif args.last and not args.members then
+    return output.usage_error("--last", "it says where the logs of --members end",
+      "add --group N --members ID,...")
   elseif args.force and not args.members then
     return output.usage_error("--force", "nothing to write", "add --group N --members ID,...")
   end
@@ -158,9 +184,14 @@ end
 
 local function force(args, group)
   local done, err, code
+  if args.last and (args.last.term ~= group.last_term or args.last.index ~= group.last_index) then
+    return fail(args, ("the log of node %d ends with %s, not with %d:%d"):format(group.replica,
+      end_of(group), args.last.term, args.last.index), "EINVAL")
+  end
   if args.force then
     local raft = require "perilune.raft"
-    done, err, code = raft.recover { path = args.dir, group = args.group, members = args.members }
+    done, err, code = raft.recover { path = args.dir, group = args.group, members = args.members,
+      last = args.last }
     if not done then
       return fail(args, err, code)
     end

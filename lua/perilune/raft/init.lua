@@ -56,7 +56,7 @@ local M = {}
 local GROUP = {
   id = "number", members = "table", machine = true, node = true, detached = "boolean", priority = "number",
 }
-local RECOVER = { path = "string", group = "number", members = "table" }
+local RECOVER = { path = "string", group = "number", members = "table", last = "table" }
 
 local current -- what raft.open made last
 
@@ -120,7 +120,7 @@ function M.replay(bytes)
 end
 
 --- Looks at the data of a node that does not run: { node, groups = { { group, replica, health, why, term,
---- vote, first_index, last_index, snapshot_index, members = { { id, is }, ... } }, ... } }.
+--- vote, first_index, last_index, last_term, snapshot_index, members = { { id, is }, ... } }, ... } }.
 ---@param path string
 ---@return table|nil found
 ---@return string? err
@@ -132,7 +132,9 @@ end
 --- Forces members upon a group that has lost its majority for good, in the data of a node that does not run
 --- and is one of them. What others acknowledged without it is lost, and they must never start again with
 --- their data. The configuration becomes an entry of the log. An address that is false stays as it is known.
----@param options { path: string, group: integer, members: table<integer, string|false> }
+--- Several members have to hold the same log, which is forced in the data of each: last, { term, index },
+--- is the entry that all of them end with, and a log that ends elsewhere is refused (EINVAL).
+---@param options { path: string, group: integer, members: table<integer, string|false>, last: table? }
 ---@return table|nil found  as it was before, with index and term of the entry
 ---@return string? err
 ---@return string? code  ENOENT, EBUSY while the node runs, EINVAL
@@ -140,7 +142,10 @@ function M.recover(options)
   options = options_of.check(options, RECOVER, "raft.recover")
   local members = checks.members("raft.recover", options.members, true)
   local path = options.path or error("raft.recover: path, the directory of the node's data, is missing", 2)
-  return core.recover(path, checks.integer("raft.recover", "group", options.group, 1), members)
+  local last = options.last or {}
+  return core.recover(path, checks.integer("raft.recover", "group", options.group, 1), members,
+    options.last and checks.integer("raft.recover", "last.term", last.term, 1),
+    options.last and checks.integer("raft.recover", "last.index", last.index, 1))
 end
 
 return M
