@@ -69,7 +69,7 @@ static bool say_missing(struct text *text, const struct node_group *group, uint6
         say(text, "; node %" PRIu64 " (%s) has %s, and gives no votes", id, address, loss(health));
         return true;
     }
-    if (!node_repair_hears(group, UINT64_MAX))
+    if (node_repair_is_deaf(group))
         return false; /* this replica is deaf: silence means nothing */
     uint64_t patience_us = SILENT_TIMEOUTS * group->node->options.raft.election_max_us;
     if (group->leaderless_us + patience_us > now_us || peer->heard_us > group->leaderless_us)

@@ -110,7 +110,7 @@ static int step_message(struct node_group *group, const struct node_message *mes
 void node_inbox_take(struct node_group *group, const struct node_message *message)
 {
     struct node *node = group->node;
-    if (!node_repair_hears(group, message->raft.term)) {
+    if (!node_repair_hears(group, &message->raft)) {
         node->stats.messages_refused++;
         return;
     }

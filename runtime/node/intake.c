@@ -179,7 +179,7 @@ void node_intake_on_call(struct rpc_call *call)
     struct node_group *group = node_group_find(node, message.group);
     struct raft_status status;
     if (group == NULL || group->raft == NULL || node->is_closing ||
-        !node_repair_hears(group, message.raft.term)) {
+        !node_repair_hears(group, &message.raft)) {
         node_piece_refuse(call, PERI_ECLOSED, "the group is not open here");
         return;
     }

@@ -5,11 +5,12 @@
  * promised (CTRL, FAST 2018). It comes back in three steps:
  *
  *   1. Deaf, unless the disk still has its last term and vote, and lost only entries before them.
- *      It asks all other voters for their terms, and hears no message of the core's. A
- *      candidate's own term is on its disk before it asks for votes, so the highest answer is at
- *      least as late as any term that this replica took part in. Messages of older ones it never
- *      hears again. It need not wait for all when a leader commits, with others, an entry that it
- *      appended after it was asked: README.md says why.
+ *      It hears no message of the core's until a leader, asked twice, has committed an entry that
+ *      was not in its log when it answered first; it appends one when asked to (RAFT_PEER_LOST).
+ *      Where too few are whole for that, all other voters have to say their terms: a candidate's
+ *      own is on its disk before it asks for votes, so the highest answer is at least as late as
+ *      any term that this replica took part in. Messages of older ones it never hears again.
+ *      README.md says why.
  *   2. Mute in elections. It follows a leader and acknowledges what it holds, but the core neither
  *      votes nor campaigns (raft.h, is_impaired). The leader forgets what it acknowledged before
  *      (RAFT_PEER_LOST), for some of that is gone.
@@ -31,71 +32,23 @@
 #include "base/bits.h"
 #include "env/log.h"
 #include "node/repair.h"
-#include "raft/quorum.h"
 
 #define METHOD "raft.repair"
-
-/* Another voter. */
-struct voter {
-    struct node_repair *repair;
-    uint64_t id; /* 0: the place is free */
-    struct rpc_request request;
-    struct peri_buffer args;
-    bool is_asked, has_answered, is_leader;
-    enum store_log_health health;
-    uint64_t term, last_index, last_term;
-    uint64_t led_term, led_index; /* what it said first as the leader of a term: its log's end */
-};
-
-struct node_repair {
-    struct node_group *group;
-    struct voter voters[RAFT_MEMBERS_MAX];
-    bool is_hearing;                      /* no longer deaf: step 2 */
-    bool is_trusted;                      /* the core has a floor for votes */
-    uint64_t floor_term;                  /* messages of older terms are not heard */
-    uint64_t barrier_term, barrier_index; /* where that leader's log ended; 0: not known */
-    uint64_t due_us;
-    char why[NODE_WHY_SIZE];
-};
 
 static void evaluate(struct node_group *group);
 
 /* ---- questions ---- */
 
-static void free_voter(struct voter *voter)
+static void free_voter(struct node_repair_voter *voter)
 {
     rpc_request_cancel(&voter->request, "the replica is repaired"); /* unless it has ended */
     peri_buffer_deinit(&voter->args);
-    *voter = (struct voter){.id = 0};
-}
-
-/* Whom to ask: the voters of members but this node. */
-static void set_voters(struct node_repair *repair, const struct raft_configuration *members)
-{
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
-        if (repair->voters[i].id != 0 &&
-            !raft_configuration_is_voter(members, repair->voters[i].id))
-            free_voter(&repair->voters[i]);
-    for (size_t i = 0; i < members->count; i++) {
-        struct voter *place = NULL;
-        uint64_t id = members->ids[i];
-        bool is_there =
-            id == repair->group->node->options.id || !raft_configuration_is_voter(members, id);
-        for (size_t k = 0; k < RAFT_MEMBERS_MAX && !is_there; k++) {
-            is_there = repair->voters[k].id == id;
-            if (repair->voters[k].id == 0 && place == NULL)
-                place = &repair->voters[k];
-        }
-        if (is_there)
-            continue;
-        PERI_ASSERT(place != NULL); /* there are as many places as members at most */
-        *place = (struct voter){.repair = repair, .id = id};
-    }
+    *voter = (struct node_repair_voter){.id = 0};
 }
 
 /* What it has committed behind the end of its log as of an earlier answer it appended after this
  * replica had asked, and committed without it: a deaf one acknowledges nothing. */
-static void note_leader(struct voter *voter, uint64_t commit_index)
+static void note_leader(struct node_repair_voter *voter, uint64_t commit_index)
 {
     struct node_repair *repair = voter->repair;
     if (voter->term != voter->led_term) {
@@ -104,24 +57,33 @@ static void note_leader(struct voter *voter, uint64_t commit_index)
     } else if (commit_index > voter->led_index && !repair->is_hearing) {
         repair->is_hearing = true;
         repair->floor_term = voter->term;
+        env_log(repair->group->node->env, ENV_LOG_INFO, "node",
+                "group %" PRIu64 ": node %" PRIu64 " leads in term %" PRIu64
+                "; what was lost comes from there",
+                repair->group->id, voter->id, voter->term);
     }
 }
 
-static int read_answer(struct node_group *group, struct voter *voter, struct peri_slice values)
+static int read_answer(struct node_group *group, struct node_repair_voter *voter,
+                       struct peri_slice values)
 {
     struct peri_slice bytes;
+    struct raft_configuration members;
     int rc = node_args_get(values, &bytes, NULL);
     if (rc != 0 || bytes.size < REPAIR_ANSWER_HEAD)
         return PERI_EFORMAT;
     unsigned flags = (unsigned char)bytes.data[REPAIR_ANSWER_HEAD - 1];
     if ((flags & REPAIR_HEALTH_MASK) > STORE_LOG_DAMAGED)
         return PERI_EFORMAT;
-    rc = node_members_learn(
-        group->node,
-        peri_slice_of(bytes.data + REPAIR_ANSWER_HEAD, bytes.size - REPAIR_ANSWER_HEAD), NULL);
+    const struct peri_slice tail =
+        peri_slice_of(bytes.data + REPAIR_ANSWER_HEAD, bytes.size - REPAIR_ANSWER_HEAD);
+    rc = node_members_get(tail, &members, NULL, NULL);
+    if (rc == 0)
+        rc = node_members_learn(group->node, tail, NULL);
     if (rc != 0)
         return rc;
     voter->has_answered = true;
+    voter->members = members;
     voter->term = bits_get_le64(bytes.data);
     voter->last_index = bits_get_le64(bytes.data + 8);
     voter->last_term = bits_get_le64(bytes.data + 16);
@@ -132,27 +94,9 @@ static int read_answer(struct node_group *group, struct voter *voter, struct per
     return 0;
 }
 
-/* A leader knows the members better than a disk that has lost some of them. */
-static void take_members(struct node_repair *repair, const struct voter *from,
-                         struct peri_slice values)
-{
-    struct raft_configuration members;
-    struct raft_status status;
-    struct peri_slice bytes;
-    raft_status(repair->group->raft, &status);
-    if (!from->is_leader || from->term < status.term || node_args_get(values, &bytes, NULL) != 0)
-        return;
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
-        if (repair->voters[i].has_answered && repair->voters[i].term > from->term)
-            return;
-    bytes = peri_slice_of(bytes.data + REPAIR_ANSWER_HEAD, bytes.size - REPAIR_ANSWER_HEAD);
-    if (node_members_get(bytes, &members, NULL, NULL) == 0)
-        set_voters(repair, &members);
-}
-
 static void on_answer(struct rpc_request *request, const struct rpc_result *result)
 {
-    struct voter *voter = container_of(request, struct voter, request);
+    struct node_repair_voter *voter = container_of(request, struct node_repair_voter, request);
     struct node_repair *repair = voter->repair;
     struct node_group *group = repair->group;
     voter->is_asked = false;
@@ -162,23 +106,26 @@ static void on_answer(struct rpc_request *request, const struct rpc_result *resu
         repair->barrier_term = voter->term;
         repair->barrier_index = voter->last_index;
     }
-    take_members(repair, voter, result->values);
+    node_repair_learn(repair, voter);
     node_group_hold(group);
     evaluate(group); /* the end of repair, perhaps */
     node_group_wake(group);
     node_group_release(group);
 }
 
-static int make_question(struct voter *voter)
+static int make_question(struct node_repair_voter *voter)
 {
     const struct node_group *group = voter->repair->group;
     struct node *node = group->node;
+    bool is_deaf = !voter->repair->is_hearing;
     struct raft_status status;
     char body[REPAIR_QUESTION_SIZE];
     raft_status(group->raft, &status);
     bits_put_le64(body, group->id);
     bits_put_le64(body + 8, status.last_index);
-    body[16] = (char)group->health;
+    bits_put_le64(body + 16, is_deaf ? voter->led_term : 0);
+    bits_put_le64(body + 24, is_deaf ? voter->led_index : 0);
+    body[32] = (char)group->health;
     voter->args.size = 0;
     int rc = peri_buffer_reserve(&voter->args, NODE_ARGS_HEAD);
     if (rc != 0)
@@ -192,7 +139,7 @@ static int make_question(struct voter *voter)
     return rc;
 }
 
-static void ask(struct voter *voter)
+static void ask(struct node_repair_voter *voter)
 {
     struct node *node = voter->repair->group->node;
     struct node_peer *peer = node_peer_find(node, voter->id);
@@ -225,25 +172,23 @@ static void finish(struct node_group *group)
                                                 .index = group->applied_index});
 }
 
-/* All have answered, and nobody whose log has lost a thing can be elected without the others. */
+/* All have answered, and those who are whole cannot elect a leader without the others. */
 static void trust_all(struct node_repair *repair)
 {
     struct node_group *group = repair->group;
-    const struct raft_configuration *members = raft_members(group->raft);
     struct raft_status status;
-    uint8_t votes[RAFT_MEMBERS_MAX] = {0};
     raft_status(group->raft, &status);
     uint64_t index = status.last_index, term = raft_term_at(group->raft, index);
     uint64_t forgotten = repair->floor_term; /* terms whose votes may be */
-    bool is_possible = group->health == STORE_LOG_SUSPECT && status.leader == 0;
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX && is_possible; i++) {
-        const struct voter *voter = &repair->voters[i];
-        int at = raft_configuration_find(members, voter->id);
-        if (voter->id == 0)
+    if (node_repair_is_anybody_damaged(repair) || status.leader != 0 ||
+        node_repair_can_elect(repair, true, true))
+        return;
+    for (size_t i = 0; i < REPAIR_VOTERS_MAX; i++) {
+        const struct node_repair_voter *voter = &repair->voters[i];
+        if (!voter->is_voter)
             continue;
-        is_possible = voter->health != STORE_LOG_DAMAGED && !voter->is_leader;
-        if (voter->health == STORE_LOG_CLEAN && at >= 0)
-            votes[at] = RAFT_VOTE_GRANTED;
+        if (voter->is_leader)
+            return;
         if (voter->term > forgotten)
             forgotten = voter->term;
         if (voter->last_term > term || (voter->last_term == term && voter->last_index > index)) {
@@ -251,8 +196,6 @@ static void trust_all(struct node_repair *repair)
             term = voter->last_term;
         }
     }
-    if (!is_possible || raft_quorum_vote(members, votes) == RAFT_WON)
-        return;
     struct node_step step = {
         .event = {.type = RAFT_TRUST, .index = index, .term = term, .last = forgotten}};
     repair->is_trusted = node_group_step(group, &step) == 0;
@@ -262,12 +205,11 @@ static void trust_all(struct node_repair *repair)
             group->id, index, term);
 }
 
-static bool have_all_answered(const struct node_repair *repair)
+/* When they can elect a leader, that one shows that it may be heard: note_leader. */
+static bool must_wait(const struct node_repair *repair)
 {
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
-        if (repair->voters[i].id != 0 && !repair->voters[i].has_answered)
-            return false;
-    return true;
+    return !node_repair_have_all_answered(repair) || node_repair_can_elect(repair, true, true) ||
+           (node_repair_is_anybody_damaged(repair) && node_repair_can_elect(repair, false, false));
 }
 
 static void learn_term(struct node_repair *repair)
@@ -276,8 +218,8 @@ static void learn_term(struct node_repair *repair)
     struct raft_status status;
     raft_status(group->raft, &status);
     uint64_t term = status.term;
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
-        if (repair->voters[i].id != 0 && repair->voters[i].term > term)
+    for (size_t i = 0; i < REPAIR_VOTERS_MAX; i++)
+        if (repair->voters[i].is_voter && repair->voters[i].term > term)
             term = repair->voters[i].term;
     repair->is_hearing = true;
     repair->floor_term = term;
@@ -292,12 +234,11 @@ static void evaluate(struct node_group *group)
     struct node_repair *repair = group->repair;
     struct raft_status status;
     raft_status(group->raft, &status);
-    bool is_complete = have_all_answered(repair);
-    if (!repair->is_hearing && is_complete)
+    if (!repair->is_hearing && !must_wait(repair))
         learn_term(repair);
     if (!repair->is_hearing)
         return;
-    if (!repair->is_trusted && is_complete)
+    if (!repair->is_trusted && node_repair_have_all_answered(repair))
         trust_all(repair);
     node_repair_advance(group);
 }
@@ -344,7 +285,7 @@ void node_repair_close(struct node_group *group)
     struct node_repair *repair = group->repair;
     if (repair == NULL)
         return;
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+    for (size_t i = 0; i < REPAIR_VOTERS_MAX; i++)
         if (repair->voters[i].id != 0)
             free_voter(&repair->voters[i]);
     group->repair = NULL;
@@ -361,24 +302,37 @@ void node_repair_on_time(struct node_group *group, uint64_t now_us)
     struct node_repair *repair = group->repair;
     bool has_begun = repair->due_us > 0;
     repair->due_us = now_us + group->node->options.raft.election_max_us;
+    struct raft_status status;
+    raft_status(group->raft, &status);
     if (!has_begun)
-        set_voters(repair, raft_members(group->raft));
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        node_repair_add_voters(repair, raft_members(group->raft));
+    node_repair_add(repair, status.leader, false); /* it says what is missing */
+    for (size_t i = 0; i < REPAIR_VOTERS_MAX; i++)
         if (repair->voters[i].id != 0)
             ask(&repair->voters[i]);
     if (!has_begun)
         evaluate(group); /* a replica that is alone has nobody to ask */
 }
 
-bool node_repair_hears(const struct node_group *group, uint64_t term)
+bool node_repair_is_deaf(const struct node_group *group)
 {
-    const struct node_repair *repair = group->repair;
+    return group->repair != NULL && !group->repair->is_hearing;
+}
+
+bool node_repair_hears(struct node_group *group, const struct raft_message *message)
+{
+    struct node_repair *repair = group->repair;
     struct raft_status status;
-    if (repair == NULL || !repair->is_hearing)
-        return repair == NULL;
+    if (repair == NULL)
+        return true;
+    if (message->type == RAFT_APPEND_ENTRIES || message->type == RAFT_HEARTBEAT ||
+        message->type == RAFT_INSTALL_SNAPSHOT)
+        node_repair_add(repair, message->from, false); /* it leads, perhaps, and can be asked */
+    if (!repair->is_hearing)
+        return false;
     raft_status(group->raft, &status);
     /* A core that is so far knows what is old itself, and says so to candidates that do not. */
-    return term >= repair->floor_term || status.term >= repair->floor_term;
+    return message->term >= repair->floor_term || status.term >= repair->floor_term;
 }
 
 bool node_group_waits_for(const struct node_group *group, uint64_t id)
@@ -386,9 +340,9 @@ bool node_group_waits_for(const struct node_group *group, uint64_t id)
     const struct node_repair *repair = group->repair;
     if (repair == NULL || repair->is_hearing)
         return false;
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+    for (size_t i = 0; i < REPAIR_VOTERS_MAX; i++)
         if (repair->voters[i].id == id && id != 0)
-            return !repair->voters[i].has_answered;
+            return repair->voters[i].is_voter && !repair->voters[i].has_answered;
     return false;
 }
 

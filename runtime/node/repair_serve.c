@@ -38,6 +38,7 @@ bool node_repair_is_ailing(const struct node_group *group, uint64_t id,
 
 struct question {
     uint64_t from, group, last_index;
+    uint64_t led_term, led_index; /* it waits for an entry behind that one; 0: it does not */
     enum store_log_health health;
 };
 
@@ -49,12 +50,15 @@ static int read_question(struct node *node, struct peri_slice args, struct quest
     if (rc != 0)
         return rc;
     if (envelope.end - envelope.at != REPAIR_QUESTION_SIZE ||
-        (unsigned char)envelope.at[16] > STORE_LOG_DAMAGED)
+        (unsigned char)envelope.at[REPAIR_QUESTION_SIZE - 1] > STORE_LOG_DAMAGED)
         return peri_fail_plain(err, PERI_EFORMAT, "a malformed question of a replica");
-    *out = (struct question){.from = envelope.from,
-                             .group = bits_get_le64(envelope.at),
-                             .last_index = bits_get_le64(envelope.at + 8),
-                             .health = (enum store_log_health)(unsigned char)envelope.at[16]};
+    *out = (struct question){
+        .from = envelope.from,
+        .group = bits_get_le64(envelope.at),
+        .last_index = bits_get_le64(envelope.at + 8),
+        .led_term = bits_get_le64(envelope.at + 16),
+        .led_index = bits_get_le64(envelope.at + 24),
+        .health = (enum store_log_health)(unsigned char)envelope.at[REPAIR_QUESTION_SIZE - 1]};
     return 0;
 }
 
@@ -81,8 +85,11 @@ static int make_answer(const struct node_group *group, struct peri_buffer *out)
 static int answer(struct node_group *group, const struct question *question,
                   struct peri_buffer *out, struct peri_error *err)
 {
-    struct node_step step = {
-        .event = {.type = RAFT_PEER_LOST, .peer = question->from, .last = question->last_index}};
+    struct node_step step = {.event = {.type = RAFT_PEER_LOST,
+                                       .peer = question->from,
+                                       .last = question->last_index,
+                                       .index = question->led_index,
+                                       .term = question->led_term}};
     note_ailing(group, question->from, question->health);
     (void)node_group_step(group, &step); /* it is no member here, perhaps */
     node_group_wake(group);

@@ -200,7 +200,7 @@ void node_snapshots_on_call(struct rpc_call *call)
     }
     struct node_group *group = node_group_find(node, piece.message.group);
     if (group == NULL || group->raft == NULL || node->is_closing ||
-        !node_repair_hears(group, piece.message.raft.term)) {
+        !node_repair_hears(group, &piece.message.raft)) {
         node_piece_refuse(call, PERI_ECLOSED, "the group is not open here");
         return;
     }

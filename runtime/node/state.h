@@ -391,8 +391,10 @@ uint64_t node_repair_due_us(const struct node_group *group);
 void node_repair_on_time(struct node_group *group, uint64_t now_us);
 /* An entry was applied: the group may be whole now. */
 void node_repair_advance(struct node_group *group);
-/* True when the group may hear a message of that term. */
-bool node_repair_hears(const struct node_group *group, uint64_t term);
+/* True when the group may hear the message. */
+bool node_repair_hears(struct node_group *group, const struct raft_message *message);
+/* True while the group hears none. */
+bool node_repair_is_deaf(const struct node_group *group);
 /* What its disk has lost; "" of a whole group. */
 const char *node_repair_why(const struct node_group *group);
 /* True when that replica said lately that its disk has lost something. */

@@ -263,7 +263,7 @@ static void handle(struct raft *raft, const struct raft_event *event,
         break;
     case RAFT_PEER_LOST:
         if (is_leader)
-            raft_on_peer_lost(raft, (size_t)at, event->last);
+            raft_on_peer_lost(raft, (size_t)at, event);
         break;
     case RAFT_PEER_UP:
     case RAFT_PEER_DOWN:

@@ -139,7 +139,9 @@ enum raft_event_type {
     RAFT_TRUST,     /* index, term: an impaired replica votes again, but only for logs that reach */
                     /* at least to that entry, as its own has to before it campaigns; last: and */
                     /* only in later terms, for up to there it may have voted already; 0: all */
-    RAFT_PEER_LOST, /* peer, last: what it acknowledged behind last is gone from its disk */
+    RAFT_PEER_LOST, /* peer, last: what it acknowledged behind last is gone from its disk; index, */
+                    /* term: it waits for an entry behind that one. A leader of that term whose */
+                    /* log ends there appends an empty one; index 0: it does not wait */
     RAFT_PEER_UP,   /* peer: the host hears it. So far, and as a new member, it is down; the */
     RAFT_PEER_DOWN  /* host tells it of every member after raft_create and after */
                     /* RAFT_NEW_MEMBERS. What restarted, or runs no more, was down */

@@ -209,14 +209,18 @@ void raft_on_heartbeat_reply(struct raft *raft, size_t at, const struct raft_mes
 }
 
 /* Its acknowledgements count no more, and it is probed anew from where its log ends. */
-void raft_on_peer_lost(struct raft *raft, size_t at, uint64_t last)
+void raft_on_peer_lost(struct raft *raft, size_t at, const struct raft_event *event)
 {
     struct raft_progress *peer = &raft->peers[at];
-    if (peer->match_index <= last || raft_active(raft)->ids[at] == raft->options.id)
+    if (raft_active(raft)->ids[at] == raft->options.id)
+        return;
+    if (event->index != 0 && event->term == raft->term && event->index == raft->log.last_index)
+        raft_append_own(raft, RAFT_NOOP, 0, NULL);
+    if (peer->match_index <= event->last)
         return;
     peer->match_index = peer->heartbeat_match = peer->commit_sent = 0;
     raft_progress_probe(peer);
-    peer->next_index = last + 1;
+    peer->next_index = event->last + 1;
 }
 
 void raft_settle_commit(struct raft *raft)

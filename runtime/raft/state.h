@@ -174,7 +174,7 @@ void raft_on_heartbeat(struct raft *raft, const struct raft_message *message);
 void raft_on_heartbeat_reply(struct raft *raft, size_t at, const struct raft_message *message);
 
 /* A peer's disk has lost what was behind last. */
-void raft_on_peer_lost(struct raft *raft, size_t at, uint64_t last);
+void raft_on_peer_lost(struct raft *raft, size_t at, const struct raft_event *event);
 
 /* Entries for a peer have been read. */
 void raft_on_fetched(struct raft *raft, size_t at, const struct raft_event *event);

@@ -78,13 +78,19 @@ struct group_undo {
 struct group_answer {
     bool is_there, is_leader;
     enum group_health health;
-    uint64_t term, last_index, last_term;
+    uint64_t term, last_index, last_term, commit_index;
+    struct raft_configuration members;
 };
 
 /* A replica that becomes whole again: runtime/node/repair.c. */
 struct group_repair {
     bool is_hearing, is_trusted;
     uint64_t floor_term, barrier_term, barrier_index;
+    bool is_asked[GROUP_MAX];                           /* [id - 1]: a voter, as far as is known */
+    bool is_met[GROUP_MAX];                             /* said that it leads */
+    uint64_t led_term[GROUP_MAX], led_index[GROUP_MAX]; /* leaders' terms, and first answers */
+    struct raft_configuration led_members;              /* as the leader of that term said */
+    uint64_t led_members_term;
     struct group_answer on_their_way[GROUP_MAX], answers[GROUP_MAX]; /* [id - 1] */
 };
 
@@ -185,8 +191,11 @@ void group_power_cut(struct group *group, unsigned losers);
 /* Replicas whose health is at best that bad. */
 size_t group_ailing(const struct group *group, enum group_health least);
 
-/* A replica that has lost something asks another, which answers; hears the answer. For members that
- * stay the same. */
+/* True when those who are whole and not among these (bit id - 1) can elect a leader, in every
+ * configuration that may be in force, and in next, which may be NULL. */
+bool group_can_spare(struct group *group, unsigned without, const struct raft_configuration *next);
+
+/* A replica that has lost something asks another, which answers; hears the answer. */
 void group_repair_ask(struct group *group, uint64_t id, uint64_t peer);
 void group_repair_hear(struct group *group, uint64_t id, uint64_t peer);
 

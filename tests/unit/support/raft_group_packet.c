@@ -59,6 +59,7 @@ static struct group_packet copy_of(const struct group_packet *packet)
 void group_deliver(struct group *group, size_t at, bool keep)
 {
     const struct raft_message *message = &group->packets[at].message;
+    group_repair_meet(group_replica(group, message->to), message);
     if (!group_hears(group_replica(group, message->to), message->term)) {
         if (!keep)
             group_drop(group, at);

@@ -61,6 +61,7 @@ void group_packet_remove(struct group *group, size_t at);
  * this term, as all do that are whole. */
 void group_repair_begin(struct group_replica *replica);
 void group_repair_advance(struct group *group, uint64_t id);
+void group_repair_meet(struct group_replica *replica, const struct raft_message *message);
 bool group_hears(const struct group_replica *replica, uint64_t term);
 
 /* Looks at what a replica says; asked: the message that it answers, or NULL. */

@@ -45,14 +45,25 @@ void group_damage(struct group *group, uint64_t id, uint64_t entries, bool loses
     }
 }
 
-/* True when some voter's disk but this one's reaches to entry (index, term), and a term. */
-static bool is_elsewhere(struct group *group, uint64_t id, uint64_t index, uint64_t term,
-                         uint64_t current)
+/* The members in force on a disk up to entry last, and the newest of them all. */
+static const struct raft_configuration *members_of(const struct group_disk *disk, uint64_t last)
+{
+    const struct raft_configuration *members = &disk->base_members;
+    for (size_t i = 0; i < disk->log.count && disk->log.base + 1 + i <= last; i++)
+        if (disk->log.entries[i].type == RAFT_CONFIGURATION)
+            members = &disk->log.entries[i].members;
+    return members;
+}
+
+/* True when the disk of some of these voters but this one reaches to entry (index, term), and a
+ * term. */
+static bool is_elsewhere(struct group *group, uint64_t id, const struct raft_configuration *members,
+                         uint64_t index, uint64_t term, uint64_t current)
 {
     bool has_entry = index == 0, has_term = false;
-    for (size_t i = 0; i < group->first.count; i++) {
-        const struct group_disk *disk = &group_replica(group, group->first.ids[i])->disk;
-        if (group->first.ids[i] == id)
+    for (size_t i = 0; i < members->count; i++) {
+        const struct group_disk *disk = &group_replica(group, members->ids[i])->disk;
+        if (members->ids[i] == id || !raft_configuration_is_voter(members, members->ids[i]))
             continue;
         has_entry |= group_log_has(&disk->log, index, term);
         has_term |= disk->term >= current;
@@ -66,7 +77,8 @@ static void lose_newest(struct group *group, struct group_replica *replica)
     struct group_disk *disk = &replica->disk;
     uint64_t index = raft_watch_last(group->watch);
     if (!undo->is_possible || undo->last < disk->snapshot.index || undo->last < disk->log.base ||
-        !is_elsewhere(group, replica->id, index, raft_watch_committed(group->watch, index),
+        !is_elsewhere(group, replica->id, members_of(disk, undo->last), index,
+                      raft_watch_committed(group->watch, index),
                       undo->term < disk->term ? disk->term : 0))
         return;
     note_loss(replica, GROUP_SUSPECT, last_of(disk));
@@ -94,6 +106,66 @@ size_t group_ailing(const struct group *group, enum group_health least)
     return count;
 }
 
+static bool do_whole_win(const struct group *group, const struct raft_configuration *members,
+                         unsigned without)
+{
+    uint8_t votes[RAFT_MEMBERS_MAX];
+    for (size_t i = 0; i < members->count; i++) {
+        size_t at = members->ids[i] - 1;
+        votes[i] = group->replicas[at].health == GROUP_WHOLE && (without >> at & 1) == 0
+                       ? RAFT_VOTE_GRANTED
+                       : RAFT_VOTE_REFUSED;
+    }
+    return raft_quorum_vote(members, votes) == RAFT_WON;
+}
+
+/* Now, and when those are voters who will soon be. */
+static bool wins_without(const struct group *group, struct raft_configuration members,
+                         unsigned without)
+{
+    if (!do_whole_win(group, &members, without))
+        return false;
+    for (size_t i = 0; i < members.count; i++)
+        if ((members.members[i] & RAFT_PROMOTE) != 0)
+            members.members[i] = RAFT_VOTER;
+    return do_whole_win(group, &members, without);
+}
+
+/* With all configurations that a log has behind index, and the one as of there. */
+static bool wins_in_log(const struct group *group, const struct group_log *log, uint64_t index,
+                        const struct raft_configuration *base, unsigned without)
+{
+    for (size_t i = 0; i < log->count; i++) {
+        const struct group_entry *entry = &log->entries[i];
+        if (entry->type != RAFT_CONFIGURATION)
+            continue;
+        if (log->base + 1 + i <= index)
+            base = &entry->members;
+        else if (!wins_without(group, entry->members, without))
+            return false;
+    }
+    return wins_without(group, *base, without);
+}
+
+bool group_can_spare(struct group *group, unsigned without, const struct raft_configuration *next)
+{
+    uint64_t index = raft_watch_last(group->watch);
+    uint64_t term = raft_watch_committed(group->watch, index);
+    if (next != NULL && !wins_without(group, *next, without))
+        return false;
+    for (size_t i = 0; i < group->count; i++) {
+        const struct group_replica *replica = &group->replicas[i];
+        const struct group_disk *disk = &replica->disk;
+        if ((group_log_has(&disk->log, index, term) &&
+             !wins_in_log(group, &disk->log, index, &disk->base_members, without)) ||
+            (replica->raft != NULL && group_log_has(&replica->log, index, term) &&
+             !wins_in_log(group, &replica->log, index,
+                          raft_members_at(replica->raft, replica->log.base), without)))
+            return false;
+    }
+    return true;
+}
+
 /* ---- becoming whole ---- */
 
 bool group_hears(const struct group_replica *replica, uint64_t term)
@@ -107,6 +179,13 @@ bool group_hears(const struct group_replica *replica, uint64_t term)
             (term >= repair->floor_term || status.term >= repair->floor_term));
 }
 
+void group_repair_meet(struct group_replica *replica, const struct raft_message *message)
+{
+    if (message->type == RAFT_APPEND_ENTRIES || message->type == RAFT_HEARTBEAT ||
+        message->type == RAFT_INSTALL_SNAPSHOT)
+        replica->repair.is_met[message->from - 1] = true;
+}
+
 static void trust(struct group *group, struct group_replica *replica, uint64_t index, uint64_t term,
                   uint64_t newest)
 {
@@ -116,54 +195,137 @@ static void trust(struct group *group, struct group_replica *replica, uint64_t i
     group_step(group, replica->id, &event);
 }
 
-static void learn_term(struct group_replica *replica, const struct raft_configuration *members)
+static void ask_voters(struct group_replica *replica, const struct raft_configuration *members)
+{
+    for (size_t i = 0; i < GROUP_MAX; i++)
+        replica->repair.is_asked[i] |=
+            i + 1 != replica->id && raft_configuration_is_voter(members, i + 1);
+}
+
+/* Others may know newer voters than a disk that has lost some; of those who speak in the term of a
+ * leader, or an older one, it knows best. */
+static void take_members(struct group_replica *replica, const struct group_answer *from)
 {
     struct group_repair *repair = &replica->repair;
     struct raft_status status;
     raft_status(replica->raft, &status);
-    uint64_t term = status.term;
-    for (size_t i = 0; i < members->count; i++) {
-        const struct group_answer *answer = &repair->answers[members->ids[i] - 1];
-        if (members->ids[i] == replica->id ||
-            !raft_configuration_is_voter(members, members->ids[i]))
-            continue;
-        if (!answer->is_there)
-            return;
-        if (answer->term > term)
-            term = answer->term;
+    bool is_newest = from->is_leader && from->term >= status.term;
+    for (size_t i = 0; i < GROUP_MAX; i++)
+        is_newest &= !repair->is_asked[i] || !repair->answers[i].is_there ||
+                     repair->answers[i].term <= from->term;
+    if (is_newest) {
+        repair->led_members = from->members;
+        repair->led_members_term = from->term;
+        memset(repair->is_asked, 0, sizeof repair->is_asked);
     }
+    if (is_newest || from->term > repair->led_members_term)
+        ask_voters(replica, &from->members);
+}
+
+static bool have_all_answered(const struct group_repair *repair)
+{
+    for (size_t i = 0; i < GROUP_MAX; i++)
+        if (repair->is_asked[i] && !repair->answers[i].is_there)
+            return false;
+    return true;
+}
+
+static bool do_win(const struct group_replica *replica, const struct raft_configuration *members,
+                   bool are_whole)
+{
+    uint8_t votes[RAFT_MEMBERS_MAX] = {0};
+    for (size_t i = 0; i < members->count; i++) {
+        size_t at = members->ids[i] - 1;
+        bool is_whole = members->ids[i] != replica->id && replica->repair.answers[at].is_there &&
+                        replica->repair.answers[at].health == GROUP_WHOLE;
+        votes[i] = is_whole == are_whole ? RAFT_VOTE_GRANTED : RAFT_VOTE_REFUSED;
+    }
+    return raft_quorum_vote(members, votes) == RAFT_WON;
+}
+
+/* How many are whole, or not, are a majority in whatever configuration may be in force: in all, or
+ * in any. */
+static bool can_elect(const struct group_replica *replica, bool are_whole, bool in_all)
+{
+    const struct group_repair *repair = &replica->repair;
+    bool is_led = repair->led_members_term > 0;
+    if (do_win(replica, is_led ? &repair->led_members : raft_members(replica->raft), are_whole) !=
+        in_all)
+        return !in_all;
+    for (size_t i = 0; i < GROUP_MAX; i++)
+        if (repair->is_asked[i] && repair->answers[i].is_there &&
+            repair->answers[i].term > repair->led_members_term &&
+            do_win(replica, &repair->answers[i].members, are_whole) != in_all)
+            return !in_all;
+    return in_all;
+}
+
+static bool is_anybody_damaged(const struct group_replica *replica)
+{
+    bool is = replica->health == GROUP_DAMAGED;
+    for (size_t i = 0; i < GROUP_MAX; i++)
+        is |= replica->repair.is_asked[i] && replica->repair.answers[i].health == GROUP_DAMAGED;
+    return is;
+}
+
+/* Hears others again, when they cannot elect a leader that shows that it may. */
+static void learn_term(struct group_replica *replica)
+{
+    struct group_repair *repair = &replica->repair;
+    struct raft_status status;
+    raft_status(replica->raft, &status);
+    if (!have_all_answered(repair) || can_elect(replica, true, true) ||
+        (is_anybody_damaged(replica) && can_elect(replica, false, false)))
+        return;
     repair->is_hearing = true;
-    repair->floor_term = term;
+    repair->floor_term = status.term;
+    for (size_t i = 0; i < GROUP_MAX; i++)
+        if (repair->is_asked[i] && repair->answers[i].term > repair->floor_term)
+            repair->floor_term = repair->answers[i].term;
+}
+
+/* Has committed, without this replica, what it appended after it was asked. */
+static void note_leader(struct group_repair *repair, size_t at, const struct group_answer *answer)
+{
+    if (answer->term > repair->barrier_term) {
+        repair->barrier_term = answer->term;
+        repair->barrier_index = answer->last_index;
+    }
+    if (repair->led_term[at] != answer->term) {
+        repair->led_term[at] = answer->term;
+        repair->led_index[at] = answer->last_index;
+    } else if (answer->commit_index > repair->led_index[at] && !repair->is_hearing) {
+        repair->is_hearing = true;
+        repair->floor_term = answer->term;
+    }
 }
 
 /* Too few are whole, none is damaged, nobody leads: the log that reaches furthest counts. */
-static void trust_all(struct group *group, struct group_replica *replica,
-                      const struct raft_configuration *members)
+static void trust_all(struct group *group, struct group_replica *replica)
 {
+    const struct group_repair *repair = &replica->repair;
     struct raft_status status;
-    uint8_t votes[RAFT_MEMBERS_MAX] = {0};
     raft_status(replica->raft, &status);
     uint64_t index = status.last_index, term = raft_term_at(replica->raft, index);
-    if (replica->health != GROUP_SUSPECT || status.leader != 0)
+    uint64_t newest = repair->floor_term;
+    if (is_anybody_damaged(replica) || status.leader != 0 || !have_all_answered(repair) ||
+        can_elect(replica, true, true))
         return;
-    for (size_t i = 0; i < members->count; i++) {
-        const struct group_answer *answer = &replica->repair.answers[members->ids[i] - 1];
-        if (members->ids[i] == replica->id ||
-            !raft_configuration_is_voter(members, members->ids[i]))
+    for (size_t i = 0; i < GROUP_MAX; i++) {
+        const struct group_answer *answer = &repair->answers[i];
+        if (!repair->is_asked[i])
             continue;
-        if (answer->health == GROUP_DAMAGED || answer->is_leader)
+        if (answer->is_leader)
             return;
-        if (answer->health == GROUP_WHOLE)
-            votes[i] = RAFT_VOTE_GRANTED;
+        if (answer->term > newest)
+            newest = answer->term;
         if (answer->last_term > term || (answer->last_term == term && answer->last_index > index)) {
             index = answer->last_index;
             term = answer->last_term;
         }
     }
-    if (raft_quorum_vote(members, votes) == RAFT_WON)
-        return;
     replica->repair.is_trusted = true;
-    trust(group, replica, index, term, replica->repair.floor_term);
+    trust(group, replica, index, term, newest);
 }
 
 void group_repair_advance(struct group *group, uint64_t id)
@@ -201,12 +363,19 @@ static void check_forgotten(struct group *group, const struct group_replica *lea
 void group_repair_ask(struct group *group, uint64_t id, uint64_t peer)
 {
     struct group_replica *replica = group_replica(group, id), *other = group_replica(group, peer);
+    const struct group_repair *repair = &replica->repair;
     struct raft_status own, status;
     if (replica->health == GROUP_WHOLE || replica->raft == NULL || other->raft == NULL ||
         id == peer)
         return;
     raft_status(replica->raft, &own);
+    if (!repair->is_asked[peer - 1] && !repair->is_met[peer - 1] && own.leader != peer)
+        return;
     struct raft_event event = {.type = RAFT_PEER_LOST, .peer = id, .last = own.last_index};
+    if (!repair->is_hearing) {
+        event.index = repair->led_index[peer - 1];
+        event.term = repair->led_term[peer - 1];
+    }
     if (group_step(group, peer, &event) == 0)
         check_forgotten(group, other, id, own.last_index);
     raft_status(other->raft, &status);
@@ -216,7 +385,9 @@ void group_repair_ask(struct group *group, uint64_t id, uint64_t peer)
                               .health = other->health,
                               .term = status.term,
                               .last_index = status.last_index,
-                              .last_term = raft_term_at(other->raft, status.last_index)};
+                              .commit_index = status.commit_index,
+                              .last_term = raft_term_at(other->raft, status.last_index),
+                              .members = *raft_members(other->raft)};
 }
 
 void group_repair_hear(struct group *group, uint64_t id, uint64_t peer)
@@ -226,17 +397,17 @@ void group_repair_hear(struct group *group, uint64_t id, uint64_t peer)
     struct group_answer answer = repair->on_their_way[peer - 1];
     if (replica->health == GROUP_WHOLE || replica->raft == NULL)
         return;
-    if (answer.is_there)
+    if (answer.is_there) {
         repair->answers[peer - 1] = answer;
-    if (answer.is_there && answer.is_leader && answer.term > repair->barrier_term) {
-        repair->barrier_term = answer.term;
-        repair->barrier_index = answer.last_index;
+        take_members(replica, &answer);
     }
+    if (answer.is_there && answer.is_leader)
+        note_leader(repair, peer - 1, &answer);
     repair->on_their_way[peer - 1].is_there = false;
     if (!repair->is_hearing)
-        learn_term(replica, raft_members(replica->raft));
+        learn_term(replica);
     if (repair->is_hearing && !repair->is_trusted)
-        trust_all(group, replica, raft_members(replica->raft));
+        trust_all(group, replica);
     group_repair_advance(group, id);
 }
 
@@ -244,6 +415,7 @@ void group_repair_begin(struct group_replica *replica)
 {
     replica->repair = (struct group_repair){0};
     replica->floor_index = replica->floor_term = replica->health == GROUP_WHOLE ? 0 : UINT64_MAX;
+    ask_voters(replica, raft_members(replica->raft));
 }
 
 /* An impaired replica gives no votes and asks for none; one that has a floor, only for logs that

@@ -167,10 +167,11 @@ static void check_votes(const struct raft_output *out, struct peri_error *err)
 {
     for (size_t i = 0; i < out->count; i++) {
         const struct raft_message *message = &out->actions[i].message;
+        if (out->actions[i].type != RAFT_SEND)
+            continue;
         bool is_reply = message->success && (message->type == RAFT_PRE_VOTE_REPLY ||
                                              message->type == RAFT_REQUEST_VOTE_REPLY);
-        if (out->actions[i].type == RAFT_SEND &&
-            (is_reply || message->type == RAFT_PRE_VOTE || message->type == RAFT_REQUEST_VOTE))
+        if (is_reply || message->type == RAFT_PRE_VOTE || message->type == RAFT_REQUEST_VOTE)
             peri_fail_plain(err, PERI_ECORRUPT, "an impaired replica takes part in elections");
     }
 }

@@ -179,10 +179,11 @@ static bool is_settled(const struct schedule *s)
     struct raft_status best = schedule_status_of(s, leader);
     const struct raft_configuration *members = raft_members(s->group->replicas[leader].raft);
     if (best.last_applied != best.last_index || raft_configuration_is_joint(members) ||
-        !raft_configuration_is_voter(members, best.id) || group_ailing(s->group, GROUP_SUSPECT) > 0)
+        !raft_configuration_is_voter(members, best.id))
         return false;
     for (size_t i = 0; i < members->count; i++)
-        if (schedule_status_of(s, members->ids[i] - 1).last_applied != best.last_index ||
+        if (s->group->replicas[members->ids[i] - 1].health != GROUP_WHOLE ||
+            schedule_status_of(s, members->ids[i] - 1).last_applied != best.last_index ||
             s->group->replicas[members->ids[i] - 1].applied != best.last_index)
             return false;
     return true;
@@ -284,7 +285,9 @@ static void set_priority(struct schedule *s, uint64_t seed, uint64_t id)
 int raft_random_run(uint64_t seed, uint64_t duration_us, struct raft_random_totals *totals,
                     struct peri_error *err)
 {
-    struct schedule s = {.random = seed * 0x2545f4914f6cdd1d + 1, .can_lose = seed % 7 == 0};
+    struct schedule s = {.random = seed * 0x2545f4914f6cdd1d + 1,
+                         .can_lose = seed % 7 == 0 || seed % 13 == 0,
+                         .can_change = seed % 7 != 0};
     struct raft_options options;
     choose_options(&s, &options);
     size_t voters = 1 + schedule_draw(&s, 5),

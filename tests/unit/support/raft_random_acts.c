@@ -49,6 +49,12 @@ static void change_members(struct schedule *s, size_t at)
         changes[i] =
             (struct raft_change){TYPES[schedule_draw(s, 4)], 1 + schedule_draw(s, s->group->count)};
     struct raft_event event = {.type = RAFT_CHANGE, .changes = changes, .count = count};
+    struct raft_configuration next;
+    /* Nobody makes those voters who are ill, nor those the majority who are. */
+    if (s->can_lose && (raft_configuration_change(raft_members(s->group->replicas[at].raft),
+                                                  changes, count, &next, NULL) != 0 ||
+                        !group_can_spare(s->group, 0, &next)))
+        return;
     group_step(s->group, at + 1, &event);
 }
 
@@ -66,7 +72,7 @@ static void ask(struct schedule *s, size_t at)
     } else if (s->is_peace) {
         return;
     } else if (kind < 965) {
-        if (!s->can_lose)
+        if (s->can_change)
             change_members(s, at);
     } else if (kind < 975) {
         group_step(s->group, at + 1, &event);
@@ -183,11 +189,35 @@ static void lose(struct schedule *s)
     }
 }
 
+/* The same where members come and go. */
+static void lose_among_changes(struct schedule *s)
+{
+    struct group *group = s->group;
+    size_t at = schedule_draw(s, group->count);
+    bool is_cut = schedule_chance(s, 50),
+         is_anybody_damaged = group_ailing(group, GROUP_DAMAGED) > 0;
+    unsigned losers = 0;
+    for (size_t i = 0; is_cut && i < group->count; i++)
+        if (schedule_chance(s, 70) &&
+            (!is_anybody_damaged || group_can_spare(group, losers | 1U << i, NULL)))
+            losers |= 1U << i;
+    if (is_cut) {
+        for (size_t i = 0; i < group->count; i++)
+            schedule_crash(s, i);
+        group_power_cut(group, losers);
+        schedule_restart_all(s);
+    } else if (group_can_spare(group, 1U << at, NULL)) {
+        schedule_crash(s, at);
+        group_damage(group, at + 1, schedule_draw(s, 30), schedule_chance(s, 50));
+        group_start(group, at + 1);
+    }
+}
+
 void schedule_nemesis(struct schedule *s)
 {
     size_t at = schedule_draw(s, s->group->count);
     if (s->can_lose && schedule_chance(s, 30)) {
-        lose(s);
+        (s->can_change ? lose_among_changes : lose)(s);
         s->nemesis_at = s->group->now_us + schedule_draw(s, 800 * US_PER_MS) + 1;
         return;
     }

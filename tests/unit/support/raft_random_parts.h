@@ -11,7 +11,8 @@ struct schedule {
     struct group *group;
     uint64_t random, events, crashes, next_payload;
     bool is_peace;
-    bool can_lose;                  /* disks lose what was durable; members stay as they are */
+    bool can_lose;                  /* disks lose what was durable */
+    bool can_change;                /* members come and go */
     bool cut[GROUP_MAX][GROUP_MAX]; /* [from][to] */
     unsigned loss_percent, duplicate_percent, slow_percent;
     uint64_t persist_at[GROUP_MAX], apply_at[GROUP_MAX], fetch_at[GROUP_MAX];
