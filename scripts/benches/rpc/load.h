@@ -58,6 +58,9 @@ void load_rpc_put(struct wire_frames *out, struct peri_slice message);
 /* The message at the front of bytes; returns its size with all that is in front of it, or 0. */
 size_t load_rpc_get(const char *bytes, size_t size, struct peri_slice *message);
 
+/* Decodes a message; its slices are lent from the bytes. Exits when it is malformed. */
+void load_rpc_decode(struct peri_slice encoded, struct wire_message *message);
+
 /* Encodes a message; lent until the next one. */
 struct peri_slice load_rpc_encode(const struct wire_message *message);
 

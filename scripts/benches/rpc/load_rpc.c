@@ -15,17 +15,17 @@ size_t load_rpc_get(const char *bytes, size_t size, struct peri_slice *message)
 {
     enum { MESSAGE_MAX = 64 << 10 };
     struct wire_frame frame = {.body = peri_slice_of(bytes, burst_left)};
-    struct peri_error err = PERI_ERROR_INIT;
-    if (burst_left == 0) {
-        int rc = wire_frame_decode(peri_slice_of(bytes, size), MESSAGE_MAX, &frame, &err);
+    if (burst_left == 0) { /* no text to be zeroed: this runs for every answer */
+        int rc = wire_frame_decode(peri_slice_of(bytes, size), MESSAGE_MAX, &frame, NULL);
         if (rc < 0)
-            load_fail(err.text);
+            load_fail(peri_strerror(rc));
         *message = frame.body;
         if (rc == 0 || !frame.is_burst)
             return rc == 1 ? frame.size : 0;
     }
-    if (wire_burst_next(&frame.body, MESSAGE_MAX, message, &err) != 0)
-        load_fail(err.text);
+    int rc = wire_burst_next(&frame.body, MESSAGE_MAX, message, NULL);
+    if (rc != 0)
+        load_fail(peri_strerror(rc));
     burst_left = frame.body.size;
     return (size_t)(message->data + message->size - bytes);
 }
@@ -48,13 +48,19 @@ void load_rpc_fail(const struct wire_message *message)
     load_fail(line);
 }
 
+void load_rpc_decode(struct peri_slice encoded, struct wire_message *message)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    if (wire_message_decode(encoded, message, &err) != 0)
+        load_fail(err.text);
+}
+
 static size_t decode(const char *bytes, size_t size, struct wire_message *message)
 {
     struct peri_slice encoded;
-    struct peri_error err = PERI_ERROR_INIT;
     size_t whole = load_rpc_get(bytes, size, &encoded);
-    if (whole > 0 && wire_message_decode(encoded, message, &err) != 0)
-        load_fail(err.text);
+    if (whole > 0)
+        load_rpc_decode(encoded, message);
     return whole;
 }
 
