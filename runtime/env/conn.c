@@ -55,11 +55,6 @@ void env_conn_resume(struct env_conn *conn)
     ops_of(conn)->resume(conn);
 }
 
-uint64_t env_conn_heard_us(const struct env_conn *conn)
-{
-    return conn->heard_us;
-}
-
 bool env_conn_is_local(const struct env_conn *conn)
 {
     return conn->is_local;

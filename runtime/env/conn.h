@@ -18,10 +18,21 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "wire/frame.h"
 
 struct env;
-struct env_conn;
 struct env_listener;
+
+/* What the connections of all environments have in common; the functions below read it. */
+struct env_conn {
+    struct env *env;
+    const char *peer, *failure; /* what env_conn_peer and env_conn_failure lend */
+    bool is_local;              /* what env_conn_is_local says */
+    uint64_t heard_us;          /* what env_conn_heard_us says */
+    /* What leaves in bursts, or NULL where nothing does. A burst is open only while messages may be
+     * sent and will leave. */
+    struct wire_frames *frames;
+};
 
 enum { ENV_PORT_DEFAULT = 7100 };
 
@@ -65,6 +76,14 @@ void env_conn_accept(struct env_conn *conn, const struct env_conn_events *events
  * PERI_ETOOBIG beyond 2^31 - 1 bytes; PERI_ENOMEM. Then nothing was sent. */
 int env_conn_send(struct env_conn *conn, const struct peri_slice *parts, size_t count);
 
+/* Sends a message of size bytes that finds room in a burst which is still open: the caller writes
+ * it to the place that this returns, before it does anything else with the connection. NULL when
+ * there is none: then nothing was sent, and env_conn_send sends it. */
+static inline char *env_conn_room(struct env_conn *conn, size_t size)
+{
+    return conn->frames != NULL ? wire_frames_room(conn->frames, size) : NULL;
+}
+
 /* Bytes sent that the network has not taken yet; who sends bulk keeps this small. */
 size_t env_conn_queued_bytes(const struct env_conn *conn);
 
@@ -82,7 +101,10 @@ void env_conn_pause(struct env_conn *conn);
 void env_conn_resume(struct env_conn *conn);
 
 /* When the message of the running on_message came, on env_now_us's clock; costs nothing. */
-uint64_t env_conn_heard_us(const struct env_conn *conn);
+static inline uint64_t env_conn_heard_us(const struct env_conn *conn)
+{
+    return conn->heard_us;
+}
 
 /* True when the peer is on this machine: a loopback address or a Unix socket. */
 bool env_conn_is_local(const struct env_conn *conn);

@@ -211,12 +211,6 @@ struct env_dir {
 struct env_stream {
     const struct env_stream_ops *ops; /* an environment may have several kinds of stream */
 };
-struct env_conn {
-    struct env *env;
-    const char *peer, *failure; /* what env_conn_peer and env_conn_failure lend */
-    bool is_local;              /* what env_conn_is_local says */
-    uint64_t heard_us;          /* what env_conn_heard_us says */
-};
 struct env_listener {
     struct env *env;
 };

@@ -96,7 +96,8 @@ int uv_conn_create(struct env_uv *uv, enum uv_conn_state state, struct uv_conn *
     struct uv_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         return PERI_ENOMEM;
-    conn->base = (struct env_conn){.env = &uv->base, .peer = conn->peer, .failure = conn->failure};
+    conn->base = (struct env_conn){
+        .env = &uv->base, .peer = conn->peer, .failure = conn->failure, .frames = &conn->out};
     conn->uv = uv;
     conn->state = state;
     conn->message_max = ENV_CONN_MESSAGE_MAX;
@@ -139,6 +140,7 @@ void uv_conn_end(struct uv_conn *conn, int status, const char *what)
     bool was_opening = conn->state == CONN_OPENING;
     PERI_ASSERT(was_opening || conn->state == CONN_OPEN);
     conn->state = CONN_ENDED;
+    wire_frames_finish(&conn->out); /* no more of it is sent */
     (void)snprintf(conn->failure, sizeof conn->failure, "%s %s: %s",
                    was_opening ? "connect to" : "connection with", conn->peer,
                    *what != '\0' ? what : peri_strerror(status));

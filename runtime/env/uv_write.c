@@ -124,8 +124,8 @@ int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t c
     int rc = wire_frames_add(&conn->out, parts, count);
     if (rc != 0)
         return rc;
-    if (conn->out.bytes.size + flying > ENV_CONN_QUEUE_MARK)
-        conn->is_above_mark = true;
+    if (conn->out.bytes.size + flying > ENV_CONN_QUEUE_MARK - WIRE_BURST_MAX)
+        conn->is_above_mark = true; /* or will be: env_conn_room does not look */
     if (conn->state == CONN_OPEN && !conn->is_delivering)
         uv_conn_make_due(conn);
     return 0;

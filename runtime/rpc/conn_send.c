@@ -95,18 +95,30 @@ int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
     return send_parts(conn, message->id, parts, NULL);
 }
 
-int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
-                        struct peri_slice value, struct peri_buffer *taken)
+static int send_value_parts(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
+                            struct peri_slice value, struct peri_buffer *taken)
 {
     char head[WIRE_VALUE_HEAD_SIZE];
     const struct peri_slice parts[2] = {{head, sizeof head}, value};
-    if (conn->wire == NULL)
-        return PERI_ECLOSED;
-    PERI_ASSERT(value.size > 0 && (taken == NULL || value.data == taken->data));
     if (value.size > UINT32_MAX)
         return PERI_ETOOBIG;
     wire_value_head(head, kind, id);
     return send_parts(conn, id, parts, taken);
+}
+
+int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
+                        struct peri_slice value, struct peri_buffer *taken)
+{
+    size_t size = WIRE_VALUE_HEAD_SIZE + value.size;
+    if (conn->wire == NULL)
+        return PERI_ECLOSED;
+    PERI_ASSERT(value.size > 0 && (taken == NULL || value.data == taken->data));
+    char *room = size <= conn->short_max ? env_conn_room(conn->wire, size) : NULL;
+    if (room == NULL)
+        return send_value_parts(conn, kind, id, value, taken);
+    wire_value_head(room, kind, id);
+    peri_copy(room + WIRE_VALUE_HEAD_SIZE, value.data, value.size);
+    return count_sent(conn, size);
 }
 
 void rpc_conn_forget(struct rpc_conn *conn, uint64_t id)

@@ -88,11 +88,16 @@ int wire_frames_start(struct wire_frames *frames, const struct peri_slice *parts
     return rc != 0 ? rc : wire_frames_add(frames, parts, count);
 }
 
-void wire_frames_seal(struct wire_frames *frames)
+void wire_frames_finish(struct wire_frames *frames)
 {
     finish_open(frames);
     frames->open = frames->bytes.size;
     frames->burst_left = 0;
+}
+
+void wire_frames_seal(struct wire_frames *frames)
+{
+    wire_frames_finish(frames);
     for (size_t at = 0; at < frames->bytes.size;) {
         char *header = frames->bytes.data + at;
         size_t size = bits_get_le32(header) & ~BURST_BIT;

@@ -54,6 +54,19 @@ static inline void wire_parts_copy(char *to, const struct peri_slice *parts, siz
     }
 }
 
+/* Appends a message of size bytes, which the caller writes to the place that this returns, to the
+ * open burst; NULL when there is none or no room in it. */
+static inline char *wire_frames_room(struct wire_frames *frames, size_t size)
+{
+    if (size - 1 >= WIRE_BURST_MAX || WIRE_LENGTH_SIZE + size > frames->burst_left)
+        return NULL; /* also without bytes */
+    char *at = frames->bytes.data + frames->bytes.size;
+    bits_put_le16(at, (uint16_t)size);
+    frames->bytes.size += WIRE_LENGTH_SIZE + size;
+    frames->burst_left -= WIRE_LENGTH_SIZE + size;
+    return at + WIRE_LENGTH_SIZE;
+}
+
 /* Appends a message, the count parts one behind the other: to the open frame where that is a burst,
  * or can become one, or in a frame of its own. Its checksum is missing until wire_frames_seal.
  * Errors: PERI_EINVAL when the parts are empty, PERI_ETOOBIG beyond WIRE_FRAME_MAX bytes,
@@ -61,16 +74,15 @@ static inline void wire_parts_copy(char *to, const struct peri_slice *parts, siz
 static inline int wire_frames_add(struct wire_frames *frames, const struct peri_slice *parts,
                                   size_t count)
 {
-    size_t size = wire_parts_size(parts, count);
-    if (size - 1 >= WIRE_BURST_MAX || WIRE_LENGTH_SIZE + size > frames->burst_left)
-        return wire_frames_start(frames, parts, count); /* also without bytes */
-    char *at = frames->bytes.data + frames->bytes.size;
-    bits_put_le16(at, (uint16_t)size);
-    wire_parts_copy(at + WIRE_LENGTH_SIZE, parts, count);
-    frames->bytes.size += WIRE_LENGTH_SIZE + size;
-    frames->burst_left -= WIRE_LENGTH_SIZE + size;
+    char *at = wire_frames_room(frames, wire_parts_size(parts, count));
+    if (at == NULL)
+        return wire_frames_start(frames, parts, count);
+    wire_parts_copy(at, parts, count);
     return 0;
 }
+
+/* The next message starts a new frame. */
+void wire_frames_finish(struct wire_frames *frames);
 
 /* Writes the checksums; the next message starts a new frame. Apart from wire_frames_add because
  * that happens once for a burst, and because summing up bytes the moment after they were stored in

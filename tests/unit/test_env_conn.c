@@ -41,6 +41,56 @@ static void check_echo(const char *address)
     net_close(&net);
 }
 
+static bool has_room(struct env_conn *conn, const char *text)
+{
+    char *room = env_conn_room(conn, strlen(text));
+    if (room != NULL)
+        memcpy(room, text, strlen(text));
+    return room != NULL;
+}
+
+static void short_messages_are_written_into_an_open_burst(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net, "127.0.0.1:0");
+    net_connect(&net);
+    net.server.echoes = true;
+    net.client.stop_at = 4;
+    assert_false(has_room(net.client.conn, "one")); /* nothing has been sent */
+    assert_int_equal(send_text(net.client.conn, "one"), 0);
+    assert_false(has_room(net.client.conn, "two")); /* one message is no burst */
+    assert_int_equal(send_text(net.client.conn, "two"), 0);
+    assert_true(has_room(net.client.conn, "three"));
+    assert_null(env_conn_room(net.client.conn, 0));
+    assert_null(env_conn_room(net.client.conn, WIRE_BURST_MAX));
+    assert_null(env_conn_room(net.client.conn, SIZE_MAX));
+    assert_int_equal(send_text(net.client.conn, "four"), 0);
+    env_run(net.env);
+    assert_true(has_received(&net.client, "onetwothreefour"));
+    assert_false(has_room(net.client.conn, "five")); /* the burst has left */
+    net_close(&net);
+}
+
+static void a_connection_that_has_ended_has_no_room(void **state)
+{
+    (void)state;
+    struct net net;
+    struct peri_error err = PERI_ERROR_INIT;
+    net_open(&net, "127.0.0.1:0");
+    assert_int_equal(
+        env_conn_connect(net.env, "127.0.0.1:1", &end_events, &net.client, &net.client.conn, &err),
+        0);
+    assert_int_equal(send_text(net.client.conn, "one"), 0);
+    assert_int_equal(send_text(net.client.conn, "two"), 0);
+    assert_true(has_room(net.client.conn, "three"));
+    env_run(net.env);
+    assert_int_not_equal(net.client.open_status, 0);
+    assert_false(has_room(net.client.conn, "four"));
+    assert_int_equal(send_text(net.client.conn, "four"), PERI_ECLOSED);
+    net_close(&net);
+}
+
 static void messages_travel_over_tcp(void **state)
 {
     (void)state;
@@ -340,6 +390,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_travel_over_tcp),
         cmocka_unit_test(messages_travel_over_a_unix_socket),
+        cmocka_unit_test(short_messages_are_written_into_an_open_burst),
+        cmocka_unit_test(a_connection_that_has_ended_has_no_room),
         cmocka_unit_test(a_listener_says_where_it_is),
         cmocka_unit_test(large_messages_arrive_whole),
         cmocka_unit_test(many_small_messages_keep_their_order),
