@@ -55,8 +55,26 @@ void load_rpc_greet(int fd);
 /* Appends a message in a frame whose checksum is missing. */
 void load_rpc_put(struct wire_frames *out, struct peri_slice message);
 
+enum { LOAD_RPC_MESSAGE_MAX = 64 << 10 };
+
+/* Of the burst that the bytes in front of us belong to. */
+extern size_t load_rpc_burst_left;
+
+/* Is load_rpc_get where a frame begins. */
+size_t load_rpc_get_frame(const char *bytes, size_t size, struct peri_slice *message);
+
 /* The message at the front of bytes; returns its size with all that is in front of it, or 0. */
-size_t load_rpc_get(const char *bytes, size_t size, struct peri_slice *message);
+static inline size_t load_rpc_get(const char *bytes, size_t size, struct peri_slice *message)
+{
+    if (load_rpc_burst_left == 0)
+        return load_rpc_get_frame(bytes, size, message);
+    struct peri_slice burst = peri_slice_of(bytes, load_rpc_burst_left);
+    int rc = wire_burst_next(&burst, LOAD_RPC_MESSAGE_MAX, message, NULL);
+    if (rc != 0)
+        load_fail(peri_strerror(rc));
+    load_rpc_burst_left = burst.size;
+    return (size_t)(message->data + message->size - bytes);
+}
 
 /* Decodes a message; its slices are lent from the bytes. Exits when it is malformed. */
 void load_rpc_decode(struct peri_slice encoded, struct wire_message *message);

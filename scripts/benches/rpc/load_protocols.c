@@ -86,7 +86,11 @@ static void rpc_request(struct wire_frames *out, uint64_t id)
         struct peri_slice bytes = load_rpc_encode(&message);
         load_append(&call, bytes.data, bytes.size);
     }
-    load_rpc_put(out, peri_buffer_slice(&call));
+    char *room = wire_frames_room(out, call.size);
+    if (room != NULL)
+        peri_copy(room, call.data, call.size);
+    else
+        load_rpc_put(out, peri_buffer_slice(&call));
     bits_put_le64(out->bytes.data + out->bytes.size - call.size + ID_AT, id + 1);
 }
 

@@ -9,25 +9,19 @@ void load_rpc_put(struct wire_frames *out, struct peri_slice message)
         load_fail("no memory");
 }
 
-static size_t burst_left; /* of the burst that the bytes in front of us belong to */
+size_t load_rpc_burst_left;
 
-size_t load_rpc_get(const char *bytes, size_t size, struct peri_slice *message)
+size_t load_rpc_get_frame(const char *bytes, size_t size, struct peri_slice *message)
 {
-    enum { MESSAGE_MAX = 64 << 10 };
-    struct wire_frame frame = {.body = peri_slice_of(bytes, burst_left)};
-    if (burst_left == 0) { /* no text to be zeroed: this runs for every answer */
-        int rc = wire_frame_decode(peri_slice_of(bytes, size), MESSAGE_MAX, &frame, NULL);
-        if (rc < 0)
-            load_fail(peri_strerror(rc));
-        *message = frame.body;
-        if (rc == 0 || !frame.is_burst)
-            return rc == 1 ? frame.size : 0;
-    }
-    int rc = wire_burst_next(&frame.body, MESSAGE_MAX, message, NULL);
-    if (rc != 0)
+    struct wire_frame frame;
+    int rc = wire_frame_decode(peri_slice_of(bytes, size), LOAD_RPC_MESSAGE_MAX, &frame, NULL);
+    if (rc < 0)
         load_fail(peri_strerror(rc));
-    burst_left = frame.body.size;
-    return (size_t)(message->data + message->size - bytes);
+    *message = frame.body;
+    if (rc == 0 || !frame.is_burst)
+        return rc == 1 ? frame.size : 0;
+    load_rpc_burst_left = frame.body.size;
+    return WIRE_FRAME_HEADER_SIZE + load_rpc_get(frame.body.data, frame.body.size, message);
 }
 
 struct peri_slice load_rpc_encode(const struct wire_message *message)
