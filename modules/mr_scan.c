@@ -36,6 +36,8 @@ bool mr_cursor_next(struct mr_cursor *cursor, struct mr_csv_field *field)
     return false;
 }
 
+enum { AHEAD = 16 };
+
 /* An iterator's userdata: the first upvalue of its closure; the second keeps recent strings alive.
  * User values keep what it borrows. */
 struct mr_scan {
@@ -47,20 +49,44 @@ struct mr_scan {
     struct mr_slice_box *slice; /* what slices are given as, once made; in user value SCAN_SLICE */
     bool gives_slices;          /* rather than strings */
     bool is_busy;
+    unsigned ahead, given; /* of the next words, which have been looked up in the text already */
+    struct vm_recent_word words[AHEAD];
 };
 
 enum { SCAN_BORROWED = 1, SCAN_TEXT, SCAN_SLICE, SCAN_VALUES = SCAN_SLICE };
+
+/* Looks the next words up, so that the memory they need is on its way when they are given. */
+static bool look_ahead(struct mr_scan *scan)
+{
+    struct peri_slice word;
+    scan->given = 0;
+    for (scan->ahead = 0; scan->ahead < AHEAD; scan->ahead++) {
+        if (!mr_words_next(&scan->cursor.of.words, &word))
+            break;
+        scan->words[scan->ahead] = vm_recent_expect(scan->recent, word, scan->end);
+    }
+    return scan->ahead > 0;
+}
+
+static int next_word(lua_State *L, struct mr_scan *scan)
+{
+    if (scan->given == scan->ahead && !look_ahead(scan)) {
+        scan->is_busy = false;
+        return 0;
+    }
+    vm_recent_push_word(L, scan->recent, lua_upvalueindex(2), &scan->words[scan->given++]);
+    return 1;
+}
 
 static int scan_next(lua_State *L)
 {
     struct mr_scan *scan = lua_touserdata(L, lua_upvalueindex(1));
     if (scan->box != NULL && scan->box->generation != scan->generation)
         return mr_stale_error(L, "iterator");
-    struct mr_csv_field field = {.has_quotes = false};
-    bool has_field = scan->cursor.kind == MR_CURSOR_WORDS /* what most loops are over */
-                         ? mr_words_next(&scan->cursor.of.words, &field.raw)
-                         : mr_cursor_next(&scan->cursor, &field);
-    if (!has_field) {
+    if (scan->cursor.kind == MR_CURSOR_WORDS && !scan->gives_slices)
+        return next_word(L, scan);
+    struct mr_csv_field field;
+    if (!mr_cursor_next(&scan->cursor, &field)) {
         scan->is_busy = false;
         return 0;
     }
@@ -138,6 +164,7 @@ int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cu
     struct mr_scan *scan = push_scan(L, text);
     scan->is_busy = true;
     scan->cursor = cursor;
+    scan->ahead = scan->given = 0;
     scan->end = text->bytes.data + text->bytes.size;
     scan->box = text->box;
     scan->generation = text->generation;

@@ -3,36 +3,54 @@
 #include "base/assert.h"
 
 enum {
-    LINE_SIZE = 64, /* of the processor's caches: no slot lies on two */
+    LINE_SIZE = 64, /* of the processor's caches: the slots of a string lie on one */
     BITS_MIN = 10,
     BITS = 13,      /* of an ordinary state: 400 KB */
     BITS_SUMS = 15, /* of one with sums */
+    SLOT_COST = 48, /* with its user value */
+    SHARE = 8,      /* of the memory that Lua may have: what all pages take */
 };
 
 static const char keeper_key = 'k'; /* its address is the key of the userdata in the registry */
 
-/* Takes at most an eighth of the memory that Lua may have. */
+static bool has_share(const struct vm_state *vm, size_t slots)
+{
+    size_t limit = vm->alloc.limit_bytes;
+    return limit == 0 || slots * SLOT_COST <= limit / SHARE;
+}
+
 static unsigned bits_of(const struct vm_state *vm)
 {
-    enum { SHARE = 8, SLOT_COST = 48 };
-    size_t limit = vm->alloc.limit_bytes;
     unsigned bits = vm->taker != NULL ? BITS_SUMS : BITS;
-    while (limit != 0 && bits > BITS_MIN && ((size_t)SLOT_COST << bits) > limit / SHARE)
+    while (bits > BITS_MIN && !has_share(vm, (size_t)1 << bits))
         bits--;
     return bits;
+}
+
+/* Pushes the userdata of a page with room for head bytes in front of the slots. Lua has the user
+ * values in front of the block. */
+static void *push_page(lua_State *L, struct vm_recent_page *page, unsigned bits, size_t head,
+                       int more_values)
+{
+    size_t size = head + LINE_SIZE + (sizeof *page->slots << bits);
+    int values = (1 << bits) + more_values;
+    char *block = lua_newuserdatauv(L, size, values);
+    char *behind = block + head;
+    memset(block, 0, size);
+    page->slots = (void *)(behind + (LINE_SIZE - (uintptr_t)behind % LINE_SIZE));
+    page->values = block - (size_t)values * VM_RECENT_VALUE_SIZE;
+    return block;
 }
 
 static void create(lua_State *L)
 {
     struct vm_state *vm = vm_state_of(L);
+    struct vm_recent_page page;
     unsigned bits = bits_of(vm);
-    size_t size = sizeof(struct vm_recent) + LINE_SIZE + (sizeof(struct vm_recent_slot) << bits);
-    struct vm_recent *recent = lua_newuserdatauv(L, size, 1 << bits);
-    memset(recent, 0, size);
-    char *behind = (char *)(recent + 1);
-    recent->slots = (void *)(behind + (LINE_SIZE - (uintptr_t)behind % LINE_SIZE));
+    struct vm_recent *recent = push_page(L, &page, bits, sizeof *recent, VM_RECENT_PAGES_MAX - 1);
+    recent->pages[0] = page;
     recent->bits = bits;
-    recent->last = recent->slots;
+    recent->last = page.slots;
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &keeper_key);
     vm->recent = recent;
@@ -47,13 +65,74 @@ struct vm_recent *vm_recent_open(lua_State *L)
     return vm_state_of(L)->recent;
 }
 
+/* ---- growing ---- */
+
+/* Pushes the userdata of a page. */
+static void push_page_of(lua_State *L, const struct vm_recent *recent, int keeper, size_t page)
+{
+    if (page == 0)
+        lua_pushvalue(L, keeper);
+    else
+        (void)lua_getiuservalue(L, keeper, (1 << recent->bits) + (int)page);
+}
+
+/* Moves what belongs into the page at the top from the one below it, into the same slots. */
+static void split(lua_State *L, struct vm_recent *recent, size_t from, size_t to)
+{
+    for (int i = 0; i < 1 << recent->bits; i++) {
+        struct vm_recent_slot *slot = &recent->pages[from].slots[i];
+        if (slot->image.high == 0 || vm_recent_page_of(recent, vm_recent_hash(slot->image)) != to)
+            continue;
+        recent->pages[to].slots[i] = *slot;
+        *slot = (struct vm_recent_slot){0};
+        (void)lua_getiuservalue(L, -2, i + 1);
+        (void)lua_setiuservalue(L, -2, i + 1);
+        lua_pushnil(L);
+        (void)lua_setiuservalue(L, -3, i + 1);
+    }
+}
+
+/* Doubles the pages. Raises when memory is short: then nothing is changed. */
+static void grow(lua_State *L, struct vm_recent *recent, int keeper)
+{
+    size_t pages = recent->page_mask + 1;
+    for (size_t i = 0; i < pages; i++) {
+        (void)push_page(L, &recent->pages[pages + i], recent->bits, 0, 0);
+        (void)lua_setiuservalue(L, keeper, (1 << recent->bits) + (int)(pages + i));
+    }
+    recent->page_mask = (unsigned)(2 * pages - 1);
+    for (size_t i = 0; i < pages; i++) {
+        push_page_of(L, recent, keeper, i);
+        push_page_of(L, recent, keeper, pages + i);
+        split(L, recent, i, pages + i);
+        lua_pop(L, 2);
+    }
+    recent->last = recent->pages[0].slots;
+}
+
+/* A string makes way: there will be more pages if that is often so, and most strings do come
+ * again. */
+static void note_evicted(lua_State *L, struct vm_recent *recent, int keeper)
+{
+    enum { WINDOW = 8, SELDOM = 32, MOSTLY = 2 };
+    size_t slots = (size_t)(recent->page_mask + 1) << recent->bits;
+    if (++recent->evicted < slots / WINDOW)
+        return;
+    bool is_worth_it =
+        recent->evicted > recent->given / SELDOM && recent->missed < recent->given / MOSTLY;
+    recent->given = recent->missed = recent->evicted = 0;
+    if (is_worth_it && recent->page_mask + 1 < VM_RECENT_PAGES_MAX &&
+        has_share(vm_state_of(L), 2 * slots))
+        grow(L, recent, keeper);
+}
+
 /* ---- strings ---- */
 
-static struct vm_recent_image read_image(struct peri_slice bytes)
+uint64_t vm_recent_read_first(struct peri_slice bytes)
 {
     uint64_t first = 0;
     memcpy(&first, bytes.data, bytes.size < sizeof first ? bytes.size : sizeof first);
-    return vm_recent_image_of(bytes, first);
+    return first;
 }
 
 /* Hands over the sum of a slot, if there is one. The slot's string is in its image. */
@@ -70,37 +149,50 @@ static void release(lua_State *L, struct vm_recent *recent, struct vm_recent_slo
     taker->leave(L, taker->data, peri_slice_of(bytes, size), slot->sum);
 }
 
+/* The slot that a new string gets: a free one, or that of the smaller sum, whose string was not
+ * counted often. */
+static struct vm_recent_slot *choose(const struct vm_recent *recent, struct vm_recent_slot *slots)
+{
+    if (slots[0].image.high == 0 || slots[1].image.high == 0)
+        return &slots[slots[0].image.high != 0];
+    if (slots[0].sum == slots[1].sum)
+        return &slots[recent->evicted % VM_RECENT_WAYS];
+    return &slots[slots[1].sum < slots[0].sum];
+}
+
 /* Gives the string on top of the stack, whose image it is, a slot. */
 static struct vm_recent_slot *place(lua_State *L, struct vm_recent *recent, int keeper,
                                     struct vm_recent_image image)
 {
-    struct vm_recent_slot *slot = vm_recent_slot_of(recent, image);
-    release(L, recent, slot);
-    lua_pushvalue(L, -1);
-    (void)lua_setiuservalue(L, keeper, (int)(slot - recent->slots) + 1);
+    uint64_t hash = vm_recent_hash(image);
+    size_t index = vm_recent_index_of(recent, hash);
+    struct vm_recent_slot *slot =
+        choose(recent, &recent->pages[vm_recent_page_of(recent, hash)].slots[index]);
+    if (slot->image.high != 0) {
+        release(L, recent, slot);
+        *slot = (struct vm_recent_slot){0};
+        note_evicted(L, recent, keeper);
+    }
+    size_t page = vm_recent_page_of(recent, hash);
+    struct vm_recent_slot *slots = recent->pages[page].slots;
+    slot = choose(recent, &slots[index]);
+    push_page_of(L, recent, keeper, page);
+    lua_pushvalue(L, -2);
+    (void)lua_setiuservalue(L, -2, (int)(slot - slots) + 1);
+    lua_pop(L, 1);
     slot->image = image;
     return slot;
 }
 
-void vm_recent_push_new(lua_State *L, struct vm_recent *recent, int keeper, struct peri_slice bytes,
-                        struct vm_recent_image image)
+void vm_recent_push_new(lua_State *L, struct vm_recent *recent, int keeper,
+                        const struct vm_recent_word *word)
 {
-    lua_pushlstring(L, bytes.data, bytes.size);
-    recent->last = place(L, recent, keeper, image);
-}
-
-void vm_recent_push_any(lua_State *L, struct vm_recent *recent, int keeper, struct peri_slice bytes)
-{
-    if (bytes.size == 0 || bytes.size > VM_RECENT_MAX) {
-        lua_pushlstring(L, bytes.size == 0 ? "" : bytes.data, bytes.size);
+    lua_pushlstring(L, word->bytes.size == 0 ? "" : word->bytes.data, word->bytes.size);
+    if (word->image.high == 0)
         return;
-    }
-    struct vm_recent_image image = read_image(bytes);
-    recent->last = vm_recent_slot_of(recent, image);
-    if (vm_recent_is_at(recent->last, image))
-        (void)lua_getiuservalue(L, keeper, (int)(recent->last - recent->slots) + 1);
-    else
-        vm_recent_push_new(L, recent, keeper, bytes, image);
+    recent->given++;
+    recent->missed++;
+    recent->last = place(L, recent, keeper, word->image);
 }
 
 /* ---- sums ---- */
@@ -111,13 +203,19 @@ void vm_recent_begin_sums(lua_State *L, const struct vm_recent_taker *taker)
     vm_state_of(L)->taker = taker;
 }
 
+static struct vm_recent_slot *nth_slot(const struct vm_recent *recent, size_t n)
+{
+    size_t page = n >> recent->bits;
+    return &recent->pages[page].slots[n - (page << recent->bits)];
+}
+
 uint64_t vm_recent_flush(lua_State *L)
 {
     struct vm_recent *recent = vm_state_of(L)->recent;
     if (recent == NULL)
         return 0;
     for (size_t i = 0; recent->sums > 0; i++)
-        release(L, recent, &recent->slots[i]);
+        release(L, recent, nth_slot(recent, i));
     uint64_t added = recent->added;
     recent->added = 0;
     return added;
@@ -128,9 +226,23 @@ void vm_recent_end_sums(lua_State *L)
     struct vm_recent *recent = vm_state_of(L)->recent;
     vm_state_of(L)->taker = NULL;
     for (size_t i = 0; recent != NULL && recent->sums > 0; i++) {
-        recent->sums -= recent->slots[i].summed != NULL;
-        recent->slots[i].summed = NULL;
+        struct vm_recent_slot *slot = nth_slot(recent, i);
+        recent->sums -= slot->summed != NULL;
+        slot->summed = NULL;
     }
+}
+
+/* The word's slot, or NULL. */
+static struct vm_recent_slot *find(const struct vm_recent *recent,
+                                   const struct vm_recent_word *word)
+{
+    size_t page = vm_recent_page_of(recent, word->hash);
+    struct vm_recent_slot *slots =
+        &recent->pages[page].slots[vm_recent_index_of(recent, word->hash)];
+    for (int way = 0; way < VM_RECENT_WAYS; way++)
+        if (vm_recent_is_at(&slots[way], word->image))
+            return &slots[way];
+    return NULL;
 }
 
 /* Gives the string at index a slot. */
@@ -163,10 +275,10 @@ bool vm_recent_sum(lua_State *L, int index, int64_t integer)
     if (bytes.size == 0 || bytes.size > VM_RECENT_MAX)
         return false;
     struct vm_recent *recent = open_quietly(L);
-    struct vm_recent_image image = read_image(bytes);
-    struct vm_recent_slot *slot = vm_recent_slot_of(recent, image);
-    if (!vm_recent_is_at(slot, image))
-        slot = keep(L, recent, index, image);
+    struct vm_recent_word word = vm_recent_word_of(bytes, bytes.data + bytes.size);
+    struct vm_recent_slot *slot = find(recent, &word);
+    if (slot == NULL)
+        slot = keep(L, recent, index, word.image);
     if (slot->summed == NULL) {
         slot->summed = lua_topointer(L, index);
         slot->sum = 0;

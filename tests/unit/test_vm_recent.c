@@ -57,7 +57,8 @@ static void gives_the_same_strings(void **unused)
     for (int i = 0; i < 20000; i++) {
         char *memory;
         struct peri_slice bytes = draw(&seed, &memory);
-        vm_recent_push(L, recent, keeper, bytes, bytes.data + bytes.size);
+        struct vm_recent_word word = vm_recent_expect(recent, bytes, bytes.data + bytes.size);
+        vm_recent_push_word(L, recent, keeper, &word);
         lua_pushlstring(L, bytes.data, bytes.size);
         assert_true(lua_rawequal(L, -1, -2));
         free(memory);
@@ -105,10 +106,12 @@ static void expect_sums(lua_State *L, int expected)
 }
 
 /* Strings come from three places: given now, given before, and made by somebody else. */
-static void push_some(lua_State *L, struct vm_recent *recent, int keeper, uint64_t *seed)
+static void push_some(lua_State *L, struct vm_recent *recent, int keeper, uint64_t *seed,
+                      uint64_t kinds)
 {
     char name[16];
-    int size = snprintf(name, sizeof name, "%u", (unsigned)random_below(seed, 5000));
+    uint64_t often = random_below(seed, 2) == 0 ? kinds / 16 : kinds;
+    int size = snprintf(name, sizeof name, "%u", (unsigned)random_below(seed, often));
     struct peri_slice bytes = peri_slice_of(name, (size_t)size);
     switch (random_below(seed, 3)) {
     case 0:
@@ -124,40 +127,77 @@ static void push_some(lua_State *L, struct vm_recent *recent, int keeper, uint64
     }
 }
 
-/* With less memory there are fewer slots, so that more strings make way. */
+static void sum_everything_once(size_t limit_bytes, uint64_t kinds, size_t pages)
+{
+    struct vm_state *vm = open_state(limit_bytes);
+    lua_State *L = vm->L;
+    uint64_t seed = 12 + limit_bytes;
+    size_t left = 0;
+    lua_settop(L, 0);
+    lua_newtable(L); /* what left */
+    lua_newtable(L); /* what is expected */
+    struct vm_recent_taker taker = {on_leave, &left};
+    vm_recent_begin_sums(L, &taker);
+    struct vm_recent *recent = vm_recent_open(L);
+    for (int round = 0; round < ROUNDS; round++) {
+        int64_t integer = (int64_t)random_below(&seed, 7) - 3;
+        push_some(L, recent, 3, &seed, kinds);
+        assert_true(add(L, recent, integer));
+        lua_pushvalue(L, -1);
+        lua_rawget(L, 2);
+        lua_pushinteger(L, lua_tointeger(L, -1) + integer);
+        lua_replace(L, -2);
+        lua_rawset(L, 2);
+        lua_settop(L, 3);
+    }
+    assert_int_equal(recent->page_mask + 1, pages);
+    assert_int_equal(vm_recent_flush(L), ROUNDS);
+    assert_true(left >= kinds / 2);
+    expect_sums(L, 2);
+    size_t before = left;
+    assert_int_equal(vm_recent_flush(L), 0);
+    assert_int_equal(left, before);
+    vm_state_close(vm);
+}
+
+/* With less memory there are fewer slots, so that more strings make way; many kinds of strings
+ * make the slots grow, as far as the memory's share allows. */
 static void sums_everything_once(void **unused)
 {
     (void)unused;
-    static const size_t limits[] = {0, 8 << 20, 1 << 20};
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        struct vm_state *vm = open_state(limits[i]);
-        lua_State *L = vm->L;
-        uint64_t seed = 12 + i;
-        size_t left = 0;
-        lua_settop(L, 0);
-        lua_newtable(L); /* what left */
-        lua_newtable(L); /* what is expected */
-        struct vm_recent_taker taker = {on_leave, &left};
-        vm_recent_begin_sums(L, &taker);
-        struct vm_recent *recent = vm_recent_open(L);
-        for (int round = 0; round < ROUNDS; round++) {
-            int64_t integer = (int64_t)random_below(&seed, 7) - 3;
-            push_some(L, recent, 3, &seed);
-            assert_true(add(L, recent, integer));
-            lua_pushvalue(L, -1);
-            lua_rawget(L, 2);
-            lua_pushinteger(L, lua_tointeger(L, -1) + integer);
-            lua_replace(L, -2);
-            lua_rawset(L, 2);
-        }
-        assert_int_equal(vm_recent_flush(L), ROUNDS);
-        assert_true(left >= 5000);
-        expect_sums(L, 2);
-        size_t before = left;
-        assert_int_equal(vm_recent_flush(L), 0);
-        assert_int_equal(left, before);
-        vm_state_close(vm);
+    sum_everything_once(0, 5000, 1);
+    sum_everything_once((size_t)8 << 20, 5000, 1);
+    sum_everything_once((size_t)1 << 20, 5000, 1);
+    sum_everything_once(0, 60000, 4);
+    sum_everything_once((size_t)16 << 20, 60000, 1);
+}
+
+/* Strings that hardly come again are not worth more memory. */
+static void grows_only_for_what_comes_again(void **unused)
+{
+    (void)unused;
+    struct vm_state *vm = open_state(0);
+    lua_State *L = vm->L;
+    struct vm_recent *recent = vm_recent_open(L);
+    int keeper = lua_gettop(L);
+    uint64_t seed = 13;
+    for (int i = 0; i < ROUNDS; i++) {
+        char name[16];
+        int size = snprintf(name, sizeof name, "%d", i);
+        vm_recent_push(L, recent, keeper, peri_slice_of(name, (size_t)size), name + sizeof name);
+        lua_settop(L, keeper);
     }
+    assert_int_equal(recent->page_mask, 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        char name[16];
+        int size = snprintf(name, sizeof name, "%d", (int)random_below(&seed, 12000));
+        vm_recent_push(L, recent, keeper, peri_slice_of(name, (size_t)size), name + sizeof name);
+        lua_pushlstring(L, name, (size_t)size);
+        assert_true(lua_rawequal(L, -1, -2));
+        lua_settop(L, keeper);
+    }
+    assert_true(recent->page_mask > 0);
+    vm_state_close(vm);
 }
 
 static void sums_nothing_else(void **unused)
@@ -223,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_the_same_strings),
         cmocka_unit_test(sums_everything_once),
+        cmocka_unit_test(grows_only_for_what_comes_again),
         cmocka_unit_test(sums_nothing_else),
         cmocka_unit_test(sums_as_lua_does),
     };
