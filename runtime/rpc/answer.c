@@ -40,12 +40,12 @@ static inline void release(struct rpc_call *call, struct peri_slice outcome)
     if (outcome.size > 0)
         server->stats.failed++;
     server->stats.bytes += call->size + call->answer_size;
-    server->stats.in_flight--;
-    guest->in_flight--;
     if (rpc_handler_is_brief(call->handler)) {
         call->guest = NULL; /* start_brief sees it */
         return;
     }
+    server->stats.in_flight--;
+    guest->in_flight--;
     peri_list_remove(&call->link);
     peri_list_append(&server->free_calls, &call->link);
 }

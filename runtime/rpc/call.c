@@ -162,8 +162,6 @@ static inline void init_call(struct rpc_call *call, struct rpc_guest *guest,
         .answer_size = 0,
         .link = {&call->link, &call->link},
     };
-    guest->in_flight++;
-    guest->server->stats.in_flight++;
 }
 
 static void start_brief(struct rpc_guest *guest, struct rpc_function *function,
@@ -182,6 +180,8 @@ static int start(struct rpc_guest *guest, struct rpc_function *function,
     if (call == NULL)
         return PERI_ENOMEM;
     init_call(call, guest, function, message, size);
+    guest->in_flight++;
+    guest->server->stats.in_flight++;
     peri_list_append(bucket_of(guest, call->id), &call->link);
     rpc_conn_wake_by(&guest->conn, call->due_us);
     function->handler.on_call(call); /* last: it may answer */

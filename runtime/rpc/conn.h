@@ -6,6 +6,7 @@
 #ifndef PERI_RPC_CONN_H
 #define PERI_RPC_CONN_H
 
+#include "base/assert.h"
 #include "env/env.h"
 #include "rpc/alarm.h"
 #include "rpc/chunks.h"
@@ -17,7 +18,8 @@ enum {
     RPC_SILENCE_PINGS = 3, /* a server that said nothing for so many pings is gone */
     RPC_PING_MS_MIN = 50,  /* of what a client may announce */
     RPC_PING_MS_MAX = 60000,
-    RPC_PEER_TEXT_SIZE = 400, /* "n2 (127.0.0.1:7110)" */
+    RPC_PEER_TEXT_SIZE = 400,  /* "n2 (127.0.0.1:7110)" */
+    RPC_LOOK_BYTES = 32 << 10, /* sent between two looks at whether the other side takes it */
 };
 
 struct rpc_conn;
@@ -73,15 +75,43 @@ int rpc_conn_accept(struct rpc_conn *conn, struct env *env, const struct rpc_ide
                     const struct rpc_conn_events *events, struct env_conn *wire,
                     struct peri_error *err);
 
+/* Takes no more questions while the other side does not take our answers. */
+void rpc_conn_look(struct rpc_conn *conn);
+
 /* Sends a message, in chunks when it is long. Errors: PERI_ECLOSED; PERI_ETOOBIG when it is longer
  * than the other side takes; PERI_EBUSY when that takes too little; PERI_ENOMEM. Then nothing was
  * sent. */
 int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message);
 
+/* Is rpc_conn_send_value where there is no open burst. */
+int rpc_conn_send_value_apart(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
+                              struct peri_slice value, struct peri_buffer *taken);
+
+/* Counts a message that was sent, and looks now and then whether the other side takes them. */
+static inline void rpc_conn_count_sent(struct rpc_conn *conn, size_t size)
+{
+    conn->sent_size = size;
+    conn->unlooked_bytes += size;
+    if (conn->unlooked_bytes >= RPC_LOOK_BYTES)
+        rpc_conn_look(conn);
+}
+
 /* The same for a message whose one field is a value of some bytes (REPLY). A long one takes *taken,
  * unless that is NULL, whose bytes the value is, and copies nothing of it. */
-int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
-                        struct peri_slice value, struct peri_buffer *taken);
+static inline int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
+                                      struct peri_slice value, struct peri_buffer *taken)
+{
+    size_t size = WIRE_VALUE_HEAD_SIZE + value.size;
+    PERI_ASSERT(value.size > 0);
+    bool is_short = conn->wire != NULL && size <= conn->short_max;
+    char *room = is_short ? env_conn_room(conn->wire, size) : NULL;
+    if (room == NULL)
+        return rpc_conn_send_value_apart(conn, kind, id, value, taken);
+    wire_value_head(room, kind, id);
+    peri_copy(room + WIRE_VALUE_HEAD_SIZE, value.data, value.size);
+    rpc_conn_count_sent(conn, size);
+    return 0;
+}
 
 /* The call with that id has ended: forgets what was not sent and what arrived of its long messages.
  */

@@ -2,10 +2,7 @@
 
 #include "base/assert.h"
 
-enum {
-    PAUSE_BYTES = 4 << 20, /* answers that the other side has not taken */
-    LOOK_BYTES = 32 << 10, /* sent between two looks at how many those are */
-};
+enum { PAUSE_BYTES = 4 << 20 }; /* answers that the other side has not taken */
 
 int rpc_conn_pump(struct rpc_conn *conn)
 {
@@ -40,23 +37,13 @@ bool rpc_conn_is_full(const struct rpc_conn *conn)
            conn->out.bytes > conn->out.bytes_max / 2;
 }
 
-/* Takes no more questions while that lasts. */
-static void pause_if_full(struct rpc_conn *conn)
+void rpc_conn_look(struct rpc_conn *conn)
 {
     conn->unlooked_bytes = 0;
     if (conn->is_client || conn->is_paused || !rpc_conn_is_full(conn))
         return;
     conn->is_paused = true;
     env_conn_pause(conn->wire);
-}
-
-static inline int count_sent(struct rpc_conn *conn, size_t size)
-{
-    conn->sent_size = size;
-    conn->unlooked_bytes += size;
-    if (conn->unlooked_bytes >= LOOK_BYTES)
-        pause_if_full(conn);
-    return 0;
 }
 
 /* A message that does not leave at once, or not as one. */
@@ -67,7 +54,9 @@ static int send_slowly(struct rpc_conn *conn, uint64_t id, const struct peri_sli
     if (conn->is_ready && size > conn->handshake.peer.body_max + RPC_MESSAGE_EXTRA)
         return PERI_ETOOBIG;
     int rc = send_later(conn, id, parts, size > RPC_CHUNK_SIZE ? last : NULL);
-    return rc != 0 ? rc : count_sent(conn, size);
+    if (rc == 0)
+        rpc_conn_count_sent(conn, size);
+    return rc;
 }
 
 static inline int send_parts(struct rpc_conn *conn, uint64_t id, const struct peri_slice parts[2],
@@ -79,7 +68,9 @@ static inline int send_parts(struct rpc_conn *conn, uint64_t id, const struct pe
     int rc = env_conn_send(conn->wire, parts, 2);
     if (rc == PERI_EBUSY)
         return send_slowly(conn, id, parts, NULL);
-    return rc != 0 ? rc : count_sent(conn, size);
+    if (rc == 0)
+        rpc_conn_count_sent(conn, size);
+    return rc;
 }
 
 int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
@@ -95,30 +86,18 @@ int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
     return send_parts(conn, message->id, parts, NULL);
 }
 
-static int send_value_parts(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
-                            struct peri_slice value, struct peri_buffer *taken)
+int rpc_conn_send_value_apart(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
+                              struct peri_slice value, struct peri_buffer *taken)
 {
     char head[WIRE_VALUE_HEAD_SIZE];
     const struct peri_slice parts[2] = {{head, sizeof head}, value};
+    if (conn->wire == NULL)
+        return PERI_ECLOSED;
+    PERI_ASSERT(taken == NULL || value.data == taken->data);
     if (value.size > UINT32_MAX)
         return PERI_ETOOBIG;
     wire_value_head(head, kind, id);
     return send_parts(conn, id, parts, taken);
-}
-
-int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
-                        struct peri_slice value, struct peri_buffer *taken)
-{
-    size_t size = WIRE_VALUE_HEAD_SIZE + value.size;
-    if (conn->wire == NULL)
-        return PERI_ECLOSED;
-    PERI_ASSERT(value.size > 0 && (taken == NULL || value.data == taken->data));
-    char *room = size <= conn->short_max ? env_conn_room(conn->wire, size) : NULL;
-    if (room == NULL)
-        return send_value_parts(conn, kind, id, value, taken);
-    wire_value_head(room, kind, id);
-    peri_copy(room + WIRE_VALUE_HEAD_SIZE, value.data, value.size);
-    return count_sent(conn, size);
 }
 
 void rpc_conn_forget(struct rpc_conn *conn, uint64_t id)

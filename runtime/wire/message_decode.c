@@ -1,6 +1,5 @@
 /* message_decode.c - messages as peers sent them: nothing of them is believed before it is checked.
  */
-#include "base/assert.h"
 #include "base/bits.h"
 #include "wire/message.h"
 
@@ -28,7 +27,6 @@ enum head_type {
 struct head {
     enum head_type type;
     uint64_t number;
-    size_t size; /* of the number, where it has bytes of its own */
 };
 
 /* Type bytes c0 .. df: what they are and how many bytes of number follow. A scalar's are skipped.
@@ -47,205 +45,185 @@ static const struct {
     {HEAD_ARRAY, 2},  {HEAD_ARRAY, 4},  {HEAD_MAP, 2},    {HEAD_MAP, 4},
 };
 
-/* The number behind a type byte c0 .. df; size is the number's. */
-static struct head long_head(unsigned type_byte, struct peri_slice bytes)
+/* The functions that take something read it at `at`, look at no byte from end on, and return where
+ * it ends, or NULL when it is wrong or unfinished. */
+
+/* A head of a type byte c0 .. df. */
+static const char *take_long_head(const char *at, const char *end, struct head *head)
 {
-    size_t width = long_heads[type_byte - 0xc0].width;
-    struct head head = {HEAD_WRONG, 0, width};
-    if (bytes.size < width)
-        return head;
-    head.type = long_heads[type_byte - 0xc0].type;
-    head.number = head.type == HEAD_BOOL ? type_byte & 1 : 0;
+    unsigned byte = (unsigned char)*at++;
+    size_t width = long_heads[byte - 0xc0].width;
+    *head = (struct head){long_heads[byte - 0xc0].type, 0};
+    if (head->type == HEAD_WRONG || (size_t)(end - at) < width)
+        return NULL;
+    head->number = head->type == HEAD_BOOL ? byte & 1 : 0;
     for (size_t i = 0; i < width; i++)
-        head.number = head.number << 8 | (unsigned char)bytes.data[i];
-    return head;
+        head->number = head->number << 8 | (unsigned char)at[i];
+    return at + width;
 }
 
 static inline struct head short_head(unsigned byte)
 {
     if (byte < 0x80)
-        return (struct head){HEAD_UINT, byte, 0};
+        return (struct head){HEAD_UINT, byte};
     if (byte < 0x90)
-        return (struct head){HEAD_MAP, byte & 0xf, 0};
+        return (struct head){HEAD_MAP, byte & 0xf};
     if (byte < 0xa0)
-        return (struct head){HEAD_ARRAY, byte & 0xf, 0};
+        return (struct head){HEAD_ARRAY, byte & 0xf};
     if (byte < 0xc0)
-        return (struct head){HEAD_STRING, byte & 0x1f, 0};
-    return (struct head){HEAD_SCALAR, 0, 0}; /* e0 .. ff: -32 .. -1 */
+        return (struct head){HEAD_STRING, byte & FIXSTR_MAX};
+    return (struct head){HEAD_SCALAR, 0}; /* e0 .. ff: -32 .. -1 */
 }
 
-static inline void skip(struct peri_slice *bytes, size_t size)
+static inline const char *take_head(const char *at, const char *end, struct head *head)
 {
-    bytes->data += size;
-    bytes->size -= size;
+    if (at == end)
+        return NULL;
+    unsigned byte = (unsigned char)*at;
+    if (byte >= 0xc0 && byte <= 0xdf)
+        return take_long_head(at, end, head);
+    *head = short_head(byte);
+    return at + 1;
 }
 
-/* Takes a head from the front of bytes; HEAD_WRONG also when it is unfinished. */
-static inline struct head take_head(struct peri_slice *bytes)
+/* A value without its items, of which *items follow. */
+static const char *take_flat(const char *at, const char *end, uint64_t *items)
 {
-    if (bytes->size == 0)
-        return (struct head){HEAD_WRONG, 0, 0};
-    unsigned byte = (unsigned char)bytes->data[0];
-    skip(bytes, 1);
-    if (byte < 0xc0 || byte > 0xdf)
-        return short_head(byte);
-    struct head head = long_head(byte, *bytes);
-    if (head.type != HEAD_WRONG)
-        skip(bytes, head.size);
-    return head;
-}
-
-/* What a value of a type byte c0 .. df at the front of bytes takes without its items, of which
- * *items follow; SIZE_MAX when it is wrong or unfinished. */
-static size_t long_size(struct peri_slice bytes, uint64_t *items)
-{
-    struct head head = take_head(&bytes);
+    struct head head;
+    at = take_head(at, end, &head);
+    *items = 0;
+    if (at == NULL)
+        return NULL;
+    if (head.type == HEAD_STRING)
+        return head.number <= (uint64_t)(end - at) ? at + head.number : NULL;
     *items = head.type == HEAD_ARRAY ? head.number : head.type == HEAD_MAP ? 2 * head.number : 0;
-    if (head.type == HEAD_WRONG)
-        return SIZE_MAX;
-    return 1 + head.size + (head.type == HEAD_STRING ? head.number : 0);
+    return at;
 }
 
 /* Every item takes a byte at least, so no count beyond the bytes left is believed. */
-size_t wire_value_size(struct peri_slice bytes)
+static const char *take_value(const char *at, const char *end)
 {
-    const unsigned char *at = (const unsigned char *)bytes.data;
-    size_t left = bytes.size;
     uint64_t pending = 1; /* values still to come */
     while (pending > 0) {
+        size_t left = (size_t)(end - at);
         if (pending > left)
-            return 0;
-        unsigned byte = at[0];
-        size_t size = 1;
-        pending--;
-        if (byte == TYPE_STR8 && left > 1) {
-            size = 2 + (size_t)at[1];
-        } else if (byte >= 0xc0 && byte < 0xe0) {
-            uint64_t items;
-            size = long_size(peri_slice_of((const char *)at, left), &items);
-            pending += items;
-        } else if (byte >= TYPE_FIXSTR && byte < 0xc0) {
-            size = 1 + (byte & FIXSTR_MAX);
-        } else if (byte >= 0x80 && byte < TYPE_FIXSTR) {
-            pending += byte < TYPE_FIXARRAY ? 2 * (byte & 0xf) : byte & 0xf;
+            return NULL;
+        unsigned byte = (unsigned char)at[0];
+        uint64_t items = 0;
+        if (byte == TYPE_STR8 && left > 1 && left - 2 >= (unsigned char)at[1]) {
+            at += 2 + (size_t)(unsigned char)at[1]; /* as texts are */
+        } else if (byte >= TYPE_FIXARRAY && byte < TYPE_FIXSTR) {
+            items = byte & 0xf; /* as arguments are */
+            at++;
+        } else {
+            at = take_flat(at, end, &items);
+            if (at == NULL)
+                return NULL;
         }
-        if (size > left)
-            return 0;
-        at += size;
-        left -= size;
+        pending += items - 1;
     }
-    return bytes.size - left;
+    return at;
 }
 
-static inline bool decode_string(struct peri_slice *bytes, struct peri_slice *out)
+size_t wire_value_size(struct peri_slice bytes)
 {
-    struct head head = {HEAD_STRING, 0, 0};
-    if (bytes->size > 0 && ((unsigned char)bytes->data[0] & ~(unsigned)FIXSTR_MAX) == TYPE_FIXSTR) {
-        head.number = (unsigned char)bytes->data[0] & FIXSTR_MAX; /* as names are */
-        skip(bytes, 1);
+    const char *end = bytes.size > 0 ? take_value(bytes.data, bytes.data + bytes.size) : NULL;
+    return end != NULL ? (size_t)(end - bytes.data) : 0;
+}
+
+static inline const char *take_string(const char *at, const char *end, struct peri_slice *out)
+{
+    struct head head;
+    if (at != end && ((unsigned char)*at & ~(unsigned)FIXSTR_MAX) == TYPE_FIXSTR) {
+        head.number = (unsigned char)*at++ & FIXSTR_MAX; /* as names are */
     } else {
-        head = take_head(bytes);
+        at = take_head(at, end, &head);
+        if (at == NULL || head.type != HEAD_STRING)
+            return NULL;
     }
-    if (head.type != HEAD_STRING || head.number > bytes->size)
-        return false;
-    *out = peri_slice_of(bytes->data, head.number);
-    skip(bytes, head.number);
-    return true;
+    if (head.number > (uint64_t)(end - at))
+        return NULL;
+    *out = peri_slice_of(at, head.number);
+    return at + head.number;
 }
 
-static inline bool decode_TEXT(struct peri_slice *bytes, struct peri_slice *out)
+static inline const char *take_TEXT(const char *at, const char *end, struct peri_slice *out)
 {
-    return decode_string(bytes, out);
+    return take_string(at, end, out);
 }
 
-static inline bool decode_BYTES(struct peri_slice *bytes, struct peri_slice *out)
+static inline const char *take_BYTES(const char *at, const char *end, struct peri_slice *out)
 {
-    return decode_string(bytes, out);
+    return take_string(at, end, out);
 }
 
-static inline bool decode_VALUE(struct peri_slice *bytes, struct peri_slice *out)
+static inline const char *take_VALUE(const char *at, const char *end, struct peri_slice *out)
 {
-    size_t size = wire_value_size(*bytes);
-    *out = peri_slice_of(bytes->data, size);
-    skip(bytes, size);
-    return size > 0;
+    const char *after = take_value(at, end);
+    *out = peri_slice_of(at, after != NULL ? (size_t)(after - at) : 0);
+    return after;
 }
 
-static inline bool decode_UINT(struct peri_slice *bytes, uint64_t *out)
+static inline const char *take_UINT(const char *at, const char *end, uint64_t *out)
 {
-    struct head head = take_head(bytes);
+    struct head head;
+    at = take_head(at, end, &head);
+    if (at == NULL || head.type != HEAD_UINT)
+        return NULL;
     *out = head.number;
-    return head.type == HEAD_UINT;
+    return at;
 }
 
-static inline bool decode_BOOL(struct peri_slice *bytes, bool *out)
+static inline const char *take_BOOL(const char *at, const char *end, bool *out)
 {
-    struct head head = take_head(bytes);
+    struct head head;
+    at = take_head(at, end, &head);
+    if (at == NULL || head.type != HEAD_BOOL)
+        return NULL;
     *out = head.number != 0;
-    return head.type == HEAD_BOOL;
+    return at;
 }
 
-/* decode_call, decode_reply ...: the fields of a message of that kind; returns the name of the one
- * that is malformed, or NULL. */
+/* The head of a body: an array of so many fields, fewer than 16. */
+static inline const char *take_count(const char *at, const char *end, unsigned count)
+{
+    struct head head;
+    if (at != end && (unsigned char)*at == (TYPE_FIXARRAY | count))
+        return at + 1; /* as we write it */
+    at = take_head(at, end, &head);
+    return at != NULL && head.type == HEAD_ARRAY && head.number == count ? at : NULL;
+}
+
+/* take_call, take_reply ...: the body of a message of that kind. *field_name is the field that was
+ * looked at last, or "". */
 #define MESSAGE(name, number, member, what)                                                        \
-    static inline const char *decode_##member(struct peri_slice *body,                             \
-                                              struct wire_message *message)                        \
-    {
+    static inline const char *take_##member(const char *at, const char *end,                       \
+                                            struct wire_message *message, const char **field_name) \
+    {                                                                                              \
+        *field_name = "";                                                                          \
+        at = take_count(at, end, field_counts[number]);
 #define FIELD(type, member, field)                                                                 \
-    if (!decode_##type(body, &message->member.field))                                              \
-        return #field;
+    if (at == NULL)                                                                                \
+        return NULL;                                                                               \
+    *field_name = #field;                                                                          \
+    at = take_##type(at, end, &message->member.field);
 #define MESSAGE_END(member)                                                                        \
-    return NULL;                                                                                   \
+    return at;                                                                                     \
     }
 #include "wire/messages.def"
 
-static const char *decode_fields(struct peri_slice *body, struct wire_message *message)
-{
-    switch (message->kind) {
-#define MESSAGE(name, number, member, what)                                                        \
-    case WIRE_##name:                                                                              \
-        return decode_##member(body, message);
-#define FIELD(type, member, field)
-#define MESSAGE_END(member)
-#include "wire/messages.def"
-    default:
-        PERI_ASSERT(false);
-        return "";
-    }
-}
-
-/* The body is an array of so many fields, fewer than 16; takes its head. */
-static inline bool has_count(struct peri_slice *body, unsigned count)
-{
-    if (body->size > 0 && (unsigned char)body->data[0] == (TYPE_FIXARRAY | count)) {
-        skip(body, 1); /* as we write it */
-        return true;
-    }
-    struct head head = take_head(body);
-    return head.type == HEAD_ARRAY && head.number == count;
-}
-
-static int fail_body(const struct wire_message *message, const char *malformed, size_t left,
-                     struct peri_error *err)
+/* at is NULL: the field of that name is wrong; or there are bytes behind the last. */
+static int fail_body(const struct wire_message *message, const char *at, const char *end,
+                     const char *field_name, struct peri_error *err)
 {
     const char *name = wire_kind_name(message->kind);
-    if (malformed == NULL)
-        return peri_fail_plain(err, PERI_EFORMAT, "%zu bytes behind the fields of a %s", left,
-                               name);
-    if (malformed[0] == '\0')
+    if (at != NULL)
+        return peri_fail_plain(err, PERI_EFORMAT, "%zu bytes behind the fields of a %s",
+                               (size_t)(end - at), name);
+    if (field_name[0] == '\0')
         return peri_fail_plain(err, PERI_EFORMAT, "the body of a %s is no array of %u fields", name,
                                field_counts[message->kind]);
-    return peri_fail_plain(err, PERI_EFORMAT, "field %s of a %s is malformed", malformed, name);
-}
-
-static int decode_body(struct peri_slice body, struct wire_message *message, struct peri_error *err)
-{
-    const char *malformed = "";
-    if (has_count(&body, field_counts[message->kind]))
-        malformed = decode_fields(&body, message);
-    if (malformed != NULL || body.size > 0)
-        return fail_body(message, malformed, body.size, err);
-    return 0;
+    return peri_fail_plain(err, PERI_EFORMAT, "field %s of a %s is malformed", field_name, name);
 }
 
 static int fail_header(struct peri_slice bytes, struct peri_error *err)
@@ -261,23 +239,28 @@ static int fail_header(struct peri_slice bytes, struct peri_error *err)
                            (unsigned char)bytes.data[1]);
 }
 
-static inline bool is_kind(unsigned kind)
-{
-    return kind < sizeof field_counts && field_counts[kind] > 0;
-}
-
 int wire_message_decode(struct peri_slice bytes, struct wire_message *message,
                         struct peri_error *err)
 {
-    if (bytes.size < WIRE_MESSAGE_HEADER_SIZE || bytes.data[0] != WIRE_VERSION ||
-        !is_kind((unsigned char)bytes.data[1]))
+    if (bytes.size < WIRE_MESSAGE_HEADER_SIZE || bytes.data[0] != WIRE_VERSION)
         return fail_header(bytes, err);
-    uint32_t head = bits_get_le32(bytes.data);
-    message->kind = (uint8_t)(head >> 8);
-    message->flags = (uint16_t)(head >> 16);
+    const char *at = bytes.data + WIRE_MESSAGE_HEADER_SIZE;
+    const char *end = bytes.data + bytes.size;
+    const char *field_name;
+    message->kind = (uint8_t)bytes.data[1];
+    message->flags = bits_get_le16(bytes.data + 2);
     message->budget_ms = bits_get_le32(bytes.data + 4);
     message->id = bits_get_le64(bytes.data + 8);
-    return decode_body(
-        peri_slice_of(bytes.data + WIRE_MESSAGE_HEADER_SIZE, bytes.size - WIRE_MESSAGE_HEADER_SIZE),
-        message, err);
+    switch (message->kind) {
+#define MESSAGE(name, number, member, what)                                                        \
+    case WIRE_##name:                                                                              \
+        at = take_##member(at, end, message, &field_name);                                         \
+        break;
+#define FIELD(type, member, field)
+#define MESSAGE_END(member)
+#include "wire/messages.def"
+    default:
+        return fail_header(bytes, err);
+    }
+    return at == end ? 0 : fail_body(message, at, end, field_name, err);
 }
