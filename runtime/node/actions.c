@@ -49,16 +49,6 @@ void node_tell_lost(struct node_group *group)
 
 /* ---- messages ---- */
 
-/* The entries of a message that are in memory; false when one is not. */
-static bool gather(struct node_group *group, const struct raft_message *message,
-                   struct store_log_entry *entries)
-{
-    for (uint64_t i = message->index + 1; i <= message->last; i++)
-        if (!node_disk_recent(group, i, &entries[i - message->index - 1]))
-            return false;
-    return true;
-}
-
 static void on_old_entries(struct node_group *group, void *data, int status, uint64_t first,
                            const struct store_log_entry *entries, size_t count)
 {
@@ -105,7 +95,7 @@ static void send_now(struct node_group *group, const struct raft_message *messag
     struct store_log_entry *entries = malloc(count * sizeof *entries);
     if (entries == NULL)
         node_lose(group, false);
-    else if (gather(group, message, entries))
+    else if (node_disk_recent(group, message->index + 1, message->last, entries))
         node_peer_send(group, message, entries);
     else
         send_later(group, message);
@@ -124,6 +114,8 @@ static void hold_back(struct node_group *group, const struct raft_message *messa
         group->held = held;
         group->held_capacity = capacity;
     }
+    if (group->held_count == 0 || after_seq < group->held_due_seq)
+        group->held_due_seq = after_seq;
     group->held[group->held_count++] = (struct node_held){*message, after_seq};
 }
 
@@ -138,12 +130,18 @@ static void send(struct node_group *group, const struct raft_action *action)
 void node_release_held(struct node_group *group)
 {
     size_t kept = 0;
+    if (group->held_count == 0 || group->held_due_seq > group->durable_seq)
+        return;
+    group->held_due_seq = UINT64_MAX;
     for (size_t i = 0; i < group->held_count; i++) {
         struct node_held held = group->held[i];
-        if (held.after_seq > group->durable_seq)
-            group->held[kept++] = held;
-        else
+        if (held.after_seq <= group->durable_seq) {
             send_now(group, &held.message);
+            continue;
+        }
+        group->held[kept++] = held;
+        if (held.after_seq < group->held_due_seq)
+            group->held_due_seq = held.after_seq;
     }
     group->held_count = kept;
 }
@@ -223,7 +221,7 @@ static void persist(struct node_group *group, const struct raft_record *record,
 {
     struct peri_buffer members = {NULL, 0, 0};
     size_t count = record->first > 0 ? (size_t)(record->last - record->first + 1) : 0;
-    struct store_log_entry *entries = count > 0 ? calloc(count, sizeof *entries) : NULL;
+    struct store_log_entry *entries = count > 0 ? malloc(count * sizeof *entries) : NULL;
     if (count > 0 && (entries == NULL || make_entries(group, record, step, &members, entries) != 0))
         node_fence(group->node, PERI_ENOMEM); /* a record that cannot be written is a disk failed */
     else {

@@ -145,7 +145,7 @@ static bool take_entry(struct node_group *group)
     }
     if (group->keys != NULL && node_rounds_are_full(group->node->rounds))
         return false; /* rounds.c wakes the group */
-    if (node_disk_recent(group, window->next, &entry)) {
+    if (node_disk_recent(group, window->next, window->next, &entry)) {
         node_apply_on_entry(group, window->next, &entry);
         return true;
     }
@@ -236,11 +236,11 @@ bool node_apply_advance(struct node_group *group)
 {
     uint64_t index = 0, term = 0;
     if (group->task_kind != NODE_TASK_NONE) {
-        if (group->is_task_done)
-            finish(group);
-        else
+        if (!group->is_task_done)
             return false;
-        return true;
+        finish(group);
+        if (group->is_closing || group->raft == NULL)
+            return true;
     }
     struct peri_slice state = {NULL, 0};
     if (node_snapshots_to_restore(group, &state, &index, &term)) {

@@ -222,9 +222,10 @@ void node_disk_flush(struct node *node)
 
 /* ---- reads ---- */
 
-bool node_disk_recent(struct node_group *group, uint64_t index, struct store_log_entry *out)
+bool node_disk_recent(struct node_group *group, uint64_t first, uint64_t last,
+                      struct store_log_entry *out)
 {
-    return store_log_recent(group->node->disk->log, group->id, index, out);
+    return store_log_recent(group->node->disk->log, group->id, first, last, out);
 }
 
 struct read {

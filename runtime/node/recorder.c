@@ -31,18 +31,21 @@ void node_recorder_deinit(struct node_recorder *recorder)
 
 /* ---- writing ---- */
 
-static int put(struct peri_buffer *out, uint64_t value)
-{
-    char bytes[BITS_VARINT_MAX];
-    return peri_buffer_append(out, bytes, (size_t)(bits_put_varint(bytes, value) - bytes));
-}
-
 static int put_all(struct peri_buffer *out, const uint64_t *values, size_t count)
 {
-    int rc = 0;
-    for (size_t i = 0; i < count && rc == 0; i++)
-        rc = put(out, values[i]);
-    return rc;
+    int rc = peri_buffer_reserve(out, count * BITS_VARINT_MAX);
+    if (rc != 0)
+        return rc;
+    char *at = out->data + out->size;
+    for (size_t i = 0; i < count; i++)
+        at = bits_put_varint(at, values[i]);
+    out->size = (size_t)(at - out->data);
+    return 0;
+}
+
+static int put(struct peri_buffer *out, uint64_t value)
+{
+    return put_all(out, &value, 1);
 }
 
 static int put_message(struct peri_buffer *out, const struct raft_message *m)
@@ -70,9 +73,10 @@ static int put_entries(struct peri_buffer *out, const struct raft_event *event)
     int rc = put(out, count);
     for (size_t i = 0; i < count && rc == 0; i++) {
         const struct raft_entry *entry = &event->entries[i];
-        const uint64_t values[3] = {entry->term, entry->size_bytes, (uint64_t)entry->type};
-        rc = put_all(out, values, 3);
-        if (rc == 0)
+        bool has_members = entry->configuration != NULL; /* else as many as 0 */
+        const uint64_t values[4] = {entry->term, entry->size_bytes, (uint64_t)entry->type};
+        rc = put_all(out, values, has_members ? 3 : 4);
+        if (rc == 0 && has_members)
             rc = put_members(out, entry->configuration);
     }
     return rc;

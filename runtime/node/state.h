@@ -157,6 +157,7 @@ struct node_group {
     uint64_t durable_seq;
     struct node_held *held;
     size_t held_count, held_capacity;
+    uint64_t held_due_seq; /* the first of those that they wait for */
     struct node_window window;
 
     struct node_task task;
@@ -352,8 +353,9 @@ void node_disk_write(struct node_group *group, const struct raft_record *record,
                      const struct store_log_entry *entries);
 /* Begins to write what was handed over, with no wait for the end of the round. */
 void node_disk_flush(struct node *node);
-/* An entry that is in memory; its payload is lent until the next write. */
-bool node_disk_recent(struct node_group *group, uint64_t index, struct store_log_entry *out);
+/* The entries first .. last, when all are in memory; payloads are lent until the next write. */
+bool node_disk_recent(struct node_group *group, uint64_t first, uint64_t last,
+                      struct store_log_entry *out);
 
 typedef void (*node_disk_read_cb)(struct node_group *group, void *data, int status, uint64_t first,
                                   const struct store_log_entry *entries, size_t count);

@@ -150,9 +150,9 @@ int store_log_reset(struct store_log *log, uint64_t group,
 /* Whose log it is, once it is open. */
 void store_log_owner(const struct store_log *log, uint64_t *cluster, uint64_t *node);
 
-/* The entry at index when it is in memory: *out is lent until the next call for this log that is
- * not store_log_recent. False when it is not; then store_log_read has it, or nobody. */
-bool store_log_recent(struct store_log *log, uint64_t group, uint64_t index,
+/* The entries first .. last when all are in memory: they are lent until the next call for this log
+ * that is not store_log_recent. False when one is not; then store_log_read has it, or nobody. */
+bool store_log_recent(struct store_log *log, uint64_t group, uint64_t first, uint64_t last,
                       struct store_log_entry *out);
 
 /* A read of entries first .. last, at most about max_bytes of payload but at least one entry. The

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "env/log.h"
 #include "store/log_internal.h"
@@ -50,16 +51,21 @@ struct log_chores {
 
 /* ---- what is in memory ---- */
 
-bool store_log_recent(struct store_log *log, uint64_t group, uint64_t index,
+bool store_log_recent(struct store_log *log, uint64_t group, uint64_t first, uint64_t last,
                       struct store_log_entry *out)
 {
     const struct log_group *target = log_group_find(log, group);
-    const struct log_record *record = target == NULL ? NULL : log_group_record(target, index);
-    if (record == NULL || record->value == NULL)
-        return false;
-    const struct log_value *value = record->value;
-    PERI_ASSERT(index - value->first < value->count);
-    *out = value->entries[index - value->first];
+    while (first <= last) {
+        const struct log_record *record = target == NULL ? NULL : log_group_record(target, first);
+        if (record == NULL || record->value == NULL)
+            return false;
+        const struct log_value *value = record->value;
+        uint64_t end = record->last < last ? record->last : last;
+        PERI_ASSERT(first >= value->first && end - value->first < value->count);
+        memcpy(out, &value->entries[first - value->first], (size_t)(end - first + 1) * sizeof *out);
+        out += end - first + 1;
+        first = end + 1;
+    }
     return true;
 }
 

@@ -117,14 +117,15 @@ static int encode(struct log_group *group, const struct raft_record *record,
     };
     if (record->snapshot_index != 0)
         info.members = *record->configuration;
-    struct log_value *value = calloc(1, sizeof *value + (size_t)count * sizeof value->entries[0]);
+    struct log_value *value = malloc(sizeof *value + (size_t)count * sizeof value->entries[0]);
     uint32_t *starts = malloc(((size_t)count + 1) * sizeof *starts);
     int rc = PERI_ENOMEM;
+    if (value != NULL)
+        *value = (struct log_value){.group = group};
     if (value != NULL && starts != NULL)
         rc = log_record_encode(&info, entries, &value->bytes, starts);
     if (rc == 0) {
         peri_list_init(&value->link);
-        value->group = group;
         value->serial = info.serial;
         value->references = 1;
         value->first = record->first;
