@@ -6,17 +6,21 @@
  * durably what it has heard of the others. What comes from another birth than that is not heard.
  * The node itself learns it from the same envelopes, which say for whose disk they are meant.
  * Members introduce themselves when they meet, also to those to whom they have nothing to say.
- * An older copy of the same disk has the same birth, and is not told from it.
  *
- *   log/birth    three copies of: birth u64, check u64, each in a block of the disk of its own; one
- *                that is intact is enough. Without one the node does not open, unless its groups
- *                were forced to go on with other members (recover.h): then it gets another
- *   log/births   of the others: count x (node u64, birth u64), check u64; when it is damaged,
- *                nobody is remembered
- * Numbers are little-endian; a check is XXH3-64 of what stands before it. */
+ * An older copy of the same disk, from a backup, has the same birth. So a disk has an age, too,
+ * that a node counts on every AGE_US while others talk to it, and tells when it is durable. Who
+ * remembers a later one does not hear the node, and says so; the node then hears nobody any more. A
+ * copy that is younger than AGE_US, or that nobody remembers, is not noticed.
+ *
+ *   log/birth    three copies of: birth u64, age u64, check u64, each in a block of the disk of its
+ *                own; one that is intact is enough. Without one the node does not open, unless its
+ *                groups were forced to go on with other members (recover.h): then it gets another
+ *   log/births   of the others: count x (node u64, birth u64, age u64), check u64; when it is
+ *                damaged, nobody is remembered
+ * Numbers are little-endian; a check is XXH3-64 of what stands before it, with a seed. Earlier
+ * builds wrote no ages, and had none. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define XXH_INLINE_ALL
@@ -24,147 +28,14 @@
 
 #include "base/bits.h"
 #include "env/log.h"
-#include "node/state.h"
+#include "node/births.h"
 
-enum {
-    COPIES = 3,
-    COPY_SIZE = 16,
-    COPY_STRIDE = 4096, /* disks lose whole blocks */
-    BIRTH_SIZE = (COPIES - 1) * COPY_STRIDE + COPY_SIZE,
-    READ_SIZE = 4096,
-    CHECK_SIZE = 8,
-    KNOWN_MAX = 1 << 16,
-    PATH_SIZE = 4096
-};
+enum { CHECK_SIZE = 8, KNOWN_MAX = 1 << 16 };
 
 /* A node, and what disk it was on. */
 struct birth {
-    uint64_t node, disk;
+    uint64_t node, disk, age;
 };
-
-/* ---- files ---- */
-
-/* data: the node's directory. */
-static int path_of(const char *data, const char *name, char out[PATH_SIZE], struct peri_error *err)
-{
-    int size = snprintf(out, PATH_SIZE, "%s/log/%s", data, name);
-    return size > 0 && size < PATH_SIZE ? 0 : peri_fail(err, -ENAMETOOLONG, "%.200s", data);
-}
-
-/* The whole file; nothing when it is not there. */
-static int read_file(struct env *env, const char *data, const char *name, struct peri_buffer *out,
-                     struct peri_error *err)
-{
-    char path[PATH_SIZE];
-    struct env_file *file = NULL;
-    int64_t got = 1;
-    int rc = path_of(data, name, path, err);
-    if (rc == 0)
-        rc = env_file_open(env, path, ENV_FILE_READ, &file, err);
-    if (rc != 0)
-        return rc == -ENOENT ? 0 : rc;
-    while (rc == 0 && got > 0) {
-        rc = peri_buffer_reserve(out, READ_SIZE);
-        if (rc == 0)
-            got = env_file_read(file, out->data + out->size, READ_SIZE, err);
-        if (rc == 0 && got > 0)
-            out->size += (size_t)got;
-        if (got < 0)
-            rc = (int)got;
-    }
-    (void)env_file_close(file, NULL);
-    return rc == PERI_ENOMEM ? peri_fail(err, rc, "%s", path) : rc;
-}
-
-/* Replaces the file durably. */
-static int write_file(struct node *node, const char *name, struct peri_slice bytes,
-                      struct peri_error *err)
-{
-    char path[PATH_SIZE], draft[PATH_SIZE], directory[PATH_SIZE];
-    struct env_file *file = NULL;
-    int rc = path_of(node->path, name, path, err);
-    if (rc == 0)
-        rc = path_of(node->path, ".", directory, err);
-    if (rc == 0)
-        rc = path_of(node->path, "birth.new", draft, err);
-    if (rc == 0)
-        rc = env_file_open(node->env, draft, ENV_FILE_WRITE | ENV_FILE_CREATE | ENV_FILE_TRUNCATE,
-                           &file, err);
-    if (rc != 0)
-        return rc;
-    rc = env_file_write(file, bytes.data, bytes.size, err);
-    if (rc == 0)
-        rc = env_file_sync(file, err);
-    int closed = env_file_close(file, rc == 0 ? err : NULL);
-    if (rc == 0)
-        rc = closed;
-    if (rc == 0)
-        rc = env_path_rename(node->env, draft, path, err);
-    return rc == 0 ? env_path_sync(node->env, directory, err) : rc;
-}
-
-/* ---- the own birth ---- */
-
-static int make_birth(struct node *node, struct peri_error *err)
-{
-    char bytes[BIRTH_SIZE] = {0};
-    env_random(node->env, &node->disk_birth, sizeof node->disk_birth);
-    node->disk_birth |= 1; /* 0 stands for a birth that is not known */
-    for (size_t at = 0; at < sizeof bytes; at += COPY_STRIDE) {
-        bits_put_le64(bytes + at, node->disk_birth);
-        bits_put_le64(bytes + at + 8, XXH3_64bits(bytes + at, 8));
-    }
-    return write_file(node, "birth", peri_slice_of(bytes, sizeof bytes), err);
-}
-
-/* What an intact copy of the birth says: 0 without one, and *is_there says whether there is a file.
- */
-static int read_birth(struct env *env, const char *data, uint64_t *birth, bool *is_there,
-                      struct peri_error *err)
-{
-    struct peri_buffer bytes = {NULL, 0, 0};
-    int rc = read_file(env, data, "birth", &bytes, err);
-    *birth = 0;
-    *is_there = bytes.size > 0;
-    for (size_t at = 0; rc == 0 && at + COPY_SIZE <= bytes.size; at += COPY_STRIDE)
-        if (XXH3_64bits(bytes.data + at, 8) == bits_get_le64(bytes.data + at + 8))
-            *birth = bits_get_le64(bytes.data + at);
-    peri_buffer_deinit(&bytes);
-    return rc;
-}
-
-static int load_birth(struct node *node, struct peri_error *err)
-{
-    bool is_there = false;
-    int rc = read_birth(node->env, node->path, &node->disk_birth, &is_there, err);
-    if (rc == 0 && is_there && node->disk_birth == 0)
-        rc =
-            peri_fail_plain(err, PERI_ECORRUPT,
-                            "%s/log/birth is damaged: nobody can tell whether this is the disk of "
-                            "node %" PRIu64 ": remove member %" PRIu64 " from its groups, and open "
-                            "it under a new id, with an empty directory; when they have no "
-                            "majority without it, see perilune recover --force",
-                            node->path, node->options.id, node->options.id);
-    if (rc == 0 && !is_there)
-        rc = make_birth(node, err);
-    return rc;
-}
-
-int node_births_renew(struct env *env, const char *data, struct peri_error *err)
-{
-    char path[PATH_SIZE];
-    uint64_t birth = 0;
-    bool is_there = false;
-    int rc = read_birth(env, data, &birth, &is_there, err);
-    if (rc != 0 || !is_there || birth != 0)
-        return rc;
-    rc = path_of(data, "birth", path, err);
-    if (rc == 0)
-        rc = env_path_remove(env, path, err);
-    if (rc == 0)
-        rc = path_of(data, ".", path, err);
-    return rc == 0 ? env_path_sync(env, path, err) : rc;
-}
 
 /* ---- the others ---- */
 
@@ -180,12 +51,16 @@ static struct birth *find(const struct node *node, uint64_t id)
 static int load_others(struct node *node, struct peri_error *err)
 {
     struct peri_buffer bytes = {NULL, 0, 0};
-    int rc = read_file(node->env, node->path, "births", &bytes, err);
+    int rc = node_births_read(node->env, node->path, "births", &bytes, err);
     size_t size = bytes.size >= CHECK_SIZE ? bytes.size - CHECK_SIZE : 0;
-    bool is_intact = size > 0 && XXH3_64bits(bytes.data, size) == bits_get_le64(bytes.data + size);
-    for (size_t at = 0; rc == 0 && is_intact && at + COPY_SIZE <= size; at += COPY_SIZE) {
+    uint64_t check = size > 0 ? bits_get_le64(bytes.data + size) : 0;
+    bool has_ages = size > 0 && XXH3_64bits_withSeed(bytes.data, size, BIRTHS_SEED) == check;
+    bool is_intact = has_ages || (size > 0 && XXH3_64bits(bytes.data, size) == check);
+    size_t stride = has_ages ? BIRTHS_ENTRY_SIZE : BIRTHS_PLAIN_SIZE;
+    for (size_t at = 0; rc == 0 && is_intact && at + stride <= size; at += stride) {
         const struct birth birth = {bits_get_le64(bytes.data + at),
-                                    bits_get_le64(bytes.data + at + 8)};
+                                    bits_get_le64(bytes.data + at + 8),
+                                    has_ages ? bits_get_le64(bytes.data + at + 16) : 0};
         if (peri_buffer_append(&node->births, &birth, sizeof birth) != 0)
             rc = peri_fail(err, PERI_ENOMEM, "%s/log/births", node->path);
     }
@@ -195,7 +70,7 @@ static int load_others(struct node *node, struct peri_error *err)
 
 int node_births_load(struct node *node, struct peri_error *err)
 {
-    int rc = load_birth(node, err);
+    int rc = node_birth_load(node, err);
     return rc == 0 ? load_others(node, err) : rc;
 }
 
@@ -209,8 +84,8 @@ struct keeping {
 static void run_keep(void *data)
 {
     struct keeping *keeping = data;
-    keeping->rc =
-        write_file(keeping->node, "births", peri_buffer_slice(&keeping->bytes), &keeping->err);
+    keeping->rc = node_births_write(keeping->node, "births", peri_buffer_slice(&keeping->bytes),
+                                    &keeping->err);
 }
 
 static void keep(struct node *node);
@@ -233,14 +108,15 @@ static void on_kept(void *data, int status)
 static int encode(const struct node *node, struct peri_buffer *out)
 {
     const struct birth *at = (const struct birth *)(const void *)node->births.data;
-    char bytes[COPY_SIZE];
+    char bytes[BIRTHS_ENTRY_SIZE];
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < node->births.size / sizeof *at; i++) {
         bits_put_le64(bytes, at[i].node);
         bits_put_le64(bytes + 8, at[i].disk);
+        bits_put_le64(bytes + 16, at[i].age);
         rc = peri_buffer_append(out, bytes, sizeof bytes);
     }
-    bits_put_le64(bytes, XXH3_64bits(out->data, out->size));
+    bits_put_le64(bytes, XXH3_64bits_withSeed(out->data, out->size, BIRTHS_SEED));
     return rc == 0 ? peri_buffer_append(out, bytes, CHECK_SIZE) : rc;
 }
 
@@ -262,21 +138,45 @@ static void keep(struct node *node)
     node_hold(node);
 }
 
-static void remember(struct node *node, uint64_t id, uint64_t disk)
+static void keep_soon(struct node *node)
 {
-    const struct birth birth = {id, disk};
-    if (node->births.size / sizeof birth >= KNOWN_MAX ||
-        peri_buffer_append(&node->births, &birth, sizeof birth) != 0)
-        return; /* with its next envelope */
     node->has_new_births = true;
     if (!node->is_keeping_births)
         keep(node);
 }
 
-uint64_t node_births_of(const struct node *node, uint64_t id)
+static void remember(struct node *node, const struct node_envelope *envelope)
+{
+    const struct birth birth = {envelope->from, envelope->from_disk, envelope->from_age};
+    if (node->births.size / sizeof birth >= KNOWN_MAX ||
+        peri_buffer_append(&node->births, &birth, sizeof birth) != 0)
+        return; /* with its next envelope */
+    keep_soon(node);
+}
+
+uint64_t node_births_of(const struct node *node, uint64_t id, uint64_t *age)
 {
     const struct birth *birth = find(node, id);
+    *age = birth != NULL ? birth->age : 0;
     return birth != NULL ? birth->disk : 0;
+}
+
+/* ---- who is heard ---- */
+
+/* This node's disk is not what it was: somebody has heard more of it. */
+static int refuse_all(struct node *node, uint64_t from, struct peri_error *err)
+{
+    (void)peri_fail_plain(err, PERI_EPROTOCOL,
+                          "the disk of node %" PRIu64 " is an older copy of the one that node "
+                          "%" PRIu64
+                          " knows (a backup?), and has forgotten what it promised since: "
+                          "remove member %" PRIu64 " from its groups, and open it under a new id, "
+                          "with an empty directory",
+                          node->options.id, from, node->options.id);
+    if (!node->is_old_copy)
+        env_log(node->env, ENV_LOG_ERROR, "node", "%s", err->text);
+    node->is_old_copy = true;
+    return PERI_EPROTOCOL;
 }
 
 /* Notes it with the peer, and tells people once. */
@@ -302,15 +202,27 @@ static int refuse(struct node *node, uint64_t from, bool is_own, struct peri_err
 int node_births_check(struct node *node, const struct node_envelope *envelope,
                       struct peri_error *err)
 {
-    uint64_t known = node_births_of(node, envelope->from);
+    struct birth *known = find(node, envelope->from);
     struct node_peer *peer = node_peer_find(node, envelope->from);
-    if (envelope->to_disk == 0 && peer != NULL)
+    bool is_younger =
+        known != NULL && known->disk == envelope->from_disk && envelope->from_age < known->age;
+    if ((envelope->to_disk == 0 || is_younger) && peer != NULL)
         node_peer_introduce(peer);
     if (envelope->to_disk != 0 && envelope->to_disk != node->disk_birth)
         return refuse(node, envelope->from, true, err);
-    if (known == 0)
-        remember(node, envelope->from, envelope->from_disk);
-    else if (known != envelope->from_disk)
+    if (node->is_old_copy || (envelope->to_disk != 0 && envelope->to_age > node->disk_age))
+        return refuse_all(node, envelope->from, err);
+    if (known != NULL && known->disk != envelope->from_disk)
         return refuse(node, envelope->from, false, err);
+    if (is_younger) /* it hears why; or this came late, and another one is on its way */
+        return peri_fail(err, PERI_EPROTOCOL, "node %" PRIu64 " on an older copy of its disk",
+                         envelope->from);
+    if (known == NULL) {
+        remember(node, envelope);
+    } else if (known->age < envelope->from_age) {
+        known->age = envelope->from_age;
+        keep_soon(node);
+    }
+    node_birth_age(node);
     return 0;
 }

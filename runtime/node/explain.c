@@ -97,6 +97,11 @@ static void say_waits(struct text *text, const struct node_group *group)
 
 static bool say_own(struct text *text, const struct node_group *group)
 {
+    if (group->node->is_old_copy) {
+        say(text, "; node %" PRIu64 ", this one, is on an older copy of its disk, and hears nobody",
+            group->node->options.id);
+        return true;
+    }
     if (group->health == STORE_LOG_CLEAN)
         return false;
     say(text, "; node %" PRIu64 ", this one, has %s, and gives no votes (%s)",

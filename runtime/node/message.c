@@ -26,7 +26,9 @@ int node_envelope_begin(struct peri_buffer *out, const struct node_envelope *env
     bits_put_le64(head + 17, envelope->to);
     bits_put_le64(head + 25, envelope->incarnation);
     bits_put_le64(head + 33, envelope->from_disk);
-    bits_put_le64(head + 41, envelope->to_disk);
+    bits_put_le64(head + 41, envelope->from_age);
+    bits_put_le64(head + 49, envelope->to_disk);
+    bits_put_le64(head + 57, envelope->to_age);
     head[NODE_ENVELOPE_SIZE - 1] = (char)address.size;
     int rc = peri_buffer_reserve(out, sizeof head + address.size);
     if (rc == 0)
@@ -113,7 +115,9 @@ int node_envelope_open(struct peri_slice bytes, struct node_envelope *out, struc
         .to = bits_get_le64(bytes.data + 17),
         .incarnation = bits_get_le64(bytes.data + 25),
         .from_disk = bits_get_le64(bytes.data + 33),
-        .to_disk = bits_get_le64(bytes.data + 41),
+        .from_age = bits_get_le64(bytes.data + 41),
+        .to_disk = bits_get_le64(bytes.data + 49),
+        .to_age = bits_get_le64(bytes.data + 57),
         .address = {bytes.data + NODE_ENVELOPE_SIZE,
                     node_envelope_head_size(bytes.data) - NODE_ENVELOPE_SIZE},
         .at = bytes.data + node_envelope_head_size(bytes.data),

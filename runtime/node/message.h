@@ -3,9 +3,9 @@
  * Everything that a node has to say to another in one round of its loop travels in one envelope,
  * whichever groups it is of:
  *
- *   envelope   version u8, cluster, from, to, incarnation of from, births of the disks of from and
- *              of to (births.c; 0: not known) as u64, little-endian, size u8 and address of from
- *              (as far as it knows it), then messages
+ *   envelope   version u8, cluster, from, to, incarnation of from, birth and age of the disks of
+ *              from and of to (births.c; 0: not known) as u64, little-endian, size u8 and address
+ *              of from (as far as it knows it), then messages
  *   message    size of the rest, then type u8, flags u8, and as varints group, term, index,
  *              log_term, last, commit, round, sent_us; of AppendEntries, for each of last - index
  *              entries: term, type u8, size, payload
@@ -23,14 +23,14 @@
 #include "store/log.h"
 
 enum {
-    NODE_MESSAGE_VERSION = 3,
-    NODE_ENVELOPE_SIZE = 1 + 6 * 8 + 1, /* before the address */
+    NODE_MESSAGE_VERSION = 4,
+    NODE_ENVELOPE_SIZE = 1 + 8 * 8 + 1, /* before the address */
     NODE_MESSAGE_ENTRIES_MAX = 1 << 16,
 };
 
 /* An envelope, and while it is read where; lent from its bytes. */
 struct node_envelope {
-    uint64_t cluster, from, to, incarnation, from_disk, to_disk;
+    uint64_t cluster, from, to, incarnation, from_disk, from_age, to_disk, to_age;
     struct peri_slice address; /* of from, at most 255 bytes; empty: it does not know it */
     const char *at, *end;
 };

@@ -62,12 +62,15 @@ int node_peer_envelope(const struct node *node, uint64_t to, struct peri_buffer 
 {
     const struct node_peer *self = node_peer_find(node, node->options.id);
     const char *address = self != NULL ? self->address : "";
+    uint64_t age = 0, birth = node_births_of(node, to, &age);
     const struct node_envelope envelope = {.cluster = node->cluster,
                                            .from = node->options.id,
                                            .to = to,
                                            .incarnation = node->incarnation,
                                            .from_disk = node->disk_birth,
-                                           .to_disk = node_births_of(node, to),
+                                           .from_age = node->disk_age,
+                                           .to_disk = birth,
+                                           .to_age = age,
                                            .address = peri_slice_of(address, strlen(address))};
     return node_envelope_begin(out, &envelope);
 }

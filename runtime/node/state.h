@@ -12,7 +12,7 @@
  * files timers.c    groups by when they are due members.c   configurations with addresses, as bytes
  *   fault.c     what is kept of a replica that cannot go on
  *   explain.c   why a group does not do what it was asked for
- *   births.c    which disk a node is on
+ *   births.c    which disk a node is on; birth.c: which this one is on
  *   repair.c    replicas whose disk has lost something
  *   recorder.c  the last events of a core, to be replayed */
 #ifndef PERI_NODE_STATE_H
@@ -77,10 +77,13 @@ struct node {
     struct node_rounds *rounds; /* NULL until a machine keeps keys */
     struct env_timer *timer;
     struct env_turn *turn;
-    struct env_timer *liveness; /* NULL: groups never sleep */
-    uint64_t disk_birth;        /* births.c */
-    struct peri_buffer births;  /* of the others' disks */
+    struct env_timer *liveness;    /* NULL: groups never sleep */
+    uint64_t disk_birth, disk_age; /* births.c */
+    struct peri_buffer births;     /* of the others' disks */
     bool has_new_births, is_keeping_births;
+    bool is_aging,
+        is_old_copy; /* the own disk: its next age is on its way; others know a later one */
+    uint64_t age_due_us;
     uint64_t incarnation; /* another one after each start, and after a group was closed */
     bool is_turning;
     uint64_t armed_us;   /* when the timer rings; UINT64_MAX: never */
@@ -315,10 +318,11 @@ int node_births_load(struct node *node, struct peri_error *err);
 /* Blocking. A birth of which no copy is intact is forgotten, so that the next start makes another:
  * for data that go on without those who knew it. Errors: errno codes, PERI_ENOMEM. */
 int node_births_renew(struct env *env, const char *data, struct peri_error *err);
-/* The birth of another node's disk; 0 when it is not known. */
-uint64_t node_births_of(const struct node *node, uint64_t id);
+/* The birth of another node's disk, and the last known age; 0 when it is not known. */
+uint64_t node_births_of(const struct node *node, uint64_t id, uint64_t *age);
 /* Looks whose disk an envelope comes from, and for whose it is; remembers one that is new. Errors:
- * PERI_EPROTOCOL when one of the two is not the one that was known: it may not be heard. */
+ * PERI_EPROTOCOL when one of the two is not the one that was known, or an older copy of it: it may
+ * not be heard. */
 int node_births_check(struct node *node, const struct node_envelope *envelope,
                       struct peri_error *err);
 /* Opens the envelope that is the argument of a call which says `what`; it is lent as args are.

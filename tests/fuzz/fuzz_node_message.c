@@ -42,6 +42,7 @@ static void check_again(const struct node_envelope *envelope, const struct node_
     PERI_ASSERT(node_envelope_open(peri_buffer_slice(&out), &back, NULL) == 0);
     PERI_ASSERT(back.cluster == envelope->cluster && back.from == envelope->from);
     PERI_ASSERT(back.from_disk == envelope->from_disk && back.to_disk == envelope->to_disk);
+    PERI_ASSERT(back.from_age == envelope->from_age && back.to_age == envelope->to_age);
     PERI_ASSERT(peri_slice_compare(back.address, envelope->address) == 0);
     PERI_ASSERT(node_envelope_next(&back, &same, NULL) == 1);
     check_same(message, &same, entries);

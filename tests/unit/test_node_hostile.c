@@ -95,6 +95,7 @@ static void begin(const struct evil *evil, struct peri_buffer *out, uint64_t fro
                                            .to = to,
                                            .incarnation = 1,
                                            .from_disk = hosts[from - 1].node->disk_birth,
+                                           .from_age = hosts[from - 1].node->disk_age,
                                            .to_disk = hosts[to - 1].node->disk_birth,
                                            .address = peri_slice_of("evil", 4)};
     out->size = 0;

@@ -41,7 +41,9 @@ static struct peri_buffer encoded(void)
                                            .to = 33,
                                            .incarnation = 44,
                                            .from_disk = 55,
+                                           .from_age = 57,
                                            .to_disk = 66,
+                                           .to_age = 68,
                                            .address = ADDRESS};
     assert_int_equal(node_envelope_begin(&out, &envelope), 0);
     for (size_t i = 0; i < COUNT; i++)
@@ -90,7 +92,9 @@ static void test_round_trip(void **state)
     assert_int_equal(envelope.cluster, 11);
     assert_int_equal(envelope.incarnation, 44);
     assert_int_equal(envelope.from_disk, 55);
+    assert_int_equal(envelope.from_age, 57);
     assert_int_equal(envelope.to_disk, 66);
+    assert_int_equal(envelope.to_age, 68);
     assert_int_equal(peri_slice_compare(envelope.address, ADDRESS), 0);
     for (size_t i = 0; i < COUNT; i++) {
         assert_int_equal(node_envelope_next(&envelope, &message, &err), 1);

@@ -246,6 +246,91 @@ static void test_wiped_disk(void **state)
     }
 }
 
+/* ---- a disk that goes back in time ---- */
+
+enum { FILES_MAX = 64 };
+
+/* What a node's disk held. */
+struct backup {
+    char paths[FILES_MAX][256];
+    struct peri_buffer files[FILES_MAX];
+    size_t count;
+};
+
+static void back_up(struct cluster_host *host, const char *folder, struct backup *out)
+{
+    char path[256];
+    const char *name = NULL;
+    enum env_file_type type;
+    struct env_dir *dir = NULL;
+    assert_int_equal(env_dir_open(sim_node_env(host->sim), folder, &dir, NULL), 0);
+    while (env_dir_next(dir, &name, &type, NULL) == 1) {
+        (void)snprintf(path, sizeof path, "%.120s/%.120s", folder, name);
+        if (type == ENV_TYPE_DIRECTORY) {
+            back_up(host, path, out);
+            continue;
+        }
+        assert_true(out->count < FILES_MAX);
+        memcpy(out->paths[out->count], path, sizeof path);
+        assert_int_equal(sim_disk_get(host->sim, path, &out->files[out->count]), 0);
+        out->count++;
+    }
+    env_dir_close(dir);
+}
+
+static void put_back(struct cluster_host *host, struct backup *backup)
+{
+    cluster_fault(host, ENV_FAULT_WIPE, 0);
+    for (size_t i = 0; i < backup->count; i++) {
+        const struct peri_slice bytes = peri_buffer_slice(&backup->files[i]);
+        assert_int_equal(sim_disk_put(host->sim, backup->paths[i], bytes, NULL), 0);
+        peri_buffer_deinit(&backup->files[i]);
+    }
+}
+
+/* Its disk is intact, and has forgotten an acknowledgement: with it the node that lacks the entry
+ * would have a majority. Who remembers how old the disk was does not hear it; it says so itself. */
+static void test_older_backup(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct cluster *cluster = cluster_create(seed, 3, 3);
+        struct cluster_request request;
+        struct backup backup = {.count = 0};
+        cluster_commit(cluster, "a");
+        struct cluster_host *leader = cluster_leader(cluster, NULL);
+        struct cluster_host *behind = &cluster->hosts[leader->id % 3];
+        struct cluster_host *old = &cluster->hosts[(leader->id + 1) % 3];
+        back_up(old, "/data", &backup);
+        cluster_run(cluster, 25 * (uint64_t)S);
+        leader = cluster_leader(cluster, NULL);
+        behind = &cluster->hosts[leader->id % 3];
+        if (behind == old)
+            behind = &cluster->hosts[(leader->id + 1) % 3];
+        if (leader == old) { /* it does not matter which of the others has "b" */
+            leader = &cluster->hosts[old->id % 3];
+            behind = &cluster->hosts[(old->id + 1) % 3];
+        }
+        cluster_kill(behind);
+        cluster_commit(cluster, "b");
+        cluster_kill(leader);
+        cluster_kill(old);
+        put_back(old, &backup);
+        restart(old);
+        restart(behind);
+        cluster_run(cluster, 5 * (uint64_t)S);
+        assert_false(has_leader(cluster)); /* it would not have "b" */
+        cluster_read(old, &request, NODE_LINEARIZABLE, S);
+        cluster_await(cluster, &request);
+        assert_non_null(strstr(request.error, "on an older copy of its disk"));
+        restart(leader);
+        cluster_commit(cluster, "c");
+        cluster_kill(old);
+        assert_string_equal(cluster_settle(cluster), "a;b;c;");
+        cluster_close(cluster);
+    }
+}
+
 /* ---- a snapshot of a later format ---- */
 
 /* As a later version would write it: intact, with the checksum of snapshot_file.h. */
@@ -313,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_leader_forgets_too),
         cmocka_unit_test(test_damaged_majority),
         cmocka_unit_test(test_wiped_disk),
+        cmocka_unit_test(test_older_backup),
         cmocka_unit_test(test_newer_snapshot),
         cmocka_unit_test(test_random_flips),
     };
