@@ -55,11 +55,33 @@ enum { NODE_PIECE_HEAD = 3 * 8 + 4 };
 /* The oldest snapshot that is being sent: its index; UINT64_MAX: none is. */
 uint64_t node_transfers_floor(const struct node_snapshots *snapshots);
 
-/* Begins the arguments of a call with the message in front; node_piece_seal ends them. Errors:
- * PERI_ENOMEM. */
-int node_piece_begin(struct node_group *group, const struct raft_message *message,
-                     struct peri_buffer *args);
-void node_piece_seal(struct peri_buffer *args);
+/* ---- piece.c ---- */
+
+/* A call that brings a piece of a snapshot to another node. The functions run when it has ended,
+ * and may free it. */
+struct node_piece {
+    struct node_group *group;
+    const char *method;
+    uint64_t timeouts; /* election timeouts that an answer may take */
+    struct raft_message message;
+    void (*on_position)(struct node_piece *piece, uint64_t position);
+    void (*on_failed)(struct node_piece *piece, const char *why);
+    struct peri_buffer args;
+    struct rpc_request request;
+    unsigned attempts;
+    bool is_calling;
+};
+
+/* Begins args with the message in front. Errors: PERI_ENOMEM. */
+int node_piece_begin(struct node_piece *piece);
+/* Sends what args hold by now. */
+void node_piece_send(struct node_piece *piece);
+/* Frees what it holds; a call under way ends without a word. */
+void node_piece_deinit(struct node_piece *piece);
+/* Says why the snapshot did not get there. */
+void node_piece_blame(const struct node_piece *piece, const char *why);
+/* Tells the core how the snapshot for peer ended, when the piece is no more. */
+void node_piece_ended(struct node_group *group, uint64_t peer, bool success);
 
 /* ---- stage.c ---- */
 

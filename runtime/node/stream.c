@@ -22,11 +22,8 @@
 #include "node/snapshot.h"
 #include "store/snapshot.h"
 
-#define METHOD "raft.chunk"
-
 enum {
     TIMEOUTS = 4,       /* election timeouts that an answer may take */
-    ATTEMPTS_MAX = 100, /* to send the same chunk: the last one waits for the other disk */
     AGAIN_MAX = 10,     /* times that the other side asks for the same chunk again */
     KEEP_US = 30000000, /* a snapshot that nobody reads */
 };
@@ -46,13 +43,11 @@ struct node_source {
 struct stream {
     struct node_source *source;
     struct peri_list link; /* in source->streams */
-    struct rpc_request request;
+    struct node_piece piece;
     struct node_rounds_job job; /* reads a chunk */
-    struct raft_message message;
-    struct peri_buffer args;
     uint64_t position;
-    unsigned attempts, again;
-    bool is_reading, is_calling;
+    unsigned again;
+    bool is_reading;
 };
 
 /* ---- ends ---- */
@@ -60,7 +55,7 @@ struct stream {
 static void free_stream(struct stream *stream)
 {
     peri_list_remove(&stream->link);
-    peri_buffer_deinit(&stream->args);
+    node_piece_deinit(&stream->piece);
     free(stream);
 }
 
@@ -121,59 +116,30 @@ static void rest(struct node_source *source)
         env_timer_start(source->timer, KEEP_US);
 }
 
-static void end_stream(struct stream *stream, bool success, const char *why)
+/* why: NULL when it is there. */
+static void end_stream(struct stream *stream, const char *why)
 {
     struct node_source *source = stream->source;
     struct node_group *group = source->group;
-    struct node_step step = {
-        .event = {.type = RAFT_SNAPSHOT_SENT, .peer = stream->message.to, .success = success}};
-    if (!success)
-        env_log(group->node->env, ENV_LOG_WARN, "node",
-                "snapshot %" PRIu64 " of group %" PRIu64 " did not reach node %" PRIu64 ": %s",
-                stream->message.index, group->id, stream->message.to, why);
-    group->node->stats.snapshots_sent += success;
+    uint64_t peer = stream->piece.message.to;
+    if (why != NULL)
+        node_piece_blame(&stream->piece, why);
     free_stream(stream);
     node_group_hold(group);
     rest(source);
-    (void)node_group_step(group, &step); /* it is no member any more, perhaps */
-    node_group_wake(group);
+    node_piece_ended(group, peer, why == NULL);
     node_group_release(group);
 }
 
 /* ---- chunks ---- */
-
-static void on_answer(struct rpc_request *request, const struct rpc_result *result);
-
-/* Sends what args hold. */
-static void call(struct stream *stream)
-{
-    struct node *node = stream->source->group->node;
-    struct node_peer *peer = node_peer_find(node, stream->message.to);
-    struct rpc_client *client = peer != NULL ? node_peer_client(peer) : NULL;
-    struct peri_error err = PERI_ERROR_INIT;
-    if (client == NULL) {
-        end_stream(stream, false, "its address is not known");
-        return;
-    }
-    stream->request = (struct rpc_request){.name = peri_slice_of(METHOD, strlen(METHOD)),
-                                           .due_us = env_now_us(node->env) +
-                                                     TIMEOUTS * node->options.raft.election_max_us,
-                                           .on_done = on_answer};
-    int rc =
-        rpc_client_call(client, &stream->request, peri_buffer_slice(&stream->args), false, &err);
-    if (rc != 0)
-        end_stream(stream, false, err.code != 0 ? err.text : peri_strerror(rc));
-    else
-        stream->is_calling = true;
-}
 
 static void run_chunk(struct node_rounds_job *job, struct store_state *state)
 {
     struct stream *stream = container_of(job, struct stream, job);
     uint64_t next;
     (void)state;
-    job->rc = store_source_read(stream->source->source, stream->position, &stream->args, &next,
-                                &job->err);
+    job->rc = store_source_read(stream->source->source, stream->position, &stream->piece.args,
+                                &next, &job->err);
 }
 
 static void on_chunk(struct node_rounds_job *job, int status)
@@ -187,10 +153,9 @@ static void on_chunk(struct node_rounds_job *job, int status)
         free_stream(stream);
         rest(source);
     } else if (job->rc != 0) {
-        end_stream(stream, false, job->err.text);
+        end_stream(stream, job->err.text);
     } else {
-        node_piece_seal(&stream->args);
-        call(stream);
+        node_piece_send(&stream->piece);
     }
     node_group_release(group);
 }
@@ -198,8 +163,8 @@ static void on_chunk(struct node_rounds_job *job, int status)
 static void read_chunk(struct stream *stream)
 {
     struct node_group *group = stream->source->group;
-    if (node_piece_begin(group, &stream->message, &stream->args) != 0) {
-        end_stream(stream, false, peri_strerror(PERI_ENOMEM));
+    if (node_piece_begin(&stream->piece) != 0) {
+        end_stream(stream, peri_strerror(PERI_ENOMEM));
         return;
     }
     stream->is_reading = true;
@@ -207,42 +172,25 @@ static void read_chunk(struct stream *stream)
     node_rounds_add(group->node->rounds, &stream->job);
 }
 
-static void on_position(struct stream *stream, uint64_t position)
+static void on_position(struct node_piece *piece, uint64_t position)
 {
+    struct stream *stream = container_of(piece, struct stream, piece);
     if (position == UINT64_MAX) {
-        end_stream(stream, true, "");
+        end_stream(stream, NULL);
         return;
     }
     stream->again = position == stream->position ? stream->again + 1 : 0;
-    stream->attempts = 0;
     if (stream->again > AGAIN_MAX) {
-        end_stream(stream, false, "it does not take it");
+        end_stream(stream, "it does not take it");
         return;
     }
     stream->position = position;
     read_chunk(stream);
 }
 
-static void on_answer(struct rpc_request *request, const struct rpc_result *result)
+static void on_failed(struct node_piece *piece, const char *why)
 {
-    struct stream *stream = container_of(request, struct stream, request);
-    struct peri_slice bytes;
-    char why[PERI_ERROR_TEXT_SIZE];
-    stream->is_calling = false;
-    /* It comes again where it was lost: who has it already says so. */
-    if ((result->code == PERI_EDEADLINE || result->code == PERI_EDISCONNECTED) &&
-        ++stream->attempts < ATTEMPTS_MAX) {
-        call(stream);
-        return;
-    }
-    if (result->code != 0) {
-        (void)snprintf(why, sizeof why, "%.*s", (int)result->message.size, result->message.data);
-        end_stream(stream, false, why);
-    } else if (node_args_get(result->values, &bytes, NULL) != 0 || bytes.size != 8) {
-        end_stream(stream, false, "its answer is malformed");
-    } else {
-        on_position(stream, bits_get_le64(bytes.data));
-    }
+    end_stream(container_of(piece, struct stream, piece), why);
 }
 
 /* ---- beginnings ---- */
@@ -251,15 +199,14 @@ static void on_answer(struct rpc_request *request, const struct rpc_result *resu
 static void begin(struct stream *stream)
 {
     struct node_source *source = stream->source;
-    stream->message.index = source->index;
-    stream->message.log_term = source->term;
+    stream->piece.message.index = source->index;
+    stream->piece.message.log_term = source->term;
     stream->position = UINT64_MAX; /* no answer yet */
-    if (node_piece_begin(source->group, &stream->message, &stream->args) != 0) {
-        end_stream(stream, false, peri_strerror(PERI_ENOMEM));
+    if (node_piece_begin(&stream->piece) != 0) {
+        end_stream(stream, peri_strerror(PERI_ENOMEM));
         return;
     }
-    node_piece_seal(&stream->args);
-    call(stream);
+    node_piece_send(&stream->piece);
 }
 
 static void run_open(struct node_rounds_job *job, struct store_state *state)
@@ -293,7 +240,7 @@ static void on_opened(struct node_rounds_job *job, int status)
         if (!is_alive)
             free_stream(stream);
         else if (job->rc != 0)
-            end_stream(stream, false, job->err.text);
+            end_stream(stream, job->err.text);
         else
             begin(stream);
     }
@@ -378,7 +325,12 @@ void node_stream_start(struct node_group *group, const struct raft_message *mess
         return;
     }
     stream->source = source;
-    stream->message = *message;
+    stream->piece = (struct node_piece){.group = group,
+                                        .method = "raft.chunk",
+                                        .timeouts = TIMEOUTS,
+                                        .message = *message,
+                                        .on_position = on_position,
+                                        .on_failed = on_failed};
     peri_list_init(&stream->link);
     peri_list_append(&source->streams, &stream->link);
     if (source->source != NULL) {
@@ -408,8 +360,6 @@ static void close_streams(struct node_source *source)
         at = at->next;
         if (stream->is_reading)
             continue; /* its job ends it */
-        if (stream->is_calling)
-            rpc_request_cancel(&stream->request, "the group was closed");
         free_stream(stream);
     }
     rest(source);

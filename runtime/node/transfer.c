@@ -17,23 +17,16 @@
 #include "env/log.h"
 #include "node/snapshot.h"
 
-#define METHOD "raft.snapshot"
-
 enum {
     PIECE_SIZE = 128 << 10,
-    TIMEOUTS = 2,       /* election timeouts that an answer may take */
-    ATTEMPTS_MAX = 100, /* to send the same piece: the last one waits for the other disk */
+    TIMEOUTS = 2, /* election timeouts that an answer may take */
 };
 
 struct send {
-    struct node_group *group; /* NULL: it was closed */
     struct env *env;
-    struct rpc_request request;
-    struct raft_message message;
+    struct node_piece piece;
     struct node_snapshot snapshot;
     uint64_t hash, offset;
-    unsigned attempts; /* to send the piece at offset */
-    struct peri_buffer args;
     struct peri_list link;
     struct peri_error err;
     int rc;
@@ -44,119 +37,67 @@ static void free_send(struct send *send)
 {
     peri_list_remove(&send->link);
     node_snapshot_deinit(&send->snapshot);
-    peri_buffer_deinit(&send->args);
+    node_piece_deinit(&send->piece);
     free(send);
 }
 
-static void end_send(struct send *send, bool success, const char *why)
+/* why: NULL when it is there. */
+static void end_send(struct send *send, const char *why)
 {
-    struct node_group *group = send->group;
-    struct node_step step = {
-        .event = {.type = RAFT_SNAPSHOT_SENT, .peer = send->message.to, .success = success}};
-    if (!success)
-        env_log(group->node->env, ENV_LOG_WARN, "node",
-                "snapshot %" PRIu64 " of group %" PRIu64 " did not reach node %" PRIu64 ": %s",
-                send->message.index, group->id, send->message.to, why);
-    group->node->stats.snapshots_sent += success;
+    struct node_group *group = send->piece.group;
+    uint64_t peer = send->piece.message.to;
+    if (why != NULL)
+        node_piece_blame(&send->piece, why);
     free_send(send);
-    (void)node_group_step(group, &step); /* it is no member any more, perhaps */
-    node_group_wake(group);
+    node_piece_ended(group, peer, why == NULL);
     node_group_release(group);
-}
-
-int node_piece_begin(struct node_group *group, const struct raft_message *message,
-                     struct peri_buffer *args)
-{
-    args->size = 0;
-    int rc = peri_buffer_reserve(args, NODE_ARGS_HEAD);
-    if (rc != 0)
-        return rc;
-    args->size = NODE_ARGS_HEAD;
-    rc = node_peer_envelope(group->node, message->to, args);
-    return rc == 0 ? node_message_put(args, group->id, message, NULL) : rc;
-}
-
-void node_piece_seal(struct peri_buffer *args)
-{
-    node_args_put_head(args->data, args->size - NODE_ARGS_HEAD);
 }
 
 static int make_piece(struct send *send, size_t size)
 {
-    struct peri_buffer *args = &send->args;
+    struct peri_buffer *args = &send->piece.args;
     struct peri_slice members = peri_buffer_slice(&send->snapshot.members);
     char head[NODE_PIECE_HEAD];
     bits_put_le64(head, send->snapshot.state.size);
     bits_put_le64(head + 8, send->offset);
     bits_put_le64(head + 16, send->hash);
     bits_put_le32(head + 24, (uint32_t)members.size);
-    int rc = node_piece_begin(send->group, &send->message, args);
+    int rc = node_piece_begin(&send->piece);
     if (rc == 0)
         rc = peri_buffer_append(args, head, sizeof head);
     if (rc == 0)
         rc = peri_buffer_append(args, members.data, members.size);
     if (rc == 0)
         rc = peri_buffer_append(args, send->snapshot.state.data + send->offset, size);
-    if (rc == 0)
-        node_piece_seal(args);
     return rc;
 }
 
-static void on_answer(struct rpc_request *request, const struct rpc_result *result);
-
 static void send_piece(struct send *send)
 {
-    struct node *node = send->group->node;
-    struct node_peer *peer = node_peer_find(node, send->message.to);
-    struct rpc_client *client = peer != NULL ? node_peer_client(peer) : NULL;
     uint64_t left = send->snapshot.state.size - send->offset;
-    size_t size = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
-    struct peri_error err = PERI_ERROR_INIT;
-    if (client == NULL) {
-        end_send(send, false, "its address is not known");
-        return;
-    }
-    int rc = make_piece(send, size);
-    send->request = (struct rpc_request){.name = peri_slice_of(METHOD, strlen(METHOD)),
-                                         .due_us = env_now_us(node->env) +
-                                                   TIMEOUTS * node->options.raft.election_max_us,
-                                         .on_done = on_answer};
+    int rc = make_piece(send, left < PIECE_SIZE ? (size_t)left : PIECE_SIZE);
     if (rc == 0)
-        rc = rpc_client_call(client, &send->request, peri_buffer_slice(&send->args), false, &err);
-    if (rc != 0)
-        end_send(send, false, err.code != 0 ? err.text : peri_strerror(rc));
+        node_piece_send(&send->piece);
+    else
+        end_send(send, peri_strerror(rc));
 }
 
-static void on_answer(struct rpc_request *request, const struct rpc_result *result)
+static void on_failed(struct node_piece *piece, const char *why)
 {
-    struct send *send = container_of(request, struct send, request);
-    struct peri_slice bytes;
-    char why[PERI_ERROR_TEXT_SIZE];
+    end_send(container_of(piece, struct send, piece), why);
+}
+
+static void on_position(struct node_piece *piece, uint64_t next)
+{
+    struct send *send = container_of(piece, struct send, piece);
     uint64_t total = send->snapshot.state.size;
-    /* It comes again where it was lost: who has it already says so. */
-    if ((result->code == PERI_EDEADLINE || result->code == PERI_EDISCONNECTED) &&
-        ++send->attempts < ATTEMPTS_MAX) {
-        send_piece(send);
-        return;
-    }
-    if (result->code != 0) {
-        (void)snprintf(why, sizeof why, "%.*s", (int)result->message.size, result->message.data);
-        end_send(send, false, why);
-        return;
-    }
-    if (node_args_get(result->values, &bytes, NULL) != 0 || bytes.size != 8) {
-        end_send(send, false, "its answer is malformed");
-        return;
-    }
-    uint64_t next = bits_get_le64(bytes.data);
     bool was_last = total - send->offset <= PIECE_SIZE;
     if (was_last && next == total)
-        end_send(send, true, "");
+        end_send(send, NULL);
     else if (next >= total || next == send->offset)
-        end_send(send, false, "it does not take it");
+        end_send(send, "it does not take it");
     else {
         send->offset = next;
-        send->attempts = 0;
         send_piece(send);
     }
 }
@@ -164,8 +105,8 @@ static void on_answer(struct rpc_request *request, const struct rpc_result *resu
 static void run_read(void *data)
 {
     struct send *send = data;
-    send->rc = node_snapshot_read(send->env, send->group->node->snapshots_path, &send->snapshot,
-                                  &send->err);
+    send->rc = node_snapshot_read(send->env, send->piece.group->node->snapshots_path,
+                                  &send->snapshot, &send->err);
     if (send->rc == 0)
         send->hash = node_snapshot_hash(peri_buffer_slice(&send->snapshot.state));
 }
@@ -174,14 +115,14 @@ static void on_read(void *data, int status)
 {
     struct send *send = data;
     send->is_reading = false;
-    if (status != 0 || send->group->is_closing) {
-        struct node_group *group = send->group;
+    if (status != 0 || send->piece.group->is_closing) {
+        struct node_group *group = send->piece.group;
         free_send(send);
         node_group_release(group);
     } else if (send->rc != 0) {
         if (send->rc == PERI_ECORRUPT || send->rc == -ENOENT)
-            node_snapshots_redo(send->group, send->message.index);
-        end_send(send, false, send->err.text);
+            node_snapshots_redo(send->piece.group, send->piece.message.index);
+        end_send(send, send->err.text);
     } else {
         send_piece(send);
     }
@@ -199,9 +140,13 @@ void node_snapshots_send(struct node_group *group, const struct raft_message *me
         return;
     }
     peri_list_init(&send->link);
-    send->group = group;
     send->env = group->node->env;
-    send->message = *message;
+    send->piece = (struct node_piece){.group = group,
+                                      .method = "raft.snapshot",
+                                      .timeouts = TIMEOUTS,
+                                      .message = *message,
+                                      .on_position = on_position,
+                                      .on_failed = on_failed};
     send->snapshot.cluster = group->node->cluster;
     send->snapshot.group = group->id;
     send->snapshot.index = message->index;
@@ -222,8 +167,8 @@ uint64_t node_transfers_floor(const struct node_snapshots *snapshots)
     const struct peri_list *sends = &snapshots->sends;
     for (const struct peri_list *at = sends->next; at != sends; at = at->next) {
         const struct send *send = container_of(at, struct send, link);
-        if (send->message.index < floor)
-            floor = send->message.index;
+        if (send->piece.message.index < floor)
+            floor = send->piece.message.index;
     }
     return floor;
 }
@@ -238,11 +183,10 @@ void node_transfers_close(struct node_snapshots *snapshots)
     struct peri_list *at = snapshots->sends.next;
     while (at != &snapshots->sends) {
         struct send *send = container_of(at, struct send, link);
-        struct node_group *group = send->group;
+        struct node_group *group = send->piece.group;
         at = at->next;
         if (send->is_reading)
             continue; /* on_read ends it */
-        rpc_request_cancel(&send->request, "the group was closed");
         free_send(send);
         node_group_release(group);
     }
