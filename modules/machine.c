@@ -87,6 +87,18 @@ static int l_restore(lua_State *L)
     return run_bytes(L, VM_MACHINE_RESTORE);
 }
 
+/* machine:state(): as MessagePack, whatever the file's snapshot does */
+static int l_state(lua_State *L)
+{
+    return run_bytes(L, VM_MACHINE_STATE);
+}
+
+/* machine:samples(): MessagePack */
+static int l_samples(lua_State *L)
+{
+    return run_bytes(L, VM_MACHINE_SAMPLES);
+}
+
 /* machine:info(): { hash, version, memory, used } */
 static int l_info(lua_State *L)
 {
@@ -136,7 +148,8 @@ int luaopen_perilune_machine(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"init", l_init},       {"apply", l_apply}, {"query", l_query}, {"snapshot", l_snapshot},
-        {"restore", l_restore}, {"info", l_info},   {"close", l_close}, {NULL, NULL}};
+        {"restore", l_restore}, {"info", l_info},   {"state", l_state}, {"samples", l_samples},
+        {"close", l_close},     {NULL, NULL}};
     static const luaL_Reg functions[] = {{"open", l_open}, {"read", l_read}, {NULL, NULL}};
     if (luaL_newmetatable(L, METATABLE)) {
         luaL_setfuncs(L, methods, 0);

@@ -49,8 +49,21 @@ static int l_machine(lua_State *L)
     return 1;
 }
 
+/* group:hash_at(index): the hash behind that entry, or nil. */
+static int l_hash_at(lua_State *L)
+{
+    uint64_t hash;
+    const struct vm_machine *machine = check_machine(L);
+    if (vm_machine_hash_at(machine, (uint64_t)luaL_checkinteger(L, 2), &hash))
+        lua_pushinteger(L, (lua_Integer)hash);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 void raft_open_lua(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"machine", l_machine}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"machine", l_machine}, {"hash_at", l_hash_at}, {NULL, NULL}};
     luaL_setfuncs(L, methods, 0);
 }

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "kv/parts.h"
+#include "node/session.h"
 
 int kv_meta_find(struct kv_view *view, struct kv_meta *out)
 {
@@ -114,15 +115,11 @@ static int apply_in_session(struct kv_run *run, struct peri_buffer *out)
     if (rc < 0)
         return rc;
     if (rc == 0)
-        return peri_fail_plain(run->err, PERI_ESESSION,
-                               "there is no session %" PRIu64 ", or it has ended",
-                               command->session);
-    if (command->sequence < slot.sequence)
-        return peri_fail_plain(run->err, PERI_EINVAL,
-                               "command %" PRIu64 " of the session comes after %" PRIu64
-                               ", which was answered",
-                               command->sequence, slot.sequence);
-    if (command->sequence == slot.sequence)
+        return node_session_fail(command->session, run->err);
+    int turn = node_session_judge(slot.sequence, command->sequence, run->err);
+    if (turn < 0)
+        return turn;
+    if (turn == NODE_SESSION_AGAIN)
         return repeat(run, &slot, out);
     return happen(run, &slot, out);
 }

@@ -12,6 +12,10 @@
  * raises, spends its budget or leaves something in the state that is no data, none; and its error
  * is the same on every replica.
  *
+ * Code is changed by an entry: the new file is loaded, its migrate run, and the next command is
+ * its. When that raises, nothing has happened. The entry before that tries it out (VM_ENTRY_TRY)
+ * makes all this and undoes it; what it would have done becomes part of the hash.
+ *
  * A call goes on in slices: vm_machine_start returns before it has ended, and vm_machine_continue
  * takes the next slice, which ends at the same instruction on every replica. */
 #ifndef PERI_VM_MACHINE_H
@@ -30,7 +34,8 @@ enum vm_machine_kind {
     VM_MACHINE_QUERY,    /* MessagePack; answered in MessagePack */
     VM_MACHINE_SNAPSHOT, /* all that there is, as bytes */
     VM_MACHINE_RESTORE,  /* the reverse */
-    VM_MACHINE_MIGRATE,  /* of an upgrade: its own */
+    VM_MACHINE_STATE,    /* the state itself, in MessagePack */
+    VM_MACHINE_SAMPLES,  /* the file's list of commands, in MessagePack; nil: none */
     VM_MACHINE_KINDS
 };
 
@@ -70,6 +75,11 @@ bool vm_machine_is_broken(const struct vm_machine *machine);
 
 /* The hash of all that has happened so far. */
 uint64_t vm_machine_hash(const struct vm_machine *machine);
+
+/* The hash behind the entry with that index: true when it is still known, one of the last
+ * VM_MACHINE_HASHES entries. */
+enum { VM_MACHINE_HASHES = 4096 };
+bool vm_machine_hash_at(const struct vm_machine *machine, uint64_t index, uint64_t *hash);
 
 /* How many units the last call was charged (budget.h), and the bytes that Lua holds. */
 uint64_t vm_machine_used(const struct vm_machine *machine);

@@ -10,11 +10,11 @@ int vm_entry_read(struct peri_slice bytes, struct vm_entry *out, struct peri_err
     uint32_t count = wire_unpack_array(&unpacker);
     uint64_t format = wire_unpack_uint(&unpacker);
     uint64_t kind = wire_unpack_uint(&unpacker);
-    *out = (struct vm_entry){.now_us = wire_unpack_uint(&unpacker),
-                             .seed = wire_unpack_uint(&unpacker),
-                             .session = wire_unpack_uint(&unpacker),
-                             .sequence = wire_unpack_uint(&unpacker),
-                             .body = wire_unpack_bytes(&unpacker)};
+    out->now_us = wire_unpack_uint(&unpacker);
+    out->seed = wire_unpack_uint(&unpacker);
+    out->session = wire_unpack_uint(&unpacker);
+    out->sequence = wire_unpack_uint(&unpacker);
+    out->body = wire_unpack_bytes(&unpacker);
     if (wire_unpack_end(&unpacker) != 0 || count != FIELDS || format != FORMAT ||
         kind >= VM_ENTRY_KINDS)
         return peri_fail_plain(err, PERI_EFORMAT, "this is no entry of a machine");

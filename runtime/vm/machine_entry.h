@@ -11,6 +11,11 @@
 
 enum vm_entry_kind {
     VM_ENTRY_COMMAND, /* body: the command, in MessagePack */
+    VM_ENTRY_OPEN,    /* a session begins; body: for how many microseconds, in MessagePack. The
+                         result is its number */
+    VM_ENTRY_SHUT,    /* the session ends */
+    VM_ENTRY_TRY,     /* an upgrade, whose effect is undone; body: [name, text] */
+    VM_ENTRY_UPGRADE, /* the same, for good */
     VM_ENTRY_KINDS
 };
 

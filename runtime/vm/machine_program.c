@@ -19,7 +19,8 @@ static bool is_known(const char *name)
     for (int i = 0; i < VM_FUNCTIONS; i++)
         if (strcmp(name, function_names[i]) == 0)
             return true;
-    return strcmp(name, "version") == 0 || strcmp(name, "budget") == 0;
+    return strcmp(name, "version") == 0 || strcmp(name, "budget") == 0 ||
+           strcmp(name, "samples") == 0;
 }
 
 /* The lowest name that means nothing, for the order of fields is not defined. */
@@ -36,7 +37,7 @@ static void check_names(lua_State *L, int table, const char *file)
     if (unknown != NULL)
         luaL_error(L,
                    "%s: a machine has no field '%s'; it has init, apply, query, snapshot, restore, "
-                   "migrate, version, budget",
+                   "migrate, version, budget, samples",
                    file, unknown);
 }
 
@@ -81,6 +82,14 @@ static void read_version(lua_State *L, int table, struct vm_program *program, co
     lua_pop(L, 1);
 }
 
+static void read_samples(lua_State *L, int table, struct vm_program *program, const char *file)
+{
+    int type = lua_getfield(L, table, "samples");
+    if (type != LUA_TTABLE && type != LUA_TNIL)
+        luaL_error(L, "%s: samples is a list of commands, not a %s", file, lua_typename(L, type));
+    program->samples = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 static void read_functions(lua_State *L, int table, struct vm_program *program, const char *file)
 {
     for (int i = 0; i < VM_FUNCTIONS; i++) {
@@ -101,12 +110,17 @@ static void read_functions(lua_State *L, int table, struct vm_program *program, 
                    has_snapshot ? "snapshot" : "restore", has_snapshot ? "restore" : "snapshot");
 }
 
+void vm_program_init(struct vm_program *program)
+{
+    *program = (struct vm_program){.variables = LUA_NOREF, .samples = LUA_NOREF};
+    for (int i = 0; i < VM_FUNCTIONS; i++)
+        program->functions[i] = LUA_NOREF;
+}
+
 void vm_program_load(lua_State *L, struct vm_program *program, struct peri_slice text,
                      const char *name)
 {
-    *program = (struct vm_program){.variables = LUA_NOREF};
-    for (int i = 0; i < VM_FUNCTIONS; i++)
-        program->functions[i] = LUA_NOREF;
+    vm_program_init(program);
     const char *chunk = lua_pushfstring(L, "@%s", name);
     if (vm_deterministic_load(L, text, chunk) != LUA_OK)
         (void)lua_error(L);
@@ -119,6 +133,7 @@ void vm_program_load(lua_State *L, struct vm_program *program, struct peri_slice
     read_functions(L, table, program, name);
     read_version(L, table, program, name);
     read_budget(L, table, program, name);
+    read_samples(L, table, program, name);
     vm_freeze(L, table);
     program->variables = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pop(L, 2);
@@ -129,4 +144,6 @@ void vm_program_unload(lua_State *L, struct vm_program *program)
     for (int i = 0; i < VM_FUNCTIONS; i++)
         luaL_unref(L, LUA_REGISTRYINDEX, program->functions[i]);
     luaL_unref(L, LUA_REGISTRYINDEX, program->variables);
+    luaL_unref(L, LUA_REGISTRYINDEX, program->samples);
+    vm_program_init(program);
 }

@@ -23,6 +23,7 @@ enum vm_function {
 struct vm_program {
     int functions[VM_FUNCTIONS];
     int variables; /* machine_freeze.h */
+    int samples;   /* a list of commands, for tests */
     int64_t version;
     uint64_t instructions, bytes; /* the budget of a call */
 };
@@ -30,6 +31,9 @@ struct vm_program {
 /* Runs the text, named name, and reads what it returns. Raises for what is no machine. */
 void vm_program_load(lua_State *L, struct vm_program *program, struct peri_slice text,
                      const char *name);
+
+/* A program of nothing. */
+void vm_program_init(struct vm_program *program);
 
 /* Lets go of the references. */
 void vm_program_unload(lua_State *L, struct vm_program *program);

@@ -299,18 +299,6 @@ void vm_tables_adopt(lua_State *L, struct vm_tables *tables)
 
 /* ---- commands ---- */
 
-void vm_tables_begin(struct vm_tables *tables, bool is_writable)
-{
-    tables->count = tables->placed = 0;
-    tables->pending = 0;
-    tables->is_writable = is_writable;
-}
-
-void vm_tables_mix(struct vm_tables *tables, uint64_t word)
-{
-    tables->hash = check_mix(tables->hash, word);
-}
-
 /* Lists that a large command has filled do not stay. */
 static void shrink_log(lua_State *L, struct vm_tables *tables)
 {
@@ -326,6 +314,19 @@ static void shrink_log(lua_State *L, struct vm_tables *tables)
     }
     lua_pop(L, 2);
     tables->kept_count = 0;
+}
+
+void vm_tables_begin(lua_State *L, struct vm_tables *tables, bool is_writable)
+{
+    shrink_log(L, tables);
+    tables->count = tables->placed = 0;
+    tables->pending = 0;
+    tables->is_writable = is_writable;
+}
+
+void vm_tables_mix(struct vm_tables *tables, uint64_t word)
+{
+    tables->hash = check_mix(tables->hash, word);
 }
 
 /* One entry of a list on the stack: pushes table, key, value. */
@@ -394,7 +395,6 @@ void vm_tables_commit(lua_State *L, struct vm_tables *tables)
     }
     tables->is_writable = false;
     tables->hash = check_mix(tables->hash, tables->pending);
-    shrink_log(L, tables);
     lua_settop(L, top);
 }
 
@@ -410,7 +410,6 @@ void vm_tables_undo(lua_State *L, struct vm_tables *tables)
         lua_settop(L, log);
     }
     tables->count = tables->placed = 0;
-    shrink_log(L, tables);
     lua_settop(L, top);
 }
 

@@ -35,14 +35,15 @@ void vm_tables_open(lua_State *L, struct vm_tables *tables);
  * not logged. Raises for what is no data. */
 void vm_tables_adopt(lua_State *L, struct vm_tables *tables);
 
-/* A command begins; is_writable is false for a query. */
-void vm_tables_begin(struct vm_tables *tables, bool is_writable);
+/* A command begins; is_writable is false for a query. Raises on lack of memory, hardly. */
+void vm_tables_begin(lua_State *L, struct vm_tables *tables, bool is_writable);
 
 /* The command ended well: new tables become part of the state, and the hash goes on. Raises when
  * the state is no tree of data; vm_tables_undo must follow. */
 void vm_tables_commit(lua_State *L, struct vm_tables *tables);
 
-/* The command failed: the state is as before vm_tables_begin. Raises on lack of memory. */
+/* The command failed, or its effect is not wanted after all: the state is as before
+ * vm_tables_begin. Raises on lack of memory. */
 void vm_tables_undo(lua_State *L, struct vm_tables *tables);
 
 /* Adds to the rolling hash: how a command ended. */

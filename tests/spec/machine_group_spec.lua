@@ -69,6 +69,23 @@ describe("a group with a machine in a file", function()
     assert.equal(1, group:read())
   end)
 
+  it("has sessions, and changes its code", function()
+    local node, group = open()
+    local _ <close> = node
+    local session = assert(machine.session(group, { deadline = 3 }))
+    assert.equal(5, session:propose(5))
+    assert.equal(5, session:retry())
+    assert.equal("it only grows", select(2, session:propose(-1)))
+    local new = assert(machine.source((COUNTER:gsub("%+ command", "+ 2 * command")), { name = "new.lua" }))
+    assert.equal(1, group:upgrade(new, { try = true }))
+    assert.equal(6, group:propose(1))
+    assert.equal(1, group:upgrade(new))
+    assert.equal(8, session:propose(1))
+    assert.equal(group:machine().hash, group:hash_at(group:status().applied_index))
+    assert(session:close())
+    assert.equal("ESESSION", select(3, session:propose(1)))
+  end)
+
   it("refuses a file that is no machine", function()
     local node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
     local _ <close> = node

@@ -76,6 +76,9 @@ describe("a machine", function()
     { "never ends and catches errors",
       "while true do pcall(function() while true do state.n = 1 end end) end",
       "the budget of 1000000 instructions is spent" },
+    { "never ends when it is closed",
+      "local x <close> = setmetatable({}, { __close = function() while true do state.n = 1 end end }) error()",
+      "the budget of 1000000 instructions is spent" },
     { "makes strings without end", "local s = ('x'):rep(1000) while true do s = s .. s state.n = #s end",
       "the budget of 4 MiB of memory is spent" },
     { "makes tables without end", "local t = {} while true do t = { t } end",
@@ -113,6 +116,7 @@ describe("a machine", function()
       assert.is_nil(result)
       assert.matches(case[3], err, 1, true)
       assert.same(STATE, m:query())
+      assert.is_nil((m:apply())) -- bounded as well the second time
       assert.equal("fine", m:apply "again")
     end)
   end
@@ -197,6 +201,86 @@ describe("a machine", function()
   end)
 end)
 
+describe("a machine's sessions", function()
+  local function counter()
+    return start [[
+      return { apply = function(s, n) s.n = (s.n or 0) + n if n < 0 then error("no", 0) end return s.n end }]]
+  end
+
+  it("apply a command once, however often it is sent", function()
+    local m <close> = counter()
+    local id = assert(m:open_session(60))
+    for _ = 1, 3 do
+      assert.equal(5, m:apply(5, { client = id, sequence = 1 }))
+    end
+    assert.equal(7, m:apply(2, { client = id, sequence = 2 }))
+    local _, err = m:apply(5, { client = id, sequence = 1 })
+    assert.equal("command 1 of the session comes after 2, which was answered", err)
+    assert.equal("no", select(2, m:apply(-1, { client = id, sequence = 3 })))
+    assert.equal(8, m:apply(1, { client = id, sequence = 3 })) -- what failed had no effect
+    local other <close> = counter()
+    assert(other:restore(m:snapshot(), 9))
+    assert.equal(8, other:apply(1, { client = id, sequence = 3 }))
+    assert.equal(9, other:apply(1, { client = id, sequence = 4 }))
+  end)
+
+  it("end by the time of the log", function()
+    local m <close> = counter()
+    local id = assert(m:open_session(10, { now = 100 }))
+    assert.equal(1, m:apply(1, { now = 109, client = id, sequence = 1 }))
+    assert.equal(2, m:apply(1, { now = 118, client = id, sequence = 2 }))
+    local _, err, code = m:apply(1, { now = 128, client = id, sequence = 3 })
+    assert.same({ "there is no session 1, or it has ended", "ESESSION" }, { err, code })
+    assert.equal(2, m:open_session(10, { now = 100 }))
+  end)
+end)
+
+describe("an upgrade", function()
+  local OLD = [[return { version = 1, init = function() return { n = 1, list = { 1 } } end,
+    apply = function(s) s.n = s.n + 1 return s.n end, query = function(s) return s end }]]
+  local NEW = [[return { version = 2, apply = function(s) s.count = s.count + 10 return s.count end,
+    query = function(s) return s end,
+    migrate = function(s, old) s.count, s.n, s.list = s.n * 100 + old, nil, { { 2 } } end }]]
+  local BAD = [[return { version = 3, apply = print,
+    migrate = function(s) s.count = nil s.list[1][1] = 9 error("cannot", 0) end }]]
+
+  it("switches at one command, and migrates", function()
+    local m <close> = start(OLD)
+    assert.equal(2, m:apply())
+    assert.equal(2, m:upgrade(assert(machine.source(NEW))))
+    assert.same({ count = 201, list = { { 2 } } }, m:query())
+    assert.equal(211, m:apply())
+    assert.equal(2, m:info().version)
+    local other <close> = start(OLD) -- a snapshot brings the code that it was taken with
+    assert(other:restore(m:snapshot(), 3))
+    assert.equal(221, other:apply())
+    assert.equal(2, other:info().version)
+  end)
+
+  it("leaves all as it was when migrate raises, or it is only tried", function()
+    local m <close> = start(OLD)
+    assert.equal(2, m:upgrade(assert(machine.source(NEW)), { try = true }))
+    assert.same({ n = 1, list = { 1 } }, m:query())
+    assert.equal(2, m:upgrade(assert(machine.source(NEW))))
+    local before = m:query()
+    assert.equal("cannot", select(2, m:upgrade(assert(machine.source(BAD)))))
+    assert.same(before, m:query())
+    assert.equal(111, m:apply())
+  end)
+
+  it("tells by the hash that a replica would have migrated to something else", function()
+    local one <close> = start(OLD)
+    local two <close> = start(OLD)
+    one:apply(nil, { now = 1, seed = 1 })
+    two:apply(nil, { now = 1, seed = 1 })
+    assert.equal(one:info().hash, two:info().hash)
+    one:upgrade(assert(machine.source(NEW)), { try = true })
+    two:upgrade(assert(machine.source((NEW:gsub("100", "101")))), { try = true })
+    assert.not_equal(one:info().hash, two:info().hash)
+    assert.same(one:query(), two:query())
+  end)
+end)
+
 describe("a machine's file", function()
   local wrong = {
     { "does not compile", "return {", "m.lua:1: unexpected symbol" },
@@ -232,6 +316,16 @@ describe("a machine's file", function()
     assert.is_nil(program)
     assert.matches("no/such/file.lua", err, 1, true)
     assert.equal("ENOENT", code)
+  end)
+
+  it("says when restore does not match snapshot", function()
+    local m <close> = start [[
+      return { init = function() return { a = 1, b = 2 } end, apply = function(s, v) s.b = v end,
+        snapshot = function(s) return { s.a, s.b } end, restore = function(d) return { a = d[1], b = 2 } end,
+      }]]
+    assert(m:restore(m:snapshot()))
+    m:apply(3)
+    assert.matches("restore does not match snapshot", select(2, m:restore(m:snapshot())), 1, true)
   end)
 
   it("is refused when init gives no state", function()

@@ -7,7 +7,7 @@ local M = {}
 local FORMAT = 1
 
 --- Kinds of entries.
-M.COMMAND = 0
+M.COMMAND, M.OPEN, M.SHUT, M.TRY, M.UPGRADE = 0, 1, 2, 3, 4
 
 --- The bytes of an entry. Its time and the seed of its random numbers are drawn here, unless given.
 ---@param kind integer
@@ -19,6 +19,20 @@ function M.encode(kind, body, given)
   local now_us = math.floor((given.now or fiber.wall()) * 1e6)
   local seed = given.seed or fiber.random(0, math.maxinteger)
   return (msgpack.encode { FORMAT, kind, now_us, seed, given.session or 0, given.sequence or 0, body })
+end
+
+--- The body of OPEN.
+---@param seconds number
+---@return string
+function M.ttl(seconds)
+  return (msgpack.encode(math.max(1, math.floor(seconds * 1e6))))
+end
+
+--- The body of TRY and UPGRADE.
+---@param program perilune.machine.Program
+---@return string
+function M.program(program)
+  return (msgpack.encode { program.name, program.text })
 end
 
 return M

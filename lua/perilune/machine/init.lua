@@ -33,7 +33,7 @@ local Instance = {}
 Instance.__index = Instance
 
 local LOAD = { memory = "number", name = "string" }
-local APPLY = { now = "number", seed = "number", client = "number" }
+local APPLY = { now = "number", seed = "number", client = "number", sequence = "number" }
 
 local function check(program)
   local box, err, code = core.open(program.text, program.name)
@@ -58,8 +58,8 @@ end
 
 --- Reads a machine's file and looks whether it is one.
 ---@param path string
----@param options? { name: string?, memory: integer? }  name: default the file's, without folders; memory: bytes
---- of its Lua state beyond which a replica ends; default no limit
+---@param options? { name: string?, memory: integer? }  name: default the file's, without folders; memory:
+--- bytes of its Lua state beyond which a replica ends; default no limit
 ---@return perilune.machine.Program|nil program
 ---@return string? err
 ---@return string? code  "ELUA" for what is no machine; "ENOENT" ...
@@ -88,6 +88,17 @@ local function encode(caller, what, value)
   return bytes
 end
 
+--- A client's session with a group: commands that are sent again until they are answered, and happen once
+--- (machine/session.lua).
+---@param group perilune.raft.Group|function
+---@param options? { ttl: number|string, deadline: number|string }
+---@return perilune.machine.Session|nil session
+---@return string? err
+---@return string? code
+function M.session(group, options)
+  return require("perilune.machine.session").open(group, options)
+end
+
 --- Starts the machine alone, with the state of its beginning.
 ---@return perilune.machine.Instance|nil instance
 ---@return string? err
@@ -105,6 +116,14 @@ function Program:start()
   return setmetatable({ core = box, index = 0 }, Instance)
 end
 
+--- Random commands for the machine: commands:next(). random is like math.random, with integers.
+---@param random fun(m: integer, n?: integer): integer
+---@return perilune.machine.Commands
+function Program:commands(random)
+  local box <close> = assert(core.open(self.text, self.name))
+  return require("perilune.machine.commands").of(self.text, msgpack.decode((assert(box:samples()))), random)
+end
+
 local function decode(bytes, err, code)
   if not bytes then
     return nil, err, code
@@ -112,18 +131,43 @@ local function decode(bytes, err, code)
   return (msgpack.decode(bytes))
 end
 
+local function apply(self, kind, body, given)
+  self.index = self.index + 1
+  return decode(self.core:apply(entry.encode(kind, body, given), self.index))
+end
+
 --- Applies a command. What it raises, or that it spent its budget, is nil, message, code.
 ---@param command any  data
----@param options? { now: number?, seed: integer?, client: integer? }
+---@param options? { now: number?, seed: integer?, client: integer?, sequence: integer? }  client and
+--- sequence: the session, and the number of the command in it
 ---@return any result
 ---@return string? err
----@return string? code  "ELUA", "ECPU"
+---@return string? code  "ELUA", "ECPU", "ESESSION"
 function Instance:apply(command, options)
   options = options_of.check(options, APPLY, "machine:apply")
-  self.index = self.index + 1
-  local bytes = entry.encode(entry.COMMAND, encode("machine:apply", "command", command),
-    { now = options.now, seed = options.seed, session = options.client })
-  return decode(self.core:apply(bytes, self.index))
+  local body = encode("machine:apply", "command", command)
+  return apply(self, entry.COMMAND, body,
+    { now = options.now, seed = options.seed, session = options.client, sequence = options.sequence })
+end
+
+--- Opens a session: its number.
+---@param ttl number  seconds
+---@param options? { now: number? }
+---@return integer|nil id
+---@return string? err
+---@return string? code
+function Instance:open_session(ttl, options)
+  return apply(self, entry.OPEN, entry.ttl(ttl), options)
+end
+
+--- Changes the code: the version of the new file, once its migrate has run.
+---@param program perilune.machine.Program
+---@param options? { try: boolean? }  try: all is undone at once
+---@return integer|nil version
+---@return string? err
+---@return string? code
+function Instance:upgrade(program, options)
+  return apply(self, options and options.try and entry.TRY or entry.UPGRADE, entry.program(program))
 end
 
 --- Asks the machine.

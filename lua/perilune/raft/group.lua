@@ -10,6 +10,8 @@ local M = {}
 ---@class perilune.raft.RequestOptions
 ---@field deadline? number|string  seconds or "500ms"; default 5
 ---@field wait? boolean  false: propose returns a token as soon as the command stands in the leader's log
+---@field session? integer  of a machine in a file: the client (group:open_session), and
+---@field sequence? integer  the number of the command in it, from 1: the same again only gives its result
 
 ---@class perilune.raft.ReadOptions
 ---@field deadline? number|string  seconds or "500ms"; default 5
@@ -24,6 +26,7 @@ local M = {}
 ---@field token? perilune.raft.Token
 
 local REQUEST = { deadline = true, wait = "boolean" }
+local PROPOSE = { deadline = true, wait = "boolean", session = "number", sequence = "number" }
 local READ = { deadline = true, consistency = "string" }
 local CONSISTENCY = { linearizable = true, lease = true, stale = true }
 
@@ -65,13 +68,70 @@ end
 ---@return string? code  ENOTLEADER, EBUSY, EFULL, EDEADLINE, EFENCED, ECLOSED, ETOOBIG, ELUA
 ---@return perilune.raft.Details? details
 function Group:propose(command, options)
-  options = options_of.check(options, REQUEST, "group:propose")
+  options = options_of.check(options, PROPOSE, "group:propose")
   local bytes = encode_argument("group:propose", "command", command)
   if self.has_entries then
-    bytes = entry.encode(entry.COMMAND, bytes)
+    bytes = entry.encode(entry.COMMAND, bytes, options)
+  elseif options.session then
+    error("group:propose: only machines in files (perilune.machine) have sessions", 2)
   end
   local deadline = checks.deadline("group:propose", options)
   return outcome_of(self.core:propose(bytes, deadline, options.wait == false))
+end
+
+-- Proposes an entry that is no command.
+local function propose_entry(self, caller, kind, body, options, given)
+  options = options_of.check(options, REQUEST, caller)
+  if not self.has_entries then
+    error(caller .. ": only groups of machines in files (perilune.machine) have that", 3)
+  end
+  return outcome_of(self.core:propose(entry.encode(kind, body, given), checks.deadline(caller, options)))
+end
+
+--- Opens a session, for a machine in a file: its number, which is ctx.client of its commands. It ends when it
+--- was not used for so long. machine.session stands in front.
+---@param ttl number  seconds, by the time of the log
+---@param options? perilune.raft.RequestOptions
+---@return integer|nil session
+---@return string? err
+---@return string? code
+---@return perilune.raft.Details? details
+function Group:open_session(ttl, options)
+  return propose_entry(self, "group:open_session", entry.OPEN, entry.ttl(ttl), options)
+end
+
+--- Ends a session.
+---@param session integer
+---@param options? perilune.raft.RequestOptions
+---@return true|nil, string? err, string? code, perilune.raft.Details? details
+function Group:shut_session(session, options)
+  return propose_entry(self, "group:shut_session", entry.SHUT, "", options, { session = session })
+end
+
+--- Changes the code of a machine in a file, on all replicas at one entry: the new file is loaded, its
+--- migrate(
+--- state, old_version, ctx) runs, and the next command is its. What raises on the way leaves all as it was.
+--- With
+--- try = true it is undone in any case: what it would have done is part of the hash (group:hash_at).
+---@param program perilune.machine.Program
+---@param options? { deadline: number|string, try: boolean }
+---@return integer|nil version  of the new file
+---@return string? err
+---@return string? code
+---@return perilune.raft.Details? details
+function Group:upgrade(program, options)
+  options = options or {}
+  return propose_entry(self, "group:upgrade", options.try and entry.TRY or entry.UPGRADE,
+    entry.program(program), { deadline = options.deadline })
+end
+
+--- The hash of a machine in a file behind the entry with that index, on this replica; nil when it is not
+--- among
+--- the last 4096 entries.
+---@param index integer
+---@return integer|nil hash
+function Group:hash_at(index)
+  return self.core:hash_at(index)
 end
 
 --- Says what became of a command: "ok" when it was applied, "never" when another stands in its place,

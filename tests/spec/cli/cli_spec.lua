@@ -40,7 +40,7 @@ describe("the command line", function()
     end)
   end
 
-  for _, verb in ipairs { "run", "mr", "stream", "sim", "check", "kv", "recover", "test", "completion" } do
+  for _, verb in ipairs { "run", "mr", "stream", "sim", "check", "kv", "machine", "recover", "test", "completion" } do
     it(("fits the help of %s into 79 columns"):format(verb), function()
       local is_example = false
       for line in cli.run({ verb, "--help" }).stdout:gmatch "[^\n]+" do
@@ -159,7 +159,7 @@ describe("perilune completion", function()
   end
 
   it("offers verbs, options, and what they take", function()
-    assert.equal("mr", offered("perilune", "m"))
+    assert.equal("mr machine", offered("perilune", "m"))
     assert.equal("--format --force", offered("perilune", "mr", "--for"))
     assert.equal("auto always never", offered("perilune", "--color", ""))
     assert.equal("csv chunk", offered("perilune", "mr", "--format", "c"))
