@@ -36,6 +36,7 @@ int vm_sessions_open(struct vm_sessions *sessions, uint64_t now_us, uint64_t ttl
 /* The slot, or NULL. Lent until a session is opened or ends. */
 struct vm_session *vm_sessions_find(struct vm_sessions *sessions, uint64_t id);
 
+/* Ends one, if it is there. */
 void vm_sessions_shut(struct vm_sessions *sessions, uint64_t id);
 
 /* The command with that number took effect. Errors: PERI_ENOMEM, which breaks the replica. */

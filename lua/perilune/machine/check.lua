@@ -59,16 +59,25 @@ local function open(program, name, slice, snapshot)
   return done and setmetatable({ core = box, name = name, slice = slice, program = program }, Replica), err
 end
 
+--- Applies an entry, and keeps what came of it.
+---@param bytes string
+---@param index integer
 function Replica:apply(bytes, index)
   local result, err, code = self.core:apply(bytes, index)
   self.result, self.err, self.code = result, err, code
 end
 
+--- The state as MessagePack.
+---@return string
 function Replica:state()
   return assert(self.core:state())
 end
 
--- Begins again from a snapshot. Returns what is wrong with that.
+--- Begins again from a snapshot. Returns what is wrong with that.
+---@param snapshot string
+---@param state string  that it has to give
+---@param whose string  "the first replica": who took it
+---@return string|nil why
 function Replica:restore(snapshot, state, whose)
   local again, err = open(self.program, self.name, self.slice, snapshot)
   if not again then

@@ -23,11 +23,15 @@ end
 local Commands = {}
 Commands.__index = Commands
 
+--- A word of the machine's text.
+---@return string
 function Commands:word()
   return self.words[self.random(#self.words)]
 end
 
--- Any data.
+--- Any data.
+---@param depth integer  of tables around it
+---@return any
 function Commands:value(depth)
   local kind = self.random(depth >= DEPTH_MAX and 3 or 5)
   if kind == 1 then
@@ -44,7 +48,10 @@ function Commands:value(depth)
   return value
 end
 
--- A copy in which one thing in a few is another.
+--- A copy in which one thing in a few is another.
+---@param value any
+---@param depth integer
+---@return any
 function Commands:change(value, depth)
   if type(value) == "table" then
     local copy = {}
