@@ -175,5 +175,7 @@ int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cu
         add_slice(L, scan);
     if (gives_slices)
         scan->slice->generation = scan->generation;
+    else if (cursor.kind == MR_CURSOR_WORDS)
+        (void)look_ahead(scan); /* memory is on its way while Lua prepares the loop */
     return 1;
 }

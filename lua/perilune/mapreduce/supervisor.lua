@@ -53,9 +53,13 @@ local function pass_on(self, worker, child)
   end
 end
 
+-- Huge pages for Lua's memory (read by mimalloc as the process begins, and of no effect where the
+-- system has none): counting words of a large vocabulary takes a tenth less time.
+local ENVIRONMENT = { MIMALLOC_LARGE_OS_PAGES = "1" }
+
 local function worker_command(executable)
   local command = { executable, "mr-worker", stdin = "pipe", stdout = "pipe", stderr = "inherit",
-    dies_with_parent = true }
+    env = ENVIRONMENT, dies_with_parent = true }
   local library = workspace.library()
   if library then
     table.insert(command, 2, "--lua-path=" .. library)
