@@ -1,4 +1,5 @@
--- The key/value tests of the MIT labs (6.824, lab 3; 6.5840, lab 4), by their names: args.test says which.
+-- The key/value tests of the MIT labs (6.824, lab 3; 6.5840, labs 2 and 4), by their names: args.test says
+-- which. Those of one server, whose names end with 2, have a group of one.
 -- Clerks send every operation until it is answered; each key is judged as a register with append, and where a
 -- clerk has a key of its own, every element has to be there once and in order.
 --
@@ -15,7 +16,7 @@ local M = {
 }
 
 local ELECTION = 1 -- the labs' electionTimeout: how long to wait for a leader
-local ROUNDS, ROUND_SECONDS = 3, 5
+local ROUNDS = 3
 
 -- ---- the tests ----
 
@@ -26,14 +27,15 @@ local function run_round(config, round)
     names[i] = ("c%d_%d"):format(round, i)
     sim:start(names[i], "clerk", i, config.addresses, case.random_keys and case.clients or nil)
   end
-  local due = sim:now() + ROUND_SECONDS
+  local seconds = case.servers == 1 and 1 or 5
+  local due = sim:now() + seconds
   if case.partitions then
     sim:sleep(1)
     config:part_until(due + 1)
     sim:heal()
     sim:sleep(ELECTION)
   else
-    sim:sleep(ROUND_SECONDS)
+    sim:sleep(seconds)
   end
   for i = 1, case.clients do
     sim:probe(names[i], "stop")
@@ -185,6 +187,10 @@ local function snapshot_size(sim, case)
 end
 
 local TESTS = {
+  TestBasic2 = { generic, clients = 1, servers = 1 },
+  TestConcurrent2 = { generic, clients = 5, servers = 1 },
+  TestUnreliable2 = { generic, clients = 5, servers = 1, unreliable = true },
+  TestUnreliableOneKey2 = { one_key, clients = 5, servers = 1, unreliable = true },
   TestBasic3A = { generic, clients = 1, servers = 5 },
   TestSpeed3A = { speed, servers = 3 },
   TestConcurrent3A = { generic, clients = 5, servers = 5 },
