@@ -1,14 +1,15 @@
 -- The key/value store under all faults, with clients that do all that it can: scripts/soak kv. What is done
 -- to single keys must be linearizable (kv_model.lua); sums over several keys stay what they are; leases end
--- neither too early nor never; a holder of a lock that stands still spoils nothing; what is pushed into a
--- queue comes out once; and watchers hear of every revision, in order, and of what is there in the end.
+-- neither too early nor never; what a cache answers is what a server would; a holder of a lock that stands
+-- still spoils nothing; what is pushed into a queue comes out once; and watchers hear of every revision, in
+-- order, and of what is there in the end.
 -- kv_clients.lua has servers and clients; kv_bugs.lua bugs that have to be found (--arg bug=NAME).
 local clients = require "kv_clients"
 local mishaps = require "mishaps"
 
 local SECONDS = tonumber(args.seconds or 15)
-local CLIENTS = { mixed = 4, bank = 2, leaser = 2, holder = 3, queuer = 2 }
-local KINDS = { "mixed", "bank", "leaser", "holder", "queuer" }
+local CLIENTS = { mixed = 4, bank = 2, leaser = 2, holder = 3, queuer = 2, cacher = 2 }
+local KINDS = { "mixed", "bank", "leaser", "holder", "queuer", "cacher" }
 local WATCHERS = 2
 
 local M = {
@@ -108,6 +109,7 @@ local function start_servers(sim)
   end
   run.options = {
     leases = sim:chance(0.5), history = sim:chance(0.5) and 0 or 60, session = sim:pick { 1, 3, 600 },
+    caches = sim:chance(0.5),
   }
   for id, name in ipairs(run.servers) do
     sim:start({ name = name, role = "server", disk = {
@@ -227,6 +229,7 @@ function M.run(sim)
   check_watchers(sim, run, found)
   check_balance(sim, said.holder, balance)
   check_queue(sim, said.queuer, rest)
+  sim:log("caches", { hits = said.cacher[1][1], misses = said.cacher[1][2] })
   sim:check((require "kv_model"), { shrink = false }) -- perilune check --model can, given a --history
 end
 

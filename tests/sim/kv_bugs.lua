@@ -109,6 +109,29 @@ function bugs.no_expiry(served)
   function served.look() end
 end
 
+-- Caches are not told of writes.
+function bugs.stale_cache(served)
+  local command = served.command
+  function served:command(...)
+    if self.caches then
+      self.caches.invalidate = function() end
+    end
+    return command(self, ...)
+  end
+end
+
+-- A new leader does not let the leases of caches pass that the one before has given.
+function bugs.hasty_leader(served)
+  local command = served.command
+  function served:command(...)
+    if self.caches then
+      self.caches:leads()
+      self.caches.writes_from = 0
+    end
+    return command(self, ...)
+  end
+end
+
 -- A write is answered before it has happened, and is lost when the leader is.
 function bugs.early_answer(served)
   local command = served.command

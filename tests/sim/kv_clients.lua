@@ -26,7 +26,7 @@ function M.nodes.server(node, id, members, options)
     node.trouble = "does not start: " .. err
     return
   end
-  assert(kv.serve { group = node.group, history = options.history })
+  assert(kv.serve { group = node.group, history = options.history, caches = options.caches })
 end
 
 M.probes = {
@@ -128,6 +128,21 @@ function M.nodes.mixed(node, me, addresses, options)
     act(store, "k" .. perilune.random(KEYS), ("%d.%d;"):format(me, count), options)
     perilune.sleep(perilune.random() * 0.1)
   end
+end
+
+-- Reads much, mostly without asking anybody: judged as the others.
+function M.nodes.cacher(node, _, addresses, options)
+  local store = connect(addresses, options)
+  local cache
+  while not node.stopped do
+    cache = cache or options.caches and store:cache()
+    local key = "k" .. perilune.random(KEYS)
+    local op = history.invoke("get", key)
+    local value, info, code = (cache or store):get(key)
+    close(op, code == nil or nil, nil, value and { info.version, value } or false)
+    perilune.sleep(perilune.random() * 0.06)
+  end
+  return cache and cache.hits or 0, cache and cache.misses or 0
 end
 
 -- ---- many keys at once ----

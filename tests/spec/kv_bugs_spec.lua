@@ -16,6 +16,8 @@ local FINDS = {
   unchecked_write = { "not linearizable", "twice", "lost" },
   half_transaction = { "half a transaction", "an item of a queue is lost" },
   fast_clock = { "too early" },
+  stale_cache = { "not linearizable" },
+  hasty_leader = { "not linearizable" },
   no_expiry = { "leases do not end" },
   early_answer = { "not linearizable", "too early", "is lost", "twice" },
 }

@@ -201,6 +201,10 @@ describe("a store in the process", function()
     assert.equal("ended", store:outcome { session = 99, sequence = 1 })
   end)
 
+  it("has no caches where nobody serves them", function()
+    fails("ENOFUNCTION", "no caches", store:cache())
+  end)
+
   it("replaces a session that has ended, and ends its own when it leaves", function()
     assert(store:put("a", "1"))
     local session = store.sessions[1]
@@ -278,7 +282,7 @@ describe("a store of three nodes", function()
   local function open_store(id)
     groups[id] = assert(raft.group { id = 1, node = nodes[id], members = members, machine = "kv" })
     local listen = addresses[id] or "127.0.0.1:0"
-    servers[id] = assert(kv.serve { group = groups[id], listen = listen, history = 10 })
+    servers[id] = assert(kv.serve { group = groups[id], listen = listen, history = 10, caches = true })
     addresses[id] = servers[id]:address()
   end
 
@@ -328,6 +332,42 @@ describe("a store of three nodes", function()
       assert.equal("40", (other:get "n"))
     end
     eventually(function() return store:status().compacted > 0 end, "old history goes by itself")
+  end)
+
+  it("has caches that answer alone, and are told of writes before these happen", function()
+    local cache <close> = assert(store:cache())
+    local other <close> = kv.connect(addresses, { deadline = 10 })
+    assert(store:put("a", "0"))
+    eventually(function() return cache:get "a" == "0" and cache.hits > 0 end)
+    for i = 1, 20 do
+      local last = tostring(i)
+      assert(other:put("a", last))
+      assert.equal(last, (cache:get "a"))
+      eventually(function()
+        local hits = cache.hits
+        assert.equal(last, (cache:get "a"))
+        return cache.hits > hits
+      end)
+    end
+    assert.is_true(other:delete "a")
+    assert.is_nil((cache:get "a"))
+    local gone = leader()
+    stop(gone) -- the next leader lets its leases pass
+    groups[gone] = nil
+    assert(other:put("a", "new"))
+    assert.equal("new", (cache:get "a"))
+    eventually(function()
+      assert.equal("new", (cache:get "a"))
+      local hits = cache.hits
+      cache:get "a"
+      return cache.hits > hits
+    end)
+    local slow <close> = assert(other:cache()) -- nobody acknowledges for it: its lease has to pass
+    eventually(function() return slow:get "a" == "new" and slow.hits > 0 end)
+    slow.closed = true
+    local asked = fiber.now()
+    assert(store:put("a", "newer"))
+    assert.is_true(fiber.now() - asked < 5)
   end)
 
   it("reads a replica as it is, and says how old that is", function()

@@ -85,6 +85,19 @@ function M.fence(caller, options)
     or error(("%s: fence is that of a lock, or the lock; not %s"):format(caller, tostring(text)), 3)
 end
 
+--- What a server says of a key: its value and info, or nil.
+---@param found table|nil
+---@param age? number
+---@return string|nil value
+---@return perilune.kv.Info|nil info
+function M.found(found, age)
+  if found then
+    return found[1], {
+      revision = found[2], created = found[3], version = found[4], lease = found[5], age = age,
+    }
+  end
+end
+
 -- The first key that is behind all with the prefix; "" when none is.
 local function behind(prefix)
   local head, last = prefix:match "^(.-)([^\xff])\xff*$"

@@ -39,29 +39,33 @@ end
 
 -- ---- asking servers ----
 
---- Who is asked next: the leader when it is known, else the next one.
-function Store:turn_to(leader)
+--- Who is asked next, after one that was asked in vain: the leader when it is known, else the next one; or
+--- whom another fiber has chosen meanwhile.
+function Store:turn_from(asked, leader)
   local at = leader and self.by_id[leader]
-  self.at = at ~= self.at and at or self.at % #self.peers + 1
+  if self.at == asked then
+    self.at = at ~= asked and at or asked % #self.peers + 1
+  end
 end
 
 --- One attempt: true and the results; or false, whether it may have happened, and why not, where is_final
 --- says that it would be so again.
 function Store:attempt(seconds, name, ...)
-  local peer = self.peers[self.at]
+  local asked = self.at
+  local peer = self.peers[asked]
   local id, is_ok, first, second, third, leader = peer:with({ deadline = seconds }):call(name, ...)
   if id == nil then
     local err, code = is_ok, first
-    self:turn_to()
+    self:turn_from(asked)
     return false, code ~= "EUNREACHABLE", err, code, false
   end
-  self.by_id[id] = self.at
+  self.by_id[id] = asked
   if is_ok then
     return true, first, second
   elseif third == "ok" then
     return false, false, first, second, true
   end
-  self:turn_to(leader)
+  self:turn_from(asked, leader)
   return false, third ~= "never", first, second, false
 end
 

@@ -29,6 +29,7 @@ local M = {}
 ---@field group perilune.raft.Group  opened with machine = "kv"
 ---@field listen? string  default ":7300"
 ---@field history? integer  revisions that can be read and watched, about; default 10000; 0: all, for ever
+---@field caches? boolean  clients may have caches (store:cache); then all servers of the group have to say so
 
 ---@class perilune.kv.ConnectOptions: perilune.rpc.PeerOptions
 ---@field deadline? number|string  until an operation ends: seconds, or a text such as "500ms"; default 5
@@ -40,8 +41,8 @@ local M = {}
 ---@field history? integer
 
 local SERVE = {
-  group = "table", history = "number", listen = "string", detached = "boolean", secret = "string",
-  cluster = "string", node = "string", inflight_max = "number", body_max = "number",
+  group = "table", history = "number", caches = "boolean", listen = "string", detached = "boolean",
+  secret = "string", cluster = "string", node = "string", inflight_max = "number", body_max = "number",
 }
 local CONNECT = {
   deadline = true, attempt = true, session = true, ping = true, secret = "string", cluster = "string",
@@ -69,12 +70,12 @@ function M.serve(options)
   if not options.group then
     error("kv.serve: group is missing, one of raft.group{ machine = \"kv\" }", 2)
   end
-  local served = server_of.create(options.group, history_of("kv.serve", options))
+  local served = server_of.create(options.group, history_of("kv.serve", options), options.caches)
   local passed = {}
   for name in pairs(SERVE) do
     passed[name] = options[name]
   end
-  passed.group, passed.history, passed.listen = nil, nil, options.listen or ":7300"
+  passed.group, passed.history, passed.caches, passed.listen = nil, nil, nil, options.listen or ":7300"
   local server, err, code = rpc.serve(served:functions(), passed)
   if not server then
     return nil, err, code

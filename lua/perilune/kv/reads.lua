@@ -21,10 +21,6 @@ local watch = require "perilune.kv.watch"
 ---@class perilune.kv.Store
 local Reads = {}
 
-local function info_of(revision, created, version, lease, age)
-  return { revision = revision, created = created, version = version, lease = lease, age = age }
-end
-
 --- Reads a key. Options: consistency, "linearizable" (default: sees every write that was answered before),
 --- "lease" (the same, cheaper, for groups with leases) or "stale" (what the server that is asked has;
 --- info.age); revision, as it was then.
@@ -41,11 +37,7 @@ function Reads:get(key, options)
   if not answer then
     return nil, age, code
   end
-  local found = answer[3]
-  if not found then
-    return nil
-  end
-  return found[1], info_of(found[2], found[3], found[4], found[5], age)
+  return arguments.found(answer[3], age)
 end
 
 --- Reads keys in order: { { key, value, revision, created, version, lease }, ... }, by these names. Which:
@@ -67,8 +59,10 @@ function Reads:range(options)
   end
   local items = answer[3]
   for i, item in ipairs(items) do
-    items[i] = info_of(item[3], item[4], item[5], item[6])
-    items[i].key, items[i].value = item[1], not options.keys_only and item[2] or nil
+    items[i] = {
+      key = item[1], value = not options.keys_only and item[2] or nil, revision = item[3], created = item[4],
+      version = item[5], lease = item[6],
+    }
   end
   return items, answer[4], answer[1]
 end
@@ -174,6 +168,15 @@ function Reads:watch(options)
     revision = status.revision + 1
   end
   return watch.create(self, from, to, revision)
+end
+
+--- A cache of this store's keys, for servers with caches = true: cache:get(key) is linearizable and mostly
+--- asks nobody. nil, message, code when no server can be asked.
+---@return perilune.kv.Cache|nil cache
+---@return string? err
+---@return string? code
+function Reads:cache()
+  return require("perilune.kv.cache").create(self)
 end
 
 return Reads

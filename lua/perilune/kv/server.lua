@@ -4,6 +4,7 @@
 --- Log time is what leases and sessions end by. It comes with every command: the time of the last one that
 --- this server knows, and what has passed since then on its own clock. So it goes on as fast as time does,
 --- whatever wall clocks say, and never faster.
+local caches = require "perilune.kv.caches"
 local fiber = require "perilune.fiber"
 local rpc = require "perilune.rpc"
 
@@ -60,7 +61,15 @@ end
 --- Carries out a client's command: the replica's id, true, and the result; or its id, false, message, code,
 --- certainty and who leads.
 function Served:command(session, sequence, kind, ...)
-  local result, err, code, details = self:propose(session, sequence, kind, ...)
+  local result, err, code, details
+  if self.caches and kind == "do" then
+    local given = table.pack(...)
+    result, err, code, details = self.caches:write(function()
+      return self:propose(session, sequence, kind, table.unpack(given, 1, given.n))
+    end, given[2], given[3])
+  else
+    result, err, code, details = self:propose(session, sequence, kind, ...)
+  end
   if result then
     return self:id(), true, result
   end
@@ -88,6 +97,33 @@ function Served:query(consistency, kind, ...)
     return self:id(), false, err, code, is_ok and "ok" or "never", self:leader()
   end
   return self:id(), true, self:learn(answer), age
+end
+
+local NO_CACHES = "the server has no caches: kv.serve { caches = true }"
+
+--- A client's cache asks for a lease: perilune.kv.caches.
+function Served:hold(id, term, acked)
+  if not self.caches then
+    return self:id(), false, NO_CACHES, "ENOFUNCTION", "ok"
+  end
+  local told, err, code = self.caches:hold(id, term, acked, function()
+    return self.group:read({ VERSION, "status" }, { consistency = "linearizable" }) ~= nil
+  end)
+  if not told then
+    return self:id(), false, err, code, code == "ESESSION" and "ok" or "never", self:leader()
+  end
+  return self:id(), true, told
+end
+
+--- A client's cache reads a key.
+function Served:fetch(id, term, key)
+  if not self.caches then
+    return self:id(), false, NO_CACHES, "ENOFUNCTION", "ok"
+  end
+  local may_keep, me, ok, answer, err, certainty, leader = self.caches:fetch(id, term, key, function()
+    return self:query("linearizable", "get", key, 0)
+  end)
+  return me, ok, ok and { may_keep, answer } or answer, err, certainty, leader
 end
 
 --- Hands over the events of a range of keys from (revision, number) on, as they happen:
@@ -123,6 +159,8 @@ function Served:functions()
   return {
     ["kv.command"] = function(...) return self:command(...) end,
     ["kv.query"] = function(...) return self:query(...) end,
+    ["kv.cache"] = function(...) return self:hold(...) end,
+    ["kv.fetch"] = function(...) return self:fetch(...) end,
     ["kv.watch"] = function(...) self:watch(rpc.yield, ...) end,
   }
 end
@@ -160,6 +198,9 @@ function Served:keep()
     if not status then
       return
     elseif status.role == "leader" then
+      if self.caches then
+        self.caches:leads() -- so that the first write of a term does not begin to wait only then
+      end
       self:look()
     end
     fiber.sleep(ROUND)
@@ -190,7 +231,10 @@ end
 local LocalPeer = {}
 LocalPeer.__index = LocalPeer
 
-local METHODS = { ["kv.command"] = Served.command, ["kv.query"] = Served.query }
+local METHODS = {
+  ["kv.command"] = Served.command, ["kv.query"] = Served.query, ["kv.cache"] = Served.hold,
+  ["kv.fetch"] = Served.fetch,
+}
 
 --- As a peer of perilune.rpc, as are the others.
 function LocalPeer:with(options)
@@ -230,9 +274,13 @@ end
 --- The server's side of a group.
 ---@param group perilune.raft.Group
 ---@param history integer
+---@param has_caches? boolean  clients may have caches
 ---@return perilune.kv.Served
-function M.create(group, history)
-  return setmetatable({ group = group, history = history, base_ms = 0, base_at = fiber.now() }, Served)
+function M.create(group, history, has_caches)
+  return setmetatable({
+    group = group, history = history, base_ms = 0, base_at = fiber.now(),
+    caches = has_caches and caches.create(group) or nil,
+  }, Served)
 end
 
 return M

@@ -34,8 +34,10 @@ end
 function Watch:fetch()
   while not self.closed and not self.store.closed do
     local store = self.store
-    self.stream = self.stream or store.peers[store.at]:stream("kv.watch", self.from, self.to, self.revision,
-      self.number)
+    if not self.stream then
+      self.asked = store.at
+      self.stream = store.peers[self.asked]:stream("kv.watch", self.from, self.to, self.revision, self.number)
+    end
     local events, revision, number = self.stream:recv()
     if events then
       self.revision, self.number = revision, number
@@ -47,7 +49,7 @@ function Watch:fetch()
     if code == "ECOMPACTED" or code == "EINVAL" then
       return nil, err, code
     end
-    store:turn_to()
+    store:turn_from(self.asked)
     fiber.sleep(PAUSE)
   end
   return nil, "the watch was closed", "ECLOSED"

@@ -1,7 +1,6 @@
 -- The key/value tests of the MIT labs, by their names, a seed each; to run one over more of them:
 --   perilune sim tests/sim/kv_labs.lua --arg test=TestPersistPartition3A --seeds 1..100
--- They are simulated side by side, before the first is judged. tests/spec/labs/kv_memory_spec.lua has those
--- that measure memory.
+-- They are simulated side by side, before the first is judged.
 local fiber = require "perilune.fiber"
 local json = require "perilune.json"
 local process = require "perilune.process"
