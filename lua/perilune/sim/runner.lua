@@ -1,4 +1,5 @@
 --- Runs seeds of a scenario in worker processes.
+local fs = require "perilune.fs"
 local msgpack = require "perilune.msgpack"
 local perilune = require "perilune"
 local process = require "perilune.process"
@@ -38,8 +39,8 @@ local function command(place)
   local words = { process.executable(), "sim-worker", stdin = "pipe", stdout = "pipe", stderr = "inherit",
     dies_with_parent = true, cwd = where.cwd, env = where.env }
   local library = require("perilune.mr_workspace").library()
-  if library then
-    table.insert(words, 2, "--lua-path=" .. library)
+  if library then -- found from elsewhere, too: else the library in the binary is read there, on other lines
+    table.insert(words, 2, "--lua-path=" .. (place and fs.real(library) or library))
   end
   return words
 end

@@ -1,6 +1,8 @@
 local cli = require "support.binary"
+local fs = require "perilune.fs"
 local json = require "perilune.json"
 local new_folder = require "support.folder"
+local process = require "perilune.process"
 
 describe("perilune sim", function()
   local folder = new_folder(before_each, after_each)
@@ -32,7 +34,6 @@ describe("perilune sim", function()
 
   describe("interrupted by Ctrl-C", function()
     local perilune = require "perilune"
-    local process = require "perilune.process"
 
     local ENDLESS = [[
       return { run = function(sim)
@@ -196,6 +197,16 @@ describe("perilune sim", function()
     assert.equal(0, run(SLEEPER, "--history", path).status)
     assert.equal("", folder:read "history.jsonl")
     assert.equal(1, run(SLEEPER, "--history", folder:at "missing/h").status)
+  end)
+
+  it("reads the library of --lua-path in both runs of a seed", function()
+    assert(fs.mkdir(folder:at "library/perilune", { parents = true }))
+    folder:write("library/perilune/mine.lua", "return 1")
+    folder:write("scenario.lua", [[require "perilune.mine" return { run = function(sim) sim:sleep(1) end }]])
+    local result = assert(process.run {
+      cli.path, "--lua-path", "library", "sim", "scenario.lua", "--verify", cwd = folder.path,
+    })
+    assert.equal(0, result.status, result.stderr)
   end)
 
   it("verifies seeds", function()
