@@ -8,7 +8,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 /* ---- without memory ---- */
 

@@ -2,7 +2,7 @@
 #ifndef PERI_NODE_BIRTHS_H
 #define PERI_NODE_BIRTHS_H
 
-#include "node/state.h"
+#include "node/parts.h"
 
 enum {
     BIRTHS_ENTRY_SIZE = 24, /* a copy of a birth; what is known of another node */

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "node/state.h"
+#include "node/parts.h"
 #include "raft/quorum.h"
 
 enum {

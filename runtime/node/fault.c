@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "env/log.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 struct keeping {
     struct node *node;

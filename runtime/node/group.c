@@ -9,7 +9,7 @@
 #include "base/assert.h"
 #include "env/log.h"
 #include "node/keys.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 enum { HEARTBEAT_PARTS = 4 }; /* leaders' heartbeats leave at so many moments of a period */
 

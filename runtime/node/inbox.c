@@ -4,8 +4,8 @@
 
 #include "base/bits.h"
 #include "env/log.h"
+#include "node/parts.h"
 #include "node/snapshot.h"
-#include "node/state.h"
 
 /* ---- arguments of calls: a MessagePack array of one byte string ---- */
 

@@ -8,7 +8,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 #define RECONNECT_PAUSE_US UINT64_C(200000)
 

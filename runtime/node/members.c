@@ -3,7 +3,7 @@
  */
 #include <inttypes.h>
 
-#include "node/state.h"
+#include "node/parts.h"
 #include "store/configuration.h"
 
 int node_members_put(const struct node *node, const struct raft_configuration *members,

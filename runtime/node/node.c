@@ -11,8 +11,8 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/parts.h"
 #include "node/rounds.h"
-#include "node/state.h"
 
 enum { US_PER_MS = 1000 };
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 #define METHOD "raft.messages"
 #define CAST_DEADLINE_US UINT64_C(5000000)

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "env/log.h"
+#include "node/parts.h"
 #include "node/snapshot_file.h"
-#include "node/state.h"
 #include "store/configuration.h"
 
 /* Terms of forced configurations are multiples of this, plus the place of the node among the new

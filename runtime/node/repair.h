@@ -9,7 +9,7 @@
 #ifndef PERI_NODE_REPAIR_H
 #define PERI_NODE_REPAIR_H
 
-#include "node/state.h"
+#include "node/parts.h"
 
 enum {
     REPAIR_QUESTION_SIZE = 4 * 8 + 1, /* behind the envelope */

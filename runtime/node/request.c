@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 enum {
     BATCH_MAX = 512, /* commands in a step */
@@ -89,14 +89,14 @@ void node_request_end(struct node_request *request, enum node_certainty certaint
     request->on_done(request, &outcome);
 }
 
-static void end_failed(struct node_request *request, const struct peri_error *err)
+void node_request_fail(struct node_request *request, const struct peri_error *err)
 {
     bool may_have_happened = request->kind != NODE_READ && request->index != 0;
     node_request_end(request, may_have_happened ? NODE_UNKNOWN : NODE_NEVER, peri_slice_of(NULL, 0),
                      err);
 }
 
-static struct node_request *first_of(struct peri_list *list)
+struct node_request *node_requests_first(struct peri_list *list)
 {
     return container_of(list->next, struct node_request, link);
 }
@@ -107,9 +107,9 @@ void node_requests_fail_all(struct node_group *group, const struct peri_error *e
                                  &group->ready};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         while (!peri_list_is_empty(lists[i]))
-            end_failed(first_of(lists[i]), err);
+            node_request_fail(node_requests_first(lists[i]), err);
     if (group->task_request != NULL)
-        end_failed(group->task_request, err);
+        node_request_fail(group->task_request, err);
 }
 
 /* ---- stepping ---- */
@@ -182,7 +182,8 @@ static void refuse_for_room(struct node_group *group, size_t count)
                           ", which leads it, is full: it takes no commands until there is room",
                           group->id, group->node->options.id);
     for (size_t i = 0; i < count && !peri_list_is_empty(&group->queue); i++)
-        node_request_end(first_of(&group->queue), NODE_NEVER, peri_slice_of(NULL, 0), &err);
+        node_request_end(node_requests_first(&group->queue), NODE_NEVER, peri_slice_of(NULL, 0),
+                         &err);
 }
 
 /* Proposes the first commands of the queue: all that fit, or one when there is no room for all. */
@@ -206,7 +207,7 @@ static void place_commands(struct node_group *group)
         rc = node_group_step(group, &step);
     }
     for (size_t i = 0; i < count && !peri_list_is_empty(&group->queue); i++) {
-        struct node_request *request = first_of(&group->queue);
+        struct node_request *request = node_requests_first(&group->queue);
         if (rc != 0) {
             refuse(group, request, rc);
             continue;
@@ -274,7 +275,7 @@ static void place_reads(struct node_group *group)
     struct peri_list placed;
     peri_list_init(&placed);
     while (!peri_list_is_empty(&group->queue)) {
-        struct node_request *request = first_of(&group->queue);
+        struct node_request *request = node_requests_first(&group->queue);
         if (request->kind != NODE_READ)
             break;
         peri_list_remove(&request->link);
@@ -286,13 +287,13 @@ static void place_reads(struct node_group *group)
     struct node_step step = {.event = {.type = RAFT_READ}, .placed = &placed};
     int rc = node_group_step(group, &step);
     while (rc != 0 && !peri_list_is_empty(&placed))
-        refuse(group, first_of(&placed), rc);
+        refuse(group, node_requests_first(&placed), rc);
 }
 
 void node_requests_resume(struct node_group *group)
 {
     while (!peri_list_is_empty(&group->waiting)) {
-        struct node_request *request = first_of(&group->waiting);
+        struct node_request *request = node_requests_first(&group->waiting);
         peri_list_remove(&request->link);
         peri_list_append(&group->queue, &request->link);
     }
@@ -302,7 +303,7 @@ void node_requests_resume(struct node_group *group)
 void node_requests_place(struct node_group *group)
 {
     while (!group->is_closing && group->raft != NULL && !peri_list_is_empty(&group->queue)) {
-        struct node_request *request = first_of(&group->queue);
+        struct node_request *request = node_requests_first(&group->queue);
         if (request->kind == NODE_PROPOSE)
             place_commands(group);
         else if (request->kind == NODE_CHANGE)
@@ -310,133 +311,4 @@ void node_requests_place(struct node_group *group)
         else
             place_reads(group);
     }
-}
-
-/* ---- outcomes ---- */
-
-static void overwritten(struct node_request *request, uint64_t term)
-{
-    struct peri_error err = PERI_ERROR_INIT;
-    (void)peri_fail_plain(&err, PERI_ENOTLEADER,
-                          "it never happened: at index %" PRIu64 " of group %" PRIu64
-                          " the leader of term %" PRIu64 " wrote something else",
-                          request->index, request->group->id, term);
-    node_request_end(request, NODE_NEVER, peri_slice_of(NULL, 0), &err);
-}
-
-void node_requests_applied(struct node_group *group, uint64_t index, uint64_t term, int status,
-                           const struct node_task *task)
-{
-    while (!peri_list_is_empty(&group->pending)) {
-        struct node_request *request = first_of(&group->pending);
-        if (request->index > index)
-            return;
-        if (request->index != index || request->term != term)
-            overwritten(request, term);
-        else
-            node_request_end(request, NODE_OK,
-                             task != NULL ? peri_buffer_slice(&task->output)
-                                          : peri_slice_of(NULL, 0),
-                             status != 0 ? &task->err : NULL);
-    }
-}
-
-void node_requests_overtaken(struct node_group *group, uint64_t index, uint64_t term)
-{
-    struct peri_error err = PERI_ERROR_INIT;
-    (void)peri_fail_plain(&err, PERI_ENOTLEADER,
-                          "a snapshot up to index %" PRIu64 " of group %" PRIu64
-                          " came in place of the entries",
-                          index, group->id);
-    while (!peri_list_is_empty(&group->pending)) {
-        struct node_request *request = first_of(&group->pending);
-        if (request->index > index)
-            return;
-        /* Terms grow along a log: what has a later one than the last entry is not in it. */
-        if (request->term > term || (request->index == index && request->term != term))
-            overwritten(request, term);
-        else
-            node_request_end(request, NODE_UNKNOWN, peri_slice_of(NULL, 0), &err);
-    }
-}
-
-void node_requests_reads_ready(struct node_group *group, uint64_t last)
-{
-    while (!peri_list_is_empty(&group->reads) && first_of(&group->reads)->number <= last) {
-        struct node_request *request = first_of(&group->reads);
-        peri_list_remove(&request->link);
-        peri_list_append(&group->ready, &request->link);
-    }
-}
-
-void node_requests_reads_dropped(struct node_group *group, uint64_t first, uint64_t last)
-{
-    struct peri_list *at = group->reads.next;
-    struct peri_list dropped;
-    peri_list_init(&dropped);
-    while (at != &group->reads) {
-        struct node_request *request = container_of(at, struct node_request, link);
-        at = at->next;
-        if (request->number < first || request->number > last)
-            continue;
-        peri_list_remove(&request->link);
-        peri_list_append(&group->queue, &request->link); /* asked again, of whoever leads now */
-    }
-    node_group_wake(group);
-}
-
-/* ---- time ---- */
-
-static void late(struct node_request *request)
-{
-    struct peri_error err = PERI_ERROR_INIT;
-    struct node_group *group = request->group;
-    struct raft_status status = {.leader = 0};
-    if (group->raft != NULL)
-        raft_status(group->raft, &status);
-    if (request->index == 0 && status.leader == 0) {
-        struct peri_error why = PERI_ERROR_INIT;
-        (void)node_group_explain(group, PERI_ENOTLEADER, &why);
-        (void)peri_fail_plain(&err, PERI_EDEADLINE, "the deadline passed: %s", why.text);
-    } else if (request->index == 0) {
-        (void)peri_fail(&err, PERI_EDEADLINE, "a request to group %" PRIu64 " was not answered",
-                        group->id);
-    } else if (status.leader == 0) {
-        struct peri_error why = PERI_ERROR_INIT;
-        (void)node_group_explain(group, PERI_ENOTLEADER, &why);
-        (void)peri_fail_plain(&err, PERI_EDEADLINE,
-                              "the deadline passed, and entry %" PRIu64 " of term %" PRIu64
-                              " is not applied: %s",
-                              request->index, request->term, why.text);
-    } else {
-        (void)peri_fail(&err, PERI_EDEADLINE,
-                        "group %" PRIu64 ": entry %" PRIu64 " of term %" PRIu64
-                        " is not applied; committed are %" PRIu64 ", the leader is node %" PRIu64,
-                        group->id, request->index, request->term, status.commit_index,
-                        status.leader);
-    }
-    end_failed(request, &err);
-}
-
-void node_requests_expire(struct node_group *group, uint64_t now_us)
-{
-    struct peri_list *lists[] = {&group->queue, &group->waiting, &group->pending, &group->reads,
-                                 &group->ready};
-    struct peri_list due;
-    uint64_t next_us = UINT64_MAX;
-    peri_list_init(&due);
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        for (struct peri_list *at = lists[i]->next; at != lists[i];) {
-            struct node_request *request = container_of(at, struct node_request, link);
-            at = at->next;
-            if (request->due_us <= now_us) {
-                peri_list_remove(&request->link);
-                peri_list_append(&due, &request->link);
-            } else if (request->due_us < next_us) {
-                next_us = request->due_us;
-            }
-        }
-    group->requests_due_us = next_us;
-    while (!peri_list_is_empty(&due))
-        late(first_of(&due));
 }

@@ -28,7 +28,7 @@ struct resume {
 
 static bool fits(const struct raft_boot *boot, const struct store_applied *applied)
 {
-    return node_snapshots_term_in(boot, applied->index) == applied->term;
+    return node_disk_term_in(boot, applied->index) == applied->term;
 }
 
 /* The snapshot that the log begins with is there, and not the state yet. */

@@ -16,125 +16,7 @@ enum {
     CLEAN_MAX_BYTES = 32 << 20, /* in memory, of all groups */
     BARRIER_BYTES = 16 << 20,   /* written since the last one */
     BARRIER_MIN_US = 1000000,   /* between two, when entries alone ask for one */
-    COLLECT_KEYS = 1000,        /* deleted at a time */
 };
-
-static void pump(struct node_rounds *rounds);
-
-/* ---- jobs ---- */
-
-static void end_job(struct node_rounds_job *job, int status)
-{
-    job->is_queued = false;
-    job->done(job, status);
-}
-
-static void on_run(void *data)
-{
-    struct node_rounds_job *job = data;
-    job->run(job, job->rounds->state);
-}
-
-static void on_ran(void *data, int status)
-{
-    struct node_rounds_job *job = data;
-    struct node_rounds *rounds = job->rounds;
-    struct node *node = rounds->node;
-    rounds->running = NULL;
-    rounds->has_no_env = rounds->has_no_env || status == PERI_ECANCELLED;
-    end_job(job, status);
-    pump(rounds);
-    node_release(node);
-}
-
-static void start_job(struct node_rounds *rounds, struct node_rounds_job *job)
-{
-    peri_list_remove(&job->link);
-    rounds->running = job;
-    if (job->start != NULL)
-        job->start(job);
-    node_hold(rounds->node);
-    int rc = env_work(rounds->node->env, on_run, on_ran, job);
-    if (rc == PERI_ECANCELLED) {
-        on_ran(job, rc);
-    } else if (rc != 0) { /* it failed, like one that ran */
-        job->rc = peri_fail(&job->err, rc, "work on the state");
-        on_ran(job, 0);
-    }
-}
-
-static void close_store(struct node_rounds *rounds);
-
-static void pump(struct node_rounds *rounds)
-{
-    if (rounds->running != NULL)
-        return;
-    if (rounds->is_closing) {
-        if (rounds->reads == 0)
-            close_store(rounds);
-        return;
-    }
-    if (!peri_list_is_empty(&rounds->jobs))
-        start_job(rounds, container_of(rounds->jobs.next, struct node_rounds_job, link));
-}
-
-static void add(struct node_rounds *rounds, struct node_rounds_job *job)
-{
-    job->rounds = rounds;
-    job->rc = 0;
-    peri_error_clear(&job->err);
-    job->is_queued = true;
-    peri_list_init(&job->link);
-    peri_list_append(&rounds->jobs, &job->link);
-    pump(rounds);
-}
-
-void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job)
-{
-    if (rounds->is_closing) {
-        job->rounds = rounds;
-        end_job(job, PERI_ECANCELLED);
-        return;
-    }
-    if (rounds->state == NULL && !rounds->opening.is_queued) {
-        add(rounds, &rounds->opening);
-        if (rounds->opening.rc != 0 && !rounds->opening.is_queued) { /* it could not even begin */
-            job->rounds = rounds;
-            job->rc = rounds->opening.rc;
-            job->err = rounds->opening.err;
-            end_job(job, 0);
-            return;
-        }
-    }
-    add(rounds, job);
-}
-
-static void on_did_read(void *data, int status)
-{
-    struct node_rounds_job *job = data;
-    struct node_rounds *rounds = job->rounds;
-    struct node *node = rounds->node;
-    rounds->reads--;
-    rounds->has_no_env = rounds->has_no_env || status == PERI_ECANCELLED;
-    job->done(job, status);
-    if (rounds->is_closing)
-        pump(rounds);
-    node_release(node);
-}
-
-int node_rounds_read(struct node_rounds *rounds, struct node_rounds_job *job)
-{
-    PERI_ASSERT(rounds->state != NULL);
-    if (rounds->is_closing)
-        return PERI_ECANCELLED;
-    job->rounds = rounds;
-    int rc = env_work(rounds->node->env, on_run, on_did_read, job);
-    if (rc == 0) {
-        rounds->reads++;
-        node_hold(rounds->node);
-    }
-    return rc;
-}
 
 /* ---- the store ---- */
 
@@ -185,7 +67,7 @@ static void on_opened(struct node_rounds_job *job, int status)
         peri_list_remove(&next->link);
         next->rc = status != 0 ? status : job->rc;
         next->err = job->err;
-        end_job(next, status);
+        node_rounds_end_job(next, status);
     }
 }
 
@@ -203,7 +85,7 @@ static void on_closed(struct node_rounds_job *job, int status)
     job->rounds->state = NULL;
 }
 
-static void close_store(struct node_rounds *rounds)
+void node_rounds_close_store(struct node_rounds *rounds)
 {
     if (rounds->state == NULL || rounds->closing.is_queued)
         return;
@@ -215,7 +97,7 @@ static void close_store(struct node_rounds *rounds)
     rounds->closing.rounds = rounds;
     rounds->closing.is_queued = true;
     peri_list_init(&rounds->closing.link);
-    start_job(rounds, &rounds->closing);
+    node_rounds_start_job(rounds, &rounds->closing);
 }
 
 /* ---- rounds ---- */
@@ -360,43 +242,6 @@ bool node_rounds_are_full(const struct node_rounds *rounds)
     return rounds->dirty_bytes >= DIRTY_MAX_BYTES;
 }
 
-/* ---- barriers ---- */
-
-static void start_barrier(struct node_rounds_job *job)
-{
-    struct node_rounds *rounds = job->rounds;
-    rounds->written_bytes = 0;
-    rounds->barrier_us = env_now_us(rounds->node->env);
-    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
-        struct node_keys *keys = container_of(at, struct node_keys, link);
-        keys->barrier_index = keys->is_ready ? keys->written_index : 0;
-    }
-}
-
-static void run_barrier(struct node_rounds_job *job, struct store_state *state)
-{
-    job->rc = store_state_barrier(state, &job->err);
-}
-
-static void on_barrier(struct node_rounds_job *job, int status)
-{
-    struct node_rounds *rounds = job->rounds;
-    if (status != 0 || rounds->is_closing)
-        return;
-    if (job->rc != 0) {
-        node_rounds_fail(rounds, job);
-        return;
-    }
-    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups;) {
-        struct node_keys *keys = container_of(at, struct node_keys, link);
-        at = at->next;
-        node_snapshots_durable(keys->group, keys->barrier_index);
-    }
-    if (rounds->wants_barrier)
-        node_rounds_add(rounds, &rounds->barrier_job);
-    rounds->wants_barrier = false;
-}
-
 void node_rounds_settle(struct node_rounds *rounds)
 {
     want_round(rounds);
@@ -404,30 +249,6 @@ void node_rounds_settle(struct node_rounds *rounds)
         node_rounds_add(rounds, &rounds->barrier_job);
     else
         rounds->wants_barrier = true; /* the one that waits or runs may be too early */
-}
-
-/* ---- old epochs ---- */
-
-static void run_collect(struct node_rounds_job *job, struct store_state *state)
-{
-    job->rc = store_state_collect(state, COLLECT_KEYS, &job->err);
-}
-
-static void on_collected(struct node_rounds_job *job, int status)
-{
-    struct node_rounds *rounds = job->rounds;
-    if (status != 0 || rounds->is_closing)
-        return;
-    if (job->rc < 0)
-        node_rounds_fail(rounds, job);
-    else if (job->rc > 0)
-        node_rounds_collect(rounds);
-}
-
-void node_rounds_collect(struct node_rounds *rounds)
-{
-    if (!rounds->collect_job.is_queued && !rounds->is_closing)
-        node_rounds_add(rounds, &rounds->collect_job);
 }
 
 /* ---- life ---- */
@@ -446,9 +267,7 @@ int node_rounds_open(struct node *node)
         rounds->closing = (struct node_rounds_job){.run = run_close, .done = on_closed};
         rounds->round_job =
             (struct node_rounds_job){.start = start_round, .run = run_round, .done = on_round};
-        rounds->barrier_job = (struct node_rounds_job){
-            .start = start_barrier, .run = run_barrier, .done = on_barrier};
-        rounds->collect_job = (struct node_rounds_job){.run = run_collect, .done = on_collected};
+        node_rounds_init_barriers(rounds);
         rc = rounds->path != NULL ? env_timer_create(node->env, on_timer, rounds, &rounds->timer)
                                   : PERI_ENOMEM;
     }
@@ -474,9 +293,9 @@ void node_rounds_close(struct node *node)
     while (!peri_list_is_empty(&rounds->jobs)) {
         struct node_rounds_job *job = container_of(rounds->jobs.next, struct node_rounds_job, link);
         peri_list_remove(&job->link);
-        end_job(job, PERI_ECANCELLED);
+        node_rounds_end_job(job, PERI_ECANCELLED);
     }
-    pump(rounds);
+    node_rounds_pump(rounds);
 }
 
 void node_rounds_free(struct node *node)

@@ -9,7 +9,7 @@
 #define PERI_NODE_ROUNDS_H
 
 #include "node/keys.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 /* Embedded by whoever asks, until done. rc and err are the job's. */
 struct node_rounds_job {
@@ -68,6 +68,15 @@ void node_rounds_settle(struct node_rounds *rounds);
 void node_rounds_wrote(struct node_rounds *rounds, uint64_t bytes);
 /* Has what old epochs left behind removed. */
 void node_rounds_collect(struct node_rounds *rounds);
+/* Makes the jobs of barrier.c. */
+void node_rounds_init_barriers(struct node_rounds *rounds);
+/* rounds_jobs.c: starts what waits, unless a job runs; ends one. */
+void node_rounds_pump(struct node_rounds *rounds);
+void node_rounds_end_job(struct node_rounds_job *job, int status);
+/* Starts one now, out of turn. */
+void node_rounds_start_job(struct node_rounds *rounds, struct node_rounds_job *job);
+/* Closes the store, of which nobody reads any more. */
+void node_rounds_close_store(struct node_rounds *rounds);
 /* True when so much waits for the store that commands have to. */
 bool node_rounds_are_full(const struct node_rounds *rounds);
 

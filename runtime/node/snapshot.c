@@ -297,16 +297,6 @@ struct boot_job {
     bool is_lost; /* no snapshot can be read that reaches to the log */
 };
 
-uint64_t node_snapshots_term_in(const struct raft_boot *boot, uint64_t index)
-{
-    uint64_t term = index == boot->base_index ? boot->base_term : 0;
-    if (index < boot->base_index || index > boot->last_index)
-        return 0;
-    for (size_t i = 0; i < boot->run_count && boot->runs[i].first <= index; i++)
-        term = boot->runs[i].term;
-    return term;
-}
-
 /* Of what fits to the log, the newest that can be read. */
 static void try_file(void *data, uint64_t index, uint64_t term)
 {
@@ -317,7 +307,7 @@ static void try_file(void *data, uint64_t index, uint64_t term)
                                   .index = index,
                                   .term = term};
     if (index <= file->snapshot.index || index == 0 ||
-        node_snapshots_term_in(&job->boot, index) != term || job->rc != 0)
+        node_disk_term_in(&job->boot, index) != term || job->rc != 0)
         return;
     int rc = node_snapshot_read(file->env, file->directory, &found, &file->err);
     if (rc == 0) {

@@ -3,7 +3,7 @@
 #define PERI_NODE_SNAPSHOT_H
 
 #include "node/keys.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 /* A snapshot that comes in pieces from a leader. */
 struct node_stage {
@@ -40,9 +40,6 @@ void node_snapshots_redo(struct node_group *group, uint64_t index);
 
 /* Removes files that a newer snapshot replaces, in the background. */
 void node_snapshots_tidy(struct node_group *group);
-
-/* The term that a log had at an index when it was found; 0 outside of it. */
-uint64_t node_snapshots_term_in(const struct raft_boot *boot, uint64_t index);
 
 /* The state up to that index is durable, by other means than a file: the log may be cut. */
 void node_snapshots_durable(struct node_group *group, uint64_t index);

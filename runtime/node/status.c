@@ -1,5 +1,5 @@
 /* status.c - how a group and its members stand, as this node knows it. */
-#include "node/state.h"
+#include "node/parts.h"
 
 void node_group_status(const struct node_group *group, struct node_status *out)
 {

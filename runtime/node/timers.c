@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "node/state.h"
+#include "node/parts.h"
 
 /* timer_at is the place in the heap plus one; 0: not in it. */
 

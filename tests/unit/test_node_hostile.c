@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/state.h"
+#include "node/parts.h"
 #include "node_cluster.h"
 
 enum { S = CLUSTER_S, MS = CLUSTER_MS, SEEDS = 10, ROUNDS = 300, BYTES_MAX = 3000, FAR = 1000000 };
