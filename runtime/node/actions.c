@@ -57,7 +57,7 @@ static void on_old_entries(struct node_group *group, void *data, int status, uin
         status == 0 && first == message->index + 1 && count >= message->last - message->index;
     if (group->raft != NULL && is_whole && raft_may_send(group->raft, message))
         node_peer_send(group, message, entries);
-    else if (group->raft != NULL) {
+    else if (group->raft != NULL && !group->is_closing) {
         struct node_step step = {.event = {.type = RAFT_UNREACHABLE, .peer = message->to}};
         (void)node_group_step(group, &step); /* it is no member any more, perhaps */
         node_group_wake(group);
@@ -170,9 +170,11 @@ static void on_fetched(struct node_group *group, void *data, int status, uint64_
     step.event.size_bytes = bytes;
     step.entries = entries;
     step.first = first;
+    free(data);
+    if (group->is_closing)
+        return;
     (void)node_group_step(group, &step); /* the peer is no member any more, perhaps */
     node_group_wake(group);
-    free(data);
 }
 
 static void start_fetch(struct node_group *group, const struct raft_action *action)

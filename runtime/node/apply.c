@@ -150,9 +150,10 @@ static bool take_entry(struct node_group *group)
         return true;
     }
     window->is_reading = true;
-    if (node_disk_read(group, window->next, window->next, READ_MAX_BYTES, on_read, NULL) != 0) {
+    int rc = node_disk_read(group, window->next, window->next, READ_MAX_BYTES, on_read, NULL);
+    if (rc != 0) {
         struct peri_error err = PERI_ERROR_INIT;
-        (void)peri_fail(&err, PERI_ENOMEM, "reading the log of group %" PRIu64, group->id);
+        (void)peri_fail(&err, rc, "reading the log of group %" PRIu64, group->id);
         node_group_fail(group, &err);
     }
     return false;

@@ -33,7 +33,10 @@ static void on_read(struct store_log_read *log_read, int status,
 int node_disk_read(struct node_group *group, uint64_t first, uint64_t last, uint64_t size_max,
                    node_disk_read_cb callback, void *data)
 {
-    struct read *read = malloc(sizeof *read);
+    struct read *read;
+    if (group->node->is_closing) /* reads that the log gives up may lead here */
+        return PERI_ECANCELLED;
+    read = malloc(sizeof *read);
     if (read == NULL)
         return PERI_ENOMEM;
     *read = (struct read){.log = {.group = group->id,

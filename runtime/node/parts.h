@@ -195,8 +195,8 @@ bool node_disk_recent(struct node_group *group, uint64_t first, uint64_t last,
 typedef void (*node_disk_read_cb)(struct node_group *group, void *data, int status, uint64_t first,
                                   const struct store_log_entry *entries, size_t count);
 /* Reads entries first..last, at least one and no more than size_max bytes; entries are lent for the
- * the callback, which runs once, with PERI_ECANCELLED when the node is closed. Errors: PERI_ENOMEM,
- * with nothing started. */
+ * the callback, which runs once, with PERI_ECANCELLED when the node is closed. Errors: PERI_ENOMEM;
+ * PERI_ECANCELLED when it is being closed; with nothing started. */
 int node_disk_read(struct node_group *group, uint64_t first, uint64_t last, uint64_t size_max,
                    node_disk_read_cb callback, void *data);
 /* True while commands are refused for want of room (store_log_is_full). */
