@@ -294,18 +294,18 @@ describe("a group in trouble", function()
   it("knows its disk by one copy of its birth, and without any says so", function()
     local path, blocks = folder:at "n3/log/birth", {}
     close(3)
-    for block in assert(fs.read(path)):gmatch(("."):rep(16)) do
+    for block in assert(fs.read(path)):gmatch(("."):rep(8)) do
       blocks[#blocks + 1] = block
     end
-    local stride = 4096 // 16
-    assert.equal(2 * stride + 1, #blocks)
+    local stride = 4096 // 8
+    assert.equal(2 * stride + 3, #blocks)
     for _, lost in ipairs { 1, 1 + stride } do
-      blocks[lost] = ("x"):rep(16)
+      blocks[lost] = ("x"):rep(8)
       assert(fs.write(path, table.concat(blocks)))
       open_node(3)
       close(3)
     end
-    blocks[1 + 2 * stride] = ("x"):rep(16)
+    blocks[1 + 2 * stride] = ("x"):rep(8)
     assert(fs.write(path, table.concat(blocks)))
     local _, err = raft.open { id = 3, path = folder:at "n3", cluster = "specs", listen = "127.0.0.1:0" }
     assert.matches("log/birth is damaged", err)
