@@ -83,12 +83,18 @@ local function trouble(sim)
   repair(sim)
 end
 
--- Asks all replicas how they stand.
+-- Asks all replicas how they stand; more than once, for the network loses messages.
 local function judge(_, addresses)
   local rpc = require "perilune.rpc"
   local stands = {}
   for i, address in ipairs(addresses) do
-    local stand, err = rpc.connect(address, { deadline = 5 }):call "stand"
+    local peer, stand, err = rpc.connect(address, { deadline = 1 }), nil, nil
+    for _ = 1, 20 do
+      stand, err = peer:call "stand"
+      if stand then
+        break
+      end
+    end
     stands[i] = stand or { err = err }
   end
   return stands

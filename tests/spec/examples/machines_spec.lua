@@ -1,5 +1,6 @@
 -- What the machines of examples/machines do; that replicas of them stay equal, alone and in groups.
 local check = require "perilune.machine.check"
+local fs = require "perilune.fs"
 local json = require "perilune.json"
 local machine = require "perilune.machine"
 local sim = require "perilune.sim"
@@ -25,7 +26,7 @@ describe("the machine", function()
     it(name .. " survives faults in a group", function()
       local summary = assert(sim.seeds {
         scenario = "examples/scenarios/machine.lua", from = 1, to = 2, verify = true,
-        args = { machine = ("examples/machines/%s.lua"):format(name) },
+        args = { machine = assert(fs.real(("examples/machines/%s.lua"):format(name))) },
       })
       assert.equal(2, summary.passed, json.encode(summary.failures))
     end)
