@@ -221,10 +221,6 @@ raft->commit_index >= raft->term_start &&
     [[    if (!reaches(last, raft_log_term(&raft->log, last), raft->floor_index, raft->floor_term))
         return false;]],
     [[]] },
-  { "votes again in a term whose vote is lost", "raft.c",
-    [[        if (event->last > 0 && event->last >= raft->term)
-            raft_become_follower(raft, event->last + 1, 0);]],
-    [[]] },
   { "speaks of term 0", "election.c",
     [[    if (!granted && raft->term == 0)
         return;]],
