@@ -167,10 +167,13 @@ end
 
 -- ---- leases ----
 
--- A key with a lease is there as long as the lease is kept; when it goes is seen in the end.
+-- A key with a lease is there as long as the lease is kept; when it goes is seen in the end. Each has a key
+-- of its own: a put of unknown outcome that happens late would give the key back to an older lease.
 function M.nodes.leaser(node, me, addresses, options)
-  local store, key = connect(addresses, options), "lease/" .. me
+  local store, count = connect(addresses, options), 0
   while not node.stopped do
+    count = count + 1
+    local key = ("lease/%d.%d"):format(me, count)
     local asked = perilune.now()
     local lease = store:lease(1.5)
     local is_there = lease and store:put(key, "here", { lease = lease })

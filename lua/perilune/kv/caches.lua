@@ -159,12 +159,12 @@ end
 function Caches:write(propose, operations, otherwise)
   local keys = keys_of(operations, otherwise)
   local worker = fiber.spawn({ name = "kv write", detached = true, cpu_deadline = false }, function()
-    local is_ready = self:prepare(keys)
+    if not self:prepare(keys) then -- a candidate would keep the write until it leads, and not ask then
+      return nil, "this node is not the leader", "ENOTLEADER", { certainty = "never" }
+    end
     local term = self.term
     local outcome = table.pack(propose())
-    if is_ready then
-      fiber.spawn({ name = "kv settle", detached = true }, self.settle, self, keys, term, outcome[4])
-    end
+    fiber.spawn({ name = "kv settle", detached = true }, self.settle, self, keys, term, outcome[4])
     return table.unpack(outcome, 1, outcome.n)
   end)
   local outcome = table.pack(worker:join())
