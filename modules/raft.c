@@ -116,6 +116,8 @@ static void close_node(struct raft_node_box *box)
     box->closing = calloc(1, sizeof *box->closing);
     if (box->closing != NULL)
         box->closing->box = box;
+    for (struct peri_list *at = box->groups.next; at != &box->groups; at = at->next)
+        raft_resp_close(container_of(at, struct raft_group_box, link));
     node_close(node, box->closing != NULL ? on_closed : NULL, box->closing);
     while (!peri_list_is_empty(&box->groups)) {
         struct raft_group_box *group = container_of(box->groups.next, struct raft_group_box, link);

@@ -8,7 +8,8 @@
  * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other
  * raft_keys.c     the keys of those that keep their state on disk
  * raft_kv.c       the key/value store as a machine
- * raft_lua.c      machines in files of Lua, each in a state of its own */
+ * raft_lua.c      machines in files of Lua, each in a state of its own
+ * raft_resp.c     that store for Redis' clients */
 #ifndef PERI_MODULES_RAFT_H
 #define PERI_MODULES_RAFT_H
 
@@ -62,8 +63,10 @@ struct raft_group_box {
     struct fiber_wait *reading; /* it waits for a key; else NULL */
 
     struct vm_machine_node *lua; /* the machine, when it is a file; else NULL */
-    struct kv_machine *kv;       /* the machine, when it is the key/value store; else NULL */
-    uint64_t applied;            /* what has taken effect in it */
+    uint64_t id;
+    struct resp_server *resp; /* of the store, once it is served; else NULL */
+    struct kv_machine *kv;    /* the machine, when it is the key/value store; else NULL */
+    uint64_t applied;         /* what has taken effect in it */
     struct fiber_wait applying;
 };
 
@@ -90,6 +93,9 @@ struct node_machine *raft_kv_machine(struct raft_group_box *box);
  * no such table. Errors: as vm_machine_node_create. */
 int raft_lua_open(lua_State *L, int index, struct raft_group_box *box, struct peri_error *err);
 void raft_lua_close(struct raft_group_box *box);
+
+/* Ends the RESP server of a group that is about to be closed. */
+void raft_resp_close(struct raft_group_box *box);
 
 /* Reads { { id, address or false }, ... } at the index; false is NULL. Returns how many there are,
  * at most RAFT_MEMBERS_MAX. The table keeps the addresses. Raises. */
@@ -118,5 +124,6 @@ void raft_open_machine(lua_State *L);
 void raft_open_keys(lua_State *L);
 void raft_open_kv(lua_State *L);
 void raft_open_lua(lua_State *L);
+void raft_open_resp(lua_State *L);
 
 #endif

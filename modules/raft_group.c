@@ -76,6 +76,7 @@ int raft_node_group(lua_State *L)
     struct raft_group_box *box = lua_newuserdatauv(L, sizeof *box, 1);
     memset(box, 0, sizeof *box);
     box->box = node_box;
+    box->id = (uint64_t)id;
     peri_list_init(&box->link);
     luaL_setmetatable(L, RAFT_GROUP_METATABLE);
     lua_pushvalue(L, 1);
@@ -101,6 +102,7 @@ static int l_group_close(lua_State *L)
 {
     struct raft_group_box *box = raft_check_group(L);
     struct node_group *group = box->group;
+    raft_resp_close(box);
     if (group != NULL) {
         raft_forget_group(box);
         node_group_close(group);
@@ -293,5 +295,6 @@ void raft_open_groups(lua_State *L)
     raft_open_keys(L);
     raft_open_kv(L);
     raft_open_lua(L);
+    raft_open_resp(L);
     lua_pop(L, 1);
 }

@@ -1,5 +1,7 @@
 /* Groups whose machine is the key/value store, in C: no fiber takes its tasks. */
+#include "kv/forward.h"
 #include "kv/machine.h"
+#include "kv/resp_server.h"
 
 #include "box.h"
 #include "raft.h"
@@ -9,11 +11,14 @@ static void on_applied(void *data)
     struct raft_group_box *box = data;
     box->applied++;
     fiber_wake(&box->applying);
+    if (box->resp != NULL)
+        resp_server_applied(box->resp);
 }
 
 int raft_kv_open(struct raft_group_box *box)
 {
-    return kv_machine_create(&box->kv, on_applied, box);
+    int rc = kv_forward_serve(box->box->node, NULL);
+    return rc == 0 ? kv_machine_create(&box->kv, on_applied, box) : rc;
 }
 
 void raft_kv_close(struct raft_group_box *box)

@@ -25,6 +25,12 @@ void env_conn_accept(struct env_conn *conn, const struct env_conn_events *events
     ops_of(conn)->accept(conn, events, data);
 }
 
+void env_conn_accept_bytes(struct env_conn *conn, const struct env_conn_events *events, void *data)
+{
+    conn->carries_bytes = true;
+    env_conn_accept(conn, events, data);
+}
+
 int env_conn_send(struct env_conn *conn, const struct peri_slice *parts, size_t count)
 {
     return ops_of(conn)->send(conn, parts, count);

@@ -57,12 +57,24 @@ static size_t deliver_frame(struct uv_conn *conn, struct peri_slice bytes, uint6
     return frame.size;
 }
 
+/* Delivers bytes that are no frames. */
+static size_t deliver_bytes(struct uv_conn *conn, struct peri_slice bytes, uint64_t now_us)
+{
+    if (bytes.size == 0)
+        return 0;
+    conn->base.heard_us = now_us;
+    conn->events->on_message(conn->data, bytes);
+    return bytes.size;
+}
+
 /* Delivers the messages at the front of bytes, as far as the owner wants them, and returns their
  * size. */
 static size_t deliver(struct uv_conn *conn, struct peri_slice bytes)
 {
     uint64_t now_us = env_now_us(conn->base.env); /* once for all of them: it takes a while */
     size_t used = 0;
+    if (conn->base.carries_bytes && is_listening(conn))
+        return deliver_bytes(conn, bytes, now_us);
     while (is_listening(conn)) {
         struct peri_slice rest = peri_slice_of(bytes.data + used, bytes.size - used);
         size_t size = conn->burst_left > 0 ? deliver_burst(conn, rest, now_us)

@@ -111,6 +111,17 @@ static void leave_spare(struct uv_conn *conn)
     conn->out = (struct wire_frames){0};
 }
 
+/* Bytes that are no frames: nothing is open, nothing will be sealed. */
+static int add_bytes(struct wire_frames *out, const struct peri_slice *parts, size_t count)
+{
+    int rc = peri_buffer_reserve(&out->bytes, wire_parts_size(parts, count));
+    if (rc != 0)
+        return rc;
+    wire_parts_copy(out->bytes.data + out->bytes.size, parts, count);
+    out->bytes.size += wire_parts_size(parts, count);
+    return 0;
+}
+
 int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t count)
 {
     struct uv_conn *conn = uv_conn_of(base);
@@ -121,7 +132,8 @@ int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t c
         return PERI_EBUSY;
     if (conn->out.bytes.capacity == 0)
         take_spare(conn);
-    int rc = wire_frames_add(&conn->out, parts, count);
+    int rc = base->carries_bytes ? add_bytes(&conn->out, parts, count)
+                                 : wire_frames_add(&conn->out, parts, count);
     if (rc != 0)
         return rc;
     if (conn->out.bytes.size + flying > ENV_CONN_QUEUE_MARK - WIRE_BURST_MAX)
@@ -214,7 +226,8 @@ static int fly(struct uv_conn *conn, size_t written)
 
 static int write_out(struct uv_conn *conn)
 {
-    wire_frames_seal(&conn->out);
+    if (!conn->base.carries_bytes)
+        wire_frames_seal(&conn->out);
     uv_buf_t bytes = {conn->out.bytes.data, conn->out.bytes.size};
     int written = uv_try_write(&conn->socket.stream, &bytes, 1);
     if (written < 0 && written != UV_EAGAIN)

@@ -62,6 +62,8 @@ static int count_keys(struct kv_run *run, uint64_t id, int more)
         return peri_fail_plain(run->err, PERI_ETOOBIG, "a lease has at most %d keys",
                                KV_LEASE_KEYS_MAX);
     lease.keys += (uint64_t)more; /* -1 wraps around */
+    if (lease.keys == 0 && lease.ttl_ms == 0)
+        return kv_lease_drop_own(run, id, &lease);
     return kv_lease_write(run, id, &lease);
 }
 

@@ -139,11 +139,25 @@ static void read_lease(struct decoder *decoder, struct kv_operation *out)
         REFUSE(decoder, PERI_EINVAL, "a lease is a number from 0, or -1");
 }
 
+/* How long a key lives, and under which conditions it is set. */
+static void read_life(struct decoder *decoder, struct kv_operation *out)
+{
+    uint64_t known = out->kind == KV_SET ? KV_SET_FLAGS : KV_EXPIRE_FLAGS;
+    out->delta = wire_unpack_int(&decoder->in);
+    uint64_t flags = wire_unpack_uint(&decoder->in);
+    if ((flags & ~known) != 0)
+        REFUSE(decoder, PERI_EINVAL, "a key is not set with flags %" PRIu64, flags);
+    if (out->delta > (int64_t)KV_CLOCK_MAX_MS || (out->kind == KV_SET && out->delta < -1))
+        REFUSE(decoder, PERI_EINVAL, "no key lives for %" PRId64 " ms", out->delta);
+    out->flags = (uint32_t)flags;
+}
+
 static void read_operation(struct decoder *decoder, struct kv_operation *out)
 {
-    static const char *const words[] = {"get",       "put",   "delete",      "append",
-                                        "increment", "range", "delete_range"};
-    static const uint32_t parts[] = {2, 4, 2, 3, 3, 5, 4};
+    static const char *const words[] = {"get",   "put",          "delete",  "append",   "increment",
+                                        "range", "delete_range", "set",     "fetch",    "size",
+                                        "ttl",   "expire",       "persist", "add_float"};
+    static const uint32_t parts[] = {2, 4, 2, 3, 3, 5, 4, 5, 2, 2, 2, 4, 2, 3};
     uint32_t count = wire_unpack_array(&decoder->in);
     *out = (struct kv_operation){
         .kind = (enum kv_operation_kind)find_word(decoder, words, KV_OPERATIONS, "operation")};
@@ -153,12 +167,15 @@ static void read_operation(struct decoder *decoder, struct kv_operation *out)
         return;
     }
     out->key = read_key(decoder);
-    if (out->kind == KV_PUT || out->kind == KV_APPEND)
+    if (out->kind == KV_PUT || out->kind == KV_APPEND || out->kind == KV_SET ||
+        out->kind == KV_ADD_FLOAT)
         out->value = read_value(decoder);
     if (out->kind == KV_PUT)
         read_lease(decoder, out);
     if (out->kind == KV_INCREMENT)
         out->delta = wire_unpack_int(&decoder->in);
+    if (out->kind == KV_SET || out->kind == KV_EXPIRE)
+        read_life(decoder, out);
 }
 
 /* The head of a list of at most max; a longer one is refused. */
@@ -256,6 +273,12 @@ static void read_query(struct decoder *decoder, struct kv_query *out)
         out->revision = wire_unpack_uint(in);
         out->number = wire_unpack_uint(in);
         break;
+    case KV_ASK_READ:
+        out->count = read_operations(decoder, out->operations);
+        for (uint32_t i = 0; i < out->count && is_well(decoder); i++)
+            if (!kv_operation_reads(&out->operations[i]))
+                REFUSE(decoder, PERI_EINVAL, "a query changes nothing");
+        break;
     case KV_ASK_STATUS:
     case KV_ASKS:
         break;
@@ -264,12 +287,15 @@ static void read_query(struct decoder *decoder, struct kv_query *out)
 
 int kv_query_decode(struct peri_slice bytes, struct kv_query *out, struct peri_error *err)
 {
-    static const char *const words[] = {"get", "range", "events", "lease", "outcome", "status"};
-    static const uint32_t parts[] = {2, 5, 5, 1, 2, 0};
+    static const char *const words[] = {"get",     "range",  "events", "lease",
+                                        "outcome", "status", "read"};
+    static const uint32_t parts[] = {2, 5, 5, 1, 2, 0, 1};
     struct decoder decoder = {.in = wire_unpack(bytes), .err = err};
     uint32_t count = read_head(&decoder);
-    *out =
-        (struct kv_query){.kind = (enum kv_query_kind)find_word(&decoder, words, KV_ASKS, "query")};
+    out->kind = (enum kv_query_kind)find_word(&decoder, words, KV_ASKS, "query");
+    out->bounds = (struct kv_bounds){.limit = 0};
+    out->revision = out->number = 0;
+    out->count = 0;
     expect_count(&decoder, count, 1 + parts[out->kind], words[out->kind]);
     if (is_well(&decoder))
         read_query(&decoder, out);

@@ -37,7 +37,25 @@ enum kv_operation_kind {
     KV_INCREMENT,
     KV_RANGE,
     KV_DELETE_RANGE,
+    KV_SET,       /* a put with a ttl of its own, under a condition */
+    KV_FETCH,     /* the value alone */
+    KV_SIZE,      /* how many bytes that has */
+    KV_TTL,       /* what is left of the key's lease */
+    KV_EXPIRE,    /* the key gets a lease of its own */
+    KV_PERSIST,   /* the key leaves its lease */
+    KV_ADD_FLOAT, /* to a decimal fraction */
     KV_OPERATIONS
+};
+
+/* Flags of KV_SET and KV_EXPIRE: when they do anything; and that KV_SET gives the value before. */
+enum {
+    KV_IF_ABSENT = 1,  /* the key; of expire: its lease */
+    KV_IF_PRESENT = 2, /* the same */
+    KV_IF_LATER = 4,   /* expire: than it ends now; a key without lease never ends */
+    KV_IF_SOONER = 8,
+    KV_GIVE_OLD = 16,
+    KV_SET_FLAGS = KV_IF_ABSENT | KV_IF_PRESENT | KV_GIVE_OLD,
+    KV_EXPIRE_FLAGS = KV_IF_ABSENT | KV_IF_PRESENT | KV_IF_LATER | KV_IF_SOONER
 };
 
 enum { KV_KEYS_ONLY = 1, KV_COUNT_ONLY = 2, KV_FLAGS = 3 };
@@ -54,7 +72,8 @@ struct kv_operation {
     struct peri_slice key, value;
     uint64_t lease;   /* of a put; 0: none */
     bool keeps_lease; /* a put leaves the key on the lease that it has */
-    int64_t delta;
+    int64_t delta;    /* of an increment; ms of set (0: for ever, -1: as it is) and of expire */
+    uint32_t flags;
     struct kv_bounds bounds;
 };
 
@@ -69,6 +88,13 @@ struct kv_compare {
     struct peri_slice key, value;
     uint64_t number;
 };
+
+/* True when an operation changes nothing. */
+static inline bool kv_operation_reads(const struct kv_operation *operation)
+{
+    return operation->kind == KV_GET || operation->kind == KV_RANGE ||
+           operation->kind == KV_FETCH || operation->kind == KV_SIZE || operation->kind == KV_TTL;
+}
 
 /* Slices are lent with the bytes. */
 struct kv_command {
@@ -92,6 +118,7 @@ enum kv_query_kind {
     KV_ASK_LEASE,   /* revision: the lease */
     KV_ASK_OUTCOME, /* revision: the session; number: the sequence */
     KV_ASK_STATUS,
+    KV_ASK_READ, /* operations that change nothing, at once */
     KV_ASKS
 };
 
@@ -99,6 +126,8 @@ struct kv_query {
     enum kv_query_kind kind;
     struct kv_bounds bounds;
     uint64_t revision, number; /* revision 0: as it is now */
+    uint32_t count;
+    struct kv_operation operations[KV_OPERATIONS_MAX];
 };
 
 /* Errors: as of kv_command_decode. */

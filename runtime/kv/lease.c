@@ -33,25 +33,48 @@ static int write_due(struct kv_run *run, uint64_t due_ms, enum kv_due what, uint
 
 /* ---- commands ---- */
 
+static int create(struct kv_run *run, const struct kv_lease *lease, uint64_t *out)
+{
+    if (run->meta.leases >= KV_LEASES_MAX)
+        return peri_fail_plain(run->err, PERI_EBUSY, "there are %d leases, which is the limit",
+                               KV_LEASES_MAX);
+    *out = ++run->meta.last_id;
+    run->meta.leases++;
+    int rc = kv_lease_write(run, *out, lease);
+    return rc == 0 ? write_due(run, lease->expires_ms, KV_DUE_LEASE, *out) : rc;
+}
+
+int kv_lease_own(struct kv_run *run, uint64_t left_ms, uint64_t *id)
+{
+    const struct kv_lease lease = {.expires_ms = run->meta.clock_ms + left_ms};
+    return create(run, &lease, id);
+}
+
+int kv_lease_drop_own(struct kv_run *run, uint64_t id, const struct kv_lease *lease)
+{
+    struct kv_name name;
+    kv_name_lease(&name, id);
+    int rc = kv_view_delete(run->view, &name);
+    kv_name_due(&name, lease->expires_ms, KV_DUE_LEASE, id);
+    run->meta.leases--;
+    return rc == 0 ? kv_view_delete(run->view, &name) : rc;
+}
+
 int kv_lease_grant(struct kv_run *run)
 {
     const struct kv_lease lease = {.ttl_ms = run->command->number,
                                    .expires_ms = run->meta.clock_ms + run->command->number};
-    if (run->meta.leases >= KV_LEASES_MAX)
-        return peri_fail_plain(run->err, PERI_EBUSY, "there are %d leases, which is the limit",
-                               KV_LEASES_MAX);
-    uint64_t id = ++run->meta.last_id;
-    run->meta.leases++;
-    int rc = kv_lease_write(run, id, &lease);
+    uint64_t id = 0;
+    int rc = create(run, &lease, &id);
     wire_pack_uint(&run->result, id);
-    return rc == 0 ? write_due(run, lease.expires_ms, KV_DUE_LEASE, id) : rc;
+    return rc;
 }
 
 int kv_lease_keep(struct kv_run *run)
 {
     struct kv_lease lease;
     int rc = kv_lease_find(run, run->command->number, &lease);
-    if (rc == 0)
+    if (rc == 0 || (rc == 1 && lease.ttl_ms == 0))
         return peri_fail_plain(run->err, PERI_ELEASE, "there is no such lease, or it has ended");
     if (rc < 0)
         return rc;

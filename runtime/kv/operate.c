@@ -188,10 +188,9 @@ static int operate(struct kv_run *run, const struct kv_operation *operation)
         return kv_pack_range(run->view, &operation->bounds, &run->result);
     case KV_DELETE_RANGE:
         return delete_range(run, &operation->bounds);
-    case KV_OPERATIONS:
-        break;
+    default:
+        return kv_operate_string(run, operation);
     }
-    return PERI_EINVAL;
 }
 
 /* ---- both ---- */
@@ -216,6 +215,27 @@ static void want_compared(struct kv_run *run, const struct kv_command *command)
     }
 }
 
+/* One after the other; each sees what those before it did. */
+static int operate_all(struct kv_run *run, const struct kv_operation *operations, uint32_t count)
+{
+    wire_pack_array(&run->result, count);
+    want_keys(run, operations, count);
+    for (uint32_t i = 0; i < count; i++) {
+        int rc = operate(run, &operations[i]);
+        if (rc != 0)
+            return rc;
+        if (run->result.out->size > KV_RESULT_MAX)
+            return peri_fail_plain(run->err, PERI_ETOOBIG,
+                                   "the result of a command has at most %d bytes", KV_RESULT_MAX);
+    }
+    return 0;
+}
+
+int kv_operate_read(struct kv_run *run, const struct kv_operation *operations, uint32_t count)
+{
+    return operate_all(run, operations, count);
+}
+
 int kv_operate(struct kv_run *run)
 {
     const struct kv_command *command = run->command;
@@ -225,18 +245,7 @@ int kv_operate(struct kv_run *run)
         rc = compare(run, &command->compares[i]);
     if (rc < 0)
         return rc;
-    const struct kv_operation *operations = rc == 1 ? command->then : command->otherwise;
-    uint32_t count = rc == 1 ? command->then_count : command->else_count;
     wire_pack_bool(&run->result, rc == 1);
-    wire_pack_array(&run->result, count);
-    want_keys(run, operations, count);
-    for (uint32_t i = 0; i < count; i++) {
-        rc = operate(run, &operations[i]);
-        if (rc != 0)
-            return rc;
-        if (run->result.out->size > KV_RESULT_MAX)
-            return peri_fail_plain(run->err, PERI_ETOOBIG,
-                                   "the result of a command has at most %d bytes", KV_RESULT_MAX);
-    }
-    return 0;
+    return rc == 1 ? operate_all(run, command->then, command->then_count)
+                   : operate_all(run, command->otherwise, command->else_count);
 }

@@ -47,6 +47,10 @@ int kv_lease_keep(struct kv_run *run);
 int kv_lease_revoke(struct kv_run *run);
 int kv_tick(struct kv_run *run);
 
+/* A lease of one key, which nobody prolongs and which goes with that key: its ttl_ms is 0. */
+int kv_lease_own(struct kv_run *run, uint64_t left_ms, uint64_t *id);
+int kv_lease_drop_own(struct kv_run *run, uint64_t id, const struct kv_lease *lease);
+
 /* ---- session.c: one slot a client ---- */
 
 /* The slot: 1 when it is there and has not ended, else 0. */
@@ -55,10 +59,16 @@ int kv_session_write(struct kv_run *run, uint64_t id, const struct kv_session *s
 int kv_session_open(struct kv_run *run);
 int kv_session_shut(struct kv_run *run);
 
-/* ---- operate.c, sweep.c ---- */
+/* ---- operate.c, string.c, sweep.c ---- */
 
 /* If, then, else. */
 int kv_operate(struct kv_run *run);
+/* Operations that change nothing; the result is a list. */
+int kv_operate_read(struct kv_run *run, const struct kv_operation *operations, uint32_t count);
+/* Those from KV_SET on. */
+int kv_operate_string(struct kv_run *run, const struct kv_operation *operation);
+/* As kv_find, but a key whose lease has ended is not there: 0, although *out says how it was. */
+int kv_find_alive(struct kv_run *run, struct peri_slice key, struct kv_entry *out);
 /* Lets go of history. */
 int kv_compact(struct kv_run *run);
 

@@ -442,6 +442,15 @@ static int ask_status(struct kv_view *view, const struct kv_meta *meta, struct w
     return 0;
 }
 
+static int ask_read(struct kv_view *view, const struct kv_query *query, const struct kv_meta *meta,
+                    struct wire_packer *out, struct peri_error *err)
+{
+    struct kv_run run = {.view = view, .meta = *meta, .result = *out, .err = err};
+    int rc = kv_operate_read(&run, query->operations, query->count);
+    *out = run.result;
+    return rc;
+}
+
 static int answer(struct kv_view *view, const struct kv_query *query, const struct kv_meta *meta,
                   struct wire_packer *out, struct peri_error *err)
 {
@@ -458,6 +467,8 @@ static int answer(struct kv_view *view, const struct kv_query *query, const stru
         return ask_outcome(view, query, meta, out);
     case KV_ASK_STATUS:
         return ask_status(view, meta, out);
+    case KV_ASK_READ:
+        return ask_read(view, query, meta, out, err);
     case KV_ASKS:
         break;
     }
@@ -468,8 +479,8 @@ int kv_ask(struct kv_view *view, const struct kv_query *query, struct peri_buffe
            struct peri_error *err)
 {
     static const uint32_t parts[KV_ASKS] = {
-        [KV_ASK_KEY] = 1,   [KV_ASK_RANGE] = 3,   [KV_ASK_EVENTS] = 3,
-        [KV_ASK_LEASE] = 1, [KV_ASK_OUTCOME] = 2, [KV_ASK_STATUS] = 5};
+        [KV_ASK_KEY] = 1,     [KV_ASK_RANGE] = 3,  [KV_ASK_EVENTS] = 3, [KV_ASK_LEASE] = 1,
+        [KV_ASK_OUTCOME] = 2, [KV_ASK_STATUS] = 5, [KV_ASK_READ] = 1};
     struct kv_meta meta;
     struct wire_packer packer = {out, 0};
     PERI_ASSERT(out->size == 0);

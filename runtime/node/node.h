@@ -79,6 +79,21 @@ void node_close(struct node *node, void (*on_closed)(void *data), void *data);
 /* Where it listens; lent until the close. */
 const char *node_address(const struct node *node);
 
+struct rpc_handler;
+
+/* Has the node answer one more function to other nodes, which knows whom it asks: data is the
+ * handler's, and lent until the close. Errors: -EEXIST for a name that is served already,
+ * PERI_ENOMEM; PERI_EINVAL before the node is open. */
+int node_serve(struct node *node, const char *name, const struct rpc_handler *handler,
+               struct peri_error *err);
+
+/* Who this node is to others; lent until the close. */
+const struct rpc_identity *node_identity(const struct node *node);
+
+/* Its environment, and its number. */
+struct env *node_env(const struct node *node);
+uint64_t node_id(const struct node *node);
+
 struct node_stats {
     uint64_t groups;
     uint64_t steps;            /* of all cores */

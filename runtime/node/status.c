@@ -1,4 +1,6 @@
 /* status.c - how a group and its members stand, as this node knows it. */
+#include <errno.h>
+
 #include "node/parts.h"
 
 void node_group_status(const struct node_group *group, struct node_status *out)
@@ -37,4 +39,30 @@ uint64_t node_group_quorum_missing_us(const struct node_group *group)
     if (status.is_asleep || now_us < status.quorum_us + group->node->options.raft.election_max_us)
         return 0;
     return now_us - status.quorum_us;
+}
+
+/* ---- what others may know of a node ---- */
+
+int node_serve(struct node *node, const char *name, const struct rpc_handler *handler,
+               struct peri_error *err)
+{
+    if (node->server == NULL)
+        return peri_fail_plain(err, PERI_EINVAL, "the node is not open");
+    int rc = rpc_server_handle(node->server, name, handler, err);
+    return rc == PERI_EINVAL ? -EEXIST : rc;
+}
+
+const struct rpc_identity *node_identity(const struct node *node)
+{
+    return &node->options.self;
+}
+
+struct env *node_env(const struct node *node)
+{
+    return node->env;
+}
+
+uint64_t node_id(const struct node *node)
+{
+    return node->options.id;
 }

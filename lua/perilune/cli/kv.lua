@@ -106,6 +106,8 @@ function M.parser(argparse)
   parser:option("--members", "serve: where all nodes of the store hear each other, in the order of their "
     .. "numbers (default: 127.0.0.1:7200, alone)."):argname "HOST:PORT,...":convert(read_list)
   parser:option("--listen", "serve: for clients (default: :7300)."):argname "HOST:PORT"
+  parser:option("--resp", "serve: for Redis' clients, 6379 or HOST:PORT (default: not for them).")
+    :argname "PORT"
   parser:flag("--json", "Print results as JSON, one object a line.")
   parser:epilog [[
 Between machines all nodes and clients need the same PERILUNE_SECRET.
@@ -297,14 +299,16 @@ local function serve(args)
   local group, server
   group, err, code = raft.group { id = 1, members = members, machine = "kv" }
   if group then
-    server, err, code = kv.serve { group = group, listen = args.listen or ":7300" }
+    server, err, code = kv.serve { group = group, listen = args.listen or ":7300",
+      resp = args.resp and (args.resp:find "^%d+$" and ":" .. args.resp or args.resp) }
   end
   if not server then
     node:close()
     return fail(args, err, code)
   end
-  print_result(args, { id = id, address = server:address(), members = members },
-    ("node %d serves clients at %s"):format(id, server:address()))
+  print_result(args, { id = id, address = server:address(), resp = err, members = members },
+    ("node %d serves clients at %s%s"):format(id, server:address(),
+      err and ", Redis' at " .. err or ""))
   io.stdout:flush()
   while true do
     perilune.sleep(3600)

@@ -28,6 +28,7 @@ local M = {}
 ---@class perilune.kv.ServeOptions: perilune.rpc.ServeOptions
 ---@field group perilune.raft.Group  opened with machine = "kv"
 ---@field listen? string  default ":7300"
+---@field resp? string  where Redis' clients are served, as ":6379"; default: nowhere
 ---@field history? integer  revisions that can be read and watched, about; default 10000; 0: all, for ever
 ---@field caches? boolean  clients may have caches (store:cache); then all servers of the group have to say so
 
@@ -41,8 +42,9 @@ local M = {}
 ---@field history? integer
 
 local SERVE = {
-  group = "table", history = "number", caches = "boolean", listen = "string", detached = "boolean",
-  secret = "string", cluster = "string", node = "string", inflight_max = "number", body_max = "number",
+  group = "table", history = "number", caches = "boolean", listen = "string", resp = "string",
+  detached = "boolean", secret = "string", cluster = "string", node = "string", inflight_max = "number",
+  body_max = "number",
 }
 local CONNECT = {
   deadline = true, attempt = true, session = true, ping = true, secret = "string", cluster = "string",
@@ -63,25 +65,38 @@ end
 --- Serves a group's store to clients. It belongs to the fiber that called, unless options.detached.
 ---@param options perilune.kv.ServeOptions
 ---@return perilune.rpc.Server|nil server
----@return string? err
+---@return string? err  without failure: where Redis' clients are served, if they are
 ---@return string? code
 function M.serve(options)
   options = options_of.check(options, SERVE, "kv.serve")
   if not options.group then
     error("kv.serve: group is missing, one of raft.group{ machine = \"kv\" }", 2)
   end
+  if options.resp and options.caches then
+    error("kv.serve: resp and caches exclude each other: writes of Redis' clients invalidate no caches", 2)
+  end
   local served = server_of.create(options.group, history_of("kv.serve", options), options.caches)
   local passed = {}
   for name in pairs(SERVE) do
     passed[name] = options[name]
   end
-  passed.group, passed.history, passed.caches, passed.listen = nil, nil, nil, options.listen or ":7300"
+  passed.group, passed.history, passed.caches, passed.resp = nil, nil, nil, nil
+  passed.listen = options.listen or ":7300"
   local server, err, code = rpc.serve(served:functions(), passed)
   if not server then
     return nil, err, code
   end
+  local resp
+  if options.resp then
+    resp, err, code = options.group.core:resp(options.resp,
+      options.secret or os.getenv "PERILUNE_SECRET" or "")
+    if not resp then
+      server:close()
+      return nil, err, code
+    end
+  end
   fiber.spawn({ name = "kv keeper", detached = options.detached, cpu_deadline = false }, served.keep, served)
-  return server
+  return server, resp
 end
 
 local function connect_options(caller, options)

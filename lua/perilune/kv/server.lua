@@ -11,7 +11,7 @@ local rpc = require "perilune.rpc"
 local M = {}
 
 local VERSION = 1
-local ROUND = 0.25 -- seconds between two looks at what is due
+local ROUND = 0.05 -- seconds between two looks at what is due
 local PAGE = 256 -- events of a message
 
 ---@class perilune.kv.Served

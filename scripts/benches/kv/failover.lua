@@ -56,7 +56,7 @@ return function(context)
     { name = stores.PERILUNE, put = put_with_perilune, times = {} },
     { name = stores.ETCD, put = put_with_etcdctl, times = {} },
   }
-  context.say("\nFailover, kill -9 of the leader to the first answered put of a client that knows all nodes, ms")
+  context.say("\nFailover, kill -9 of the leader to the first answered put of a client that knows all, ms")
   for _, row in ipairs(rows) do
     for _, store in ipairs(stores.list) do
       row.store = store.name == row.name and store or row.store

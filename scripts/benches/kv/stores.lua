@@ -186,7 +186,7 @@ local function open_etcd(context)
     children[id] = M.spawn(path, { "etcd", "--name", "n" .. id, "--data-dir", path, "--listen-peer-urls", peer,
       "--initial-advertise-peer-urls", peer, "--listen-client-urls", client, "--advertise-client-urls", client,
       "--initial-cluster", table.concat(members, ","), "--initial-cluster-token", "bench", "--log-level",
-      "error", "--heartbeat-interval", tostring(HEARTBEAT_MS), "--election-timeout", tostring(ELECTION_MS) })
+      "error", "--heartbeat-interval", HEARTBEAT_MS, "--election-timeout", ELECTION_MS })
   end
   M.await("etcd takes a put", function() return M.etcdctl(clients, "put", "ready", "yes") end)
   local leader = M.await("etcd's leader is known", function()

@@ -198,9 +198,10 @@ static void put_compare(struct wire_packer *out, const struct kv_compare *compar
 
 static void put_operation(struct wire_packer *out, const struct kv_operation *operation)
 {
-    static const char *const words[] = {"get",       "put",   "delete",      "append",
-                                        "increment", "range", "delete_range"};
-    static const uint32_t parts[] = {2, 4, 2, 3, 3, 5, 4};
+    static const char *const words[] = {"get",   "put",          "delete",  "append",   "increment",
+                                        "range", "delete_range", "set",     "fetch",    "size",
+                                        "ttl",   "expire",       "persist", "add_float"};
+    static const uint32_t parts[] = {2, 4, 2, 3, 3, 5, 4, 5, 2, 2, 2, 4, 2, 3};
     enum kv_operation_kind kind = operation->kind;
     wire_pack_array(out, parts[kind]);
     wire_pack_bytes(out, kv_text(words[kind]));
@@ -209,12 +210,14 @@ static void put_operation(struct wire_packer *out, const struct kv_operation *op
         return;
     }
     wire_pack_bytes(out, operation->key);
-    if (kind == KV_PUT || kind == KV_APPEND)
+    if (kind == KV_PUT || kind == KV_APPEND || kind == KV_SET || kind == KV_ADD_FLOAT)
         wire_pack_bytes(out, operation->value);
     if (kind == KV_PUT)
         wire_pack_int(out, operation->keeps_lease ? -1 : (int64_t)operation->lease);
-    if (kind == KV_INCREMENT)
+    if (kind == KV_INCREMENT || kind == KV_SET || kind == KV_EXPIRE)
         wire_pack_int(out, operation->delta);
+    if (kind == KV_SET || kind == KV_EXPIRE)
+        wire_pack_uint(out, operation->flags);
 }
 
 void kv_store_encode(const struct kv_command *command, struct peri_buffer *buffer)
@@ -247,8 +250,9 @@ void kv_store_encode(const struct kv_command *command, struct peri_buffer *buffe
 
 void kv_store_encode_query(const struct kv_query *query, struct peri_buffer *buffer)
 {
-    static const char *const words[] = {"get", "range", "events", "lease", "outcome", "status"};
-    static const uint32_t parts[] = {2, 5, 5, 1, 2, 0};
+    static const char *const words[] = {"get",     "range",  "events", "lease",
+                                        "outcome", "status", "read"};
+    static const uint32_t parts[] = {2, 5, 5, 1, 2, 0, 1};
     struct wire_packer out = {buffer, 0};
     wire_pack_array(&out, 2 + parts[query->kind]);
     wire_pack_uint(&out, KV_COMMAND_VERSION);
@@ -257,8 +261,13 @@ void kv_store_encode_query(const struct kv_query *query, struct peri_buffer *buf
         wire_pack_bytes(&out, query->bounds.from);
     if (query->kind == KV_ASK_RANGE || query->kind == KV_ASK_EVENTS)
         put_bounds(&out, &query->bounds, query->kind == KV_ASK_RANGE);
-    if (query->kind != KV_ASK_STATUS)
+    if (query->kind == KV_ASK_READ) {
+        wire_pack_array(&out, query->count);
+        for (uint32_t i = 0; i < query->count; i++)
+            put_operation(&out, &query->operations[i]);
+    } else if (query->kind != KV_ASK_STATUS) {
         wire_pack_uint(&out, query->revision);
+    }
     if (query->kind == KV_ASK_EVENTS || query->kind == KV_ASK_OUTCOME)
         wire_pack_uint(&out, query->number);
     PERI_ASSERT(out.rc == 0);

@@ -1,0 +1,128 @@
+-- The store as Redis' clients see it: redis-cli against three nodes, and bytes that are no commands.
+local use_folder = require "tests.spec.support.folder"
+local fiber = require "perilune.fiber"
+local process = require "perilune.process"
+
+local HAS_CLI = os.execute "command -v redis-cli >/dev/null 2>&1" == true
+local with_cli = HAS_CLI and it or pending
+
+local next_port = 30000 + process.pid() % 2000 * 12
+
+local function ports()
+  next_port = next_port + 9
+  return next_port
+end
+
+describe("Redis' clients", function()
+  local nodes, base
+  after_each(function()
+    for _, node in pairs(nodes) do
+      node:close()
+    end
+  end)
+  local folder = use_folder(before_each, after_each)
+
+  local function start(count)
+    nodes, base = {}, ports()
+    local members = {}
+    for id = 1, count do
+      members[id] = ("127.0.0.1:%d"):format(base + id)
+    end
+    for id = 1, count do
+      nodes[id] = assert(process.spawn {
+        process.executable(), "kv", "serve", folder:at("n" .. id), "--id", tostring(id),
+        "--members", table.concat(members, ","), "--listen", ("127.0.0.1:%d"):format(base + 3 + id),
+        "--resp", tostring(base + 6 + id), stdout = "pipe", dies_with_parent = true,
+      })
+    end
+    for id = 1, count do
+      assert.matches("Redis' at 127.0.0.1:" .. base + 6 + id, nodes[id]:read_line())
+    end
+  end
+
+  -- What redis-cli prints for lines of commands.
+  local function cli(id, ...)
+    local result = process.run { "redis-cli", "-p", tostring(base + 6 + id),
+      input = table.concat({ ... }, "\n") .. "\n" }
+    return (result.stdout:gsub("\n+$", ""):gsub("\n\n", "\n"))
+  end
+
+  local function says(expected, ...)
+    assert.equal(expected, cli(1, ...))
+  end
+
+  with_cli("find strings, with times to live and conditions", function()
+    start(1)
+    says("PONG", "ping")
+    says("OK\n1\n2", "set a 1", "get a", "incr a", "get b")
+    says("\nOK\n2", "set b 1 xx", "set b 2 nx", "get b")
+    says("2\n5\n3", "set b 5 get", "get b", "append b 50")
+    says("OK\n550\nOK\n1", "set b 550", "getset b x", "set c y px 60000", "persist c")
+    says("1.5\n4\n-1", "incrbyfloat f 1.5", "incrby n 4", "ttl c")
+    says("OK\n1\n2\n2", "mset x 1 y 2", "mget x y z", "exists x y z")
+    says("0\n1\n1\n100\n2", "msetnx x 3 w 4", "msetnx v 3 w 4", "expire w 100", "ttl w", "del v w")
+    says("ERR value is not an integer or out of range", "incr c")
+    says("ERR syntax error", "set a b what")
+    says("ERR unknown command 'lpush'", "lpush a b")
+  end)
+
+  with_cli("lose keys whose time is over", function()
+    start(1)
+    says("OK\n1", "set a 1 px 150", "get a")
+    fiber.sleep(0.4)
+    says("\n0\n-2\n1", "get a", "exists a", "ttl a", "setnx a 2")
+    says("-1", "ttl a")
+  end)
+
+  with_cli("walk over keys", function()
+    start(1)
+    says("OK", "mset k:1 a k:2 b l:1 c")
+    says("k:1\nk:2", "keys k:*")
+    assert.matches("^%d+\nk:1\nk:2$", cli(1, "scan 0 count 2"))
+    says("3\nOK\n0", "dbsize", "flushall", "dbsize")
+    assert.matches("invalid cursor", cli(1, "scan 77"))
+  end)
+
+  with_cli("have transactions that happen whole or not at all", function()
+    start(1)
+    says("OK\nQUEUED\nQUEUED\nOK\n2", "multi", "set a 1", "incr a", "exec")
+    says("OK\nQUEUED\nQUEUED\nEXECABORT Transaction rolled back: value is not an integer or out of range\n2",
+      "multi", "set a text", "incr a", "exec", "get a")
+    says("OK\nOK\nQUEUED\nOK", "watch a", "multi", "set a 3", "discard")
+    says("OK\nOK\nOK\nQUEUED\n9", "watch a", "set a 9", "multi", "set a 3", "exec", "get a")
+    says("ERR EXEC without MULTI", "exec")
+  end)
+
+  with_cli("write on every node, also while the leader is killed", function()
+    start(3)
+    local acknowledged = 0
+    for i = 1, 30 do
+      local id = i % 3 + 1
+      if nodes[id] and cli(id, "incr n"):find "^%d+$" then
+        acknowledged = acknowledged + 1
+      end
+      if i == 12 then
+        local leader = tonumber(cli(1, "info"):match "raft_leader:(%d)")
+        nodes[leader]:kill(9)
+        nodes[leader]:close()
+        nodes[leader] = nil
+      end
+    end
+    local alive = next(nodes)
+    local found = tonumber(cli(alive, "get n"))
+    assert.is_true(acknowledged >= 20 and found >= acknowledged, ("%d of %d"):format(found, acknowledged))
+  end)
+
+  it("that send garbage, or half a command, cost nothing but their connection", function()
+    start(1)
+    local garbage = ("printf '*2\\r\\n$3\\r\\nGET\\r\\n$x\\r\\n' | timeout 5 bash -c "
+      .. "'exec 3<>/dev/tcp/127.0.0.1/%d; cat >&3; cat <&3'"):format(base + 7)
+    assert.equal("-ERR Protocol error: invalid bulk length\r\n",
+      process.run { "bash", "-c", garbage }.stdout)
+    local half = ("exec 3<>/dev/tcp/127.0.0.1/%d; printf '*2\\r\\n$3\\r\\nGE' >&3; sleep 0.2")
+      :format(base + 7)
+    process.run { "bash", "-c", half }
+    local ping = ("exec 3<>/dev/tcp/127.0.0.1/%d; printf 'PING\\r\\n' >&3; head -c 7 <&3"):format(base + 7)
+    assert.equal("+PONG\r\n", process.run { "bash", "-c", ping }.stdout)
+  end)
+end)
