@@ -8,8 +8,9 @@
 -- data on disk and caches of fixed size before that, which such values fill. So the steps of a test run four
 -- times on a server, and what counts is by how much the anonymous memory of the process, with what its
 -- allocator keeps, is larger after the last run than after the one before: what clients, sessions and old
--- values leave behind; and TOTAL_MAX bounds all of it. Values have 7 MiB, for 8 is the limit. CLIENTS (default
--- 100000) are clerks that each write or read once; each that writes has a session of its own.
+-- values leave behind; and TOTAL_MAX bounds all of it. Values have 7 MiB, for 8 is the limit. CLIENTS
+-- (default 100000) are clerks that each write or read once; each that writes has a session of its own.
+-- Not all hold by now: a value of 7 MiB leaves 30 to 60 MiB behind after each of four runs.
 local fiber = require "perilune.fiber"
 local fs = require "perilune.fs"
 local kv = require "perilune.kv"
@@ -66,6 +67,7 @@ local TESTS = {
     assert(store:put("k", ""))
   end },
   { "TestMemAppend2", 30 * MIB, function(store)
+    assert(store:delete "k" ~= nil)
     assert(store:append("k", ("x"):rep(BIG // 2)))
     assert(store:append("k", ("x"):rep(BIG // 2)))
   end },
@@ -77,6 +79,7 @@ local TESTS = {
     each_client(store, function() store:get "k" end)
   end },
   { "TestMemManyAppends", 3000000, function(store)
+    assert(store:delete "k" ~= nil)
     for _ = 1, 1000 do
       assert(store:append("k", ("x"):rep(1000)))
     end

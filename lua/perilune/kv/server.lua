@@ -1,9 +1,10 @@
 --- The server's side of a store: commands and queries of clients for a group, log time, and what has to be
 --- done now and then.
 ---
---- Log time is what leases and sessions end by. It comes with every command: the time of the last one that
---- this server knows, and what has passed since then on its own clock. So it goes on as fast as time does,
---- whatever wall clocks say, and never faster.
+--- Log time is what leases and sessions end by. It comes with every command of a leader: the time that its
+--- first command of the term found, and what has passed since then on its own clock. So it goes on as fast as
+--- time does, whatever wall clocks say, and never faster: what a server has made of earlier terms does not
+--- count, for another leader may have been slower.
 local caches = require "perilune.kv.caches"
 local fiber = require "perilune.fiber"
 local rpc = require "perilune.rpc"
@@ -21,15 +22,21 @@ Served.__index = Served
 
 -- ---- log time ----
 
---- Log time, as far as this server knows.
+--- Log time, as far as this server knows; what is far too early as long as it knows nothing of this term.
 function Served:now_ms()
+  local status = self.group:status()
+  if not status or status.role ~= "leader" then
+    return 0
+  elseif status.term ~= self.term then
+    self.term, self.base_ms, self.base_at = status.term, 0, fiber.now()
+  end
   return self.base_ms + math.floor((fiber.now() - self.base_at) * 1000)
 end
 
 --- An answer says what log time is: not before that.
 function Served:learn(answer)
   local clock_ms = answer[2]
-  if clock_ms > self:now_ms() then
+  if self:now_ms() < clock_ms then
     self.base_ms, self.base_at = clock_ms, fiber.now()
   end
   return answer
