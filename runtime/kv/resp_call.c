@@ -82,7 +82,9 @@ static void take_outcome(struct resp_call *call, const struct node_outcome *outc
     }
     (void)wire_unpack_array(&answer);
     call->revision = wire_unpack_uint(&answer);
-    learn(call->conn->server, wire_unpack_uint(&answer));
+    uint64_t clock_ms = wire_unpack_uint(&answer);
+    learn(call->conn->server, clock_ms);
+    call->plan.idle_ms = (int64_t)(log_time(call->conn->server) - clock_ms);
     call->on_answer(call, &answer);
 }
 

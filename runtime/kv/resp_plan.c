@@ -562,6 +562,8 @@ static void answer_time(const struct resp_plan *plan, struct wire_unpacker *resu
                         struct resp_writer *writer)
 {
     int64_t ms = wire_unpack_int(results);
+    if (ms >= 0)
+        ms = ms > plan->idle_ms ? ms - plan->idle_ms : 0;
     bool is_seconds = plan->shape == RESP_TTL_SECONDS || plan->shape == RESP_END_SECONDS;
     if (ms >= 0 && (plan->shape == RESP_END_SECONDS || plan->shape == RESP_END_MS))
         ms += plan->a;

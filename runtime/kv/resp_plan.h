@@ -60,6 +60,7 @@ struct resp_plan {
     enum resp_shape shape;
     uint32_t operations;
     int64_t a, b;
+    int64_t idle_ms; /* how long ago log time, by which ttls are answered, stood where it stands */
 };
 
 /* Fills plan, and appends its operations to out; the command has as many arguments as it takes, and

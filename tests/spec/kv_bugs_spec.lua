@@ -8,8 +8,8 @@ local SEEDS = 40
 -- What failures may say.
 local FINDS = {
   stale_read = { "not linearizable", "too early" },
-  lost_session = { "not linearizable", "too early", "twice", "other changes" },
-  double_apply = { "not linearizable", "twice", "other changes" },
+  lost_session = { "not linearizable", "too early", "twice", "other changes", "an item of a queue is lost" },
+  double_apply = { "not linearizable", "twice", "other changes", "an item of a queue is lost" },
   watch_gap = { "a watch left out" },
   watch_late = { "a watch left out" },
   unfenced_write = { "a fenced update is lost" },

@@ -700,7 +700,8 @@ static void ask(const struct kv_query *query)
 
 static void ask_something(void)
 {
-    struct kv_query query = {.kind = (enum kv_query_kind)draw(KV_ASK_READ), .bounds = draw_bounds()};
+    struct kv_query query = {.kind = (enum kv_query_kind)draw(KV_ASK_READ),
+                             .bounds = draw_bounds()};
     if (query.kind == KV_ASK_KEY)
         query.bounds.from = names[draw(KEYS)];
     query.revision = query.kind == KV_ASK_LEASE || query.kind == KV_ASK_OUTCOME
