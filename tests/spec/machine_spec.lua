@@ -77,7 +77,8 @@ describe("a machine", function()
       "while true do pcall(function() while true do state.n = 1 end end) end",
       "the budget of 1000000 instructions is spent" },
     { "never ends when it is closed",
-      "local x <close> = setmetatable({}, { __close = function() while true do state.n = 1 end end }) error()",
+      "local x <close> = setmetatable({}, { __close = function() while true do state.n = 1 end end })"
+        .. " error()",
       "the budget of 1000000 instructions is spent" },
     { "makes strings without end", "local s = ('x'):rep(1000) while true do s = s .. s state.n = #s end",
       "the budget of 4 MiB of memory is spent" },

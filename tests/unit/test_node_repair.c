@@ -299,12 +299,11 @@ static void test_older_backup(void **state)
         struct backup backup = {.count = 0};
         cluster_commit(cluster, "a");
         struct cluster_host *leader = cluster_leader(cluster, NULL);
-        struct cluster_host *behind = &cluster->hosts[leader->id % 3];
         struct cluster_host *old = &cluster->hosts[(leader->id + 1) % 3];
         back_up(old, "/data", &backup);
         cluster_run(cluster, 25 * (uint64_t)S);
         leader = cluster_leader(cluster, NULL);
-        behind = &cluster->hosts[leader->id % 3];
+        struct cluster_host *behind = &cluster->hosts[leader->id % 3];
         if (behind == old)
             behind = &cluster->hosts[(leader->id + 1) % 3];
         if (leader == old) { /* it does not matter which of the others has "b" */

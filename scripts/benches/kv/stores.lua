@@ -167,7 +167,8 @@ end
 ---@param ports integer[]
 ---@return string|nil
 function M.etcdctl(ports, ...)
-  local result = process.run { env = { ETCDCTL_API = "3" }, "etcdctl", "--endpoints=" .. addresses(ports), ... }
+  local endpoints = "--endpoints=" .. addresses(ports)
+  local result = process.run { env = { ETCDCTL_API = "3" }, "etcdctl", endpoints, ... }
   return result.status == 0 and result.stdout or nil
 end
 
@@ -183,10 +184,11 @@ local function open_etcd(context)
   for id = 1, 3 do
     local path, peer = directory .. "/" .. id, "http://127.0.0.1:" .. peers[id]
     local client = "http://127.0.0.1:" .. clients[id]
-    children[id] = M.spawn(path, { "etcd", "--name", "n" .. id, "--data-dir", path, "--listen-peer-urls", peer,
-      "--initial-advertise-peer-urls", peer, "--listen-client-urls", client, "--advertise-client-urls", client,
-      "--initial-cluster", table.concat(members, ","), "--initial-cluster-token", "bench", "--log-level",
-      "error", "--heartbeat-interval", HEARTBEAT_MS, "--election-timeout", ELECTION_MS })
+    children[id] = M.spawn(path, { "etcd", "--name", "n" .. id, "--data-dir", path,
+      "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+      "--listen-client-urls", client, "--advertise-client-urls", client,
+      "--initial-cluster", table.concat(members, ","), "--initial-cluster-token", "bench",
+      "--log-level", "error", "--heartbeat-interval", HEARTBEAT_MS, "--election-timeout", ELECTION_MS })
   end
   M.await("etcd takes a put", function() return M.etcdctl(clients, "put", "ready", "yes") end)
   local leader = M.await("etcd's leader is known", function()

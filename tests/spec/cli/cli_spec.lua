@@ -40,7 +40,9 @@ describe("the command line", function()
     end)
   end
 
-  for _, verb in ipairs { "run", "mr", "stream", "sim", "check", "kv", "machine", "recover", "test", "completion" } do
+  for _, verb in ipairs {
+    "run", "mr", "stream", "sim", "check", "kv", "machine", "recover", "test", "completion",
+  } do
     it(("fits the help of %s into 79 columns"):format(verb), function()
       local is_example = false
       for line in cli.run({ verb, "--help" }).stdout:gmatch "[^\n]+" do
