@@ -125,6 +125,8 @@ local function word_count(name, path)
   end
   bench:ratio(named "rec:words(), two workers / DuckDB", two:format "words",
     named "DuckDB, 2 threads", 2.0)
+  bench:ratio(named "rec:words() by chunk, two workers / DuckDB", two:format "words by chunk",
+    named "DuckDB, 2 threads", 2.0)
 end
 
 local function grep(path)
