@@ -1,9 +1,6 @@
 #include "kv/command.h"
 
 #include <inttypes.h>
-
-#include "wire/pack.h"
-
 struct decoder {
     struct wire_unpacker in;
     struct peri_error *err;
@@ -300,4 +297,30 @@ int kv_query_decode(struct peri_slice bytes, struct kv_query *out, struct peri_e
     if (is_well(&decoder))
         read_query(&decoder, out);
     return finish(&decoder, "query");
+}
+
+/* ---- heads ---- */
+
+/* A number in its longest form, so that another one fits into its place. */
+static const char NO_TIME[9] = {'\xcf'};
+enum { TIME_AT = 2, TIME_SIZE = sizeof NO_TIME };
+
+void kv_command_begin(struct wire_packer *out, uint32_t count, const char *kind)
+{
+    wire_pack_array(out, count);
+    wire_pack_uint(out, KV_COMMAND_VERSION);
+    if (out->rc == 0)
+        out->rc = peri_buffer_append(out->out, NO_TIME, TIME_SIZE);
+    wire_pack_uint(out, 0);
+    wire_pack_uint(out, 0);
+    wire_pack_bytes(out, peri_slice_of(kind, strlen(kind)));
+}
+
+int kv_command_stamp(struct peri_buffer *command, uint64_t now_ms)
+{
+    if (command->size < TIME_AT + TIME_SIZE || command->data[TIME_AT] != NO_TIME[0])
+        return PERI_EINVAL;
+    for (unsigned i = 1; i < TIME_SIZE; i++)
+        command->data[TIME_AT + i] = (char)(now_ms >> 8 * (TIME_SIZE - 1 - i));
+    return 0;
 }

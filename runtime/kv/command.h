@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/slice.h"
 #include "kv/limits.h"
+#include "wire/pack.h"
 
 enum { KV_COMMAND_VERSION = 1 };
 
@@ -106,6 +107,12 @@ struct kv_command {
     struct kv_compare compares[KV_COMPARES_MAX];
     struct kv_operation then[KV_OPERATIONS_MAX], otherwise[KV_OPERATIONS_MAX];
 };
+
+/* Appends the head of a command with count parts in all; its time is left to whoever leads the
+ * group (kv_command_stamp). No session. */
+void kv_command_begin(struct wire_packer *out, uint32_t count, const char *kind);
+/* Writes log time into a command that began so. Errors: PERI_EINVAL, it did not. */
+int kv_command_stamp(struct peri_buffer *command, uint64_t now_ms);
 
 /* Errors: PERI_EINVAL for what is malformed or cannot be, PERI_ETOOBIG for what is beyond a limit,
  * PERI_EVERSION. */

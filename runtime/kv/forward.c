@@ -5,11 +5,25 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "kv/command.h"
+#include "kv/machine.h"
 #include "rpc/server.h"
 #include "wire/pack.h"
 
 static const char METHOD[] = "kv.propose";
 enum { AGAIN_US = 10000 };
+
+/* Commands carry the log time of who leads, whoever was asked. */
+static int stamp(const struct node_group *group, struct peri_buffer *command, uint64_t now_us,
+                 struct peri_error *err)
+{
+    struct kv_machine *machine = kv_machine_of(node_group_machine(group));
+    if (machine == NULL)
+        return peri_fail_plain(err, PERI_EINVAL, "the group is no key/value store");
+    if (kv_command_stamp(command, kv_machine_clock(machine, group, now_us)) != 0)
+        return peri_fail_plain(err, PERI_EINVAL, "a command without room for log time");
+    return 0;
+}
 
 /* ---- the leader's side: [group, command] --> [certainty, code, text, result] ---- */
 
@@ -74,18 +88,20 @@ static void on_call(struct rpc_call *call)
         rpc_call_fail_code(call, &err);
         return;
     }
-    int rc = peri_buffer_append(&guest->body, body.data, body.size);
     guest->call = call;
-    guest->request = (struct node_request){.kind = NODE_PROPOSE,
-                                           .body = peri_buffer_slice(&guest->body),
-                                           .due_us = call->due_us,
-                                           .on_done = on_guest_done};
     call->data = guest;
+    int rc = peri_buffer_append(&guest->body, body.data, body.size);
     if (rc != 0)
         rc = peri_fail(&err, rc, "a command");
     else if (group == NULL)
         rc = peri_fail_plain(&err, PERI_ENOTLEADER, "the group is not open there");
     else
+        rc = stamp(group, &guest->body, env_now_us(node_env(node)), &err);
+    guest->request = (struct node_request){.kind = NODE_PROPOSE,
+                                           .body = peri_buffer_slice(&guest->body),
+                                           .due_us = call->due_us,
+                                           .on_done = on_guest_done};
+    if (rc == 0)
         rc = node_request_start(group, &guest->request, &err);
     if (rc != 0)
         refuse(call, guest, &err);
@@ -250,7 +266,7 @@ static void propose_there(struct kv_proposal *proposal, uint64_t leader)
     forwarder->args.size = 0;
     wire_pack_array(&args, 2);
     wire_pack_uint(&args, forwarder->group_id);
-    wire_pack_bytes(&args, proposal->body);
+    wire_pack_bytes(&args, peri_buffer_slice(proposal->body));
     proposal->there = (struct rpc_request){.name = {METHOD, sizeof METHOD - 1},
                                            .due_us = proposal->due_us,
                                            .on_done = on_there_done,
@@ -275,12 +291,16 @@ static void on_here_done(struct node_request *request, const struct node_outcome
 
 static void propose_here(struct kv_proposal *proposal)
 {
+    struct kv_forwarder *forwarder = proposal->forwarder;
+    int rc = stamp(forwarder->group, proposal->body, env_now_us(node_env(forwarder->node)),
+                   &proposal->err);
+    PERI_ASSERT(rc == 0); /* the command is ours */
     proposal->here = (struct node_request){.kind = NODE_PROPOSE,
-                                           .body = proposal->body,
+                                           .body = peri_buffer_slice(proposal->body),
                                            .due_us = proposal->due_us,
                                            .is_patient = true,
                                            .on_done = on_here_done};
-    if (node_request_start(proposal->forwarder->group, &proposal->here, &proposal->err) != 0)
+    if (node_request_start(forwarder->group, &proposal->here, &proposal->err) != 0)
         try_later(proposal);
 }
 

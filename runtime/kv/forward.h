@@ -16,7 +16,7 @@
  * harm. Errors: as of node_serve, but for -EEXIST. */
 int kv_forward_serve(struct node *node, struct peri_error *err);
 
-/* The commands of one group that this process sends. */
+/* The commands of one group, a key/value store, that this process sends. */
 struct kv_forwarder;
 
 /* group is lent. On success the caller owns *out. Errors: PERI_ENOMEM. */
@@ -27,7 +27,7 @@ void kv_forwarder_close(struct kv_forwarder *forwarder);
 
 /* Embedded by whoever proposes, zeroed; the first three members are the caller's. */
 struct kv_proposal {
-    struct peri_slice body; /* lent until the end */
+    struct peri_buffer *body; /* that kv_command_begin began; lent until the end, its time is set */
     uint64_t due_us;
     void (*on_done)(struct kv_proposal *proposal, const struct node_outcome *outcome);
 

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "kv/clock.h"
 #include "kv/run.h"
 #include "node/keys.h"
+#include "wire/pack.h"
 
 enum { READS_MAX = 64 }; /* at once */
 
@@ -31,6 +33,8 @@ struct kv_machine {
     int status;          /* of those that have */
     void (*on_applied)(void *data);
     void *data;
+    uint64_t clock_ms; /* log time, as of the last command; 0: none came since the start */
+    struct kv_clock clock;
     struct kv_command command;
     struct kv_query query;
 };
@@ -80,12 +84,24 @@ static int write_effect(struct node_task *task, const struct kv_view *view)
     return rc;
 }
 
+/* Log time stands in each result; one that was given before says what it was then. */
+static void learn_clock(struct kv_machine *machine, struct peri_slice result)
+{
+    struct wire_unpacker in = wire_unpack(result);
+    (void)wire_unpack_array(&in);
+    (void)wire_unpack_uint(&in);
+    uint64_t clock_ms = wire_unpack_uint(&in);
+    if (clock_ms > machine->clock_ms)
+        machine->clock_ms = clock_ms;
+}
+
 static void end(struct kv_machine *machine, int rc)
 {
     struct node_task *task = machine->task;
     rc = check_replica(task, rc);
     if (rc == 0 && !machine->is_query) {
         rc = write_effect(task, &machine->view);
+        learn_clock(machine, peri_buffer_slice(&task->output));
         if (machine->on_applied != NULL)
             machine->on_applied(machine->data);
     }
@@ -292,4 +308,18 @@ void kv_machine_close(struct kv_machine *machine)
 struct node_machine *kv_machine_node(struct kv_machine *machine)
 {
     return &machine->node;
+}
+
+struct kv_machine *kv_machine_of(struct node_machine *node)
+{
+    return node->apply == on_apply ? container_of(node, struct kv_machine, node) : NULL;
+}
+
+uint64_t kv_machine_clock(struct kv_machine *machine, const struct node_group *group,
+                          uint64_t now_us)
+{
+    struct node_status status;
+    node_group_status(group, &status);
+    return kv_clock_read(&machine->clock, status.raft.role == RAFT_LEADER ? status.raft.term : 0,
+                         machine->clock_ms, now_us);
 }

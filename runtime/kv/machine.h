@@ -5,7 +5,7 @@
 #ifndef PERI_KV_MACHINE_H
 #define PERI_KV_MACHINE_H
 
-#include "node/machine.h"
+#include "node/node.h"
 
 struct kv_machine;
 
@@ -17,5 +17,13 @@ void kv_machine_close(struct kv_machine *machine);
 
 /* What the group is opened with; lent until the close. */
 struct node_machine *kv_machine_node(struct kv_machine *machine);
+
+/* The other way round; NULL for another kind of machine. */
+struct kv_machine *kv_machine_of(struct node_machine *node);
+
+/* Log time at which to propose a command, by env_now_us's clock: 0 unless group, which the machine
+ * is of, is led here (clock.h). */
+uint64_t kv_machine_clock(struct kv_machine *machine, const struct node_group *group,
+                          uint64_t now_us);
 
 #endif

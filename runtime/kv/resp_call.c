@@ -31,21 +31,6 @@ static void fail_without_memory(struct resp_call *call)
     fail(call, "ERR", "no memory for the command");
 }
 
-/* ---- log time: as lua/perilune/kv/server.lua has it ---- */
-
-static uint64_t log_time(const struct resp_server *server)
-{
-    return server->base_ms + (env_now_us(server->env) - server->base_us) / 1000;
-}
-
-static void learn(struct resp_server *server, uint64_t clock_ms)
-{
-    if (clock_ms <= log_time(server))
-        return;
-    server->base_ms = clock_ms;
-    server->base_us = env_now_us(server->env);
-}
-
 /* ---- outcomes ---- */
 
 /* The code in front of an error's text, by which programs tell them apart. */
@@ -82,9 +67,9 @@ static void take_outcome(struct resp_call *call, const struct node_outcome *outc
     }
     (void)wire_unpack_array(&answer);
     call->revision = wire_unpack_uint(&answer);
-    uint64_t clock_ms = wire_unpack_uint(&answer);
-    learn(call->conn->server, clock_ms);
-    call->plan.idle_ms = (int64_t)(log_time(call->conn->server) - clock_ms);
+    (void)wire_unpack_uint(&answer);
+    call->plan.idle_ms =
+        (int64_t)((env_now_us(call->conn->server->env) - call->conn->server->applied_us) / 1000);
     call->on_answer(call, &answer);
 }
 
@@ -114,12 +99,7 @@ struct wire_packer resp_command_begin(struct resp_call *call)
 {
     struct wire_packer out = {&call->body, 0};
     call->body.size = 0;
-    wire_pack_array(&out, 8);
-    wire_pack_uint(&out, KV_COMMAND_VERSION);
-    wire_pack_uint(&out, log_time(call->conn->server));
-    wire_pack_uint(&out, 0);
-    wire_pack_uint(&out, 0);
-    wire_pack_bytes(&out, peri_slice_of("do", 2));
+    kv_command_begin(&out, 8, "do");
     return out;
 }
 
@@ -146,7 +126,7 @@ void resp_call_propose(struct resp_call *call, const struct wire_packer *body)
         fail_without_memory(call);
         return;
     }
-    call->proposal = (struct kv_proposal){.body = peri_buffer_slice(&call->body),
+    call->proposal = (struct kv_proposal){.body = &call->body,
                                           .due_us = env_now_us(server->env) + RESP_DEADLINE_US,
                                           .on_done = on_proposed};
     kv_propose(server->forwarder, &call->proposal);

@@ -160,6 +160,7 @@ static void ask(struct resp_server *server)
 
 void resp_server_applied(struct resp_server *server)
 {
+    server->applied_us = env_now_us(server->env);
     if (server->notify.subscriptions > 0)
         ask(server);
 }

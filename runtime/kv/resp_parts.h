@@ -43,7 +43,7 @@ struct resp_server {
     struct peri_list conns, dirty;
     size_t conn_count;
     uint64_t last_client, last_cursor, commands, refused, started_us;
-    uint64_t base_ms, base_us; /* log time, when it was last learned */
+    uint64_t applied_us; /* when a command last took effect here, which moves log time */
     struct resp_cursor cursors[RESP_CURSORS_MAX];
     struct resp_notify notify;
     struct resp_command command; /* that was decoded last */
@@ -125,7 +125,7 @@ void resp_do_watch(struct resp_conn *conn);
 void resp_discard(struct resp_conn *conn);
 /* Begins a query in the call's empty body: [1, kind, ...], count parts behind the kind. */
 struct wire_packer resp_query_begin(struct resp_call *call, const char *kind, uint32_t count);
-/* Begins a command in it: [1, now, 0, 0, "do", ...]. */
+/* Begins a command in it: [1, log time, 0, 0, "do", ...]. */
 struct wire_packer resp_command_begin(struct resp_call *call);
 /* Asks what the body says; on_answer gets what comes behind revision and clock. */
 void resp_call_ask(struct resp_call *call, const struct wire_packer *body);

@@ -341,7 +341,7 @@ int resp_server_open(struct resp_server **out, const struct resp_options *option
     server->node = options->node;
     server->group = options->group;
     server->group_id = options->group_id;
-    server->started_us = server->base_us = env_now_us(server->env);
+    server->started_us = server->applied_us = env_now_us(server->env);
     peri_list_init(&server->conns);
     peri_list_init(&server->dirty);
     server->secret = strdup(options->secret);

@@ -311,6 +311,11 @@ void *node_group_data(const struct node_group *group)
     return group->data;
 }
 
+struct node_machine *node_group_machine(const struct node_group *group)
+{
+    return group->machine;
+}
+
 const char *node_group_member_address(const struct node_group *group, uint64_t id)
 {
     const struct node_peer *peer = node_peer_find(group->node, id);

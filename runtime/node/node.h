@@ -171,6 +171,9 @@ uint64_t node_group_quorum_missing_us(const struct node_group *group);
  * that voter has said in which term it is. */
 bool node_group_waits_for(const struct node_group *group, uint64_t id);
 
+/* What the group was opened with; lent until the close. */
+struct node_machine *node_group_machine(const struct node_group *group);
+
 /* The address of a member, or NULL when none is known; lent until the next callback. */
 const char *node_group_member_address(const struct node_group *group, uint64_t id);
 

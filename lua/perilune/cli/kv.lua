@@ -52,6 +52,20 @@ local function read_number(text)
   return number
 end
 
+-- Where to listen: an address, or a port of all that this machine has.
+local function read_listen(text)
+  local host, port = text:match "^([^%s]*):(%d+)$"
+  if not host then
+    host, port = "", text:match "^%d+$"
+  end
+  if port and tonumber(port) <= 65535 then
+    return host .. ":" .. port
+  elseif text:find "^unix:/" then
+    return text
+  end
+  return nil, ("'%s' is nowhere to listen: PORT, as 6379, HOST:PORT or unix:/path"):format(text)
+end
+
 local function read_fence(text)
   if text:find "^%d+:." then
     return text
@@ -105,9 +119,9 @@ function M.parser(argparse)
     :convert(read_number)
   parser:option("--members", "serve: where all nodes of the store hear each other, in the order of their "
     .. "numbers (default: 127.0.0.1:7200, alone)."):argname "HOST:PORT,...":convert(read_list)
-  parser:option("--listen", "serve: for clients (default: :7300)."):argname "HOST:PORT"
+  parser:option("--listen", "serve: for clients (default: :7300)."):argname "HOST:PORT":convert(read_listen)
   parser:option("--resp", "serve: for Redis' clients, 6379 or HOST:PORT (default: not for them).")
-    :argname "PORT"
+    :argname "PORT":convert(read_listen)
   parser:flag("--json", "Print results as JSON, one object a line.")
   parser:epilog [[
 Between machines all nodes and clients need the same PERILUNE_SECRET.
@@ -300,7 +314,7 @@ local function serve(args)
   group, err, code = raft.group { id = 1, members = members, machine = "kv" }
   if group then
     server, err, code = kv.serve { group = group, listen = args.listen or ":7300",
-      resp = args.resp and (args.resp:find "^%d+$" and ":" .. args.resp or args.resp) }
+      resp = args.resp }
   end
   if not server then
     node:close()

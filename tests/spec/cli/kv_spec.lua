@@ -26,6 +26,16 @@ describe("perilune kv", function()
     return cli.run { "kv", "--at", address, ... }
   end
 
+  it("names what it cannot listen at, and ends with 2", function()
+    for _, text in ipairs { "nonsense", "99999", ":x", "6379x", "" } do
+      for _, option in ipairs { "--resp", "--listen" } do
+        local result = cli.run { "kv", "serve", folder:at "other", option, text }
+        assert.equal(2, result.status)
+        assert.matches("'" .. text .. "' is nowhere to listen", result.stderr, 1, true)
+      end
+    end
+  end)
+
   it("puts, gets, appends, adds, deletes", function()
     assert.equal("revision 1\n", kv("put", "a", "one").stdout)
     assert.equal("one\n", kv("get", "a").stdout)

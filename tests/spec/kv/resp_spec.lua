@@ -14,7 +14,7 @@ local function ports()
 end
 
 describe("Redis' clients", function()
-  local nodes, base
+  local nodes, base, members
   after_each(function()
     for _, node in pairs(nodes) do
       node:close()
@@ -22,18 +22,21 @@ describe("Redis' clients", function()
   end)
   local folder = use_folder(before_each, after_each)
 
+  local function spawn(id)
+    return assert(process.spawn {
+      process.executable(), "kv", "serve", folder:at("n" .. id), "--id", tostring(id),
+      "--members", table.concat(members, ","), "--listen", ("127.0.0.1:%d"):format(base + 3 + id),
+      "--resp", tostring(base + 6 + id), stdout = "pipe", dies_with_parent = true,
+    })
+  end
+
   local function start(count)
-    nodes, base = {}, ports()
-    local members = {}
+    nodes, base, members = {}, ports(), {}
     for id = 1, count do
       members[id] = ("127.0.0.1:%d"):format(base + id)
     end
     for id = 1, count do
-      nodes[id] = assert(process.spawn {
-        process.executable(), "kv", "serve", folder:at("n" .. id), "--id", tostring(id),
-        "--members", table.concat(members, ","), "--listen", ("127.0.0.1:%d"):format(base + 3 + id),
-        "--resp", tostring(base + 6 + id), stdout = "pipe", dies_with_parent = true,
-      })
+      nodes[id] = spawn(id)
     end
     for id = 1, count do
       assert.matches("Redis' at 127.0.0.1:" .. base + 6 + id, nodes[id]:read_line())
@@ -119,6 +122,31 @@ describe("Redis' clients", function()
     local alive = next(nodes)
     local found = tonumber(cli(alive, "get n"))
     assert.is_true(acknowledged >= 20 and found >= acknowledged, ("%d of %d"):format(found, acknowledged))
+  end)
+
+  -- Which of the three nodes leads, as that one knows.
+  local function leader(id)
+    return tonumber(cli(id, "info"):match "raft_leader:(%d)")
+  end
+
+  with_cli("keep their keys for as long as somebody led, whoever they ask", function()
+    start(3)
+    local asked = 1
+    assert.equal("1", cli(asked, "incr n")) -- somebody leads
+    asked = leader(1) == 1 and 2 or 1
+    assert.equal("OK", cli(asked, "set a 1 px 4000"))
+    for id = 1, 3 do -- the node that was asked is alone, and nobody leads
+      if id ~= asked then
+        nodes[id]:kill(9)
+        nodes[id]:close()
+      end
+    end
+    fiber.sleep(3)
+    local other = asked % 3 + 1
+    nodes[other] = spawn(other)
+    assert.equal("2", cli(asked, "incr n"))
+    local left_ms = tonumber(cli(asked, "pttl a"))
+    assert.is_true(left_ms > 2000 and left_ms <= 4000, ("%d ms"):format(left_ms))
   end)
 
   it("that send garbage, or half a command, cost nothing but their connection", function()
