@@ -16,6 +16,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "kv/service.h"
 #include "node/keys.h"
 #include "node/node.h"
 #include "vm/fiber.h"
@@ -64,9 +65,10 @@ struct raft_group_box {
 
     struct vm_machine_node *lua; /* the machine, when it is a file; else NULL */
     uint64_t id;
-    struct resp_server *resp; /* of the store, once it is served; else NULL */
-    struct kv_machine *kv;    /* the machine, when it is the key/value store; else NULL */
-    uint64_t applied;         /* what has taken effect in it */
+    struct resp_server *resp;  /* of the store, once it is served; else NULL */
+    struct kv_machine *kv;     /* the machine, when it is the key/value store; else NULL */
+    struct kv_service service; /* it, for its own clients */
+    uint64_t applied;          /* what has taken effect in it */
     struct fiber_wait applying;
 };
 

@@ -6,7 +6,7 @@
  *
  * Of each term it begins with what has been applied, and goes on as fast as time does. So log time
  * stands still while nobody leads, and no lease ends before its ttl has passed in the terms of
- * leaders (lua/perilune/kv/server.lua does the same). Pure. */
+ * leaders. Pure. */
 #ifndef PERI_KV_CLOCK_H
 #define PERI_KV_CLOCK_H
 

@@ -33,7 +33,7 @@ struct kv_machine {
     int status;          /* of those that have */
     void (*on_applied)(void *data);
     void *data;
-    uint64_t clock_ms; /* log time, as of the last command; 0: none came since the start */
+    uint64_t clock_ms; /* log time, as of the last task; 0: none came since the start */
     struct kv_clock clock;
     struct kv_command command;
     struct kv_query query;
@@ -84,7 +84,8 @@ static int write_effect(struct node_task *task, const struct kv_view *view)
     return rc;
 }
 
-/* Log time stands in each result; one that was given before says what it was then. */
+/* Log time stands in each result and answer; a result that was given before says what it was then.
+ */
 static void learn_clock(struct kv_machine *machine, struct peri_slice result)
 {
     struct wire_unpacker in = wire_unpack(result);
@@ -99,9 +100,10 @@ static void end(struct kv_machine *machine, int rc)
 {
     struct node_task *task = machine->task;
     rc = check_replica(task, rc);
+    if (rc == 0)
+        learn_clock(machine, peri_buffer_slice(&task->output));
     if (rc == 0 && !machine->is_query) {
         rc = write_effect(task, &machine->view);
-        learn_clock(machine, peri_buffer_slice(&task->output));
         if (machine->on_applied != NULL)
             machine->on_applied(machine->data);
     }
@@ -318,8 +320,7 @@ struct kv_machine *kv_machine_of(struct node_machine *node)
 uint64_t kv_machine_clock(struct kv_machine *machine, const struct node_group *group,
                           uint64_t now_us)
 {
-    struct node_status status;
-    node_group_status(group, &status);
-    return kv_clock_read(&machine->clock, status.raft.role == RAFT_LEADER ? status.raft.term : 0,
-                         machine->clock_ms, now_us);
+    uint64_t term = 0;
+    bool leads = node_group_leads(group, &term);
+    return kv_clock_read(&machine->clock, leads ? term : 0, machine->clock_ms, now_us);
 }

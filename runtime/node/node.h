@@ -153,6 +153,11 @@ struct node_status {
 };
 void node_group_status(const struct node_group *group, struct node_status *out);
 
+/* Does this replica lead; *term is that in which it is. */
+bool node_group_leads(const struct node_group *group, uint64_t *term);
+/* The node that leads, as far as this one knows; 0: nobody. */
+uint64_t node_group_leader(const struct node_group *group);
+
 /* Another member, as this node knows it. */
 struct node_member_status {
     struct raft_peer raft;

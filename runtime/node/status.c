@@ -18,6 +18,23 @@ void node_group_status(const struct node_group *group, struct node_status *out)
     out->members = *raft_members(group->raft);
 }
 
+bool node_group_leads(const struct node_group *group, uint64_t *term)
+{
+    struct raft_status status = {.role = RAFT_FOLLOWER};
+    if (group->raft != NULL)
+        raft_status(group->raft, &status);
+    *term = status.term;
+    return status.role == RAFT_LEADER;
+}
+
+uint64_t node_group_leader(const struct node_group *group)
+{
+    struct raft_status status = {.leader = 0};
+    if (group->raft != NULL)
+        raft_status(group->raft, &status);
+    return status.leader;
+}
+
 bool node_group_member(const struct node_group *group, size_t at, struct node_member_status *out)
 {
     struct raft_peer peer;

@@ -4,7 +4,8 @@ enum {
     TYPE_NIL = 0xc0,
     TYPE_FALSE = 0xc2,
     TYPE_TRUE = 0xc3,
-    TYPE_BIN = 0xc4,     /* and c5, c6: length of 1, 2, 4 bytes */
+    TYPE_BIN = 0xc4, /* and c5, c6: length of 1, 2, 4 bytes */
+    TYPE_DOUBLE = 0xcb,
     TYPE_UINT = 0xcc,    /* .. cf: 1, 2, 4, 8 bytes */
     TYPE_INT = 0xd0,     /* .. d3 */
     TYPE_STR = 0xd9,     /* .. db */
@@ -75,6 +76,13 @@ void wire_pack_int(struct wire_packer *packer, int64_t number)
     }
     unsigned form = number >= INT8_MIN ? 0 : number >= INT16_MIN ? 1 : number >= INT32_MIN ? 2 : 3;
     append_head(packer, TYPE_INT + form, form, (uint64_t)number);
+}
+
+void wire_pack_double(struct wire_packer *packer, double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    append_head(packer, TYPE_DOUBLE, 3, bits);
 }
 
 void wire_pack_bytes(struct wire_packer *packer, struct peri_slice bytes)

@@ -23,6 +23,8 @@ void wire_pack_array(struct wire_packer *packer, uint32_t count);
 /* A number in its shortest form. */
 void wire_pack_uint(struct wire_packer *packer, uint64_t number);
 void wire_pack_int(struct wire_packer *packer, int64_t number);
+/* A number with a fraction, as 64 bits. */
+void wire_pack_double(struct wire_packer *packer, double number);
 /* A string of bytes. */
 void wire_pack_bytes(struct wire_packer *packer, struct peri_slice bytes);
 /* true, false, nil */

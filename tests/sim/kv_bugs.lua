@@ -155,6 +155,9 @@ function M.plant(name)
     function server.create(...)
       local served = create(...)
       local planted = setmetatable({}, { __index = getmetatable(served).__index })
+      function planted.is_in_c() -- which cannot be planted
+        return false
+      end
       bug(planted)
       planted.__index = planted
       return setmetatable(served, planted)

@@ -54,6 +54,19 @@ static void test_negative(void **state)
     }
 }
 
+static void test_double(void **state)
+{
+    static const unsigned char expected[] = {0xcb, 0xbf, 0xf8, 0, 0, 0, 0, 0, 0};
+    struct peri_buffer bytes = {NULL, 0, 0};
+    struct wire_packer out = {&bytes, 0};
+    (void)state;
+    wire_pack_double(&out, -1.5);
+    assert_int_equal(out.rc, 0);
+    assert_int_equal(bytes.size, sizeof expected);
+    assert_memory_equal(bytes.data, expected, sizeof expected);
+    peri_buffer_deinit(&bytes);
+}
+
 static void test_others(void **state)
 {
     static char long_bytes[70000];
@@ -103,8 +116,9 @@ static void test_malformed(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_negative),
-        cmocka_unit_test(test_others), cmocka_unit_test(test_malformed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_numbers),
+                                       cmocka_unit_test(test_negative),
+                                       cmocka_unit_test(test_double), cmocka_unit_test(test_others),
+                                       cmocka_unit_test(test_malformed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,7 +82,7 @@ function M.serve(options)
   end
   passed.group, passed.history, passed.caches, passed.resp = nil, nil, nil, nil
   passed.listen = options.listen or ":7300"
-  local server, err, code = rpc.serve(served:functions(), passed)
+  local server, err, code = served:serve(passed)
   if not server then
     return nil, err, code
   end

@@ -1,10 +1,10 @@
 --- The server's side of a store: commands and queries of clients for a group, log time, and what has to be
 --- done now and then.
 ---
---- Log time is what leases and sessions end by. It comes with every command of a leader: the time that its
---- first command of the term found, and what has passed since then on its own clock. So it goes on as fast as
---- time does, whatever wall clocks say, and never faster: what a server has made of earlier terms does not
---- count, for another leader may have been slower.
+--- Log time is what leases and sessions end by (runtime/kv/clock.h). It comes with every command of a leader.
+---
+--- Commands and queries are answered in C (runtime/kv/service.h), and here as well: for clients of the same
+--- process, and where caches have to hear of writes before they are proposed.
 local caches = require "perilune.kv.caches"
 local fiber = require "perilune.fiber"
 local rpc = require "perilune.rpc"
@@ -24,22 +24,7 @@ Served.__index = Served
 
 --- Log time, as far as this server knows; what is far too early as long as it knows nothing of this term.
 function Served:now_ms()
-  local status = self.group:status()
-  if not status or status.role ~= "leader" then
-    return 0
-  elseif status.term ~= self.term then
-    self.term, self.base_ms, self.base_at = status.term, 0, fiber.now()
-  end
-  return self.base_ms + math.floor((fiber.now() - self.base_at) * 1000)
-end
-
---- An answer says what log time is: not before that.
-function Served:learn(answer)
-  local clock_ms = answer[2]
-  if self:now_ms() < clock_ms then
-    self.base_ms, self.base_at = clock_ms, fiber.now()
-  end
-  return answer
+  return self.group.core:log_time()
 end
 
 -- ---- requests ----
@@ -57,12 +42,7 @@ end
 
 --- Proposes a command at the log time of now: its result, or as group:propose.
 function Served:propose(session, sequence, kind, ...)
-  local command = { VERSION, self:now_ms(), session, sequence, kind, ... }
-  local result, err, code, details = self.group:propose(command)
-  if result == nil then
-    return nil, err, code, details
-  end
-  return self:learn(result)
+  return self.group:propose { VERSION, self:now_ms(), session, sequence, kind, ... }
 end
 
 --- Carries out a client's command: the replica's id, true, and the result; or its id, false, message, code,
@@ -103,7 +83,7 @@ function Served:query(consistency, kind, ...)
     local is_ok = code == "ECOMPACTED" or code == "EINVAL" or code == "ETOOBIG" or code == "EVERSION"
     return self:id(), false, err, code, is_ok and "ok" or "never", self:leader()
   end
-  return self:id(), true, self:learn(answer), age
+  return self:id(), true, answer, age
 end
 
 local NO_CACHES = "the server has no caches: kv.serve { caches = true }"
@@ -160,16 +140,33 @@ function Served:watch(emit, from, to, revision, number)
   end
 end
 
---- What clients call.
----@return table<string, function>
-function Served:functions()
-  return {
-    ["kv.command"] = function(...) return self:command(...) end,
-    ["kv.query"] = function(...) return self:query(...) end,
+--- Are clients' queries answered in C, and as long as no caches have to hear of them, commands?
+function Served.is_in_c()
+  return true
+end
+
+--- Serves clients: a server of perilune.rpc, or as rpc.serve.
+---@param options perilune.rpc.ServeOptions
+---@return perilune.rpc.Server|nil server
+---@return string? err
+---@return string? code
+function Served:serve(options)
+  local is_in_c = self:is_in_c()
+  local server, err, code = rpc.serve({
+    ["kv.command"] = (self.caches or not is_in_c) and function(...) return self:command(...) end or nil,
+    ["kv.query"] = not is_in_c and function(...) return self:query(...) end or nil,
     ["kv.cache"] = function(...) return self:hold(...) end,
     ["kv.fetch"] = function(...) return self:fetch(...) end,
     ["kv.watch"] = function(...) self:watch(rpc.yield, ...) end,
-  }
+  }, options)
+  local ok = server
+  if server and is_in_c then
+    ok, err, code = self.group.core:serve(server, not self.caches)
+  end
+  if server and not ok then
+    server:close()
+  end
+  return ok and server, err, code
 end
 
 -- ---- what has to be done now and then ----
@@ -188,7 +185,6 @@ function Served:look()
   if not answer then
     return
   end
-  self:learn(answer)
   local revision, compacted, due_ms = answer[1], answer[3], answer[7]
   if due_ms and due_ms <= self:now_ms() then
     self:finish "tick"
@@ -285,7 +281,7 @@ end
 ---@return perilune.kv.Served
 function M.create(group, history, has_caches)
   return setmetatable({
-    group = group, history = history, base_ms = 0, base_at = fiber.now(),
+    group = group, history = history,
     caches = has_caches and caches.create(group) or nil,
   }, Served)
 end
