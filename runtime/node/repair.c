@@ -23,6 +23,8 @@
  * voters together know better: the log that reaches furthest among all of them holds whatever was
  * acknowledged, unless each of those who held it has lost its last record. Votes go to such a log,
  * in terms that none of the voters has been in: what was lost may have been a vote of their newest.
+ * Whose log that is may not vote any more, when voters have lost that very change: it is asked to
+ * lead nevertheless, and hands over when they have got it from there (Thesis 4.2.2).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,6 +48,15 @@ static void free_voter(struct node_repair_voter *voter)
     *voter = (struct node_repair_voter){.id = 0};
 }
 
+/* True while it has heard nothing since it began: nor does it hear of a group that goes on in a
+ * term below the one that it waits for, which may be that of a voter who votes no more. */
+static bool is_deaf(const struct node_repair *repair)
+{
+    struct raft_status status;
+    raft_status(repair->group->raft, &status);
+    return !repair->is_hearing || status.term < repair->floor_term;
+}
+
 /* What it has committed behind the end of its log as of an earlier answer it appended after this
  * replica had asked, and committed without it: a deaf one acknowledges nothing. */
 static void note_leader(struct node_repair_voter *voter, uint64_t commit_index)
@@ -54,7 +65,7 @@ static void note_leader(struct node_repair_voter *voter, uint64_t commit_index)
     if (voter->term != voter->led_term) {
         voter->led_term = voter->term;
         voter->led_index = voter->last_index;
-    } else if (commit_index > voter->led_index && !repair->is_hearing) {
+    } else if (commit_index > voter->led_index && is_deaf(repair)) {
         repair->is_hearing = true;
         repair->floor_term = voter->term;
         env_log(repair->group->node->env, ENV_LOG_INFO, "node",
@@ -113,19 +124,31 @@ static void on_answer(struct rpc_request *request, const struct rpc_result *resu
     node_group_release(group);
 }
 
+/* True when this one votes for a log like that one's, and no leader is in sight. */
+static bool is_needed(const struct node_repair_voter *voter)
+{
+    const struct node_repair *repair = voter->repair;
+    struct raft_status status;
+    raft_status(repair->group->raft, &status);
+    return repair->is_trusted && status.leader == 0 && voter->has_answered &&
+           (voter->last_term > repair->trusted_term ||
+            (voter->last_term == repair->trusted_term &&
+             voter->last_index >= repair->trusted_index));
+}
+
 static int make_question(struct node_repair_voter *voter)
 {
     const struct node_group *group = voter->repair->group;
     struct node *node = group->node;
-    bool is_deaf = !voter->repair->is_hearing;
+    bool waits = is_deaf(voter->repair);
     struct raft_status status;
     char body[REPAIR_QUESTION_SIZE];
     raft_status(group->raft, &status);
     bits_put_le64(body, group->id);
     bits_put_le64(body + 8, status.last_index);
-    bits_put_le64(body + 16, is_deaf ? voter->led_term : 0);
-    bits_put_le64(body + 24, is_deaf ? voter->led_index : 0);
-    body[32] = (char)group->health;
+    bits_put_le64(body + 16, waits ? voter->led_term : 0);
+    bits_put_le64(body + 24, waits ? voter->led_index : 0);
+    body[32] = (char)((int)group->health | (is_needed(voter) ? REPAIR_FLAG_NEEDED : 0));
     voter->args.size = 0;
     int rc = peri_buffer_reserve(&voter->args, NODE_ARGS_HEAD);
     if (rc != 0)
@@ -199,6 +222,8 @@ static void trust_all(struct node_repair *repair)
     struct node_step step = {
         .event = {.type = RAFT_TRUST, .index = index, .term = term, .last = forgotten}};
     repair->is_trusted = node_group_step(group, &step) == 0;
+    repair->trusted_index = index;
+    repair->trusted_term = term;
     env_log(group->node->env, ENV_LOG_WARN, "node",
             "group %" PRIu64 ": too few replicas are whole; the log that reaches to entry %" PRIu64
             " of term %" PRIu64 " counts, as none of all voters has more",
@@ -322,7 +347,6 @@ bool node_repair_is_deaf(const struct node_group *group)
 bool node_repair_hears(struct node_group *group, const struct raft_message *message)
 {
     struct node_repair *repair = group->repair;
-    struct raft_status status;
     if (repair == NULL)
         return true;
     if (message->type == RAFT_APPEND_ENTRIES || message->type == RAFT_HEARTBEAT ||
@@ -330,9 +354,8 @@ bool node_repair_hears(struct node_group *group, const struct raft_message *mess
         node_repair_add(repair, message->from, false); /* it leads, perhaps, and can be asked */
     if (!repair->is_hearing)
         return false;
-    raft_status(group->raft, &status);
     /* A core that is so far knows what is old itself, and says so to candidates that do not. */
-    return message->term >= repair->floor_term || status.term >= repair->floor_term;
+    return message->term >= repair->floor_term || !is_deaf(repair);
 }
 
 bool node_group_waits_for(const struct node_group *group, uint64_t id)

@@ -3,8 +3,10 @@
  * raft.repair with one byte string (numbers u64, little-endian).
  *
  *   question   envelope without messages (message.h), group, last index, term and index of the
- * entry behind which it waits for another (0: none), health u8 answer     term, last index, term of
- * that entry, commit index, flags u8 (health, and whether it leads), members (members.c)
+ *              entry behind which it waits for another (0: none), flags u8 (health, and whether the
+ *              other shall lead, for it has the log that those vote for who have lost something)
+ *   answer     term, last index, term of that entry, commit index, flags u8 (health, and whether
+ *              it leads), members (members.c)
  */
 #ifndef PERI_NODE_REPAIR_H
 #define PERI_NODE_REPAIR_H
@@ -16,6 +18,7 @@ enum {
     REPAIR_ANSWER_HEAD = 4 * 8 + 1,   /* before the members */
     REPAIR_HEALTH_MASK = 3,
     REPAIR_FLAG_LEADER = 4,
+    REPAIR_FLAG_NEEDED = 4, /* of a question */
     REPAIR_VOTERS_MAX = 2 * RAFT_MEMBERS_MAX
 };
 
@@ -37,10 +40,11 @@ struct node_repair_voter {
 struct node_repair {
     struct node_group *group;
     struct node_repair_voter voters[REPAIR_VOTERS_MAX];
-    bool is_crowded;                       /* there was no place for one of them */
-    bool is_hearing;                       /* no longer deaf: step 2 */
-    bool is_trusted;                       /* the core has a floor for votes */
-    uint64_t floor_term;                   /* messages of older terms are not heard */
+    bool is_crowded;     /* there was no place for one of them */
+    bool is_hearing;     /* no longer deaf: step 2 */
+    uint64_t floor_term; /* messages of older terms are not heard */
+    bool is_trusted;     /* the core votes for logs that reach to this entry: */
+    uint64_t trusted_index, trusted_term;
     uint64_t barrier_term, barrier_index;  /* where that leader's log ended; 0: not known */
     uint64_t led_term;                     /* 0: no leader has answered */
     struct raft_configuration led_members; /* those of that term's leader */

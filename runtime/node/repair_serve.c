@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/bits.h"
+#include "env/log.h"
 #include "node/repair.h"
 
 static void note_ailing(struct node_group *group, uint64_t id, enum store_log_health health)
@@ -40,6 +41,7 @@ struct question {
     uint64_t from, group, last_index;
     uint64_t led_term, led_index; /* it waits for an entry behind that one; 0: it does not */
     enum store_log_health health;
+    bool needs; /* this replica to lead */
 };
 
 static int read_question(struct node *node, struct peri_slice args, struct question *out,
@@ -49,16 +51,19 @@ static int read_question(struct node *node, struct peri_slice args, struct quest
     int rc = node_envelope_take(node, args, "a question", &envelope, err);
     if (rc != 0)
         return rc;
-    if (envelope.end - envelope.at != REPAIR_QUESTION_SIZE ||
-        (unsigned char)envelope.at[REPAIR_QUESTION_SIZE - 1] > STORE_LOG_DAMAGED)
+    if (envelope.end - envelope.at != REPAIR_QUESTION_SIZE)
         return peri_fail_plain(err, PERI_EFORMAT, "a malformed question of a replica");
-    *out = (struct question){
-        .from = envelope.from,
-        .group = bits_get_le64(envelope.at),
-        .last_index = bits_get_le64(envelope.at + 8),
-        .led_term = bits_get_le64(envelope.at + 16),
-        .led_index = bits_get_le64(envelope.at + 24),
-        .health = (enum store_log_health)(unsigned char)envelope.at[REPAIR_QUESTION_SIZE - 1]};
+    unsigned flags = (unsigned char)envelope.at[REPAIR_QUESTION_SIZE - 1];
+    if ((flags & REPAIR_HEALTH_MASK) > STORE_LOG_DAMAGED ||
+        (flags & ~(unsigned)(REPAIR_HEALTH_MASK | REPAIR_FLAG_NEEDED)) != 0)
+        return peri_fail_plain(err, PERI_EFORMAT, "a malformed question of a replica");
+    *out = (struct question){.from = envelope.from,
+                             .group = bits_get_le64(envelope.at),
+                             .last_index = bits_get_le64(envelope.at + 8),
+                             .led_term = bits_get_le64(envelope.at + 16),
+                             .led_index = bits_get_le64(envelope.at + 24),
+                             .health = (enum store_log_health)(flags & REPAIR_HEALTH_MASK),
+                             .needs = (flags & REPAIR_FLAG_NEEDED) != 0};
     return 0;
 }
 
@@ -81,6 +86,19 @@ static int make_answer(const struct node_group *group, struct peri_buffer *out)
     return rc;
 }
 
+/* One who voted and votes no more has what voters have lost, perhaps: it leads once more. */
+static void lead(struct node_group *group, uint64_t from)
+{
+    struct node_step step = {.event = {.type = RAFT_CAMPAIGN, .success = true}};
+    struct raft_status status;
+    raft_status(group->raft, &status);
+    if (status.role != RAFT_FOLLOWER || status.leader != 0 || node_group_step(group, &step) != 0)
+        return; /* others lead, or will, or this one must not; it is asked again */
+    env_log(group->node->env, ENV_LOG_INFO, "node",
+            "group %" PRIu64 ": node %" PRIu64 " has lost what this one holds, which campaigns",
+            group->id, from);
+}
+
 /* The group notes who asks, and says where it is. */
 static int answer(struct node_group *group, const struct question *question,
                   struct peri_buffer *out, struct peri_error *err)
@@ -92,6 +110,8 @@ static int answer(struct node_group *group, const struct question *question,
                                        .term = question->led_term}};
     note_ailing(group, question->from, question->health);
     (void)node_group_step(group, &step); /* it is no member here, perhaps */
+    if (question->needs)
+        lead(group, question->from);
     node_group_wake(group);
     return make_answer(group, out) == 0 ? 0
                                         : peri_fail(err, PERI_ENOMEM, "group %" PRIu64, group->id);

@@ -4,7 +4,12 @@
  * a leader (Thesis 4.2.3): that keeps removed and partitioned replicas from unsettling a group, and
  * it is what leases rest on. Only a candidate that the leader itself named is exempt. Votes are
  * given without asking whether the candidate is a member here: it may know a newer configuration
- * (4.2.1). */
+ * (4.2.1).
+ *
+ * Differs from the thesis in one case more: a replica that votes no more, and knows it, campaigns
+ * when its host says that voters have lost what it still holds. That is as safe as a leader that
+ * was removed (4.2.2): the votes and the log decide, and are those of the configuration in force.
+ * It leads until an entry of its term is committed, and then hands over to a voter. */
 #include "base/assert.h"
 #include "raft/state.h"
 
@@ -50,14 +55,14 @@ static bool reaches(uint64_t index, uint64_t term, uint64_t other_index, uint64_
     return term != other_term ? term > other_term : index >= other_index;
 }
 
-bool raft_may_campaign(const struct raft *raft)
+bool raft_may_campaign(const struct raft *raft, bool is_needed)
 {
     uint64_t last = raft->log.last_index;
     if (!reaches(last, raft_log_term(&raft->log, last), raft->floor_index, raft->floor_term))
         return false;
     return raft->options.priority > 0 && raft->role != RAFT_LEADER && !raft->is_fenced &&
            !raft_is_stalled(raft) && raft->durable_seq >= raft->install_seq &&
-           raft_is_electable(raft);
+           (is_needed || raft_is_electable(raft));
 }
 
 void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)

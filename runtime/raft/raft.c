@@ -120,7 +120,8 @@ static void on_message(struct raft *raft, const struct raft_event *event)
     else if (message->type == RAFT_READ_INDEX_REPLY)
         raft_on_read_index_reply(raft, message);
     else if (message->type == RAFT_TIMEOUT_NOW) {
-        if (raft->role == RAFT_FOLLOWER && raft->leader == message->from && raft_may_campaign(raft))
+        if (raft->role == RAFT_FOLLOWER && raft->leader == message->from &&
+            raft_may_campaign(raft, false))
             raft_campaign(raft, true);
     } else
         on_answer(raft, message);
@@ -154,7 +155,10 @@ static void on_time(struct raft *raft)
         return;
     /* So late that the process itself must have been asleep: it knows nothing of its leader. */
     bool has_slept = raft->now_us - raft->election_deadline_us >= raft->options.election_min_us;
-    if (has_slept || !raft_may_campaign(raft))
+    bool was_needed = raft->role != RAFT_FOLLOWER && !raft_is_electable(raft);
+    if (was_needed) /* and is asked again, if it still is */
+        raft_become_follower(raft, raft->term, 0);
+    if (has_slept || !raft_may_campaign(raft, false))
         raft_election_arm(raft);
     else
         raft_campaign(raft, false);
@@ -344,9 +348,10 @@ uint64_t raft_deadline_us(const struct raft *raft)
 {
     if (raft->is_fenced || raft->is_asleep)
         return UINT64_MAX;
+    if (raft->role == RAFT_FOLLOWER && (raft->options.priority == 0 || !raft_is_electable(raft)))
+        return UINT64_MAX;
     if (raft->role != RAFT_LEADER)
-        return raft->options.priority > 0 && raft_is_electable(raft) ? raft->election_deadline_us
-                                                                     : UINT64_MAX;
+        return raft->election_deadline_us;
     return raft->transfer_to != 0 && raft->transfer_deadline_us < raft->heartbeat_deadline_us
                ? raft->transfer_deadline_us
                : raft->heartbeat_deadline_us;

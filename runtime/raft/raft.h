@@ -134,7 +134,8 @@ enum raft_event_type {
     RAFT_UNREACHABLE,    /* peer: messages to it were lost */
     RAFT_TRANSFER,       /* peer, or 0: whoever is furthest; leadership shall go there */
     RAFT_FORGET_LEADER,  /* the host knows that the leader is gone: votes are given at once */
-    RAFT_CAMPAIGN,       /* as if the election timeout had passed */
+    RAFT_CAMPAIGN,       /* as if the election timeout had passed; success: although it votes no */
+                         /* more, because those who do have lost what is in its log */
     RAFT_PRIORITY,       /* index: it is that from now on; a leader that gets 0 hands over */
     RAFT_TRUST,     /* index, term: an impaired replica votes again, but only for logs that reach */
                     /* at least to that entry, as its own has to before it campaigns; last: and */

@@ -104,7 +104,8 @@ int raft_check_event(const struct raft *raft, const struct raft_event *event,
     case RAFT_FORGET_LEADER: /* a lease rests on the promise not to */
         return raft->options.has_leases ? PERI_EINVAL : 0;
     case RAFT_CAMPAIGN:
-        if (!raft_may_campaign(raft) || (raft->options.has_leases && raft_is_in_lease(raft)))
+        if (!raft_may_campaign(raft, event->success) ||
+            ((raft->options.has_leases || event->success) && raft_is_in_lease(raft)))
             return PERI_EBUSY;
         return 0;
     case RAFT_FETCHED:

@@ -127,9 +127,9 @@ void raft_campaign(struct raft *raft, bool is_transfer);
  * the group's: a removed replica can be needed until its removal is committed (Thesis 4.2.2). */
 bool raft_is_electable(const struct raft *raft);
 
-/* True when this replica may campaign: it is electable, its disk works and has lost nothing that is
- * still missing, it installs no snapshot. */
-bool raft_may_campaign(const struct raft *raft);
+/* True when this replica may campaign: it is electable, or is_needed by those who vote, its disk
+ * works and has lost nothing that is still missing, it installs no snapshot. */
+bool raft_may_campaign(const struct raft *raft, bool is_needed);
 
 /* True while a leader is so recent that no other may be elected (Thesis 4.2.3, 6.4.1). */
 bool raft_is_in_lease(const struct raft *raft);

@@ -188,6 +188,7 @@ static void ask(struct group *group, uint64_t id, struct input *input)
         RAFT_PEER_UP,  RAFT_PEER_DOWN, RAFT_PRIORITY,      RAFT_PEER_UP};
     uint64_t choice = take(input);
     struct raft_event event = {.type = TYPES[choice % 8], .peer = choice / 8 % (group->count + 1)};
+    event.success = event.type == RAFT_CAMPAIGN && choice / 128 % 2 == 1;
     if (event.type == RAFT_PRIORITY)
         event.index = RAFT_PRIORITY_MAX - event.peer;
     group_step(group, id, &event);

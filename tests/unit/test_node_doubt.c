@@ -201,6 +201,48 @@ static void test_all_in_doubt(void **state)
     }
 }
 
+/* ---- whoever holds what was lost votes no more ---- */
+
+/* Two voters; the leader is removed, which the other one's disk forgets: nobody else holds the
+ * removal. The old leader knows that it is committed, and leads once more when it is asked to. */
+static void test_removed_and_needed(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct generation generation;
+        struct peri_buffer images[GENERATION_FILES_MAX] = {{0}};
+        struct cluster_request request;
+        struct cluster *cluster = cluster_create(seed, 2, 2);
+        commit_all(cluster, "ab");
+        (void)cluster_settle(cluster);
+        struct cluster_host *removed = cluster_leader(cluster, NULL),
+                            *stays = &cluster->hosts[removed->id % 2];
+        const struct node_member_change leave = {{RAFT_REMOVE, removed->id}, NULL};
+        list_generation(stays, &generation);
+        for (size_t i = 0; i < generation.count; i++)
+            assert_int_equal(sim_disk_get(stays->sim, generation.paths[i], &images[i]), 0);
+        cluster_change(removed, &request, &leave, 5 * S);
+        while (!request.is_done)
+            cluster_run(cluster, 10);
+        assert_int_equal(request.certainty, NODE_OK);
+        cluster_kill(stays);
+        forget_end(stays, &generation, images);
+        lose_witness(stays);
+        cluster_run(cluster, 2 * (uint64_t)S);
+        assert_false(has_leader(cluster)); /* it was removed, and disturbs nobody */
+        restart(stays);
+        assert_int_equal(health_of(stays), STORE_LOG_SUSPECT);
+        cluster_commit(cluster, "c");
+        assert_true(is_repaired(stays));
+        cluster_kill(removed);
+        cluster_commit(cluster, "d");
+        assert_string_equal(cluster_settle(cluster), "a;b;c;d;");
+        for (size_t i = 0; i < generation.count; i++)
+            peri_buffer_deinit(&images[i]);
+        cluster_close(cluster);
+    }
+}
+
 /* ---- and one never comes back ---- */
 
 struct forcing {
@@ -301,9 +343,8 @@ static void test_no_birth(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_damaged_and_gone),
-        cmocka_unit_test(test_all_in_doubt),
-        cmocka_unit_test(test_one_never_returns),
+        cmocka_unit_test(test_damaged_and_gone),   cmocka_unit_test(test_all_in_doubt),
+        cmocka_unit_test(test_removed_and_needed), cmocka_unit_test(test_one_never_returns),
         cmocka_unit_test(test_no_birth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

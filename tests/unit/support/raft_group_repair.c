@@ -168,15 +168,21 @@ bool group_can_spare(struct group *group, unsigned without, const struct raft_co
 
 /* ---- becoming whole ---- */
 
-bool group_hears(const struct group_replica *replica, uint64_t term)
+/* True while it has heard nothing since it began. */
+static bool is_deaf(const struct group_replica *replica)
 {
     const struct group_repair *repair = &replica->repair;
     struct raft_status status = {.term = 0};
     if (replica->raft != NULL)
         raft_status(replica->raft, &status);
+    return !repair->is_hearing || status.term < repair->floor_term;
+}
+
+bool group_hears(const struct group_replica *replica, uint64_t term)
+{
+    const struct group_repair *repair = &replica->repair;
     return replica->health == GROUP_WHOLE ||
-           (repair->is_hearing &&
-            (term >= repair->floor_term || status.term >= repair->floor_term));
+           (repair->is_hearing && (term >= repair->floor_term || !is_deaf(replica)));
 }
 
 void group_repair_meet(struct group_replica *replica, const struct raft_message *message)
@@ -285,8 +291,9 @@ static void learn_term(struct group_replica *replica)
 }
 
 /* Has committed, without this replica, what it appended after it was asked. */
-static void note_leader(struct group_repair *repair, size_t at, const struct group_answer *answer)
+static void note_leader(struct group_replica *replica, size_t at, const struct group_answer *answer)
 {
+    struct group_repair *repair = &replica->repair;
     if (answer->term > repair->barrier_term) {
         repair->barrier_term = answer->term;
         repair->barrier_index = answer->last_index;
@@ -294,7 +301,7 @@ static void note_leader(struct group_repair *repair, size_t at, const struct gro
     if (repair->led_term[at] != answer->term) {
         repair->led_term[at] = answer->term;
         repair->led_index[at] = answer->last_index;
-    } else if (answer->commit_index > repair->led_index[at] && !repair->is_hearing) {
+    } else if (answer->commit_index > repair->led_index[at] && is_deaf(replica)) {
         repair->is_hearing = true;
         repair->floor_term = answer->term;
     }
@@ -360,6 +367,27 @@ static void check_forgotten(struct group *group, const struct group_replica *lea
             group_fail(group, "counts on what a disk has lost", leader->id, peer.match_index);
 }
 
+/* True when it votes for that one's log, and no leader is in sight. */
+static bool needs(const struct group_replica *replica, const struct group_answer *answer)
+{
+    struct raft_status status;
+    raft_status(replica->raft, &status);
+    return replica->repair.is_trusted && status.leader == 0 && answer->is_there &&
+           (answer->last_term > replica->floor_term ||
+            (answer->last_term == replica->floor_term &&
+             answer->last_index >= replica->floor_index));
+}
+
+/* Voters need the log of a replica that votes no more, perhaps. */
+static void lead(struct group *group, uint64_t id)
+{
+    struct raft_event event = {.type = RAFT_CAMPAIGN, .success = true};
+    struct raft_status status;
+    raft_status(group_replica(group, id)->raft, &status);
+    if (status.role == RAFT_FOLLOWER && status.leader == 0)
+        group_step(group, id, &event);
+}
+
 void group_repair_ask(struct group *group, uint64_t id, uint64_t peer)
 {
     struct group_replica *replica = group_replica(group, id), *other = group_replica(group, peer);
@@ -372,12 +400,14 @@ void group_repair_ask(struct group *group, uint64_t id, uint64_t peer)
     if (!repair->is_asked[peer - 1] && !repair->is_met[peer - 1] && own.leader != peer)
         return;
     struct raft_event event = {.type = RAFT_PEER_LOST, .peer = id, .last = own.last_index};
-    if (!repair->is_hearing) {
+    if (is_deaf(replica)) {
         event.index = repair->led_index[peer - 1];
         event.term = repair->led_term[peer - 1];
     }
     if (group_step(group, peer, &event) == 0)
         check_forgotten(group, other, id, own.last_index);
+    if (needs(replica, &repair->answers[peer - 1]))
+        lead(group, peer);
     raft_status(other->raft, &status);
     replica->repair.on_their_way[peer - 1] =
         (struct group_answer){.is_there = true,
@@ -402,7 +432,7 @@ void group_repair_hear(struct group *group, uint64_t id, uint64_t peer)
         take_members(replica, &answer);
     }
     if (answer.is_there && answer.is_leader)
-        note_leader(repair, peer - 1, &answer);
+        note_leader(replica, peer - 1, &answer);
     repair->on_their_way[peer - 1].is_there = false;
     if (!repair->is_hearing)
         learn_term(replica);
