@@ -35,7 +35,7 @@ struct kv_machine {
     void *data;
     uint64_t clock_ms; /* log time, as of the last task; 0: none came since the start */
     struct kv_clock clock;
-    struct kv_command command;
+    struct kv_command command, foreseen;
     struct kv_query query;
 };
 
@@ -274,6 +274,42 @@ static void on_query(struct node_machine *node, struct node_task *task)
     begin(container_of(node, struct kv_machine, node), task, true);
 }
 
+/* ---- commands to come ---- */
+
+static void want_key(struct node_keys *keys, struct peri_slice key)
+{
+    struct kv_name name;
+    kv_name_key(&name, key);
+    node_keys_want(keys, kv_name_slice(&name));
+}
+
+static void want_operations(struct node_keys *keys, const struct kv_operation *operations,
+                            uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (operations[i].kind != KV_RANGE && operations[i].kind != KV_DELETE_RANGE)
+            want_key(keys, operations[i].key);
+}
+
+static void on_foresee(struct node_machine *node, struct node_keys *keys, struct peri_slice bytes)
+{
+    struct kv_machine *machine = container_of(node, struct kv_machine, node);
+    struct kv_command *command = &machine->foreseen;
+    if (kv_command_decode(bytes, command, NULL) != 0)
+        return;
+    if (command->session != 0) {
+        struct kv_name name;
+        kv_name_session(&name, command->session);
+        node_keys_want(keys, kv_name_slice(&name));
+    }
+    if (command->kind != KV_DO)
+        return;
+    for (uint32_t i = 0; i < command->compare_count; i++)
+        want_key(keys, command->compares[i].key);
+    want_operations(keys, command->then, command->then_count);
+    want_operations(keys, command->otherwise, command->else_count);
+}
+
 /* The keys are others now: nothing of them is here. */
 static void on_restore(struct node_machine *node, struct node_task *task)
 {
@@ -288,8 +324,11 @@ int kv_machine_create(struct kv_machine **out, void (*on_applied)(void *data), v
     struct kv_machine *machine = calloc(1, sizeof *machine);
     if (machine == NULL)
         return PERI_ENOMEM;
-    machine->node = (struct node_machine){
-        .keeps_keys = true, .apply = on_apply, .query = on_query, .restore = on_restore};
+    machine->node = (struct node_machine){.keeps_keys = true,
+                                          .apply = on_apply,
+                                          .foresee = on_foresee,
+                                          .query = on_query,
+                                          .restore = on_restore};
     machine->view.source = (struct kv_source){get, range, machine};
     machine->on_applied = on_applied;
     machine->data = data;

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/keys.h"
 #include "node/parts.h"
 
 /* ---- without memory ---- */
@@ -232,6 +233,7 @@ static void persist(struct node_group *group, const struct raft_record *record,
             node_snapshots_install(group, record);
         }
         node_disk_write(group, record, entries);
+        node_keys_foresee(group, entries, count);
     }
     peri_buffer_deinit(&members);
     free(entries);

@@ -53,6 +53,7 @@ void node_keys_close(struct node_group *group)
     PERI_ASSERT(peri_list_is_empty(&keys->sources));
     forget(keys);
     node_intake_free(keys);
+    node_keys_want_free(keys);
     peri_list_remove(&keys->link);
     peri_buffer_deinit(&keys->extra);
     free(keys);
@@ -231,7 +232,9 @@ void node_keys_written(struct node_keys *keys)
 
 void node_keys_evict(struct node_keys *keys, size_t bytes_max)
 {
-    while (peri_list_is_empty(&keys->reads) && keys->clean_bytes > bytes_max) {
+    if (!peri_list_is_empty(&keys->reads) || node_keys_want_reads(keys))
+        return; /* what they find may be older than an entry that goes */
+    while (keys->clean_bytes > bytes_max) {
         struct node_keymap_entry *entry =
             container_of(keys->clean.next, struct node_keymap_entry, link);
         node_keymap_remove(&keys->map, entry);

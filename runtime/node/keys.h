@@ -59,11 +59,17 @@ int node_keys_range(struct node_keys *keys, struct node_keys_read *read, struct 
 /* Forgets a read under way: on_done will not run. No effect on one that has ended. */
 void node_keys_cancel(struct node_keys_read *read);
 
+/* Has a key read into memory that a command will want which is not applied yet. For
+ * node_machine.foresee; a matter of speed alone. */
+void node_keys_want(struct node_keys *keys, struct peri_slice key);
+
 /* ---- for this folder ---- */
 
 struct node_rounds;
-struct node_intake; /* intake.c */
-struct node_source; /* stream.c */
+struct node_intake;    /* intake.c */
+struct node_source;    /* stream.c */
+struct node_keys_want; /* keys_want.c */
+struct store_log_entry;
 
 struct node_keys {
     struct node_group *group;
@@ -80,10 +86,11 @@ struct node_keys {
     struct peri_list writing;    /* of the round that is being written */
     struct peri_list clean;      /* the one that was not used for longest first */
     size_t clean_bytes;
-    struct peri_list reads;     /* under way: meanwhile no entry is let go of */
-    struct node_intake *intake; /* of a snapshot; NULL until one comes */
-    struct node_source *source; /* of the newest snapshot that was sent; NULL: none */
-    struct peri_list sources;   /* all that are open */
+    struct peri_list reads; /* under way: meanwhile no entry is let go of, nor while want reads */
+    struct node_keys_want *want; /* NULL until something is */
+    struct node_intake *intake;  /* of a snapshot; NULL until one comes */
+    struct node_source *source;  /* of the newest snapshot that was sent; NULL: none */
+    struct peri_list sources;    /* all that are open */
 };
 
 /* Errors: PERI_ENOMEM. */
@@ -92,6 +99,16 @@ void node_keys_close(struct node_group *group);
 
 /* This replica cannot do what the others do: it ends. Returns rc. */
 int node_keys_end_replica(struct node_keys *keys, int rc, struct peri_error *err);
+
+/* Keeps what the store says of a key, which is not in memory; or does not, without memory. */
+void node_keys_keep(struct node_keys *keys, struct peri_slice key, struct peri_slice value,
+                    bool is_absent);
+
+/* These entries are on their way to the log: asks the machine what they will want. */
+void node_keys_foresee(struct node_group *group, const struct store_log_entry *entries,
+                       size_t count);
+bool node_keys_want_reads(const struct node_keys *keys); /* something is being read */
+void node_keys_want_free(struct node_keys *keys);
 
 /* The group is closed: its machine is not used any more. */
 void node_keys_abandon(struct node_keys *keys);

@@ -82,15 +82,14 @@ static void run_read(struct node_rounds_job *rounds_job, struct store_state *sta
     job->job.rc = rc < 0 ? rc : 0;
 }
 
-/* Keeps what the store says of a key. */
-static void keep(struct node_keys *keys, const struct node_keys_job *job)
+void node_keys_keep(struct node_keys *keys, struct peri_slice key, struct peri_slice value,
+                    bool is_absent)
 {
-    struct node_keymap_entry *entry = node_keymap_entry_create(
-        peri_buffer_slice(&job->from), peri_buffer_slice(&job->found), job->count == 0);
+    struct node_keymap_entry *entry = node_keymap_entry_create(key, value, is_absent);
     if (entry == NULL)
         return; /* it is read again */
     size_t cost = node_keymap_cost(entry);
-    (void)node_keymap_put(&keys->map, entry); /* there is none: find has looked */
+    (void)node_keymap_put(&keys->map, entry); /* there is none: the caller has looked */
     peri_list_append(&keys->clean, &entry->link);
     keys->clean_bytes += cost;
     keys->group->node->rounds->clean_bytes += cost;
@@ -102,7 +101,8 @@ static int answer_get(struct node_keys *keys, struct node_keys_job *job)
     const struct node_keymap_entry *entry = find(keys, peri_buffer_slice(&job->from));
     if (entry != NULL) /* written since: by this machine, which reads and writes side by side */
         return answer(read, entry);
-    keep(keys, job);
+    node_keys_keep(keys, peri_buffer_slice(&job->from), peri_buffer_slice(&job->found),
+                   job->count == 0);
     read->count = job->count;
     return peri_buffer_append(&read->found, job->found.data, job->found.size);
 }

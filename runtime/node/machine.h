@@ -39,6 +39,11 @@ struct node_machine {
     bool keeps_keys;
     /* Applies a command. A failure is a result like others: the same on all replicas. */
     void (*apply)(struct node_machine *machine, struct node_task *task);
+    /* The command is about to come, unless another leader's takes its place: what of it is not in
+     * memory may be read until then (node_keys_want). NULL where keeps_keys is false, or for
+     * machines that do not say. */
+    void (*foresee)(struct node_machine *machine, struct node_keys *keys,
+                    struct peri_slice command);
     /* Answers from the state, which it leaves as it is. */
     void (*query)(struct node_machine *machine, struct node_task *task);
     /* Writes the whole state to task->output. */

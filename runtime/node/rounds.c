@@ -125,6 +125,11 @@ void node_rounds_suspect(struct node_rounds *rounds, int rc)
     rounds->is_damaged = rounds->is_damaged || rc == PERI_ECORRUPT;
 }
 
+bool node_rounds_remember_too_much(const struct node_rounds *rounds)
+{
+    return rounds->clean_bytes > CLEAN_MAX_BYTES + CLEAN_MAX_BYTES / 4;
+}
+
 /* Groups take turns in letting go of what they remember. */
 static void evict(struct node_rounds *rounds)
 {

@@ -77,6 +77,8 @@ void node_rounds_end_job(struct node_rounds_job *job, int status);
 void node_rounds_start_job(struct node_rounds *rounds, struct node_rounds_job *job);
 /* Closes the store, of which nobody reads any more. */
 void node_rounds_close_store(struct node_rounds *rounds);
+/* True when more is remembered than should be. */
+bool node_rounds_remember_too_much(const struct node_rounds *rounds);
 /* True when so much waits for the store that commands have to. */
 bool node_rounds_are_full(const struct node_rounds *rounds);
 

@@ -61,6 +61,44 @@ static void test_commands(void **state)
     cluster_close(cluster);
 }
 
+static void look(struct cluster *cluster, size_t number, const char *expected)
+{
+    struct cluster_request request;
+    char text[32];
+    (void)snprintf(text, sizeof text, "look%zu", number);
+    cluster_propose(cluster_leader(cluster, NULL), &request, text, S);
+    cluster_await(cluster, &request);
+    assert_int_equal(request.code, 0);
+    assert_string_equal(request.result, expected);
+}
+
+/* What a command will read is there when its turn comes, on all replicas; and it is the newest. */
+static void test_foreseen(void **state)
+{
+    enum { LOOKS = 40 };
+    (void)state;
+    struct cluster *cluster = create(2, 3, 3);
+    cluster_commit(cluster, "a"); /* the store is open */
+    for (size_t i = 0; i < LOOKS; i++)
+        look(cluster, i, "new");
+    (void)cluster_settle(cluster);
+    for (size_t i = 0; i < 3; i++)
+        assert_in_range(cluster->hosts[i].machines[0].keys.waits, 0,
+                        3 * LOOKS / 4); /* all, if nothing was foreseen */
+    for (size_t i = 0; i < 3; i++) {    /* memory is empty */
+        cluster_kill(&cluster->hosts[i]);
+        cluster_restart(&cluster->hosts[i]);
+    }
+    cluster_commit(cluster, "b");
+    for (size_t i = 0; i < 2 * LOOKS; i++)
+        look(cluster, i % (LOOKS + 5), i < LOOKS || i >= LOOKS + 5 ? "there" : "new");
+    assert_string_equal(cluster_settle(cluster), "a;b;");
+    for (size_t i = 0; i < 3; i++)
+        assert_in_range(cluster->hosts[i].machines[0].keys.waits, 0,
+                        3 * LOOKS / 4); /* all, if nothing was foreseen */
+    cluster_close(cluster);
+}
+
 static uint64_t applied_by(const struct cluster_host *host)
 {
     struct node_stats stats;
@@ -246,9 +284,13 @@ static void test_eviction(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commands),          cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_crashes),           cmocka_unit_test(test_join),
-        cmocka_unit_test(test_crash_in_transfer), cmocka_unit_test(test_cut_in_transfer),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_foreseen),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_crashes),
+        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_crash_in_transfer),
+        cmocka_unit_test(test_cut_in_transfer),
         cmocka_unit_test(test_eviction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,12 +68,24 @@ static void add(struct node_task *task, uint64_t number)
     append(&task->output, value, (size_t)size);
 }
 
-/* The count is known. */
+static void add_looked(struct node_task *task, uint32_t count)
+{
+    int rc = node_keys_put(task->keys, task->input, peri_slice_of("", 0), NULL);
+    PERI_ASSERT(rc == 0 || rc == PERI_ENOMEM); /* then the replica has ended */
+    append(&task->output, count > 0 ? "there" : "new", count > 0 ? 5 : 3);
+}
+
+/* What was read is known. */
 static void go_on(struct keys_machine *machine)
 {
     struct node_task *task = machine->task;
     struct peri_buffer *found = &machine->read.found;
     uint64_t number = 0;
+    if (begins_with(task->input, "look")) {
+        add_looked(task, machine->read.count);
+        node_task_done(task, 0);
+        return;
+    }
     if (machine->read.count > 0) {
         append(found, "", 1);
         number = strtoull(found->data, NULL, 10);
@@ -125,11 +137,20 @@ static void on_apply(struct node_machine *node_machine, struct node_task *task)
         PERI_ASSERT(rc == 0 || rc == PERI_ENOMEM); /* then the replica has ended */
         return;
     }
-    set_from(machine, text_of("n"));
+    set_from(machine, begins_with(task->input, "look") ? task->input : text_of("n"));
     read->to = peri_slice_of(NULL, 0);
     read->on_done = on_count;
     if (node_keys_get(task->keys, read, NULL) == 1)
         go_on(machine);
+    else
+        machine->waits++;
+}
+
+static void on_foresee(struct node_machine *machine, struct node_keys *keys,
+                       struct peri_slice command)
+{
+    (void)machine;
+    node_keys_want(keys, begins_with(command, "look") ? command : text_of("n"));
 }
 
 /* ---- queries ---- */
@@ -186,8 +207,11 @@ static void on_restore(struct node_machine *node_machine, struct node_task *task
 void keys_machine_init(struct keys_machine *machine)
 {
     keys_machine_deinit(machine);
-    machine->machine = (struct node_machine){
-        .keeps_keys = true, .apply = on_apply, .query = on_query, .restore = on_restore};
+    machine->machine = (struct node_machine){.keeps_keys = true,
+                                             .apply = on_apply,
+                                             .foresee = on_foresee,
+                                             .query = on_query,
+                                             .restore = on_restore};
 }
 
 void keys_machine_deinit(struct keys_machine *machine)
