@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 
+#include "mr_feed.h"
 #include "vm/recent.h"
 
 void mr_push_slice(lua_State *L, struct peri_slice bytes)
@@ -36,8 +37,6 @@ bool mr_cursor_next(struct mr_cursor *cursor, struct mr_csv_field *field)
     return false;
 }
 
-enum { AHEAD = 16 };
-
 /* An iterator's userdata: the first upvalue of its closure; the second keeps recent strings alive.
  * User values keep what it borrows. */
 struct mr_scan {
@@ -49,32 +48,20 @@ struct mr_scan {
     struct mr_slice_box *slice; /* what slices are given as, once made; in user value SCAN_SLICE */
     bool gives_slices;          /* rather than strings */
     bool is_busy;
-    unsigned ahead, given; /* of the next words, which have been looked up in the text already */
-    struct vm_recent_word words[AHEAD];
+    struct mr_feed *feed; /* of words: the records', or own */
+    struct mr_feed own;
 };
 
 enum { SCAN_BORROWED = 1, SCAN_TEXT, SCAN_SLICE, SCAN_VALUES = SCAN_SLICE };
 
-/* Looks the next words up, so that the memory they need is on its way when they are given. */
-static bool look_ahead(struct mr_scan *scan)
-{
-    struct peri_slice word;
-    scan->given = 0;
-    for (scan->ahead = 0; scan->ahead < AHEAD; scan->ahead++) {
-        if (!mr_words_next(&scan->cursor.of.words, &word))
-            break;
-        scan->words[scan->ahead] = vm_recent_expect(scan->recent, word, scan->end);
-    }
-    return scan->ahead > 0;
-}
-
 static int next_word(lua_State *L, struct mr_scan *scan)
 {
-    if (scan->given == scan->ahead && !look_ahead(scan)) {
+    const struct vm_recent_word *word = mr_feed_next(scan->feed, scan->recent, scan->end);
+    if (word == NULL) {
         scan->is_busy = false;
         return 0;
     }
-    vm_recent_push_word(L, scan->recent, lua_upvalueindex(2), &scan->words[scan->given++]);
+    vm_recent_push_word(L, scan->recent, lua_upvalueindex(2), word);
     return 1;
 }
 
@@ -157,6 +144,21 @@ static void add_slice(lua_State *L, struct mr_scan *scan)
     scan->slice = slice;
 }
 
+/* Looks the first words up: memory is on its way while Lua prepares the loop. */
+static void start_words(struct mr_scan *scan, const struct mr_text *text)
+{
+    const struct mr_words *words = &scan->cursor.of.words;
+    bool is_records_own = text->is_record && scan == text->box->scan; /* another may be under way */
+    struct mr_feed *shared = is_records_own ? text->box->feed : NULL;
+    if (is_records_own && words->word == &mr_class_letters &&
+        mr_feed_goes_on(shared, scan->recent, text->box->record.input, text->bytes)) {
+        scan->feed = shared;
+    } else {
+        scan->feed = &scan->own;
+        mr_feed_start(&scan->own, scan->recent, *words);
+    }
+}
+
 int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cursor,
                    bool gives_slices)
 {
@@ -164,7 +166,6 @@ int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cu
     struct mr_scan *scan = push_scan(L, text);
     scan->is_busy = true;
     scan->cursor = cursor;
-    scan->ahead = scan->given = 0;
     scan->end = text->bytes.data + text->bytes.size;
     scan->box = text->box;
     scan->generation = text->generation;
@@ -176,6 +177,6 @@ int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cu
     if (gives_slices)
         scan->slice->generation = scan->generation;
     else if (cursor.kind == MR_CURSOR_WORDS)
-        (void)look_ahead(scan); /* memory is on its way while Lua prepares the loop */
+        start_words(scan, text);
     return 1;
 }

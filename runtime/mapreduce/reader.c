@@ -45,9 +45,26 @@ static void consume(struct mr_reader *reader, size_t size)
     reader->place = MR_CSV_FIELD_START;
 }
 
+/* Says what lies behind the records: of lines all that came now and is whole. */
+static void note_lines(struct mr_reader *reader, size_t fresh)
+{
+    const struct mr_window *window = &reader->window;
+    enum mr_format format = reader->input.format;
+    reader->input.moves++;
+    reader->input.lines_end = NULL;
+    if (format == MR_FORMAT_FIXED || format == MR_FORMAT_FILES || format == MR_FORMAT_CHUNK)
+        return;
+    const char *last = memrchr(window->buffer + window->filled - fresh, '\n', fresh);
+    reader->input.lines_end = last == NULL ? NULL : last + 1;
+}
+
 static int fill(struct mr_reader *reader, struct peri_error *err)
 {
-    return mr_window_fill(&reader->window, reader->source, reader->end, err);
+    uint64_t before = reader->window.base + reader->window.filled;
+    int rc = mr_window_fill(&reader->window, reader->source, reader->end, err);
+    if (rc == 1)
+        note_lines(reader, (size_t)(reader->window.base + reader->window.filled - before));
+    return rc;
 }
 
 /* ---- where records end: the size of the pending record with its line end, or 0 ---- */

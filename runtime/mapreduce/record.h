@@ -44,6 +44,10 @@ struct mr_input {
     char separator;                 /* between CSV fields */
     const struct peri_slice *names; /* names of the CSV columns, unescaped; NULL without a header */
     size_t name_count;
+    /* Behind a record in memory lie others, each with its line end, up to lines_end, and will be
+     * given from there as long as moves stays the same. NULL: no more is known. */
+    const char *lines_end;
+    uint64_t moves;
 };
 
 /* One record. Its bytes are lent until the next record is read. */

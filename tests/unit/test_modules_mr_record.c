@@ -150,7 +150,11 @@ static void test_fields(void **state)
 static void test_csv_fields(void **state)
 {
     static const struct peri_slice names[] = {{"id", 2}, {"full name", 9}, {"n", 1}};
-    static const struct mr_input csv = {"in.csv", MR_FORMAT_CSV, ',', names, 3};
+    static const struct mr_input csv = {.path = "in.csv",
+                                        .format = MR_FORMAT_CSV,
+                                        .separator = ',',
+                                        .names = names,
+                                        .name_count = 3};
     run(*state, "1,\"Lovelace, \"\"Ada\"\"\",\"42\",", &csv,
         "local r = ... "
         "assert(r:field(2) == 'Lovelace, \"Ada\"' and r:field('full name') == r:field(2))"

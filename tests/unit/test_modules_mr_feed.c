@@ -1,0 +1,170 @@
+/* Words that are found ahead, over line ends: the same that a search of each record by itself
+ * finds, whatever map does with the records. */
+#include "mr_fixture.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "mapreduce/reader.h"
+#include "mr_record.h"
+#include "vm/state.h"
+
+/* What a map function may do to a record's words; all compares with string.gmatch. */
+static const char map_text[] =
+    "local r, way = ...\n"
+    "local function all(iterator) local t = {} for w in iterator do t[#t + 1] = w end\n"
+    "  return table.concat(t, '|') end\n"
+    "local function same(set, pattern)\n"
+    "  local got, want = all(r:words(set)), all(r:str():gmatch(pattern))\n"
+    "  assert(got == want, ('%s at %d: %s, not %s'):format(r:file(), r:offset(), got, want)) end\n"
+    "if way == 0 then return\n"
+    "elseif way == 1 then for w in r:words() do return end\n"
+    "elseif way == 2 then same(nil, '%a+') same(nil, '%a+')\n"
+    "elseif way == 3 then same('%w', '%w+')\n"
+    "elseif way == 4 then\n"
+    "  local t, n = {}, 0\n"
+    "  for w in r:words() do same(nil, '%a+') t[#t + 1] = w end\n"
+    "  for w in r:str():gmatch '%a+' do n = n + 1 assert(t[n] == w) end\n"
+    "  assert(n == #t)\n"
+    "elseif way == 5 then\n"
+    "  local one, other = r:words(), r:words()\n"
+    "  assert(one() == other()) assert(one() == other()) assert(all(one) == all(other))\n"
+    "else same(nil, '%a+') end\n";
+
+enum { TEXT_SIZE = 400000, WAYS = 6, RECORD_MAX = 400 };
+
+static char random_byte(uint64_t *seed)
+{
+    static const char others[] = "   \t,,.'-7";
+    uint64_t choice = random_below(seed, 60);
+    if (choice == 0)
+        return '\n';
+    if (choice < 12)
+        return others[random_below(seed, sizeof others - 1)];
+    return (char)((choice < 14 ? 'A' : 'a') + (char)random_below(seed, 26));
+}
+
+/* Lines of letters and others, some empty, some with CR, some too long; the last has no end. */
+static void write_text(const char *path, uint64_t *seed)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    for (int i = 0; i < TEXT_SIZE; i++) {
+        char byte = random_byte(seed);
+        if (byte == '\n' && random_below(seed, 3) == 0)
+            fputc('\r', file);
+        fputc(byte, file);
+        for (int more = byte == '\n' && random_below(seed, 400) == 0 ? RECORD_MAX : 0; more > 0;
+             more--)
+            fputc("ab c"[more % 4], file);
+    }
+    fputs("the end", file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static struct vm_state *open_state(struct env *env)
+{
+    static const struct vm_embedded nothing[1];
+    static struct vm_options options;
+    struct vm_state *vm = NULL;
+    options = (struct vm_options){.env = env, .bare = true, .embedded = nothing};
+    assert_int_equal(vm_state_create(&vm, &options, NULL), 0);
+    luaL_openlibs(vm->L);
+    mr_records_create(vm->L);
+    assert_int_equal(luaL_loadstring(vm->L, map_text), LUA_OK);
+    return vm;
+}
+
+/* Runs map over a range. The more seldom_ways, the more records in a row have their words asked for
+ * once, which is the usual way. Returns how many records there were. */
+static int map_range(struct fixture *fixture, const char *format, uint64_t offset,
+                     uint64_t seldom_ways, uint64_t *seed)
+{
+    struct mr_split split = {fixture->path[0], offset, TEXT_SIZE - offset, 0};
+    struct mr_reader_options options = {.record_max_bytes = RECORD_MAX};
+    struct mr_reader *reader;
+    struct peri_error err = PERI_ERROR_INIT;
+    struct vm_state *vm = open_state(fixture->env);
+    lua_State *L = vm->L;
+    struct mr_records *pool = mr_records_at(L, 1);
+    int records = 0;
+    assert_int_equal(mr_format_parse(format, &options.format, NULL), 0);
+    if (options.format.format == MR_FORMAT_CHUNK)
+        options.record_max_bytes = 0;
+    if (options.format.format == MR_FORMAT_CSV)
+        split = (struct mr_split){fixture->path[0], 0, MR_SPLIT_TO_END, 0};
+    assert_int_equal(mr_reader_open(&reader, fixture->env, &split, &options, &err), 0);
+    for (int rc; (rc = mr_reader_next(reader, mr_records_next(pool), &err)) != 0;) {
+        if (rc < 0) {
+            assert_true(mr_reader_can_skip(reader));
+            continue;
+        }
+        records++;
+        uint64_t way = random_below(seed, WAYS + seldom_ways);
+        lua_pushvalue(L, 2);
+        mr_records_push(L, pool, 1);
+        lua_pushinteger(L, (lua_Integer)way);
+        if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+            fail_msg("%s", lua_tostring(L, -1));
+    }
+    mr_records_retire(pool);
+    mr_reader_close(reader);
+    vm_state_close(vm);
+    return records;
+}
+
+static void test_words_are_those_of_each_record(void **state)
+{
+    static const char *const formats[] = {"lines", "tsv", "csv", "chunk", "fixed:100"};
+    struct fixture *fixture = *state;
+    uint64_t seed = 20;
+    write_text(fixture->path[0], &seed);
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        for (uint64_t seldom = 2; seldom <= 200; seldom *= 10) {
+            int records = map_range(fixture, formats[i], seldom * 500, seldom, &seed);
+            bool is_long = strcmp(formats[i], "chunk") == 0;
+            if (records < (is_long ? 5 : 1000))
+                fail_msg("%s: only %d records", formats[i], records);
+        }
+    }
+    unlink(fixture->path[0]);
+}
+
+/* Counts what the feed gave of lines, each of which is asked for its words once. */
+static void test_lines_are_looked_at_ahead(void **state)
+{
+    struct fixture *fixture = *state;
+    struct vm_state *vm = open_state(fixture->env);
+    lua_State *L = vm->L;
+    static const char text[] = "one two\r\n\nthree four five\nsix\n";
+    struct mr_input input = {.path = "in", .lines_end = text + sizeof text - 1, .moves = 1};
+    struct mr_records *pool = mr_records_at(L, 1);
+    static const struct {
+        size_t at, size;
+        unsigned waiting; /* behind the line's own */
+    } lines[] = {{0, 7, 0}, {9, 0, 4}, {10, 15, 1}, {26, 3, 0}};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct peri_slice data = peri_slice_of(text + lines[i].at, lines[i].size);
+        *mr_records_next(pool) = (struct mr_record){.data = data, .input = &input};
+        lua_pushvalue(L, 2);
+        mr_records_push(L, pool, 1);
+        lua_pushinteger(L, -1);
+        if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+            fail_msg("%s", lua_tostring(L, -1));
+        assert_int_equal(pool->feed.found - pool->feed.given, lines[i].waiting);
+    }
+    mr_records_retire(pool);
+    vm_state_close(vm);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_words_are_those_of_each_record, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_lines_are_looked_at_ahead, fixture_setup,
+                                        fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
