@@ -114,7 +114,7 @@ static void grow(lua_State *L, struct vm_recent *recent, int keeper)
  * again. */
 static void note_evicted(lua_State *L, struct vm_recent *recent, int keeper)
 {
-    enum { WINDOW = 8, SELDOM = 32, MOSTLY = 2 };
+    enum { WINDOW = 64, SELDOM = 32, MOSTLY = 2 };
     size_t slots = (size_t)(recent->page_mask + 1) << recent->bits;
     if (++recent->evicted < slots / WINDOW)
         return;
