@@ -13,7 +13,9 @@
 
 #include "mapreduce/record.h"
 
-#define MR_SPLIT_SIZE_MAX ((uint64_t)64 << 20)  /* default split of a large input */
+/* Default split of a large input, as large as Hadoop's blocks: each map task begins with a Lua
+ * state that knows no word yet, and learns the vocabulary again. */
+#define MR_SPLIT_SIZE_MAX ((uint64_t)128 << 20)
 #define MR_SPLIT_SIZE_SMALL ((uint64_t)1 << 20) /* default split of a small one */
 #define MR_SPLIT_TO_END UINT64_MAX              /* length of a split whose end is not known */
 #define MR_TASKS_MAX 10000u

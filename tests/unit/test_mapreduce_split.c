@@ -117,7 +117,7 @@ static void test_default_size_follows_workers(void **state)
         {(uint64_t)64 << 20, 2, (uint64_t)16 << 20},
         {(uint64_t)96 << 20, 2, (uint64_t)16 << 20},  /* three */
         {(uint64_t)160 << 20, 2, (uint64_t)20 << 20}, /* and four at most */
-        {(uint64_t)10 << 30, 2, (uint64_t)64 << 20},
+        {(uint64_t)10 << 30, 2, (uint64_t)128 << 20},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct mr_split_file file = {"a", cases[i].bytes, false};
