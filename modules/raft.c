@@ -247,7 +247,8 @@ const char *raft_role_name(enum raft_role role)
 static int push_event(lua_State *L, struct raft_node_box *box)
 {
     static const char *const names[] = {
-        "role", "members", "snapshot_taken", "snapshot_installed", "repaired", "fenced"};
+        "role",     "members",  "snapshot_taken", "snapshot_installed",
+        "repaired", "diverged", "rebuilt",        "fenced"};
     if (box->first_event == box->next_event)
         return raft_fail_closed(L);
     const struct node_event *event = &box->events[box->first_event++ % RAFT_EVENTS_MAX];
@@ -266,6 +267,8 @@ static int push_event(lua_State *L, struct raft_node_box *box)
     } else {
         box_set_count(L, "index", event->index);
     }
+    if (event->type == NODE_DIVERGED)
+        box_set_count(L, "member", event->peer);
     return 1;
 }
 

@@ -158,6 +158,18 @@ static void set_progress(lua_State *L, const struct raft_group_box *box,
     set_seconds_since(L, box, "answered", peer->answered_us);
 }
 
+/* How the hash of its machine compared to this one's. */
+static void set_compared(lua_State *L, const struct raft_group_box *box, uint64_t id)
+{
+    uint64_t equal = 0, differs = 0;
+    if (!node_group_compared(box->group, id, &equal, &differs))
+        return;
+    if (equal != 0)
+        box_set_count(L, "equal_index", equal);
+    if (differs != 0)
+        box_set_count(L, "differs_index", differs);
+}
+
 static void push_members(lua_State *L, const struct raft_group_box *box,
                          const struct node_status *status)
 {
@@ -172,6 +184,7 @@ static void push_members(lua_State *L, const struct raft_group_box *box,
             box_set_string(L, "address", address);
         if (node_group_waits_for(box->group, members->ids[i]))
             box_set_flag(L, "awaited", true);
+        set_compared(L, box, members->ids[i]);
         if (node_group_member(box->group, i, &member))
             set_progress(L, box, &member, status->raft.role == RAFT_LEADER);
         lua_rawseti(L, -2, (lua_Integer)members->ids[i]);
@@ -205,6 +218,8 @@ static int l_group_status(lua_State *L)
     box_set_string(L, "health", healths[status.health]);
     if (status.health != STORE_LOG_CLEAN)
         box_set_string(L, "why", status.why);
+    if (status.diverged_index != 0)
+        box_set_count(L, "diverged", status.diverged_index);
     uint64_t missing_us = node_group_quorum_missing_us(box->group);
     if (missing_us != 0) {
         lua_pushnumber(L, (double)missing_us / 1e6);
@@ -254,6 +269,15 @@ static int l_group_snapshot(lua_State *L)
     return 1;
 }
 
+/* group:compare() */
+static int l_group_compare(lua_State *L)
+{
+    const struct raft_group_box *box = raft_check_group(L);
+    if (box->group != NULL)
+        node_group_compare(box->group);
+    return 0;
+}
+
 /* group:certainty(index, term): "ok", "never" or "unknown" */
 static int l_group_certainty(lua_State *L)
 {
@@ -286,6 +310,7 @@ void raft_open_groups(lua_State *L)
                                       {"set_priority", l_group_set_priority},
                                       {"snapshot", l_group_snapshot},
                                       {"certainty", l_group_certainty},
+                                      {"compare", l_group_compare},
                                       {"record", l_group_record},
                                       {"close", l_group_close},
                                       {NULL, NULL}};

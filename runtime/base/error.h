@@ -41,7 +41,8 @@
     X(ECOMPACTED, -10025, FINAL, "the history up to there was compacted")                          \
     X(ESESSION, -10026, FINAL, "the session has ended")                                            \
     X(ELEASE, -10027, FINAL, "the lease has ended")                                                \
-    X(ELOST, -10028, FINAL, "the lock is held no more")
+    X(ELOST, -10028, FINAL, "the lock is held no more")                                            \
+    X(EDIVERGED, -10029, RETRY, "the replica's state differs from that of the others")
 
 /* The codes that operating system and runtime share are the errno values under our prefix. */
 #define PERI_ENOMEM (-12)

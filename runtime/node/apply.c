@@ -6,8 +6,8 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/compare.h"
 #include "node/rounds.h"
-#include "node/snapshot.h"
 
 enum { READ_MAX_BYTES = 1 << 20 }; /* of old entries at a time */
 
@@ -76,10 +76,13 @@ static void advance(struct node_group *group, uint64_t index, uint64_t term)
     struct node_window *window = &group->window;
     if (!window->is_set || window->next != index)
         return; /* a snapshot came in between */
+    window->next++;
+    if (index <= group->applied_index)
+        return; /* the state of another replica holds it: rebuild.c */
     group->applied_index = index;
     group->applied_term = term;
     group->node->stats.entries_applied++;
-    window->next++;
+    node_compare_applied(group);
     if (group->keys != NULL)
         node_rounds_applied(group->node->rounds);
     node_repair_advance(group);
@@ -89,9 +92,10 @@ void node_apply_on_entry(struct node_group *group, uint64_t index,
                          const struct store_log_entry *entry)
 {
     struct node_window *window = &group->window;
-    if (!window->is_set || window->next != index || group->task_kind != NODE_TASK_NONE)
+    if (!window->is_set || window->next != index || group->task_kind != NODE_TASK_NONE ||
+        node_compare_is_quarantined(group))
         return;
-    if (entry->type != RAFT_COMMAND) {
+    if (entry->type != RAFT_COMMAND || index <= group->applied_index) {
         if (entry->type == RAFT_CONFIGURATION)
             (void)node_members_learn(group->node, entry->payload, NULL);
         advance(group, index, entry->term);
@@ -135,7 +139,8 @@ static bool take_entry(struct node_group *group)
 {
     struct node_window *window = &group->window;
     struct store_log_entry entry;
-    if (!window->is_set || window->is_reading || window->after_seq > group->durable_seq)
+    if (!window->is_set || window->is_reading || window->after_seq > group->durable_seq ||
+        node_compare_is_quarantined(group))
         return false;
     if (window->next > window->last) {
         struct node_step step = {.event = {.type = RAFT_APPLIED, .index = window->last}};
@@ -179,7 +184,9 @@ static void finish_restore(struct node_group *group)
     }
     group->applied_index = group->task.index;
     group->applied_term = group->task.term;
-    node_snapshots_restored(group);
+    node_compare_applied(group);
+    if (!node_rebuild_restored(group))
+        node_snapshots_restored(group);
     node_requests_overtaken(group, group->task.index, group->task.term);
     node_repair_advance(group);
 }
@@ -229,6 +236,13 @@ static bool start_query(struct node_group *group)
     struct node_request *request = container_of(group->ready.next, struct node_request, link);
     group->task_request = request;
     peri_list_remove(&request->link);
+    if (node_compare_is_quarantined(group)) {
+        struct peri_error err = PERI_ERROR_INIT;
+        (void)node_compare_fail(group, &err);
+        group->task_request = NULL;
+        node_request_end(request, NODE_NEVER, peri_slice_of(NULL, 0), &err);
+        return true;
+    }
     start(group, NODE_TASK_QUERY, request->body, group->applied_index, group->applied_term);
     return true;
 }
@@ -244,7 +258,8 @@ bool node_apply_advance(struct node_group *group)
             return true;
     }
     struct peri_slice state = {NULL, 0};
-    if (node_snapshots_to_restore(group, &state, &index, &term)) {
+    if (node_snapshots_to_restore(group, &state, &index, &term) ||
+        node_rebuild_to_restore(group, &state, &index, &term)) {
         start(group, NODE_TASK_RESTORE, state, index, term);
         return true;
     }

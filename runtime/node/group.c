@@ -8,8 +8,8 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/compare.h"
 #include "node/keys.h"
-#include "node/parts.h"
 
 enum { HEARTBEAT_PARTS = 4 }; /* leaders' heartbeats leave at so many moments of a period */
 
@@ -26,6 +26,7 @@ static void free_group(struct node_group *group)
     node_keys_close(group);
     node_disk_end(group);
     raft_close(group->raft);
+    node_compare_close(group);
     node_snapshots_close(group);
     node_recorder_deinit(&group->recorder);
     peri_buffer_deinit(&group->command);
@@ -91,9 +92,11 @@ static struct node_group *create(struct node *node, const struct node_group_opti
         peri_list_init(lists[i]);
     if (node_timers_add(&node->timers, group) != 0 || node_snapshots_open(group) != 0 ||
         (group->machine->keeps_keys && node_keys_open(group) != 0) ||
+        node_compare_open(group) != 0 ||
         node_recorder_init(&group->recorder, node->options.recorder_bytes) != 0) {
         node_timers_remove(&node->timers, group);
         node_keys_close(group);
+        node_compare_close(group);
         node_snapshots_close(group);
         free(group);
         return NULL;
@@ -138,6 +141,7 @@ void node_group_close(struct node_group *group)
     node_requests_fail_all(group, &err);
     node_transfers_close(group->snapshots);
     node_repair_close(group);
+    node_compare_close(group);
     node_timers_remove(&group->node->timers, group);
     peri_list_remove(&group->link);
     peri_list_remove(&group->bucket);
@@ -154,6 +158,7 @@ void node_group_fail(struct node_group *group, const struct peri_error *err)
     if (group->raft != NULL)
         node_fault_keep(group);
     node_repair_close(group);
+    node_compare_close(group);
     raft_close(group->raft);
     group->raft = NULL;
     group->window.is_set = false;
@@ -285,6 +290,8 @@ void node_group_schedule(struct node_group *group)
         due_us = group->requests_due_us;
     if (node_repair_due_us(group) < due_us)
         due_us = node_repair_due_us(group);
+    if (node_compare_due_us(group) < due_us)
+        due_us = node_compare_due_us(group);
     node_timers_set(&group->node->timers, group, due_us);
     node_arm(group->node);
 }
@@ -300,6 +307,8 @@ void node_group_on_time(struct node_group *group, uint64_t now_us)
     }
     if (now_us >= node_repair_due_us(group))
         node_repair_on_time(group, now_us);
+    if (now_us >= node_compare_due_us(group))
+        node_compare_on_time(group, now_us);
     node_group_run(group);
     node_group_release(group);
 }

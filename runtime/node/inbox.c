@@ -4,8 +4,7 @@
 
 #include "base/bits.h"
 #include "env/log.h"
-#include "node/parts.h"
-#include "node/snapshot.h"
+#include "node/compare.h"
 
 /* ---- arguments of calls: a MessagePack array of one byte string ---- */
 
@@ -201,20 +200,22 @@ static void on_messages(struct rpc_call *call)
 
 int node_inbox_open(struct node *node, struct peri_error *err)
 {
-    const struct rpc_handler messages = {.on_call = on_messages, .data = node};
-    const struct rpc_handler snapshot = {
-        .on_call = node_snapshots_on_call, .on_cancel = node_snapshots_on_cancel, .data = node};
-    const struct rpc_handler repair = {.on_call = node_repair_on_call, .data = node};
-    const struct rpc_handler chunk = {
-        .on_call = node_intake_on_call, .on_cancel = node_intake_on_cancel, .data = node};
+    const struct {
+        const char *name;
+        struct rpc_handler handler;
+    } served[] = {
+        {"raft.messages", {.on_call = on_messages, .data = node}},
+        {"raft.snapshot",
+         {.on_call = node_snapshots_on_call, .on_cancel = node_snapshots_on_cancel, .data = node}},
+        {"raft.repair", {.on_call = node_repair_on_call, .data = node}},
+        {"raft.chunk",
+         {.on_call = node_intake_on_call, .on_cancel = node_intake_on_cancel, .data = node}},
+        {"raft.hashes", {.on_call = node_compare_on_call, .data = node}},
+        {"raft.state", {.on_call = node_rebuild_on_state_call, .data = node}},
+        {"raft.rebuild", {.on_call = node_rebuild_on_piece, .data = node}},
+    };
     int rc = rpc_server_open(&node->server, node->env, &node->options.self, node->listen, err);
-    if (rc == 0)
-        rc = rpc_server_handle(node->server, "raft.messages", &messages, err);
-    if (rc == 0)
-        rc = rpc_server_handle(node->server, "raft.snapshot", &snapshot, err);
-    if (rc == 0)
-        rc = rpc_server_handle(node->server, "raft.repair", &repair, err);
-    if (rc == 0)
-        rc = rpc_server_handle(node->server, "raft.chunk", &chunk, err);
+    for (size_t i = 0; i < sizeof served / sizeof *served && rc == 0; i++)
+        rc = rpc_server_handle(node->server, served[i].name, &served[i].handler, err);
     return rc;
 }

@@ -50,6 +50,10 @@ struct node_machine {
     void (*snapshot)(struct node_machine *machine, struct node_task *task);
     /* Replaces the state by that of a snapshot. A failure ends the replica. */
     void (*restore)(struct node_machine *machine, struct node_task *task);
+    /* The hash of all that has happened up to the entry at index, which was applied: equal on
+     * replicas that did the same, and never again once it was not. False when it is not known any
+     * more. NULL: replicas are not compared (compare.h). */
+    bool (*hash_at)(struct node_machine *machine, uint64_t index, uint64_t *hash);
 };
 
 /* The task is done: status is 0, or a code that task->err describes. The next one may be asked for

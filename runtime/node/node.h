@@ -31,6 +31,10 @@ enum node_event_type {
     NODE_SNAPSHOT_TAKEN,     /* index */
     NODE_SNAPSHOT_INSTALLED, /* index */
     NODE_REPAIRED,           /* term, index: what its disk had lost is here again */
+    NODE_DIVERGED,           /* index, peer: the machine of that replica, which may be this one, has
+                                another state than a majority behind that entry, or than this one
+                                when there is no majority (compare.h) */
+    NODE_REBUILT,            /* index: this replica has a state of the others, as of that entry */
     NODE_FENCED,             /* status: why the disk failed; this node does nothing any more */
 };
 
@@ -149,6 +153,9 @@ struct node_status {
     bool is_open;
     enum store_log_health health; /* not clean: it gives no votes until it is repaired */
     const char *why;              /* what its disk has lost; lent until the next callback */
+    uint64_t diverged_index;      /* its machine's state differs from that of a majority since that
+                                     entry, or before: it answers nothing until it is rebuilt; 0: it
+                                     does not */
     struct raft_configuration members;
 };
 void node_group_status(const struct node_group *group, struct node_status *out);
@@ -178,6 +185,15 @@ bool node_group_waits_for(const struct node_group *group, uint64_t id);
 
 /* What the group was opened with; lent until the close. */
 struct node_machine *node_group_machine(const struct node_group *group);
+
+/* How the hash of another voter's machine compared to that of this replica: the last index at which
+ * they were the same (0: not compared yet), and the first at which they were not (0: none). False
+ * when the machine has no hash, or the voter is not known. */
+bool node_group_compared(const struct node_group *group, uint64_t id, uint64_t *equal_index,
+                         uint64_t *differs_index);
+
+/* Has hashes compared now, not within the next quarter of a second. */
+void node_group_compare(struct node_group *group);
 
 /* The address of a member, or NULL when none is known; lent until the next callback. */
 const char *node_group_member_address(const struct node_group *group, uint64_t id);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "node/parts.h"
+#include "node/compare.h"
 
 enum {
     BATCH_MAX = 512, /* commands in a step */
@@ -26,6 +26,8 @@ int node_request_start(struct node_group *group, struct node_request *request,
         return peri_fail_plain(err, PERI_ECLOSED, "group %" PRIu64 " is not open", group->id);
     if (group->node->is_fenced)
         return node_fail_fenced(group->node, group->id, err);
+    if (request->kind != NODE_CHANGE && node_compare_is_quarantined(group))
+        return node_compare_fail(group, err);
     if (request->body.size > NODE_COMMAND_MAX)
         return peri_fail_plain(err, PERI_ETOOBIG,
                                "%zu bytes for group %" PRIu64 " are more than %d",

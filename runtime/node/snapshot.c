@@ -3,7 +3,7 @@
  * The file comes first, then the record or the cut that relies on it: after a crash in between the
  * file is a spare. At the start the newest one counts whose last entry is in the log, or is the
  * log's base: what a crash left of one that was never installed is not. */
-#include "node/snapshot.h"
+#include "node/compare.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -112,7 +112,7 @@ bool node_snapshots_are_due(const struct node_group *group)
     uint64_t entries = group->node->options.snapshot_entries;
     if (group->keys != NULL)
         return false; /* rounds.c makes the state durable */
-    if (snapshots->is_writing || snapshots->has_next)
+    if (snapshots->is_writing || snapshots->has_next || node_compare_is_quarantined(group))
         return false;
     if (snapshots->is_damaged)
         return group->applied_index >= snapshots->index;

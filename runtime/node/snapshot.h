@@ -49,6 +49,12 @@ enum { NODE_PIECE_HEAD = 3 * 8 + 4 };
 
 /* ---- transfer.c ---- */
 
+/* Begins to send the snapshot that the message names to its receiver, in calls of method. */
+void node_transfer_start(struct node_group *group, const struct raft_message *message,
+                         const char *method);
+/* True while one is sent to that node. */
+bool node_transfers_to(const struct node_snapshots *snapshots, uint64_t peer);
+
 /* The oldest snapshot that is being sent: its index; UINT64_MAX: none is. */
 uint64_t node_transfers_floor(const struct node_snapshots *snapshots);
 
@@ -86,6 +92,20 @@ void node_piece_ended(struct node_group *group, uint64_t peer, bool success);
  * stands behind it. Errors: PERI_EFORMAT, PERI_ECLUSTER. */
 int node_piece_open(struct node *node, struct peri_slice args, struct node_message *message,
                     struct peri_slice *rest, struct peri_error *err);
+
+/* One piece of transfer.c, lent from the arguments of a call. */
+struct node_stage_piece {
+    struct node_message message;
+    uint64_t total, offset, hash;
+    struct peri_slice members, state;
+};
+/* Reads it. Errors: as node_piece_open. */
+int node_stage_read(struct node *node, struct peri_slice args, struct node_stage_piece *out,
+                    struct peri_error *err);
+/* Puts the piece behind what is there; a snapshot that is not the staged one replaces it. Errors:
+ * PERI_ENOMEM; PERI_ECORRUPT when it was the last one, and the whole is not what was sent. */
+int node_stage_put(struct node_group *group, struct node_stage *stage,
+                   const struct node_stage_piece *piece);
 
 /* Answers where to go on; refuses. */
 void node_piece_answer(struct rpc_call *call, uint64_t next);

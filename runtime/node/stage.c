@@ -104,13 +104,6 @@ static void store_stage(struct node_group *group)
     node_stage_clear(stage);
 }
 
-/* One piece of a call, lent from its arguments. */
-struct piece {
-    struct node_message message;
-    uint64_t total, offset, hash;
-    struct peri_slice members, state;
-};
-
 int node_piece_open(struct node *node, struct peri_slice args, struct node_message *message,
                     struct peri_slice *rest, struct peri_error *err)
 {
@@ -127,8 +120,8 @@ int node_piece_open(struct node *node, struct peri_slice args, struct node_messa
     return 0;
 }
 
-static int read_piece(struct node *node, struct peri_slice args, struct piece *out,
-                      struct peri_error *err)
+int node_stage_read(struct node *node, struct peri_slice args, struct node_stage_piece *out,
+                    struct peri_error *err)
 {
     struct peri_slice rest = {NULL, 0};
     int rc = node_piece_open(node, args, &out->message, &rest, err);
@@ -150,10 +143,9 @@ static int read_piece(struct node *node, struct peri_slice args, struct piece *o
     return 0;
 }
 
-/* Puts the piece behind what is there; a snapshot that is not the staged one replaces it. */
-static int take_piece(struct node_group *group, const struct piece *piece)
+int node_stage_put(struct node_group *group, struct node_stage *stage,
+                   const struct node_stage_piece *piece)
 {
-    struct node_stage *stage = &group->snapshots->stage;
     const struct raft_message *message = &piece->message.raft;
     bool is_same = stage->is_set && stage->snapshot.index == message->index &&
                    stage->snapshot.term == message->log_term && stage->hash == piece->hash &&
@@ -175,7 +167,11 @@ static int take_piece(struct node_group *group, const struct piece *piece)
     stage->message = *message;
     if (piece->offset != stage->snapshot.state.size)
         return 0; /* the answer says where to go on */
-    return peri_buffer_append(&stage->snapshot.state, piece->state.data, piece->state.size);
+    if (peri_buffer_append(&stage->snapshot.state, piece->state.data, piece->state.size) != 0)
+        return PERI_ENOMEM;
+    const struct peri_slice state = peri_buffer_slice(&stage->snapshot.state);
+    return state.size == stage->total && node_snapshot_hash(state) != stage->hash ? PERI_ECORRUPT
+                                                                                  : 0;
 }
 
 void node_stage_confirm(struct node_group *group, const struct raft_message *message)
@@ -192,8 +188,8 @@ void node_snapshots_on_call(struct rpc_call *call)
 {
     struct node *node = call->handler->data;
     struct peri_error err = PERI_ERROR_INIT;
-    struct piece piece = {.total = 0};
-    int rc = read_piece(node, call->args, &piece, &err);
+    struct node_stage_piece piece = {.total = 0};
+    int rc = node_stage_read(node, call->args, &piece, &err);
     if (rc != 0) {
         rpc_call_fail_code(call, &err);
         return;
@@ -229,13 +225,11 @@ void node_snapshots_on_call(struct rpc_call *call)
         stage->call = call;
         return;
     }
-    rc = take_piece(group, &piece);
+    rc = node_stage_put(group, stage, &piece);
     if (rc == 0 && stage->snapshot.state.size < stage->total) {
         node_piece_answer(call, stage->snapshot.state.size);
         return;
     }
-    if (rc == 0 && node_snapshot_hash(peri_buffer_slice(&stage->snapshot.state)) != stage->hash)
-        rc = PERI_ECORRUPT;
     if (rc != 0) {
         node_stage_clear(stage);
         node_piece_refuse(call, rc, "a snapshot");

@@ -21,6 +21,7 @@ struct node_disk;
 struct node_rounds;
 struct node_snapshots;
 struct node_repair;
+struct node_compare;
 
 /* Another replica of a group, that repairs itself. */
 struct node_ailing {
@@ -165,7 +166,8 @@ struct node_group {
     uint64_t hand_over_us; /* when a leader that lacks room may ask another one next */
 
     struct node_snapshots *snapshots;
-    struct node_keys *keys; /* of a machine that keeps them; else NULL */
+    struct node_keys *keys;       /* of a machine that keeps them; else NULL */
+    struct node_compare *compare; /* of one that has a hash; else NULL */
     struct node_recorder recorder;
 };
 

@@ -1,7 +1,7 @@
 /* status.c - how a group and its members stand, as this node knows it. */
 #include <errno.h>
 
-#include "node/parts.h"
+#include "node/compare.h"
 
 void node_group_status(const struct node_group *group, struct node_status *out)
 {
@@ -10,6 +10,8 @@ void node_group_status(const struct node_group *group, struct node_status *out)
                                 .requests = group->request_count,
                                 .health = group->health,
                                 .why = node_repair_why(group),
+                                .diverged_index =
+                                    node_compare_is_quarantined(group) ? group->compare->high : 0,
                                 .is_open = group->is_open};
     out->raft.id = group->node->options.id;
     if (group->raft == NULL)

@@ -15,7 +15,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "env/log.h"
-#include "node/snapshot.h"
+#include "node/compare.h"
 
 enum {
     PIECE_SIZE = 128 << 10,
@@ -31,6 +31,7 @@ struct send {
     struct peri_error err;
     int rc;
     bool is_reading;
+    bool is_held; /* not now: the state has to be compared first */
 };
 
 static void free_send(struct send *send)
@@ -105,6 +106,8 @@ static void on_position(struct node_piece *piece, uint64_t next)
 static void run_read(void *data)
 {
     struct send *send = data;
+    if (send->is_held)
+        return;
     send->rc = node_snapshot_read(send->env, send->piece.group->node->snapshots_path,
                                   &send->snapshot, &send->err);
     if (send->rc == 0)
@@ -119,6 +122,12 @@ static void on_read(void *data, int status)
         struct node_group *group = send->piece.group;
         free_send(send);
         node_group_release(group);
+    } else if (send->is_held) {
+        struct node_group *group = send->piece.group;
+        uint64_t peer = send->piece.message.to;
+        free_send(send);
+        node_piece_ended(group, peer, false); /* the core asks again */
+        node_group_release(group);
     } else if (send->rc != 0) {
         if (send->rc == PERI_ECORRUPT || send->rc == -ENOENT)
             node_snapshots_redo(send->piece.group, send->piece.message.index);
@@ -130,10 +139,15 @@ static void on_read(void *data, int status)
 
 void node_snapshots_send(struct node_group *group, const struct raft_message *message)
 {
-    if (group->keys != NULL) {
+    if (group->keys != NULL)
         node_stream_start(group, message);
-        return;
-    }
+    else
+        node_transfer_start(group, message, "raft.snapshot");
+}
+
+void node_transfer_start(struct node_group *group, const struct raft_message *message,
+                         const char *method)
+{
     struct send *send = calloc(1, sizeof *send);
     if (send == NULL) {
         node_lose(group, true);
@@ -142,7 +156,7 @@ void node_snapshots_send(struct node_group *group, const struct raft_message *me
     peri_list_init(&send->link);
     send->env = group->node->env;
     send->piece = (struct node_piece){.group = group,
-                                      .method = "raft.snapshot",
+                                      .method = method,
                                       .timeouts = TIMEOUTS,
                                       .message = *message,
                                       .on_position = on_position,
@@ -152,6 +166,7 @@ void node_snapshots_send(struct node_group *group, const struct raft_message *me
     send->snapshot.index = message->index;
     send->snapshot.term = message->log_term;
     send->is_reading = true;
+    send->is_held = !node_compare_may_send(group, message->index);
     peri_list_append(&group->snapshots->sends, &send->link);
     node_group_hold(group);
     if (env_work(send->env, run_read, on_read, send) != 0) {
@@ -159,6 +174,15 @@ void node_snapshots_send(struct node_group *group, const struct raft_message *me
         node_lose(group, true);
         node_group_release(group);
     }
+}
+
+bool node_transfers_to(const struct node_snapshots *snapshots, uint64_t peer)
+{
+    const struct peri_list *sends = &snapshots->sends;
+    for (const struct peri_list *at = sends->next; at != sends; at = at->next)
+        if (container_of(at, struct send, link)->piece.message.to == peer)
+            return true;
+    return false;
 }
 
 uint64_t node_transfers_floor(const struct node_snapshots *snapshots)

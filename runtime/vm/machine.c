@@ -510,6 +510,12 @@ static int keep_result(struct vm_machine *machine)
     return rc;
 }
 
+static void note_hash(struct vm_machine *machine)
+{
+    uint64_t index = machine->job->index;
+    machine->hashes[index % VM_MACHINE_HASHES] = (struct vm_hash_at){index, machine->tables.hash};
+}
+
 static bool end_job(struct vm_machine *machine, int rc)
 {
     struct vm_machine_job *job = machine->job;
@@ -521,8 +527,10 @@ static bool end_job(struct vm_machine *machine, int rc)
     }
     if (job->kind == VM_MACHINE_APPLY) {
         mix_outcome(machine, rc);
-        machine->hashes[job->index % VM_MACHINE_HASHES] =
-            (struct vm_hash_at){job->index, machine->tables.hash};
+        note_hash(machine);
+    } else if (job->kind == VM_MACHINE_RESTORE && rc == 0) {
+        memset(machine->hashes, 0, sizeof machine->hashes); /* those of another state */
+        note_hash(machine);
     }
     machine->job = NULL;
     job->status = rc;
@@ -742,9 +750,14 @@ uint64_t vm_machine_hash(const struct vm_machine *machine)
 
 bool vm_machine_hash_at(const struct vm_machine *machine, uint64_t index, uint64_t *hash)
 {
-    const struct vm_hash_at *at = &machine->hashes[index % VM_MACHINE_HASHES];
-    *hash = at->hash;
-    return at->index == index && index != 0;
+    enum { GAP_MAX = 64 }; /* entries in a row that are not the machine's */
+    for (uint64_t i = index; i > 0 && index - i < GAP_MAX; i--) {
+        const struct vm_hash_at *at = &machine->hashes[i % VM_MACHINE_HASHES];
+        *hash = at->hash;
+        if (at->index >= i)
+            return at->index == i;
+    }
+    return false;
 }
 
 uint64_t vm_machine_used(const struct vm_machine *machine)

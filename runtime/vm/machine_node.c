@@ -68,6 +68,12 @@ static void on_restore(struct node_machine *node, struct node_task *task)
     start(node, task, VM_MACHINE_RESTORE);
 }
 
+static bool on_hash_at(struct node_machine *node, uint64_t index, uint64_t *hash)
+{
+    const struct vm_machine_node *host = container_of(node, struct vm_machine_node, node);
+    return vm_machine_hash_at(host->machine, index, hash);
+}
+
 /* The state of the beginning. */
 static int init(struct vm_machine *machine, struct peri_error *err)
 {
@@ -86,8 +92,11 @@ int vm_machine_node_create(struct vm_machine_node **out, const struct vm_machine
     struct vm_machine_node *host = calloc(1, sizeof *host);
     if (host == NULL)
         return peri_fail(err, PERI_ENOMEM, "machine %s", name);
-    host->node = (struct node_machine){
-        .apply = on_apply, .query = on_query, .snapshot = on_snapshot, .restore = on_restore};
+    host->node = (struct node_machine){.apply = on_apply,
+                                       .query = on_query,
+                                       .snapshot = on_snapshot,
+                                       .restore = on_restore,
+                                       .hash_at = on_hash_at};
     int rc = env_turn_create(options->env, on_turn, host, &host->turn);
     if (rc != 0)
         (void)peri_fail(err, rc, "machine %s", name);

@@ -126,12 +126,17 @@ function Group:upgrade(program, options)
 end
 
 --- The hash of a machine in a file behind the entry with that index, on this replica; nil when it is not
---- among
---- the last 4096 entries.
+--- among the last 32768 entries.
 ---@param index integer
 ---@return integer|nil hash
 function Group:hash_at(index)
   return self.core:hash_at(index)
+end
+
+--- Has the hashes of a machine in a file compared with those of the other replicas now, not within the next
+--- quarter of a second; status().members says what came of it.
+function Group:compare()
+  self.core:compare()
 end
 
 --- Says what became of a command: "ok" when it was applied, "never" when another stands in its place,
@@ -163,12 +168,15 @@ end
 --- How this replica stands: id, group, role, term, leader, first_index, last_index, commit_index,
 --- applied_index, snapshot_index, requests, priority, fenced, asleep; health, clean or else suspect or
 --- damaged, with why: it gives no votes until it is repaired; quorum_missing, for how many seconds the group
---- has had no quorum as far as this replica knows, while it has none; and members: { [id] = member } with
+--- has had no quorum as far as this replica knows, while it has none; diverged, while its machine is known to
+--- have another state than a majority since that entry: it answers nothing until it is rebuilt; and members: { [id] = member } with
 ---   is         voter, learner, joining (a learner that will vote), incoming or outgoing
 ---   address
 --- and of the others
 ---   answers    a leader: lately; a candidate: in this campaign; else it is the leader
 ---   heard      seconds since this node last heard that one; nil: never
+---   equal_index, differs_index   of machines in files: the last index at which its machine had the hash that
+---              this one had, and the first at which it had another one
 ---   awaited    true: this replica, which is not clean, takes no part before it has heard of that one
 --- and where this replica leads
 ---   progress   probe (where the logs agree is being found out), replicate or snapshot (it is sent that of

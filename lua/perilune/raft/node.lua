@@ -79,7 +79,8 @@ end
 
 --- Waits for the next event:
 ---   { type = "role", group, role, term, leader }, { type = "members", group, index },
----   { type = "snapshot_taken" | "snapshot_installed" | "repaired", group, index }, { type = "fenced", code }
+---   { type = "snapshot_taken" | "snapshot_installed" | "repaired" | "rebuilt", group, index },
+---   { type = "diverged", group, index, member }, { type = "fenced", code }
 --- Of more than 256 that nobody took the oldest are lost (stats().events_lost). nil, message, "ECLOSED" at
 --- the end.
 ---@return table|nil event

@@ -7,6 +7,7 @@
 
 #include "alloc.h"
 #include "base/assert.h"
+#include "node/snapshot_file.h"
 #include "sim/fault.h"
 #include "sim_fixture.h"
 
@@ -33,12 +34,40 @@ static void append(struct peri_buffer *buffer, const char *data, size_t size)
     test_alloc_spare(false);
 }
 
+/* The text is the state: its hash says all. */
+static void note_hash(struct cluster_machine *machine, uint64_t index)
+{
+    if (machine->hashes == NULL)
+        return;
+    struct peri_slice text = peri_buffer_slice(&machine->text);
+    machine->hashes[index % CLUSTER_HASHES] =
+        (struct cluster_hash){index, node_snapshot_hash(text)};
+}
+
+static bool on_hash_at(struct node_machine *machine, uint64_t index, uint64_t *hash)
+{
+    const struct cluster_machine *of = machine_of(machine);
+    for (uint64_t i = index; i > 0 && index - i < 100; i--) {
+        const struct cluster_hash *at = &of->hashes[i % CLUSTER_HASHES];
+        *hash = at->hash;
+        if (at->index >= i)
+            return at->index == i;
+    }
+    return false;
+}
+
 static void on_apply(struct node_machine *machine, struct node_task *task)
 {
-    struct peri_buffer *text = &machine_of(machine)->text;
+    struct cluster_machine *of = machine_of(machine);
+    struct peri_buffer *text = &of->text;
     char count[32];
     append(text, task->input.data, task->input.size);
     append(text, ";", 1);
+    if (of->corrupt_at != 0 && task->index >= of->corrupt_at) {
+        append(text, "!", 1);
+        of->corrupt_at = 0;
+    }
+    note_hash(of, task->index);
     int size = snprintf(count, sizeof count, "%zu", text->size);
     append(&task->output, count, (size_t)size);
     node_task_done(task, 0);
@@ -56,6 +85,9 @@ static void on_restore(struct node_machine *machine, struct node_task *task)
     struct peri_buffer *text = &machine_of(machine)->text;
     text->size = 0;
     append(text, task->input.data, task->input.size);
+    if (machine_of(machine)->hashes != NULL)
+        memset(machine_of(machine)->hashes, 0, CLUSTER_HASHES * sizeof(struct cluster_hash));
+    note_hash(machine_of(machine), task->index);
     node_task_done(task, 0);
 }
 
@@ -82,6 +114,16 @@ static void open_group(struct cluster_host *host, size_t at)
     struct node_machine *own = cluster->machines[host->id - 1];
     machine->machine = (struct node_machine){
         .apply = on_apply, .query = on_copy, .snapshot = on_copy, .restore = on_restore};
+    free(machine->hashes);
+    machine->hashes = NULL;
+    machine->corrupt_at = 0;
+    if (cluster->has_hashes) {
+        test_alloc_spare(true);
+        machine->hashes = calloc(CLUSTER_HASHES, sizeof *machine->hashes);
+        test_alloc_spare(false);
+        PERI_ASSERT(machine->hashes != NULL);
+        machine->machine.hash_at = on_hash_at;
+    }
     machine->host = host;
     machine->text.size = 0;
     machine->is_open = false;
@@ -118,6 +160,11 @@ static void on_event(void *data, const struct node_event *event)
     struct cluster_host *host = data;
     struct cluster *cluster = host->cluster;
     cluster->events[event->type]++;
+    if (event->type == NODE_DIVERGED && event->peer == host->id) {
+        cluster->quarantined++;
+        cluster->diverged_at = event->index;
+        cluster->diverged_peer = event->peer;
+    }
     if (event->type == NODE_FENCED)
         cluster->fenced_status = event->status;
     if (event->type != NODE_ROLE || event->role != RAFT_LEADER || event->group != 1 ||
@@ -221,6 +268,7 @@ void cluster_close(struct cluster *cluster)
         for (size_t g = 0; g < cluster->groups; g++) {
             keys_machine_deinit(&cluster->hosts[i].machines[g].keys);
             peri_buffer_deinit(&cluster->hosts[i].machines[g].text);
+            free(cluster->hosts[i].machines[g].hashes);
         }
     free(cluster);
 }

@@ -15,6 +15,7 @@ enum {
     CLUSTER_MAX = 7,
     CLUSTER_GROUPS_MAX = 1200,
     CLUSTER_TERMS_MAX = 1000,
+    CLUSTER_HASHES = 4096,
     CLUSTER_MS = 1000,
     CLUSTER_S = 1000000
 };
@@ -27,6 +28,10 @@ struct cluster_machine {
     struct node_machine machine;
     struct keys_machine keys;
     struct peri_buffer text; /* "a;b;c;" */
+    struct cluster_hash {
+        uint64_t index, hash;
+    } * hashes;          /* CLUSTER_HASHES of them, of texts, with cluster.has_hashes; else NULL */
+    uint64_t corrupt_at; /* behind that entry the text gets a character more; 0: never */
     struct node_group *group;
     struct cluster_host *host;
     bool is_open;
@@ -51,6 +56,7 @@ struct cluster_host {
 struct cluster {
     struct sim_world *world;
     size_t count, voters, groups;
+    bool has_hashes;                            /* machines that are compared (node/compare.h) */
     bool keeps_keys;                            /* of machines of nodes that start from now on */
     struct node_machine *machine;               /* in place of those, of all nodes; or NULL */
     struct node_machine *machines[CLUSTER_MAX]; /* the same, of each node */
@@ -58,7 +64,9 @@ struct cluster {
     const char *cluster_name;    /* of nodes that start from now on */
     bool may_fail;               /* nodes and groups need not open: see open_status */
     struct cluster_host hosts[CLUSTER_MAX];
-    uint64_t events[NODE_FENCED + 1];                /* by type */
+    uint64_t events[NODE_FENCED + 1]; /* by type */
+    uint64_t quarantined, diverged_at,
+        diverged_peer; /* replicas that found themselves wrong; last */
     struct cluster_host *leaders[CLUSTER_TERMS_MAX]; /* of group 1, by term: one each */
     bool is_lied_to;                                 /* there may be several leaders of a term */
     bool is_void;      /* the simulator itself lacked memory: nothing that happened counts */
