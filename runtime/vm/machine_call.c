@@ -1,0 +1,198 @@
+#include "vm/machine_parts.h"
+
+#include <lauxlib.h>
+
+#include "vm/identity.h"
+#include "vm/machine_freeze.h"
+#include "vm/ordered.h"
+#include "vm/stand_in.h"
+#include "wire/codec.h"
+
+enum { RESULT_MAX = 8 << 20 };
+
+static void raise_error(lua_State *L, const struct peri_error *err)
+{
+    luaL_error(L, "%s", err->text);
+}
+
+void vm_call_push_decoded(lua_State *L, struct peri_slice bytes, const char *what)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    size_t used = 0;
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    if (wire_decode(L, bytes, &used, &err) != 0)
+        raise_error(L, &err);
+    if (used != bytes.size)
+        luaL_error(L, "bytes follow the %s", what);
+}
+
+void vm_call_encode(lua_State *L, int index, const char *name, size_t size_max,
+                    struct peri_buffer *out)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    if (wire_encode_standing(L, index, name, size_max, &vm_stand_in_key, out, &err) != 0)
+        raise_error(L, &err);
+}
+
+void vm_call_push_context(lua_State *L, struct vm_machine *machine)
+{
+    const struct vm_entry *entry = &machine->entry;
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, (lua_Integer)machine->job->index);
+    lua_setfield(L, -2, "index");
+    lua_pushnumber(L, (lua_Number)machine->clock_us / 1e6);
+    lua_setfield(L, -2, "now");
+    if (machine->job->kind == VM_MACHINE_QUERY)
+        return;
+    vm_draw_seed(&machine->draw, entry->seed, machine->job->index);
+    vm_draw_push(L, &machine->draw);
+    lua_setfield(L, -2, "random");
+    lua_pushinteger(L, (lua_Integer)entry->session);
+    lua_setfield(L, -2, "client");
+}
+
+bool vm_call_push_function(lua_State *L, const struct vm_machine *machine,
+                           enum vm_function function)
+{
+    if (machine->program.functions[function] == LUA_NOREF)
+        return false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, machine->program.functions[function]);
+    return true;
+}
+
+void vm_call_push_state(lua_State *L, const struct vm_machine *machine)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, machine->state);
+}
+
+/* The value on top becomes the state. */
+static void set_state(lua_State *L, struct vm_machine *machine, const char *function)
+{
+    if (lua_type(L, -1) != LUA_TTABLE)
+        luaL_error(L, "%s gives the state, which is a table, not a %s", function,
+                   luaL_typename(L, -1));
+    vm_tables_adopt(L, &machine->tables);
+    luaL_unref(L, LUA_REGISTRYINDEX, machine->state);
+    machine->state = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void vm_call_check_variables(lua_State *L, const struct vm_program *program)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, program->variables);
+    const char *changed = vm_freeze_restore(L, lua_gettop(L));
+    if (changed != NULL)
+        luaL_error(L, "the file's local variable '%s' was changed: keep what changes in the state",
+                   changed);
+    lua_pop(L, 1);
+}
+
+void vm_call(lua_State *L, int arguments, int results)
+{
+    if (lua_pcall(L, arguments, results, 0) != LUA_OK)
+        (void)lua_error(L);
+}
+
+/* What the function gave, which is on top. */
+static int finish(lua_State *L, int status, lua_KContext context)
+{
+    struct vm_machine *machine =
+        (struct vm_machine *)context; /* NOLINT(performance-no-int-to-ptr) */
+    const struct vm_machine_job *job = machine->job;
+    if (status != LUA_OK && status != LUA_YIELD)
+        return lua_error(L);
+    switch (job->kind) {
+    case VM_MACHINE_INIT:
+        set_state(L, machine, "init");
+        break;
+    case VM_MACHINE_APPLY:
+        if (machine->entry.kind != VM_ENTRY_COMMAND) {
+            vm_upgrade_finish(L, machine);
+            break;
+        }
+        vm_call_encode(L, lua_gettop(L), "result", RESULT_MAX, job->output);
+        vm_call_check_variables(L, &machine->program);
+        vm_tables_commit(L, &machine->tables);
+        break;
+    case VM_MACHINE_QUERY:
+        vm_call_encode(L, lua_gettop(L), "answer", RESULT_MAX, job->output);
+        vm_call_check_variables(L, &machine->program);
+        break;
+    case VM_MACHINE_SNAPSHOT:
+        vm_snapshot_pack(L, machine, job->output);
+        vm_call_encode(L, lua_gettop(L), "snapshot", SIZE_MAX, job->output);
+        break;
+    case VM_MACHINE_RESTORE:
+        set_state(L, machine, "restore");
+        vm_snapshot_check(L, machine);
+        break;
+    case VM_MACHINE_STATE:
+    case VM_MACHINE_SAMPLES:
+        vm_call_encode(L, lua_gettop(L), "state", SIZE_MAX, job->output);
+        break;
+    case VM_MACHINE_KINDS:
+        break;
+    }
+    return 0;
+}
+
+/* Pushes what finish gets when there is a function for the job, or not. Returns how many arguments
+ * the function on the stack has; negative: it is not needed. */
+static int push_job(lua_State *L, struct vm_machine *machine)
+{
+    const struct vm_machine_job *job = machine->job;
+    bool has_function = true;
+    switch (job->kind) {
+    case VM_MACHINE_INIT:
+        if (vm_call_push_function(L, machine, VM_FUNCTION_INIT))
+            return 0;
+        lua_newtable(L);
+        return -1;
+    case VM_MACHINE_APPLY:
+        if (machine->entry.kind != VM_ENTRY_COMMAND)
+            return vm_upgrade_push(L, machine);
+        (void)vm_call_push_function(L, machine, VM_FUNCTION_APPLY);
+        vm_call_push_state(L, machine);
+        vm_call_push_decoded(L, machine->entry.body, "command");
+        vm_call_push_context(L, machine);
+        return 3;
+    case VM_MACHINE_QUERY:
+        if (!vm_call_push_function(L, machine, VM_FUNCTION_QUERY))
+            return luaL_error(L, "the machine answers no queries: it has no function query");
+        vm_call_push_state(L, machine);
+        vm_call_push_decoded(L, job->input, "query");
+        vm_call_push_context(L, machine);
+        return 3;
+    case VM_MACHINE_SNAPSHOT:
+        has_function = vm_call_push_function(L, machine, VM_FUNCTION_SNAPSHOT);
+        vm_call_push_state(L, machine);
+        return has_function ? 1 : -1;
+    case VM_MACHINE_RESTORE:
+        vm_snapshot_load_program(L, machine, job->input);
+        has_function = vm_call_push_function(L, machine, VM_FUNCTION_RESTORE);
+        vm_snapshot_push(L, machine, job->input);
+        return has_function ? 1 : -1;
+    case VM_MACHINE_STATE:
+        vm_call_push_state(L, machine);
+        return -1;
+    case VM_MACHINE_SAMPLES:
+        lua_rawgeti(L, LUA_REGISTRYINDEX, machine->program.samples);
+        return -1;
+    case VM_MACHINE_KINDS:
+        break;
+    }
+    return -1;
+}
+
+int vm_call_run(lua_State *L)
+{
+    struct vm_machine *machine = lua_touserdata(L, 1);
+    lua_KContext context = (lua_KContext)machine;
+    lua_settop(L, 0);
+    vm_ordered_reset(L);
+    vm_identity_reset(L);
+    int arguments = push_job(L, machine);
+    int status = LUA_OK;
+    if (arguments >= 0)
+        status = lua_pcallk(L, arguments, 1, 0, context, finish);
+    return finish(L, status, context);
+}

@@ -1,0 +1,90 @@
+#include "vm/machine_parts.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "wire/pack.h"
+
+enum { SNAPSHOT_FORMAT = 1, SNAPSHOT_FIELDS = 8 };
+
+#define NO_SNAPSHOT "this is no snapshot of a machine"
+
+static struct peri_slice name_of(const struct vm_machine *machine)
+{
+    return peri_slice_of(machine->name.data, machine->name.size - 1);
+}
+
+void vm_snapshot_pack(lua_State *L, const struct vm_machine *machine, struct peri_buffer *out)
+{
+    struct wire_packer packer = {out, 0};
+    wire_pack_array(&packer, SNAPSHOT_FIELDS);
+    wire_pack_uint(&packer, SNAPSHOT_FORMAT);
+    wire_pack_bytes(&packer, name_of(machine));
+    wire_pack_bytes(&packer, peri_buffer_slice(&machine->text));
+    wire_pack_uint(&packer, machine->tables.hash);
+    wire_pack_uint(&packer, machine->clock_us);
+    vm_sessions_pack(&machine->sessions, &packer);
+    if (packer.rc != 0)
+        luaL_error(L, "not enough memory");
+}
+
+/* Takes over the head of a snapshot. Returns what comes behind it. */
+static struct wire_unpacker open_snapshot(lua_State *L, struct vm_machine *machine,
+                                          struct peri_slice bytes)
+{
+    struct wire_unpacker unpacker = wire_unpack(bytes);
+    uint32_t count = wire_unpack_array(&unpacker);
+    uint64_t format = wire_unpack_uint(&unpacker);
+    if (count != SNAPSHOT_FIELDS || format != SNAPSHOT_FORMAT)
+        luaL_error(L, NO_SNAPSHOT);
+    (void)wire_unpack_bytes(&unpacker);
+    (void)wire_unpack_bytes(&unpacker);
+    machine->tables.hash = wire_unpack_uint(&unpacker);
+    machine->clock_us = wire_unpack_uint(&unpacker);
+    int rc = vm_sessions_unpack(&machine->sessions, &unpacker);
+    if (rc != 0 || unpacker.rc != 0)
+        luaL_error(L, NO_SNAPSHOT);
+    return unpacker;
+}
+
+void vm_snapshot_check(lua_State *L, struct vm_machine *machine)
+{
+    const struct vm_machine_job *job = machine->job;
+    struct wire_unpacker rest;
+    size_t before = job->output->size;
+    if (!vm_call_push_function(L, machine, VM_FUNCTION_SNAPSHOT))
+        return;
+    vm_call_push_state(L, machine);
+    vm_call(L, 1, 1);
+    vm_call_encode(L, lua_gettop(L), "snapshot", SIZE_MAX, job->output);
+    lua_pop(L, 1);
+    rest = open_snapshot(L, machine, job->input);
+    struct peri_slice given = {rest.at, (size_t)(rest.end - rest.at)};
+    struct peri_slice again = {job->output->data + before, job->output->size - before};
+    bool is_same = given.size == again.size && memcmp(given.data, again.data, given.size) == 0;
+    job->output->size = before;
+    if (!is_same)
+        luaL_error(L, "restore does not match snapshot: what was restored gives another snapshot "
+                      "than the one that it came from");
+}
+
+void vm_snapshot_push(lua_State *L, struct vm_machine *machine, struct peri_slice bytes)
+{
+    struct wire_unpacker rest = open_snapshot(L, machine, bytes);
+    vm_call_push_decoded(L, peri_slice_of(rest.at, (size_t)(rest.end - rest.at)), "state");
+}
+
+void vm_snapshot_load_program(lua_State *L, struct vm_machine *machine, struct peri_slice bytes)
+{
+    struct wire_unpacker unpacker = wire_unpack(bytes);
+    (void)wire_unpack_array(&unpacker);
+    (void)wire_unpack_uint(&unpacker);
+    struct peri_slice name = wire_unpack_bytes(&unpacker);
+    struct peri_slice text = wire_unpack_bytes(&unpacker);
+    if (unpacker.rc != 0)
+        luaL_error(L, NO_SNAPSHOT);
+    if (peri_slice_compare(text, peri_buffer_slice(&machine->text)) == 0)
+        return;
+    vm_upgrade_load(L, machine, name, text);
+    vm_upgrade_switch(L, machine, name, text);
+}
