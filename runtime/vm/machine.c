@@ -215,12 +215,19 @@ static int begin_entry(struct vm_machine *machine)
     if (entry->now_us > machine->clock_us)
         machine->clock_us = entry->now_us;
     vm_sessions_expire(&machine->sessions, machine->clock_us);
+    if (entry->kind == VM_ENTRY_DECIDE)
+        return vm_upgrade_decide(machine);
+    rc = judge(machine);
+    if (rc != NODE_SESSION_NEW)
+        return rc == NODE_SESSION_AGAIN ? 1 : rc;
+    if (vm_upgrade_is_pending(machine))
+        return peri_fail_plain(job->err, PERI_EBUSY,
+                               "an upgrade of the machine is being decided: try again");
     if (entry->kind == VM_ENTRY_OPEN || entry->kind == VM_ENTRY_SHUT) {
         rc = open_or_shut(machine);
         return rc == 0 ? 1 : rc;
     }
-    rc = judge(machine);
-    return rc == NODE_SESSION_AGAIN ? 1 : rc;
+    return 0;
 }
 
 static int l_begin(lua_State *L)
@@ -335,6 +342,7 @@ void vm_machine_close(struct vm_machine *machine)
     vm_sessions_deinit(&machine->sessions);
     peri_buffer_deinit(&machine->text);
     peri_buffer_deinit(&machine->name);
+    peri_buffer_deinit(&machine->prepared.body);
     free(machine);
 }
 

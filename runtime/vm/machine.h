@@ -12,9 +12,10 @@
  * raises, spends its budget or leaves something in the state that is no data, none; and its error
  * is the same on every replica.
  *
- * Code is changed by an entry: the new file is loaded, its migrate run, and the next command is
- * its. When that raises, nothing has happened. The entry before that tries it out (VM_ENTRY_TRY)
- * makes all this and undoes it; what it would have done becomes part of the hash.
+ * Code is changed by entries (machine_entry.h): the first loads the new file, runs its migrate and
+ * undoes all that, but what it would have done becomes part of the hash; when the replicas agree,
+ * the second does it for good, and the next command is the new file's. What raises on the way has
+ * not happened. Until the second, or until the upgrade lapses, no command runs.
  *
  * A call goes on in slices: vm_machine_start returns before it has ended, and vm_machine_continue
  * takes the next slice, which ends at the same instruction on every replica. */

@@ -16,6 +16,11 @@ enum vm_entry_kind {
     VM_ENTRY_SHUT,    /* the session ends */
     VM_ENTRY_TRY,     /* an upgrade, whose effect is undone; body: [name, text] */
     VM_ENTRY_UPGRADE, /* the same, for good */
+    VM_ENTRY_PREPARE, /* as VM_ENTRY_TRY, and until it is decided, or lapses by the time of the log,
+                         no command runs; body: [name, text, microseconds]. The result is [version,
+                         index of the entry] */
+    VM_ENTRY_DECIDE,  /* the one that was prepared happens, or not; body: [index of that entry,
+                         bool]. The result is the version, or false */
     VM_ENTRY_KINDS
 };
 

@@ -18,6 +18,7 @@
 #include "vm/machine_session.h"
 #include "vm/machine_tables.h"
 #include "vm/state.h"
+#include "wire/pack.h"
 
 struct vm_machine {
     struct vm_options options;
@@ -31,6 +32,10 @@ struct vm_machine {
     struct peri_buffer text; /* of the file, for snapshots */
     struct peri_buffer name; /* with its end */
     struct vm_sessions sessions;
+    struct vm_prepared {
+        uint64_t index, expires_us; /* index 0: none */
+        struct peri_buffer body;    /* of its entry */
+    } prepared;                     /* an upgrade that waits for its decision */
     struct vm_hash_at {
         uint64_t index, hash;
     } hashes[VM_MACHINE_HASHES]; /* by index, a ring */
@@ -95,6 +100,16 @@ void vm_upgrade_switch(lua_State *L, struct vm_machine *machine, struct peri_sli
 /* Loads the new program of the entry and pushes its migrate with arguments. Returns how many they
  * are; negative: it has none. */
 int vm_upgrade_push(lua_State *L, struct vm_machine *machine);
+/* True when an upgrade waits for its decision: no command runs. */
+bool vm_upgrade_is_pending(const struct vm_machine *machine);
+/* Reads the decision that the entry is. Returns 0 when the upgrade shall happen, as if the entry
+ * were a VM_ENTRY_UPGRADE; 1 when it shall not. Errors: PERI_EFORMAT; PERI_EINVAL when there is no
+ * such upgrade, PERI_ENOMEM, which breaks the replica. */
+int vm_upgrade_decide(struct vm_machine *machine);
+/* Packs the one that waits into the head of a snapshot; takes it from there. Errors: PERI_EFORMAT,
+ * PERI_ENOMEM. */
+void vm_upgrade_pack(const struct vm_machine *machine, struct wire_packer *packer);
+int vm_upgrade_unpack(struct vm_machine *machine, struct wire_unpacker *unpacker);
 /* Its migrate has run. The result is the new version. */
 void vm_upgrade_finish(lua_State *L, struct vm_machine *machine);
 

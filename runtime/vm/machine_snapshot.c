@@ -5,7 +5,8 @@
 
 #include "wire/pack.h"
 
-enum { SNAPSHOT_FORMAT = 1, SNAPSHOT_FIELDS = 8 };
+/* Format 1 had no upgrade that waits. */
+enum { SNAPSHOT_FORMAT = 2, SNAPSHOT_FIELDS = 9 };
 
 #define NO_SNAPSHOT "this is no snapshot of a machine"
 
@@ -24,6 +25,7 @@ void vm_snapshot_pack(lua_State *L, const struct vm_machine *machine, struct per
     wire_pack_uint(&packer, machine->tables.hash);
     wire_pack_uint(&packer, machine->clock_us);
     vm_sessions_pack(&machine->sessions, &packer);
+    vm_upgrade_pack(machine, &packer);
     if (packer.rc != 0)
         luaL_error(L, "not enough memory");
 }
@@ -35,13 +37,16 @@ static struct wire_unpacker open_snapshot(lua_State *L, struct vm_machine *machi
     struct wire_unpacker unpacker = wire_unpack(bytes);
     uint32_t count = wire_unpack_array(&unpacker);
     uint64_t format = wire_unpack_uint(&unpacker);
-    if (count != SNAPSHOT_FIELDS || format != SNAPSHOT_FORMAT)
+    bool is_first = format == 1 && count == SNAPSHOT_FIELDS - 1;
+    if (!is_first && (count != SNAPSHOT_FIELDS || format != SNAPSHOT_FORMAT))
         luaL_error(L, NO_SNAPSHOT);
     (void)wire_unpack_bytes(&unpacker);
     (void)wire_unpack_bytes(&unpacker);
     machine->tables.hash = wire_unpack_uint(&unpacker);
     machine->clock_us = wire_unpack_uint(&unpacker);
     int rc = vm_sessions_unpack(&machine->sessions, &unpacker);
+    if (rc == 0 && !is_first)
+        rc = vm_upgrade_unpack(machine, &unpacker);
     if (rc != 0 || unpacker.rc != 0)
         luaL_error(L, NO_SNAPSHOT);
     return unpacker;

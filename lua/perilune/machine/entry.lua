@@ -7,7 +7,7 @@ local M = {}
 local FORMAT = 1
 
 --- Kinds of entries.
-M.COMMAND, M.OPEN, M.SHUT, M.TRY, M.UPGRADE = 0, 1, 2, 3, 4
+M.COMMAND, M.OPEN, M.SHUT, M.TRY, M.UPGRADE, M.PREPARE, M.DECIDE = 0, 1, 2, 3, 4, 5, 6
 
 --- The bytes of an entry. Its time and the seed of its random numbers are drawn here, unless given.
 ---@param kind integer
@@ -28,11 +28,20 @@ function M.ttl(seconds)
   return (msgpack.encode(math.max(1, math.floor(seconds * 1e6))))
 end
 
---- The body of TRY and UPGRADE.
+--- The body of TRY, UPGRADE and PREPARE.
 ---@param program perilune.machine.Program
+---@param seconds? number  of PREPARE: after which it lapses
 ---@return string
-function M.program(program)
-  return (msgpack.encode { program.name, program.text })
+function M.program(program, seconds)
+  return (msgpack.encode { program.name, program.text, seconds and math.floor(seconds * 1e6) })
+end
+
+--- The body of DECIDE.
+---@param index integer  of the PREPARE
+---@param commit boolean
+---@return string
+function M.decision(index, commit)
+  return (msgpack.encode { index, commit })
 end
 
 return M

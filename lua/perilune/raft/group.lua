@@ -4,6 +4,7 @@ local entry = require "perilune.machine.entry"
 local fiber = require "perilune.fiber"
 local msgpack = require "perilune.msgpack"
 local options_of = require "perilune.options"
+local upgrade = require "perilune.raft.upgrade"
 
 local M = {}
 
@@ -108,21 +109,29 @@ function Group:shut_session(session, options)
   return propose_entry(self, "group:shut_session", entry.SHUT, "", options, { session = session })
 end
 
---- Changes the code of a machine in a file, on all replicas at one entry: the new file is loaded, its
---- migrate(
---- state, old_version, ctx) runs, and the next command is its. What raises on the way leaves all as it was.
---- With
---- try = true it is undone in any case: what it would have done is part of the hash (group:hash_at).
+--- Changes the code of a machine in a file, on all replicas at one entry: upgrade.lua says how. Where
+--- migrate(state, old_version, ctx) of the new file raises, or comes to something else on one of the voters,
+--- all replicas go on with the old code and state. With try = true it is undone in any case: what it would
+--- have done is part of the hash (group:hash_at).
 ---@param program perilune.machine.Program
 ---@param options? { deadline: number|string, try: boolean }
 ---@return integer|nil version  of the new file
 ---@return string? err
----@return string? code
+---@return string? code  as propose; "EDIVERGED" when the replicas came to different states
 ---@return perilune.raft.Details? details
 function Group:upgrade(program, options)
   options = options or {}
-  return propose_entry(self, "group:upgrade", options.try and entry.TRY or entry.UPGRADE,
-    entry.program(program), { deadline = options.deadline })
+  if not self.has_entries then
+    error("group:upgrade: only groups of machines in files (perilune.machine) have that", 2)
+  end
+  local deadline = checks.deadline("group:upgrade", options)
+  local function propose(kind, body, seconds)
+    return propose_entry(self, "group:upgrade", kind, body, { deadline = seconds })
+  end
+  if options.try then
+    return propose(entry.TRY, entry.program(program), deadline)
+  end
+  return upgrade.run(self, propose, program, deadline)
 end
 
 --- The hash of a machine in a file behind the entry with that index, on this replica; nil when it is not
@@ -169,7 +178,8 @@ end
 --- applied_index, snapshot_index, requests, priority, fenced, asleep; health, clean or else suspect or
 --- damaged, with why: it gives no votes until it is repaired; quorum_missing, for how many seconds the group
 --- has had no quorum as far as this replica knows, while it has none; diverged, while its machine is known to
---- have another state than a majority since that entry: it answers nothing until it is rebuilt; and members: { [id] = member } with
+--- have another state than a majority since that entry: it answers nothing until it is rebuilt; and members:
+--- { [id] = member } with
 ---   is         voter, learner, joining (a learner that will vote), incoming or outgoing
 ---   address
 --- and of the others
