@@ -8,6 +8,7 @@
  * raft_machine.c  machines that are Lua: the fiber of a group takes one task after the other
  * raft_keys.c     the keys of those that keep their state on disk
  * raft_kv.c       the key/value store as a machine
+ * kv_script.c     what that store runs for EVAL
  * raft_lua.c      machines in files of Lua, each in a state of its own
  * raft_resp.c     that store for Redis' clients */
 #ifndef PERI_MODULES_RAFT_H
@@ -21,6 +22,8 @@
 #include "node/node.h"
 #include "vm/fiber.h"
 #include "vm/machine_node.h"
+
+#include "kv_script.h"
 
 #define RAFT_NODE_METATABLE "perilune.raft.node"
 #define RAFT_GROUP_METATABLE "perilune.raft.group"
@@ -65,10 +68,11 @@ struct raft_group_box {
 
     struct vm_machine_node *lua; /* the machine, when it is a file; else NULL */
     uint64_t id;
-    struct resp_server *resp;  /* of the store, once it is served; else NULL */
-    struct kv_machine *kv;     /* the machine, when it is the key/value store; else NULL */
-    struct kv_service service; /* it, for its own clients */
-    uint64_t applied;          /* what has taken effect in it */
+    struct resp_server *resp;        /* of the store, once it is served; else NULL */
+    struct kv_machine *kv;           /* the machine, when it is the key/value store; else NULL */
+    struct kv_service service;       /* it, for its own clients */
+    struct kv_script_engine scripts; /* of kv */
+    uint64_t applied;                /* what has taken effect in it */
     struct fiber_wait applying;
 };
 

@@ -19,7 +19,13 @@ static void on_applied(void *data)
 int raft_kv_open(struct raft_group_box *box)
 {
     int rc = kv_forward_serve(box->box->node, NULL);
-    return rc == 0 ? kv_machine_create(&box->kv, on_applied, box) : rc;
+    if (rc == 0)
+        rc = kv_machine_create(&box->kv, on_applied, box);
+    if (rc != 0)
+        return rc;
+    kv_script_engine_init(&box->scripts, box->box->env);
+    kv_machine_set_engine(box->kv, &box->scripts.engine);
+    return 0;
 }
 
 void raft_kv_close(struct raft_group_box *box)

@@ -49,6 +49,8 @@ static int carry_out(struct kv_run *run)
         return kv_tick(run);
     case KV_COMPACT:
         return kv_compact(run);
+    case KV_EVAL:
+        return kv_eval(run);
     case KV_RESOLVE: /* on a slot that had not come so far: nothing to do but to take it */
         tell_outcome(run, &(struct kv_session){.is_skipped = true});
         return 0;
@@ -62,8 +64,8 @@ static int carry_out(struct kv_run *run)
 static int finish_result(const struct kv_run *run, struct peri_buffer *out)
 {
     static const uint32_t parts[KV_KINDS] = {
-        [KV_DO] = 2,   [KV_OPEN] = 1,   [KV_RESOLVE] = 2, [KV_GRANT] = 1,
-        [KV_KEEP] = 1, [KV_REVOKE] = 1, [KV_TICK] = 1,    [KV_COMPACT] = 1};
+        [KV_DO] = 2,     [KV_OPEN] = 1, [KV_RESOLVE] = 2, [KV_GRANT] = 1, [KV_KEEP] = 1,
+        [KV_REVOKE] = 1, [KV_TICK] = 1, [KV_COMPACT] = 1, [KV_EVAL] = 1};
     struct wire_packer head = {out, 0};
     struct peri_slice result = peri_buffer_slice(run->result.out);
     wire_pack_array(&head, 2 + parts[run->command->kind]);

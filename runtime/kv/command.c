@@ -203,6 +203,44 @@ static void read_do(struct decoder *decoder, struct kv_command *out)
     out->else_count = read_operations(decoder, out->otherwise);
 }
 
+/* ---- scripts ---- */
+
+static struct peri_slice read_list(struct decoder *decoder, uint32_t max, bool of_keys,
+                                   uint32_t *count)
+{
+    const char *from = decoder->in.at;
+    *count = read_count(decoder, max, of_keys ? "keys of a script" : "arguments of a script");
+    for (uint32_t i = 0; i < *count && is_well(decoder); i++)
+        (void)(of_keys ? read_key(decoder) : read_value(decoder));
+    return peri_slice_of(from, (size_t)(decoder->in.at - from));
+}
+
+static void read_script(struct decoder *decoder, struct kv_script *out)
+{
+    out->text = wire_unpack_bytes(&decoder->in);
+    out->wall_ms = wire_unpack_uint(&decoder->in);
+    uint64_t version = wire_unpack_uint(&decoder->in);
+    out->version = (uint32_t)version;
+    if (out->text.size > KV_SCRIPT_MAX)
+        REFUSE(decoder, PERI_ETOOBIG, "a script has at most %d bytes, not %zu", KV_SCRIPT_MAX,
+               out->text.size);
+    if (decoder->in.rc == 0 && (version < 2 || version > 3 || out->wall_ms > KV_CLOCK_MAX_MS))
+        REFUSE(decoder, PERI_EINVAL, "a script's version or clock cannot be");
+    out->keys = read_list(decoder, KV_SCRIPT_KEYS_MAX, true, &out->key_count);
+    out->args = read_list(decoder, KV_SCRIPT_ARGS_MAX, false, &out->arg_count);
+}
+
+void kv_script_words(const struct kv_script *script, struct peri_slice *out)
+{
+    struct wire_unpacker keys = wire_unpack(script->keys), args = wire_unpack(script->args);
+    (void)wire_unpack_array(&keys);
+    (void)wire_unpack_array(&args);
+    for (uint32_t i = 0; i < script->key_count; i++)
+        *out++ = wire_unpack_bytes(&keys);
+    for (uint32_t i = 0; i < script->arg_count; i++)
+        *out++ = wire_unpack_bytes(&args);
+}
+
 /* ---- commands ---- */
 
 static void check_session(struct decoder *decoder, const struct kv_command *command)
@@ -220,8 +258,8 @@ static void check_session(struct decoder *decoder, const struct kv_command *comm
 int kv_command_decode(struct peri_slice bytes, struct kv_command *out, struct peri_error *err)
 {
     static const char *const words[] = {"do",   "open",   "close", "resolve", "grant",
-                                        "keep", "revoke", "tick",  "compact"};
-    static const uint32_t parts[] = {3, 1, 0, 0, 1, 1, 1, 0, 1};
+                                        "keep", "revoke", "tick",  "compact", "eval"};
+    static const uint32_t parts[] = {3, 1, 0, 0, 1, 1, 1, 0, 1, 5};
     struct decoder decoder = {.in = wire_unpack(bytes), .err = err};
     uint32_t count = read_head(&decoder);
     out->now_ms = wire_unpack_uint(&decoder.in);
@@ -233,6 +271,8 @@ int kv_command_decode(struct peri_slice bytes, struct kv_command *out, struct pe
     expect_count(&decoder, count, 4 + parts[out->kind], words[out->kind]);
     if (is_well(&decoder) && out->kind == KV_DO)
         read_do(&decoder, out);
+    else if (is_well(&decoder) && out->kind == KV_EVAL)
+        read_script(&decoder, &out->script);
     else if (is_well(&decoder) && (out->kind == KV_OPEN || out->kind == KV_GRANT))
         out->number = read_ttl(&decoder);
     else if (is_well(&decoder) && parts[out->kind] == 1)

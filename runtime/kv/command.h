@@ -27,6 +27,7 @@ enum kv_kind {
     KV_REVOKE,  /* number: the lease that ends, with its keys */
     KV_TICK,    /* ends leases and sessions that are due */
     KV_COMPACT, /* number: the revision up to which history goes */
+    KV_EVAL,    /* a script over keys that it names */
     KV_KINDS
 };
 
@@ -97,12 +98,22 @@ static inline bool kv_operation_reads(const struct kv_operation *operation)
            operation->kind == KV_FETCH || operation->kind == KV_SIZE || operation->kind == KV_TTL;
 }
 
+/* What EVAL of Redis runs (script.h). */
+struct kv_script {
+    struct peri_slice text;
+    uint64_t wall_ms; /* the wall clock of whoever was asked: for times that are absolute */
+    uint32_t version; /* of the protocol of the reply, 2 or 3 */
+    uint32_t key_count, arg_count;
+    struct peri_slice keys, args; /* lists, as they came: kv_script_words */
+};
+
 /* Slices are lent with the bytes. */
 struct kv_command {
     uint64_t now_ms;
     uint64_t session, sequence; /* 0, 0: none */
     enum kv_kind kind;
     uint64_t number;
+    struct kv_script script;
     uint32_t compare_count, then_count, else_count;
     struct kv_compare compares[KV_COMPARES_MAX];
     struct kv_operation then[KV_OPERATIONS_MAX], otherwise[KV_OPERATIONS_MAX];
@@ -117,6 +128,9 @@ int kv_command_stamp(struct peri_buffer *command, uint64_t now_ms);
 /* Errors: PERI_EINVAL for what is malformed or cannot be, PERI_ETOOBIG for what is beyond a limit,
  * PERI_EVERSION. */
 int kv_command_decode(struct peri_slice bytes, struct kv_command *out, struct peri_error *err);
+
+/* The keys of a script, and then its arguments: as many as it says. */
+void kv_script_words(const struct kv_script *script, struct peri_slice *out);
 
 enum kv_query_kind {
     KV_ASK_KEY,     /* bounds.from at revision */

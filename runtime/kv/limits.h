@@ -8,6 +8,9 @@ enum {
     KV_VALUE_MAX = (8 << 20) - 8192,  /* bytes of a value: with its key below NODE_COMMAND_MAX */
     KV_OPERATIONS_MAX = 128,          /* in each branch of a command */
     KV_COMPARES_MAX = 128,            /* of a command */
+    KV_SCRIPT_MAX = 1 << 20,          /* bytes of a script */
+    KV_SCRIPT_KEYS_MAX = 128,         /* that it names */
+    KV_SCRIPT_ARGS_MAX = 1024,        /* and its arguments */
     KV_RANGE_MAX = 1000,              /* pairs that one range gives, or one command deletes */
     KV_RANGE_BYTES_MAX = 1 << 20,     /* and bytes, but for the first pair */
     KV_RESULT_MAX = (8 << 20) - 1024, /* bytes of the result of a command */

@@ -291,6 +291,14 @@ static void want_operations(struct node_keys *keys, const struct kv_operation *o
             want_key(keys, operations[i].key);
 }
 
+static void want_script(struct node_keys *keys, const struct kv_script *script)
+{
+    struct wire_unpacker in = wire_unpack(script->keys);
+    (void)wire_unpack_array(&in);
+    for (uint32_t i = 0; i < script->key_count; i++)
+        want_key(keys, wire_unpack_bytes(&in));
+}
+
 static void on_foresee(struct node_machine *node, struct node_keys *keys, struct peri_slice bytes)
 {
     struct kv_machine *machine = container_of(node, struct kv_machine, node);
@@ -302,6 +310,8 @@ static void on_foresee(struct node_machine *node, struct node_keys *keys, struct
         kv_name_session(&name, command->session);
         node_keys_want(keys, kv_name_slice(&name));
     }
+    if (command->kind == KV_EVAL)
+        want_script(keys, &command->script);
     if (command->kind != KV_DO)
         return;
     for (uint32_t i = 0; i < command->compare_count; i++)
@@ -344,6 +354,11 @@ void kv_machine_close(struct kv_machine *machine)
     free_read(machine->spare);
     kv_view_clear(&machine->view);
     free(machine);
+}
+
+void kv_machine_set_engine(struct kv_machine *machine, struct kv_engine *engine)
+{
+    machine->view.engine = engine;
 }
 
 struct node_machine *kv_machine_node(struct kv_machine *machine)

@@ -7,6 +7,7 @@
 
 #include "node/node.h"
 
+struct kv_engine;
 struct kv_machine;
 
 /* Creates a machine. on_applied(data), unless NULL, is called when a command is about to take
@@ -14,6 +15,10 @@ struct kv_machine;
  * kv_machine_close after its group was closed. Errors: PERI_ENOMEM. */
 int kv_machine_create(struct kv_machine **out, void (*on_applied)(void *data), void *data);
 void kv_machine_close(struct kv_machine *machine);
+
+/* Has scripts run by an engine (script.h), the same on all replicas; lent until the close. Before
+ * the group is opened. */
+void kv_machine_set_engine(struct kv_machine *machine, struct kv_engine *engine);
 
 /* What the group is opened with; lent until the close. */
 struct node_machine *kv_machine_node(struct kv_machine *machine);

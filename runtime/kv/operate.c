@@ -216,7 +216,7 @@ static void want_compared(struct kv_run *run, const struct kv_command *command)
 }
 
 /* One after the other; each sees what those before it did. */
-static int operate_all(struct kv_run *run, const struct kv_operation *operations, uint32_t count)
+int kv_operate_all(struct kv_run *run, const struct kv_operation *operations, uint32_t count)
 {
     wire_pack_array(&run->result, count);
     want_keys(run, operations, count);
@@ -231,11 +231,6 @@ static int operate_all(struct kv_run *run, const struct kv_operation *operations
     return 0;
 }
 
-int kv_operate_read(struct kv_run *run, const struct kv_operation *operations, uint32_t count)
-{
-    return operate_all(run, operations, count);
-}
-
 int kv_operate(struct kv_run *run)
 {
     const struct kv_command *command = run->command;
@@ -246,6 +241,6 @@ int kv_operate(struct kv_run *run)
     if (rc < 0)
         return rc;
     wire_pack_bool(&run->result, rc == 1);
-    return rc == 1 ? operate_all(run, command->then, command->then_count)
-                   : operate_all(run, command->otherwise, command->else_count);
+    return rc == 1 ? kv_operate_all(run, command->then, command->then_count)
+                   : kv_operate_all(run, command->otherwise, command->else_count);
 }

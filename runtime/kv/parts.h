@@ -63,12 +63,14 @@ int kv_session_shut(struct kv_run *run);
 
 /* If, then, else. */
 int kv_operate(struct kv_run *run);
-/* Operations that change nothing; the result is a list. */
-int kv_operate_read(struct kv_run *run, const struct kv_operation *operations, uint32_t count);
+/* Operations, one after the other; the result is a list. */
+int kv_operate_all(struct kv_run *run, const struct kv_operation *operations, uint32_t count);
 /* Those from KV_SET on. */
 int kv_operate_string(struct kv_run *run, const struct kv_operation *operation);
 /* As kv_find, but a key whose lease has ended is not there: 0, although *out says how it was. */
 int kv_find_alive(struct kv_run *run, struct peri_slice key, struct kv_entry *out);
+/* A script. */
+int kv_eval(struct kv_run *run);
 /* Lets go of history. */
 int kv_compact(struct kv_run *run);
 

@@ -446,7 +446,7 @@ static int ask_read(struct kv_view *view, const struct kv_query *query, const st
                     struct wire_packer *out, struct peri_error *err)
 {
     struct kv_run run = {.view = view, .meta = *meta, .result = *out, .err = err};
-    int rc = kv_operate_read(&run, query->operations, query->count);
+    int rc = kv_operate_all(&run, query->operations, query->count);
     *out = run.result;
     return rc;
 }

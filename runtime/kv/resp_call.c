@@ -22,7 +22,7 @@ static void fail(struct resp_call *call, const char *code, const char *text)
 {
     struct resp_writer writer = resp_call_writer(call);
     call->reply.size = 0;
-    resp_error(&writer, "%s %s", code, text);
+    resp_error(&writer, "%s%s%s", code, *code != '\0' ? " " : "", text);
     resp_call_done(call);
 }
 
@@ -44,25 +44,20 @@ static const char *code_of(const struct node_outcome *outcome)
     return outcome->code == PERI_EFULL ? "OOM" : "CLUSTERDOWN";
 }
 
-static const char *text_of(const struct node_outcome *outcome)
-{
-    static const char text[] = "the value of the key is no ";
-    if (strncmp(outcome->err->text, text, sizeof text - 1) != 0 &&
-        strncmp(outcome->err->text, "the sum has", 11) != 0)
-        return outcome->err->text;
-    return outcome->err->text[sizeof text - 1] == 'n' ? "value is not a valid float"
-                                                      : "value is not an integer or out of range";
-}
-
 static void take_outcome(struct resp_call *call, const struct node_outcome *outcome)
 {
     struct wire_unpacker answer = wire_unpack(outcome->result);
+    if (outcome->code == PERI_ELUA &&
+        outcome->certainty == NODE_OK) { /* a script says itself what is wrong */
+        fail(call, "", outcome->err->text);
+        return;
+    }
     if (outcome->code != 0) {
         if (call->plans != NULL && outcome->certainty == NODE_OK) {
-            fail(call, "EXECABORT Transaction rolled back:", text_of(outcome));
+            fail(call, "EXECABORT Transaction rolled back:", resp_error_text(outcome->err->text));
             return;
         }
-        fail(call, code_of(outcome), text_of(outcome));
+        fail(call, code_of(outcome), resp_error_text(outcome->err->text));
         return;
     }
     (void)wire_unpack_array(&answer);
@@ -95,11 +90,11 @@ struct wire_packer resp_query_begin(struct resp_call *call, const char *kind, ui
     return out;
 }
 
-struct wire_packer resp_command_begin(struct resp_call *call)
+struct wire_packer resp_command_begin(struct resp_call *call, const char *kind, uint32_t parts)
 {
     struct wire_packer out = {&call->body, 0};
     call->body.size = 0;
-    kv_command_begin(&out, 8, "do");
+    kv_command_begin(&out, 5 + parts, kind);
     return out;
 }
 
@@ -169,7 +164,7 @@ static void on_write_answer(struct resp_call *call, struct wire_unpacker *answer
     finish(call, &writer, answer);
 }
 
-static int64_t wall_ms(const struct resp_conn *conn)
+int64_t resp_wall_ms(const struct resp_conn *conn)
 {
     return env_wall_us(conn->server->env) / 1000;
 }
@@ -179,7 +174,7 @@ static bool plan(struct resp_conn *conn, const struct resp_word *word, struct re
                  struct wire_packer *operations, struct wire_packer *absent, uint32_t *absent_count)
 {
     struct peri_error err = PERI_ERROR_INIT;
-    if (resp_plan_make(word, &conn->server->command, wall_ms(conn), out, operations, absent,
+    if (resp_plan_make(word, &conn->server->command, resp_wall_ms(conn), out, operations, absent,
                        absent_count, &err) == 0)
         return true;
     resp_reply_error(conn, "%s", err.code != 0 ? err.text : "ERR no memory for the command");
@@ -211,7 +206,7 @@ static void write_keys(struct resp_conn *conn, const struct resp_plan *planned,
     if (absent_count > 0)
         call->plan.b = 1;
     call->on_answer = on_write_answer;
-    struct wire_packer body = resp_command_begin(call);
+    struct wire_packer body = resp_command_begin(call, "do", 3);
     wire_pack_array(&body, absent_count);
     append_all(&body, absent);
     wire_pack_array(&body, planned->operations);
@@ -297,7 +292,7 @@ void resp_do_exec(struct resp_conn *conn)
     struct resp_call *call = resp_call_create(conn, RESP_ALONE);
     if (call == NULL)
         return;
-    struct wire_packer body = resp_command_begin(call);
+    struct wire_packer body = resp_command_begin(call, "do", 3);
     wire_pack_array(&body, conn->watched_count);
     append_all(&body, &conn->watched);
     wire_pack_array(&body, conn->multi_operations);

@@ -42,27 +42,17 @@ void resp_reply_status(struct resp_conn *conn, const char *text)
     finish(call, &writer);
 }
 
-static struct peri_slice arg(const struct resp_conn *conn, uint32_t at)
-{
-    return conn->server->command.args[at];
-}
-
-static uint32_t arg_count(const struct resp_conn *conn)
-{
-    return conn->server->command.count;
-}
-
 /* ---- who is there ---- */
 
 static void ping(struct resp_conn *conn, struct resp_writer *writer)
 {
-    bool has_text = arg_count(conn) > 1;
+    bool has_text = resp_arg_count(conn) > 1;
     if (conn->version == 2 && conn->subscription_count > 0) {
         resp_array(writer, 2);
         resp_text(writer, "pong");
-        resp_bulk(writer, has_text ? arg(conn, 1) : peri_slice_of("", 0));
+        resp_bulk(writer, has_text ? resp_arg(conn, 1) : peri_slice_of("", 0));
     } else if (has_text) {
-        resp_bulk(writer, arg(conn, 1));
+        resp_bulk(writer, resp_arg(conn, 1));
     } else {
         resp_status(writer, "PONG");
     }
@@ -122,18 +112,18 @@ static bool is_leader(const struct resp_server *server)
 static void hello(struct resp_conn *conn, struct resp_writer *writer)
 {
     int64_t version = conn->version;
-    if (arg_count(conn) > 1 &&
-        (!resp_read_integer(arg(conn, 1), &version) || version < 2 || version > 3)) {
+    if (resp_arg_count(conn) > 1 &&
+        (!resp_read_integer(resp_arg(conn, 1), &version) || version < 2 || version > 3)) {
         resp_error(writer, "NOPROTO unsupported protocol version");
         return;
     }
-    for (uint32_t at = 2; at < arg_count(conn); at++) {
-        if (resp_is_word(arg(conn, at), "AUTH") && at + 2 < arg_count(conn)) {
-            if (!authenticate(conn, arg(conn, at + 2), writer))
+    for (uint32_t at = 2; at < resp_arg_count(conn); at++) {
+        if (resp_is_word(resp_arg(conn, at), "AUTH") && at + 2 < resp_arg_count(conn)) {
+            if (!authenticate(conn, resp_arg(conn, at + 2), writer))
                 return;
             at += 2;
-        } else if (resp_is_word(arg(conn, at), "SETNAME") && at + 1 < arg_count(conn)) {
-            if (!set_name(conn, arg(conn, at + 1), writer))
+        } else if (resp_is_word(resp_arg(conn, at), "SETNAME") && at + 1 < resp_arg_count(conn)) {
+            if (!set_name(conn, resp_arg(conn, at + 1), writer))
                 return;
             at++;
         } else {
@@ -167,7 +157,7 @@ static void hello(struct resp_conn *conn, struct resp_writer *writer)
 static void client(struct resp_conn *conn, struct resp_writer *writer)
 {
     char line[RESP_NAME_MAX + 256];
-    struct peri_slice what = arg(conn, 1);
+    struct peri_slice what = resp_arg(conn, 1);
     if (resp_is_word(what, "ID")) {
         resp_integer(writer, (int64_t)conn->id);
     } else if (resp_is_word(what, "GETNAME")) {
@@ -175,8 +165,8 @@ static void client(struct resp_conn *conn, struct resp_writer *writer)
             resp_text(writer, conn->name);
         else
             resp_nil(writer);
-    } else if (resp_is_word(what, "SETNAME") && arg_count(conn) == 3) {
-        if (set_name(conn, arg(conn, 2), writer))
+    } else if (resp_is_word(what, "SETNAME") && resp_arg_count(conn) == 3) {
+        if (set_name(conn, resp_arg(conn, 2), writer))
             resp_status(writer, "OK");
     } else if (resp_is_word(what, "SETINFO") || resp_is_word(what, "NO-EVICT") ||
                resp_is_word(what, "NO-TOUCH")) {
@@ -239,15 +229,15 @@ static void commands(struct resp_conn *conn, struct resp_writer *writer)
 {
     size_t count;
     const struct resp_word *words = resp_words(&count);
-    bool has_more = arg_count(conn) > 1;
-    if (has_more && resp_is_word(arg(conn, 1), "COUNT")) {
+    bool has_more = resp_arg_count(conn) > 1;
+    if (has_more && resp_is_word(resp_arg(conn, 1), "COUNT")) {
         resp_integer(writer, (int64_t)count);
-    } else if (has_more && resp_is_word(arg(conn, 1), "DOCS")) {
+    } else if (has_more && resp_is_word(resp_arg(conn, 1), "DOCS")) {
         resp_map(writer, 0);
-    } else if (has_more && resp_is_word(arg(conn, 1), "INFO") && arg_count(conn) > 2) {
-        resp_array(writer, arg_count(conn) - 2);
-        for (uint32_t at = 2; at < arg_count(conn); at++) {
-            const struct resp_word *word = resp_word_find(arg(conn, at));
+    } else if (has_more && resp_is_word(resp_arg(conn, 1), "INFO") && resp_arg_count(conn) > 2) {
+        resp_array(writer, resp_arg_count(conn) - 2);
+        for (uint32_t at = 2; at < resp_arg_count(conn); at++) {
+            const struct resp_word *word = resp_word_find(resp_arg(conn, at));
             if (word != NULL)
                 describe(word, writer);
             else
@@ -266,15 +256,15 @@ static void config(struct resp_conn *conn, struct resp_writer *writer)
     static const char *const known[][2] = {
         {"save", ""}, {"appendonly", "yes"}, {"appendfsync", "always"}, {"databases", "1"}};
     size_t found = 0;
-    if (!resp_is_word(arg(conn, 1), "GET") || arg_count(conn) != 3) {
+    if (!resp_is_word(resp_arg(conn, 1), "GET") || resp_arg_count(conn) != 3) {
         resp_error(writer, "ERR only CONFIG GET is there: a node is configured when it is started");
         return;
     }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        found += resp_matches(arg(conn, 2), peri_slice_of(known[i][0], strlen(known[i][0])));
+        found += resp_matches(resp_arg(conn, 2), peri_slice_of(known[i][0], strlen(known[i][0])));
     resp_map(writer, found);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (resp_matches(arg(conn, 2), peri_slice_of(known[i][0], strlen(known[i][0])))) {
+        if (resp_matches(resp_arg(conn, 2), peri_slice_of(known[i][0], strlen(known[i][0])))) {
             resp_text(writer, known[i][0]);
             resp_text(writer, known[i][1]);
         }
@@ -335,7 +325,7 @@ static void reset(struct resp_conn *conn, struct resp_writer *writer)
 static void select_database(struct resp_conn *conn, struct resp_writer *writer)
 {
     int64_t number = 0;
-    if (resp_read_integer(arg(conn, 1), &number) && number == 0)
+    if (resp_read_integer(resp_arg(conn, 1), &number) && number == 0)
         resp_status(writer, "OK");
     else
         resp_error(writer, "ERR DB index is out of range");
@@ -343,15 +333,15 @@ static void select_database(struct resp_conn *conn, struct resp_writer *writer)
 
 static void auth(struct resp_conn *conn, struct resp_writer *writer)
 {
-    if (arg_count(conn) > 3)
+    if (resp_arg_count(conn) > 3)
         resp_error(writer, "ERR syntax error");
-    else if (authenticate(conn, arg(conn, arg_count(conn) - 1), writer))
+    else if (authenticate(conn, resp_arg(conn, resp_arg_count(conn) - 1), writer))
         resp_status(writer, "OK");
 }
 
 static void echo(struct resp_conn *conn, struct resp_writer *writer)
 {
-    resp_bulk(writer, arg(conn, 1));
+    resp_bulk(writer, resp_arg(conn, 1));
 }
 
 static void quit(struct resp_conn *conn, struct resp_writer *writer)
@@ -380,6 +370,9 @@ static const struct {
     {"MULTI", multi, NULL},
     {"DISCARD", discard, NULL},
     {"UNWATCH", unwatch, NULL},
+    {"SCRIPT", resp_script, NULL},
+    {"EVAL", NULL, resp_do_eval},
+    {"EVALSHA", NULL, resp_do_evalsha},
     {"EXEC", NULL, resp_do_exec},
     {"WATCH", NULL, resp_do_watch},
     {"SCAN", NULL, resp_do_scan},

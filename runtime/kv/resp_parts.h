@@ -2,6 +2,7 @@
  *
  * resp_server.c  connections: what comes, in which order it is done, what leaves
  * resp_call.c    commands that ask the group: queries, proposals, and their replies
+ * resp_eval.c    scripts
  * resp_scan.c    those that walk over keys
  * resp_local.c   those that concern the connection alone
  * resp_notify.c  subscriptions to changes */
@@ -46,6 +47,8 @@ struct resp_server {
     uint64_t applied_us; /* when a command last took effect here, which moves log time */
     struct resp_cursor cursors[RESP_CURSORS_MAX];
     struct resp_notify notify;
+    struct peri_list scripts; /* the one that was not used for longest first */
+    size_t script_count, script_bytes;
     struct resp_command command; /* that was decoded last */
     size_t in_bytes; /* that connections keep, because commands are unfinished or wait */
 };
@@ -125,11 +128,20 @@ void resp_do_watch(struct resp_conn *conn);
 void resp_discard(struct resp_conn *conn);
 /* Begins a query in the call's empty body: [1, kind, ...], count parts behind the kind. */
 struct wire_packer resp_query_begin(struct resp_call *call, const char *kind, uint32_t count);
-/* Begins a command in it: [1, log time, 0, 0, "do", ...]. */
-struct wire_packer resp_command_begin(struct resp_call *call);
+/* Begins a command in it: [1, log time, 0, 0, kind, ...], so many parts behind the kind. */
+struct wire_packer resp_command_begin(struct resp_call *call, const char *kind, uint32_t parts);
 /* Asks what the body says; on_answer gets what comes behind revision and clock. */
 void resp_call_ask(struct resp_call *call, const struct wire_packer *body);
 void resp_call_propose(struct resp_call *call, const struct wire_packer *body);
+
+/* ---- resp_eval.c ---- */
+
+/* Each answers the command that was decoded last; SCRIPT in the reply that is given. */
+void resp_do_eval(struct resp_conn *conn);
+void resp_do_evalsha(struct resp_conn *conn);
+void resp_script(struct resp_conn *conn, struct resp_writer *writer);
+/* Forgets all scripts. */
+void resp_scripts_clear(struct resp_server *server);
 
 /* ---- resp_scan.c ---- */
 
@@ -146,6 +158,17 @@ void resp_do_local(struct resp_conn *conn, const struct resp_word *word);
 /* An answer that is an error, at once. */
 void resp_reply_error(struct resp_conn *conn, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* An argument of the command that was decoded last. */
+static inline struct peri_slice resp_arg(const struct resp_conn *conn, uint32_t at)
+{
+    return conn->server->command.args[at];
+}
+static inline uint32_t resp_arg_count(const struct resp_conn *conn)
+{
+    return conn->server->command.count;
+}
+/* Milliseconds of the wall clock. */
+int64_t resp_wall_ms(const struct resp_conn *conn);
 /* A status, at once. */
 void resp_reply_status(struct resp_conn *conn, const char *text);
 

@@ -71,9 +71,12 @@ int resp_plan_make(const struct resp_word *word, const struct resp_command *comm
                    int64_t wall_ms, struct resp_plan *plan, struct wire_packer *out,
                    struct wire_packer *absent, uint32_t *absent_count, struct peri_error *err);
 
-/* Reads the results of the plan's operations, and writes the reply. */
+/* resp_answer.c: reads the results of the plan's operations, and writes the reply. */
 void resp_plan_answer(const struct resp_plan *plan, struct wire_unpacker *results,
                       struct resp_writer *writer);
+
+/* What Redis says instead of an error's text, or that text. */
+const char *resp_error_text(const char *text);
 
 /* Appends an operation with a key alone. */
 void resp_pack_key(struct wire_packer *out, const char *operation, struct peri_slice key);

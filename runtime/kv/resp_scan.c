@@ -210,7 +210,7 @@ void resp_do_dbsize(struct resp_conn *conn)
 
 static void flush_step(struct resp_call *call)
 {
-    struct wire_packer body = resp_command_begin(call);
+    struct wire_packer body = resp_command_begin(call, "do", 3);
     wire_pack_array(&body, 0);
     wire_pack_array(&body, 1);
     wire_pack_array(&body, 4);

@@ -344,6 +344,7 @@ int resp_server_open(struct resp_server **out, const struct resp_options *option
     server->started_us = server->applied_us = env_now_us(server->env);
     peri_list_init(&server->conns);
     peri_list_init(&server->dirty);
+    peri_list_init(&server->scripts);
     server->secret = strdup(options->secret);
     int rc = server->secret == NULL ? PERI_ENOMEM : 0;
     if (rc == 0)
@@ -372,6 +373,7 @@ void resp_server_close(struct resp_server *server)
     while (!peri_list_is_empty(&server->conns))
         close_conn(container_of(server->conns.next, struct resp_conn, link));
     resp_notify_close(server);
+    resp_scripts_clear(server);
     kv_forwarder_close(server->forwarder);
     env_turn_close(server->turn);
     free(server->secret);

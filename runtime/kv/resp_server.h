@@ -22,6 +22,8 @@ enum {
     RESP_CALLS_LARGE = 4,    /* where they are not */
     RESP_IN_MAX = 256 << 20, /* bytes of commands that have come in part, of all connections */
     RESP_CURSORS_MAX = 256,
+    RESP_SCRIPTS_MAX = 256, /* that a node remembers for EVALSHA */
+    RESP_SCRIPTS_BYTES_MAX = 8 << 20,
     RESP_SUBSCRIPTIONS_MAX = 1024, /* of a connection */
 };
 #define RESP_DEADLINE_US UINT64_C(5000000) /* of a command */

@@ -11,7 +11,7 @@
 
 /* Carries out a command; appends its result to out, which is empty. Errors: KV_LATER;
  * PERI_ESESSION, PERI_ELEASE, PERI_EINVAL, PERI_ETOOBIG, PERI_EBUSY above KV_LEASES_MAX or
- * KV_SESSIONS_MAX; PERI_ENOMEM, PERI_ECORRUPT. */
+ * KV_SESSIONS_MAX; PERI_ELUA, PERI_ECPU of scripts; PERI_ENOMEM, PERI_ECORRUPT. */
 int kv_apply(struct kv_view *view, const struct kv_command *command, struct peri_buffer *out,
              struct peri_error *err);
 

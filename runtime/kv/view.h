@@ -43,6 +43,7 @@ struct kv_source {
 /* Starts zeroed but for its source; ended by kv_view_clear. */
 struct kv_view {
     struct kv_source source;
+    struct kv_engine *engine; /* of scripts (script.h), lent; NULL: there is none */
     struct node_keymap learned, written;
     struct kv_page *pages;
     size_t read_bytes, written_bytes; /* of this run */

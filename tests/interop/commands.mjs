@@ -21,6 +21,10 @@ export const commands = [
   [2, 'EXISTS', 'x', 'y', 'z'], [1, 'TOUCH', 'x'], ['string', 'TYPE', 'x'], ['none', 'TYPE', 'z'],
   [1, 'DEL', 'x', 'z'], [1, 'UNLINK', 'y'], [['e', 'k'], 'KEYS', '*'], [2, 'DBSIZE'], ['OK', 'SELECT', '0'],
   [(reply) => reply.includes('role:') || reply.includes('raft_'), 'INFO'], [(reply) => reply.length === 2, 'TIME'],
+  [[1, 'e', null, 'two'], 'EVAL', "return { 1, KEYS[1], false, ARGV[2] }", '1', 'e', 'one', 'two'],
+  ['098e0f0d1448c0a81dafe820f66d460eb09263da', 'SCRIPT', 'LOAD', 'return ARGV[1]'],
+  ['x', 'EVALSHA', '098e0f0d1448c0a81dafe820f66d460eb09263da', '0', 'x'],
+  [[1, 0], 'SCRIPT', 'EXISTS', '098e0f0d1448c0a81dafe820f66d460eb09263da', 'none'],
   [(reply) => Number(reply) > 0, 'CLIENT', 'ID'], [(reply) => reply.length > 50, 'COMMAND'],
 ];
 
@@ -37,19 +41,27 @@ export async function checkCommands(ask) {
   return commands.length;
 }
 
-/** Adds to a counter for so long, while a node is killed; the sum lies between what was answered and tried. */
+const ADD_BOTH = "redis.call('INCR', KEYS[2]) return redis.call('INCR', KEYS[1])";
+
+/** Adds to a counter for so long, while a node is killed; the sum lies between what was answered and tried. Half
+ * of it is done by scripts, which add to another one, too. */
 export async function checkCounter(ask, seconds) {
   const key = `counter ${process.pid}`;
+  const other = `scripts ${process.pid}`;
+  let scripts = 0;
+  let triedScripts = 0;
   const due = Date.now() + seconds * 1000;
   let tried = 0;
   let answered = 0;
   let last = Date.now();
   let longest = 0;
   while (Date.now() < due) {
-    tried++;
+    const isScript = tried++ % 2 === 1;
+    triedScripts += Number(isScript);
     try {
-      await ask(['INCR', key]);
+      await ask(isScript ? ['EVAL', ADD_BOTH, '2', key, other] : ['INCR', key]);
       answered++;
+      scripts += Number(isScript);
       longest = Math.max(longest, Date.now() - last);
       last = Date.now();
     } catch { /* it may have happened or not */ }
@@ -57,5 +69,8 @@ export async function checkCounter(ask, seconds) {
   const sum = Number(await ask(['GET', key]));
   if (answered === 0 || sum < answered || sum > tried)
     throw new Error(`the counter has ${sum}; ${answered} additions were answered, ${tried} tried`);
+  const sumOfScripts = Number(await ask(['GET', other]));
+  if (scripts === 0 || sumOfScripts < scripts || sumOfScripts > triedScripts)
+    throw new Error(`scripts have added ${sumOfScripts}; ${scripts} were answered, ${triedScripts} tried`);
   return `${answered} of ${tried} additions answered, the sum is ${sum}, longest wait ${longest} ms`;
 }

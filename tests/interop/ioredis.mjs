@@ -14,6 +14,10 @@ await client.watch('p');
 await client.set('p', 9);
 check('watch', null, await client.multi().set('p', 1).exec());
 
+client.defineCommand('twice', { numberOfKeys: 1, lua: "return redis.call('INCRBY', KEYS[1], 2 * ARGV[1])" });
+check('evalsha', 15, await client.twice('p', 3)); // which has to fall back to EVAL first
+check('evalsha again', 17, await client.twice('p', 1));
+
 const subscriber = new Redis(port);
 await subscriber.subscribe('__keyspace@0__:seen');
 const event = new Promise((resume) => subscriber.on('message', (channel, text) => resume([channel, text])));
@@ -24,6 +28,6 @@ await subscriber.quit();
 const found = [];
 for await (const keys of client.scanStream({ count: 2 })) found.push(...keys);
 check('scan', ['e', 'k', 'p', 'seen'], found.sort());
-console.log(`ioredis: ${count} commands, a pipeline, a transaction, a watch, a subscription, a scan`);
+console.log(`ioredis: ${count} commands, a pipeline, a transaction, a watch, scripts, a subscription, a scan`);
 console.log(`ioredis: ${await checkCounter(ask, seconds)}`);
 await client.quit();

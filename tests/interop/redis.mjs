@@ -16,6 +16,11 @@ let refused = false;
 await client.multi().set('m', '1').exec().catch(() => { refused = true; });
 check('watch', true, refused);
 
+check('eval', ['m', 'x'], await client.eval('return { KEYS[1], ARGV[1] }', { keys: ['m'], arguments: ['x'] }));
+const why = await client.eval("redis.call('SET', KEYS[1], 'lost') error 'no'", { keys: ['m'] }).catch((error) => error.message);
+check('eval that raises', true, why.endsWith('user_script:1: no'));
+check('what it leaves', '9', await client.get('m'));
+
 const events = [];
 const subscriber = client.duplicate();
 await subscriber.connect();
@@ -28,6 +33,6 @@ await subscriber.quit();
 const found = [];
 for await (const keys of client.scanIterator({ MATCH: '*', COUNT: 2 })) found.push(...keys);
 check('scan', ['e', 'k', 'm', 'seen'], found.sort());
-console.log(`redis: ${count} commands, a transaction, a watch, a subscription, a scan`);
+console.log(`redis: ${count} commands, a transaction, a watch, scripts, a subscription, a scan`);
 console.log(`redis: ${await checkCounter(ask, seconds)}`);
 await client.quit();

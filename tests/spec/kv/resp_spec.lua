@@ -1,53 +1,23 @@
 -- The store as Redis' clients see it: redis-cli against three nodes, and bytes that are no commands.
-local use_folder = require "tests.spec.support.folder"
 local fiber = require "perilune.fiber"
-local process = require "perilune.process"
+local resp_nodes = require "support.resp_nodes"
+local use_folder = require "support.folder"
 
-local HAS_CLI = os.execute "command -v redis-cli >/dev/null 2>&1" == true
-local with_cli = HAS_CLI and it or pending
-
-local next_port = 10000 + process.pid() % 240 * 90 -- below those that the kernel gives away
-
-local function ports()
-  next_port = next_port + 9
-  return next_port
-end
+local with_cli = resp_nodes.has_cli and it or pending
 
 describe("Redis' clients", function()
-  local nodes, base, members
+  local nodes
   after_each(function()
-    for _, node in pairs(nodes) do
-      node:close()
-    end
+    nodes:close()
   end)
   local folder = use_folder(before_each, after_each)
 
-  local function spawn(id)
-    return assert(process.spawn {
-      process.executable(), "kv", "serve", folder:at("n" .. id), "--id", tostring(id),
-      "--members", table.concat(members, ","), "--listen", ("127.0.0.1:%d"):format(base + 3 + id),
-      "--resp", tostring(base + 6 + id), stdout = "pipe", dies_with_parent = true,
-    })
-  end
-
   local function start(count)
-    nodes, base, members = {}, ports(), {}
-    for id = 1, count do
-      members[id] = ("127.0.0.1:%d"):format(base + id)
-    end
-    for id = 1, count do
-      nodes[id] = spawn(id)
-    end
-    for id = 1, count do
-      assert.matches("Redis' at 127.0.0.1:" .. base + 6 + id, nodes[id]:read_line())
-    end
+    nodes = resp_nodes.start(folder, count)
   end
 
-  -- What redis-cli prints for lines of commands.
-  local function cli(id, ...)
-    local result = process.run { "redis-cli", "-p", tostring(base + 6 + id),
-      input = table.concat({ ... }, "\n") .. "\n" }
-    return (result.stdout:gsub("\n+$", ""):gsub("\n\n", "\n"))
+  local function cli(...)
+    return nodes:cli(...)
   end
 
   local function says(expected, ...)
@@ -113,52 +83,30 @@ describe("Redis' clients", function()
         acknowledged = acknowledged + 1
       end
       if i == 12 then
-        local leader = tonumber(cli(1, "info"):match "raft_leader:(%d)")
-        nodes[leader]:kill(9)
-        nodes[leader]:close()
-        nodes[leader] = nil
+        local leader = nodes:leader(1)
+        nodes:kill(leader)
       end
     end
-    local alive = next(nodes)
+    local alive = nodes[1] and 1 or 2
     local found = tonumber(cli(alive, "get n"))
     assert.is_true(acknowledged >= 20 and found >= acknowledged, ("%d of %d"):format(found, acknowledged))
   end)
 
-  -- Which of the three nodes leads, as that one knows.
-  local function leader(id)
-    return tonumber(cli(id, "info"):match "raft_leader:(%d)")
-  end
-
   with_cli("keep their keys for as long as somebody led, whoever they ask", function()
     start(3)
-    local asked = 1
-    assert.equal("1", cli(asked, "incr n")) -- somebody leads
-    asked = leader(1) == 1 and 2 or 1
+    local asked = nodes:leader(1) == 1 and 2 or 1
+    assert.equal("1", cli(asked, "incr n"))
     assert.equal("OK", cli(asked, "set a 1 px 4000"))
     for id = 1, 3 do -- the node that was asked is alone, and nobody leads
       if id ~= asked then
-        nodes[id]:kill(9)
-        nodes[id]:close()
+        nodes:kill(id)
       end
     end
     fiber.sleep(3)
     local other = asked % 3 + 1
-    nodes[other] = spawn(other)
+    nodes:spawn(other)
     assert.equal("2", cli(asked, "incr n"))
     local left_ms = tonumber(cli(asked, "pttl a"))
     assert.is_true(left_ms > 2000 and left_ms <= 4000, ("%d ms"):format(left_ms))
-  end)
-
-  it("that send garbage, or half a command, cost nothing but their connection", function()
-    start(1)
-    local garbage = ("printf '*2\\r\\n$3\\r\\nGET\\r\\n$x\\r\\n' | timeout 5 bash -c "
-      .. "'exec 3<>/dev/tcp/127.0.0.1/%d; cat >&3; cat <&3'"):format(base + 7)
-    assert.equal("-ERR Protocol error: invalid bulk length\r\n",
-      process.run { "bash", "-c", garbage }.stdout)
-    local half = ("exec 3<>/dev/tcp/127.0.0.1/%d; printf '*2\\r\\n$3\\r\\nGE' >&3; sleep 0.2")
-      :format(base + 7)
-    process.run { "bash", "-c", half }
-    local ping = ("exec 3<>/dev/tcp/127.0.0.1/%d; printf 'PING\\r\\n' >&3; head -c 7 <&3"):format(base + 7)
-    assert.equal("+PONG\r\n", process.run { "bash", "-c", ping }.stdout)
   end)
 end)
