@@ -21,14 +21,6 @@ void mr_feed_start(struct mr_feed *feed, const struct vm_recent *recent, struct 
     mr_feed_look_ahead(feed, recent);
 }
 
-/* Whether a line that begins at start stands behind the one that was asked for last. */
-static bool follows(const struct mr_feed *feed, const struct mr_input *input, const char *start)
-{
-    enum { LINE_END_MAX = 2 }; /* CR LF */
-    return feed->moves == input->moves && feed->done != NULL && start >= feed->done &&
-           start - feed->done <= LINE_END_MAX;
-}
-
 /* Leaves out the words before start. */
 static void skip_to(struct mr_feed *feed, const char *start)
 {
@@ -40,10 +32,8 @@ static void skip_to(struct mr_feed *feed, const char *start)
 bool mr_feed_goes_on(struct mr_feed *feed, const struct vm_recent *recent,
                      const struct mr_input *input, struct peri_slice data)
 {
-    const char *end = data.data + data.size;
-    bool goes_on =
-        input->lines_end != NULL && follows(feed, input, data.data) && end <= input->lines_end;
-    feed->done = end;
+    bool goes_on = mr_input_follows(input, feed->moves, feed->done, data);
+    feed->done = data.data + data.size;
     feed->moves = input->moves;
     if (!goes_on) {
         feed->given = feed->found;

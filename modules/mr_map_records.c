@@ -90,7 +90,7 @@ static int map_record(struct mr_map *map, lua_State *L, struct mr_records *pool)
     return is_holding ? commit_record(map, L) : 0;
 }
 
-static void breathe(struct mr_map *map)
+static inline void breathe(struct mr_map *map)
 {
     if (mr_task_breathe(map->task))
         mr_task_report(map->task, mr_map_share(mr_reader_consumed(map->reader), map->length));

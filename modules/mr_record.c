@@ -120,7 +120,7 @@ void mr_records_create(lua_State *L)
     *pool = (struct mr_records){0};
     for (int i = 0; i < MR_RECORDS_COUNT; i++) {
         pool->boxes[i] = lua_newuserdatauv(L, sizeof *pool->boxes[i], MR_RECORD_ITERATOR);
-        *pool->boxes[i] = (struct mr_record_box){.kind = &mr_record_kind, .feed = &pool->feed};
+        *pool->boxes[i] = (struct mr_record_box){.kind = &mr_record_kind, .pool = pool};
         lua_pushvalue(L, -3);
         lua_setmetatable(L, -2);
         lua_setiuservalue(L, -2, i + 1);

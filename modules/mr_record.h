@@ -21,6 +21,7 @@
 #include "base/slice.h"
 #include "mapreduce/record.h"
 #include "mr_feed.h"
+#include "mr_seek.h"
 #include "mr_text.h"
 
 /* How many userdata take turns. A prime, so that keeping every second, fourth or tenth record is
@@ -31,6 +32,7 @@ struct mr_records {
     struct mr_record_box *boxes[MR_RECORDS_COUNT]; /* user values 1 to MR_RECORDS_COUNT */
     int current;
     struct mr_feed feed; /* of the words of records that follow one another */
+    struct mr_seek seek; /* of what is looked for in such */
 };
 
 /* Pushes a new pool of record userdata. Raises when memory is short. */

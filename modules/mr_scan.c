@@ -2,7 +2,7 @@
 
 #include <lauxlib.h>
 
-#include "mr_feed.h"
+#include "mr_record.h"
 #include "vm/recent.h"
 
 void mr_push_slice(lua_State *L, struct peri_slice bytes)
@@ -149,7 +149,7 @@ static void start_words(struct mr_scan *scan, const struct mr_text *text)
 {
     const struct mr_words *words = &scan->cursor.of.words;
     bool is_records_own = text->is_record && scan == text->box->scan; /* another may be under way */
-    struct mr_feed *shared = is_records_own ? text->box->feed : NULL;
+    struct mr_feed *shared = is_records_own ? &text->box->pool->feed : NULL;
     if (is_records_own && words->word == &mr_class_letters &&
         mr_feed_goes_on(shared, scan->recent, text->box->record.input, text->bytes)) {
         scan->feed = shared;

@@ -46,13 +46,6 @@ static struct mr_text check_text(lua_State *L)
     return (struct mr_text){peri_slice_of(data, size), NULL, 0, false};
 }
 
-/* The same, of which only the bytes matter. */
-static struct peri_slice check_text_bytes(lua_State *L)
-{
-    const struct mr_record_box *box = mr_record_box(L, 1);
-    return box != NULL && box->is_live ? box->record.data : check_text(L).bytes;
-}
-
 static const struct mr_record *check_record(lua_State *L)
 {
     struct mr_text text = check_text(L);
@@ -68,9 +61,11 @@ static const struct mr_input *input_of(const struct mr_text *text)
 
 static struct peri_slice check_bytes(lua_State *L, int arg)
 {
-    size_t size;
-    const char *data = luaL_checklstring(L, arg, &size);
-    return peri_slice_of(data, size);
+    struct peri_slice bytes;
+    bytes.data = lua_tolstring(L, arg, &bytes.size);
+    if (bytes.data == NULL)
+        bytes.data = luaL_checklstring(L, arg, &bytes.size); /* raises */
+    return bytes;
 }
 
 /* ---- sets of characters ---- */
@@ -329,18 +324,25 @@ static int l_bytes(lua_State *L)
     return (int)range.size;
 }
 
+static size_t find_from(lua_State *L, struct peri_slice bytes, struct peri_slice needle)
+{
+    lua_Integer size = (lua_Integer)bytes.size;
+    lua_Integer init = luaL_optinteger(L, 3, 1);
+    init = init > 0 ? init : init == 0 || init < -size ? 1 : size + init + 1;
+    return init > size + 1 ? SIZE_MAX : mr_find(bytes, needle, (size_t)init - 1);
+}
+
 static int l_find(lua_State *L)
 {
-    struct peri_slice bytes = check_text_bytes(L);
+    struct mr_record_box *box = mr_record_box(L, 1);
     struct peri_slice needle = check_bytes(L, 2);
-    lua_Integer size = (lua_Integer)bytes.size;
-    lua_Integer init = lua_gettop(L) > 2 ? luaL_optinteger(L, 3, 1) : 1;
-    init = init > 0 ? init : init == 0 || init < -size ? 1 : size + init + 1;
-    size_t at = init > size + 1 ? SIZE_MAX : mr_find(bytes, needle, (size_t)init - 1);
+    bool is_whole = box != NULL && box->is_live && lua_gettop(L) == 2;
+    size_t at = is_whole ? mr_seek_find(&box->pool->seek, &box->record, needle)
+                         : find_from(L, check_text(L).bytes, needle);
     if (at == SIZE_MAX)
         return push_nil(L);
     lua_pushinteger(L, (lua_Integer)at + 1);
-    lua_pushinteger(L, (lua_Integer)at + (lua_Integer)needle.size);
+    lua_pushinteger(L, (lua_Integer)(at + needle.size));
     return 2;
 }
 

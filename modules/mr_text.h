@@ -11,7 +11,7 @@
 #include "base/slice.h"
 #include "mapreduce/record.h"
 
-struct mr_feed;
+struct mr_records;
 struct mr_scan;
 
 /* User value of a record that holds its iterator, once it had one. */
@@ -22,8 +22,8 @@ struct mr_record_box {
     const void *kind; /* &mr_record_kind */
     struct mr_record record;
     uint64_t generation; /* changes when the record becomes stale: what remembers it is stale too */
-    struct mr_scan *scan; /* the iterator in the user value, or NULL */
-    struct mr_feed *feed; /* of the records that take turns with it; used while it is live */
+    struct mr_scan *scan;    /* the iterator in the user value, or NULL */
+    struct mr_records *pool; /* it takes turns in; looked at while it is live */
     bool is_live;
 };
 

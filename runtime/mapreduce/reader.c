@@ -8,6 +8,10 @@
 #include "mapreduce/source.h"
 #include "mapreduce/window.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 enum { CHUNK_SIZE = 64 << 10 };
 
 static const char byte_order_mark[] = {'\xef', '\xbb', '\xbf'};
@@ -24,7 +28,8 @@ struct mr_reader {
     uint64_t step;  /* 0: the range is one split */
 
     struct mr_window window;
-    size_t scanned;          /* so many of the pending bytes hold no record end */
+    size_t plain_end; /* lines that begin before this place of the window are whole, and ours */
+    size_t scanned;   /* so many of the pending bytes hold no record end */
     enum mr_csv_place place; /* of the scan, for CSV */
     bool is_discarding;      /* the record in front is dropped as it comes, up to its end */
     bool is_finished;        /* the only record of a whole file has been read */
@@ -45,25 +50,32 @@ static void consume(struct mr_reader *reader, size_t size)
     reader->place = MR_CSV_FIELD_START;
 }
 
-/* Says what lies behind the records: of lines all that came now and is whole. */
+/* Notes how far the window holds whole lines, of which so many bytes are new. */
 static void note_lines(struct mr_reader *reader, size_t fresh)
 {
     const struct mr_window *window = &reader->window;
     enum mr_format format = reader->input.format;
     reader->input.moves++;
     reader->input.lines_end = NULL;
-    if (format == MR_FORMAT_FIXED || format == MR_FORMAT_FILES || format == MR_FORMAT_CHUNK)
+    reader->plain_end = 0;
+    if (fresh == 0 || format == MR_FORMAT_FIXED || format == MR_FORMAT_FILES ||
+        format == MR_FORMAT_CHUNK)
         return;
     const char *last = memrchr(window->buffer + window->filled - fresh, '\n', fresh);
-    reader->input.lines_end = last == NULL ? NULL : last + 1;
+    if (last == NULL)
+        return;
+    reader->input.lines_end = last + 1;
+    size_t plain = (size_t)(last + 1 - window->buffer);
+    uint64_t range = reader->end > window->base ? reader->end - window->base : 0;
+    if (format == MR_FORMAT_LINES)
+        reader->plain_end = range < plain ? (size_t)range : plain;
 }
 
 static int fill(struct mr_reader *reader, struct peri_error *err)
 {
     uint64_t before = reader->window.base + reader->window.filled;
     int rc = mr_window_fill(&reader->window, reader->source, reader->end, err);
-    if (rc == 1)
-        note_lines(reader, (size_t)(reader->window.base + reader->window.filled - before));
+    note_lines(reader, (size_t)(reader->window.base + reader->window.filled - before));
     return rc;
 }
 
@@ -249,21 +261,38 @@ static int take_last(struct mr_reader *reader, struct mr_record *record, struct 
     return 1;
 }
 
-/* Reads the line in front when it lies in the window, whole: what nearly all calls are about. */
-static bool take_line(struct mr_reader *reader, struct mr_record *record)
+/* The line end at or after at; there is one before end. Most lines are short, and calling memchr
+ * takes as long as to look at them. */
+static inline const char *line_end(const char *at, const char *end)
 {
-    struct peri_slice text = mr_window_pending(&reader->window);
-    uint64_t offset = offset_of(reader);
-    if (reader->input.format != MR_FORMAT_LINES || reader->failed != 0 || reader->is_discarding ||
-        text.size == 0 || offset >= reader->end)
+#ifdef __SSE2__
+    enum { VECTOR_SIZE = 16, STEPS = 8 };
+    const __m128i feed = _mm_set1_epi8('\n');
+    for (int step = 0; step < STEPS && end - at >= VECTOR_SIZE; step++, at += VECTOR_SIZE) {
+        __m128i text = _mm_loadu_si128((const __m128i *)(const void *)at);
+        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, feed));
+        if (mask != 0)
+            return at + __builtin_ctz(mask);
+    }
+#endif
+    return memchr(at, '\n', (size_t)(end - at));
+}
+
+/* Reads the line in front when it lies in the window, whole: what nearly all calls are about. What
+ * is discarded has no line end in the window, and a reader that failed no line. */
+static inline bool take_line(struct mr_reader *reader, struct mr_record *record)
+{
+    struct mr_window *window = &reader->window;
+    if (window->at >= reader->plain_end)
         return false;
-    size_t size = find_line_end(text, 0);
-    if (size == 0 || size > reader->record_max)
+    const char *start = window->buffer + window->at;
+    size_t size = (size_t)(line_end(start, reader->input.lines_end) - start) + 1;
+    if (size > reader->record_max)
         return false;
-    struct peri_slice line = without_line_end(peri_slice_of(text.data, size));
-    *record =
-        (struct mr_record){.data = line, .value = line, .offset = offset, .input = &reader->input};
-    reader->window.at += size;
+    struct peri_slice line = without_line_end(peri_slice_of(start, size));
+    *record = (struct mr_record){
+        .data = line, .value = line, .offset = offset_of(reader), .input = &reader->input};
+    window->at += size;
     return true;
 }
 

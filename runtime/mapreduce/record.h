@@ -50,6 +50,16 @@ struct mr_input {
     uint64_t moves;
 };
 
+/* Whether data, a record's of input, stands behind the one that ended at done while the window had
+ * moved so many times, and before lines_end. */
+static inline bool mr_input_follows(const struct mr_input *input, uint64_t moves, const char *done,
+                                    struct peri_slice data)
+{
+    enum { LINE_END_MAX = 2 }; /* CR LF */
+    return moves == input->moves && input->lines_end != NULL && done != NULL && data.data >= done &&
+           data.data - done <= LINE_END_MAX && data.data + data.size <= input->lines_end;
+}
+
 /* One record. Its bytes are lent until the next record is read. */
 struct mr_record {
     struct peri_slice data; /* the whole record */
