@@ -9,10 +9,11 @@
 -- compares them). Every field is a filter: perilune.<kind>.<field>. Answers know the packet of their call and
 -- the time since. Wireshark has a Lua of its own (5.2, in newer ones 5.4): this file keeps to what both know.
 -- luacheck: globals Proto ProtoField ProtoExpert Field DissectorTable UInt64 base expert dissect_tcp_pdus
-local VERSION = 2
+local VERSION = 3
 local FLAG_LAST = 1
 local FRAME_HEADER, MESSAGE_HEADER = 8, 16
 local BURST, LENGTH = 0x80000000, 2 -- the highest bit of a size; bytes of a message's length in a burst
+local AGAIN = 0x80 -- first byte of a message that is the one before in the burst, but for id and last field
 local MESSAGE_MAX = 64 * 1024 * 1024
 
 local KINDS = {
@@ -217,24 +218,30 @@ local function add_field(tvb, at, field, tree)
   error(("%s is no %s"):format(field.name, field.type), 0)
 end
 
-local function add_body(tvb, kind, tree, shown)
-  local letter, count, behind = read_head(tvb, MESSAGE_HEADER)
-  if letter ~= "a" or count ~= #kind.fields then
-    error(("the body is no array of %d fields"):format(#kind.fields), 0)
-  end
-  for _, field in ipairs(kind.fields) do
-    local text
-    text, behind = add_field(tvb, behind, field, tree)
-    shown[#shown + 1] = field.name .. "=" .. text
+-- The fields from number first on.
+local function add_fields(tvb, behind, kind, first, tree, shown)
+  for i = first, #kind.fields do
+    local text, next_field = add_field(tvb, behind, kind.fields[i], tree)
+    shown[#shown + 1] = kind.fields[i].name .. "=" .. text
+    behind = next_field
   end
   if behind ~= tvb:len() then
     error("bytes behind the fields", 0)
   end
 end
 
+local function add_body(tvb, kind, tree, shown)
+  local letter, count, behind = read_head(tvb, MESSAGE_HEADER)
+  if letter ~= "a" or count ~= #kind.fields then
+    error(("the body is no array of %d fields"):format(#kind.fields), 0)
+  end
+  add_fields(tvb, behind, kind, 1, tree, shown)
+end
+
 -- ---- which answer belongs to which call ----
 
 local stream_of = Field.new "tcp.stream"
+local CAN_BE_AGAIN = { CALL = true, CAST = true, REPLY = true }
 local IS_QUESTION = { CALL = true, PING = true }
 local IS_ANSWER = { REPLY = true, ERROR = true, PONG = true, ITEM = true, END = true }
 local calls = {} -- "stream/id" -> { frame, time }
@@ -281,25 +288,12 @@ local function show_line(pinfo, shown)
   end
 end
 
-local function dissect_message(tvb, pinfo, tree)
-  if tvb:len() < MESSAGE_HEADER then
-    tree:add_proto_expert_info(malformed, "shorter than a header")
-    return
-  end
-  local kind, id = by_number[tvb(1, 1):uint()], tvb(8, 8):le_uint64()
-  add_header(tvb, kind, tree)
-  if tvb(0, 1):uint() ~= VERSION or not kind then
-    tree:add_proto_expert_info(malformed, "another version, or no kind of ours")
-    return
-  end
-  local shown = { kind.name }
+-- shown is what the line begins with; add adds the fields to it and to the tree.
+local function finish_message(tree, pinfo, kind, id, shown, add)
   if tostring(id) ~= "0" then
-    shown[2] = "id=" .. tostring(id)
+    table.insert(shown, 2, "id=" .. tostring(id))
   end
-  if tvb(4, 4):le_uint() > 0 then
-    shown[#shown + 1] = "budget=" .. tvb(4, 4):le_uint()
-  end
-  local ok, why = pcall(add_body, tvb, kind, tree, shown)
+  local ok, why = pcall(add)
   if not ok then
     tree:add_proto_expert_info(malformed, tostring(why))
     shown[#shown + 1] = "[malformed: " .. tostring(why) .. "]"
@@ -309,9 +303,59 @@ local function dissect_message(tvb, pinfo, tree)
   show_line(pinfo, shown)
 end
 
+-- Returns what a message that follows in the burst has to know of this one.
+local function dissect_full(tvb, pinfo, tree)
+  if tvb:len() < MESSAGE_HEADER then
+    tree:add_proto_expert_info(malformed, "shorter than a header")
+    return nil
+  end
+  local kind, id = by_number[tvb(1, 1):uint()], tvb(8, 8):le_uint64()
+  add_header(tvb, kind, tree)
+  if tvb(0, 1):uint() ~= VERSION or not kind then
+    tree:add_proto_expert_info(malformed, "another version, or no kind of ours")
+    return nil
+  end
+  local budget, shown = tvb(4, 4):le_uint(), { kind.name }
+  if budget > 0 then
+    shown[2] = "budget=" .. budget
+  end
+  finish_message(tree, pinfo, kind, id, shown, function()
+    add_body(tvb, kind, tree, shown)
+  end)
+  return { kind = kind, id = id, shown = shown, head = #shown - 1 }
+end
+
+-- The message before, with another id and another last field.
+local function dissect_again(tvb, pinfo, tree, before)
+  if not before or not CAN_BE_AGAIN[before.kind.name] then
+    tree:add_proto_expert_info(malformed, "the message before cannot be said again")
+    return nil
+  end
+  local kind, id = before.kind, before.id + UInt64(1)
+  local shown = { kind.name }
+  for i = 2, before.head do -- without its last field, and its id, which comes second
+    if not before.shown[i]:find "^id=" then
+      shown[#shown + 1] = before.shown[i]
+    end
+  end
+  tree:add(fields.kind, tvb(0, 1), kind.name):set_generated()
+  tree:add(fields.id, tvb(0, 1), id):set_generated()
+  finish_message(tree, pinfo, kind, id, shown, function()
+    add_fields(tvb, 1, kind, #kind.fields, tree, shown)
+  end)
+  return { kind = kind, id = id, shown = shown, head = #shown - 1 }
+end
+
+local function dissect_message(tvb, pinfo, tree, before)
+  if tvb(0, 1):uint() == AGAIN then
+    return dissect_again(tvb, pinfo, tree, before)
+  end
+  return dissect_full(tvb, pinfo, tree)
+end
+
 -- Each message of a burst is a tree of its own.
 local function dissect_burst(tvb, pinfo, tree)
-  local at = FRAME_HEADER
+  local at, before = FRAME_HEADER, nil
   while at < tvb:len() do
     local left = tvb:len() - at - LENGTH
     local size = left > 0 and tvb(at, LENGTH):le_uint() or 0
@@ -321,7 +365,7 @@ local function dissect_burst(tvb, pinfo, tree)
     end
     local message = tree:add(perilune, tvb(at, LENGTH + size), "Message")
     message:add_le(fields.length, tvb(at, LENGTH))
-    dissect_message(tvb(at + LENGTH, size):tvb(), pinfo, message)
+    before = dissect_message(tvb(at + LENGTH, size):tvb(), pinfo, message, before)
     at = at + LENGTH + size
   end
 end

@@ -29,9 +29,10 @@ struct env_conn {
     const char *peer, *failure; /* what env_conn_peer and env_conn_failure lend */
     bool is_local;              /* what env_conn_is_local says */
     bool carries_bytes;         /* env_conn_accept_bytes */
+    bool is_in_burst;           /* what env_conn_is_in_burst says */
     uint64_t heard_us;          /* what env_conn_heard_us says */
-    /* What leaves in bursts, or NULL where nothing does. A burst is open only while messages may be
-     * sent and will leave. */
+    /* What leaves in bursts, or NULL where nothing does, or messages may get lost or change places.
+     * A burst is open only while messages may be sent and will leave. */
     struct wire_frames *frames;
 };
 
@@ -110,6 +111,13 @@ void env_conn_resume(struct env_conn *conn);
 static inline uint64_t env_conn_heard_us(const struct env_conn *conn)
 {
     return conn->heard_us;
+}
+
+/* True when the message of the running on_message follows another one of its burst. Of what is
+ * sent, only what goes to env_conn_room follows in a burst. */
+static inline bool env_conn_is_in_burst(const struct env_conn *conn)
+{
+    return conn->is_in_burst;
 }
 
 /* True when the peer is on this machine: a loopback address or a Unix socket. */

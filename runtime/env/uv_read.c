@@ -31,6 +31,7 @@ static size_t deliver_burst(struct uv_conn *conn, struct peri_slice bytes, uint6
             conn->events->on_message(conn->data, message);
         else
             end_malformed(conn, rc, &err);
+        conn->base.is_in_burst = true;
     }
     size_t used = conn->burst_left - left.size;
     conn->burst_left = left.size;
@@ -48,6 +49,7 @@ static size_t deliver_frame(struct uv_conn *conn, struct peri_slice bytes, uint6
         end_malformed(conn, rc, &err);
     if (rc <= 0)
         return 0;
+    conn->base.is_in_burst = false;
     if (frame.is_burst) {
         conn->burst_left = frame.body.size;
         return WIRE_FRAME_HEADER_SIZE + deliver_burst(conn, frame.body, now_us);

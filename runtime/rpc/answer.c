@@ -142,31 +142,39 @@ void rpc_call_fail_send(struct rpc_call *call, int rc, size_t size)
 }
 
 /* values are those of taken, or that is NULL. */
-static inline void reply(struct rpc_call *call, struct peri_slice values, struct peri_buffer *taken)
+static __attribute__((noinline)) void reply_taking(struct rpc_call *call, struct peri_slice values,
+                                                   struct peri_buffer *taken)
 {
+    struct rpc_conn *conn = &call->guest->conn;
     if (call->kind == RPC_STREAM) {
         rpc_call_end(call);
         return;
     }
     if (call->kind == RPC_PLAIN) {
-        int rc = rpc_conn_send_value(&call->guest->conn, WIRE_REPLY, call->id, values, taken);
+        int rc = rpc_conn_reply(conn, call->id, values, taken);
         if (rc != 0) {
             rpc_call_fail_send(call, rc, values.size);
             return;
         }
-        call->answer_size = call->guest->conn.sent_size;
+        call->answer_size = conn->sent_size;
     }
     release(call, peri_slice_of(NULL, 0));
 }
 
 void rpc_call_reply(struct rpc_call *call, struct peri_slice values)
 {
-    reply(call, values, NULL);
+    struct rpc_conn *conn = &call->guest->conn;
+    if (call->kind != RPC_PLAIN || !rpc_conn_reply_again(conn, call->id, values)) {
+        reply_taking(call, values, NULL);
+        return;
+    }
+    call->answer_size = conn->sent_size;
+    release(call, peri_slice_of(NULL, 0));
 }
 
 void rpc_call_reply_taking(struct rpc_call *call, struct peri_buffer *values)
 {
-    reply(call, peri_buffer_slice(values), values);
+    reply_taking(call, peri_buffer_slice(values), values);
 }
 
 /* ---- who calls ---- */

@@ -164,13 +164,27 @@ static inline void init_call(struct rpc_call *call, struct rpc_guest *guest,
     };
 }
 
-static void start_brief(struct rpc_guest *guest, struct rpc_function *function,
-                        const struct wire_message *message, size_t size)
+static inline void run_brief(struct rpc_call *call)
 {
-    struct rpc_call call;
-    init_call(&call, guest, function, message, size);
-    function->handler.on_call(&call);
-    PERI_ASSERT(call.guest == NULL); /* it has been answered */
+    call->handler->on_call(call);
+    PERI_ASSERT(call->guest == NULL); /* it has been answered */
+}
+
+/* Runs the last call again, for a message that is the one before it again. */
+static inline void run_brief_again(struct rpc_guest *guest, const struct wire_message *message,
+                                   size_t size)
+{
+    struct rpc_call *call = &guest->brief;
+    call->due_us += guest->conn.heard_us - call->started_us;
+    call->started_us = guest->conn.heard_us;
+    call->args = wire_again_value(message);
+    call->id = message->id;
+    call->size = size;
+    call->guest = guest;
+    call->data = NULL;
+    call->items = 0;
+    call->answer_size = 0;
+    run_brief(call);
 }
 
 static int start(struct rpc_guest *guest, struct rpc_function *function,
@@ -205,24 +219,40 @@ static void refuse_start(struct rpc_guest *guest, const struct wire_message *mes
     refuse(guest, message, &why);
 }
 
+static __attribute__((noinline)) void take_new(struct rpc_guest *guest,
+                                               const struct wire_message *message, size_t size)
+{
+    struct peri_slice name = message->kind == WIRE_CAST ? message->cast.name : message->call.name;
+    struct rpc_function *function = function_of(guest, name);
+    bool is_possible = function != NULL && guest->in_flight < guest->server->self->inflight_max;
+    if (is_possible && rpc_handler_is_brief(&function->handler)) {
+        init_call(&guest->brief, guest, function, message, size);
+        run_brief(&guest->brief); /* last */
+    } else if (!is_possible || start(guest, function, message, size) != 0) {
+        refuse_start(guest, message, function, name);
+    }
+}
+
 static void take_call(struct rpc_guest *guest, const struct wire_message *message, size_t size)
 {
     struct rpc_server *server = guest->server;
-    struct peri_slice name = message->kind == WIRE_CAST ? message->cast.name : message->call.name;
+    bool is_again = guest->conn.is_again && guest->brief.handler != NULL &&
+                    guest->in_flight < server->self->inflight_max;
+    if (!is_again)
+        guest->brief.handler = NULL;
     if (!rpc_window_is_new(&guest->window, message->id)) {
         server->stats.repeated++;
         return;
     }
     server->stats.calls++;
-    struct rpc_function *function = function_of(guest, name);
-    bool is_possible = function != NULL && guest->in_flight < server->self->inflight_max;
-    if (is_possible && rpc_handler_is_brief(&function->handler))
-        start_brief(guest, function, message, size); /* last */
-    else if (!is_possible || start(guest, function, message, size) != 0)
-        refuse_start(guest, message, function, name);
+    if (is_again)
+        run_brief_again(guest, message, size); /* last */
+    else
+        take_new(guest, message, size); /* last */
 }
 
-static void take_cancel(struct rpc_guest *guest, const struct wire_message *message)
+static __attribute__((noinline)) void take_cancel(struct rpc_guest *guest,
+                                                  const struct wire_message *message)
 {
     struct rpc_call *call = rpc_guest_find(guest, message->id);
     struct peri_error why = PERI_ERROR_INIT;

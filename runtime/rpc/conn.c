@@ -16,6 +16,7 @@ static void shut(struct rpc_conn *conn)
 {
     env_conn_close(conn->wire);
     conn->wire = NULL;
+    conn->again.kind = 0;
     conn->is_ready = false;
     rpc_alarm_deinit(&conn->alarm);
     rpc_outbox_deinit(&conn->out);
@@ -157,26 +158,39 @@ static void take(struct rpc_conn *conn, const struct wire_message *message, size
 /* Tells the other side of a message that cannot be read, once, and ends the connection. */
 static void refuse(struct rpc_conn *conn, struct peri_slice bytes)
 {
-    struct wire_message message;
     struct wire_message answer;
     struct peri_error why = PERI_ERROR_INIT;
-    (void)wire_message_decode(bytes, &message, &why); /* again, for the reason */
+    if (wire_is_again(bytes))
+        (void)peri_fail_plain(&why, PERI_EFORMAT, "a malformed message, or no other before it");
+    else
+        (void)wire_message_decode(bytes, &conn->heard, &why); /* again, for the reason */
     rpc_handshake_refuse(&conn->handshake, &why, &answer);
     (void)rpc_conn_send(conn, &answer);
     end(conn, &why);
 }
 
+static __attribute__((noinline)) void take_full(struct rpc_conn *conn, struct peri_slice bytes)
+{
+    if (wire_message_decode(bytes, &conn->heard, NULL) != 0)
+        refuse(conn, bytes);
+    else if (conn->is_ready)
+        take(conn, &conn->heard, bytes.size);
+    else
+        take_handshake(conn, &conn->heard);
+}
+
+/* Only bursts hold messages that are those before them again. */
 static void on_message(void *data, struct peri_slice bytes)
 {
     struct rpc_conn *conn = data;
-    struct wire_message message;
     conn->heard_us = env_conn_heard_us(conn->wire);
-    if (wire_message_decode(bytes, &message, NULL) != 0)
+    conn->is_again = wire_is_again(bytes) && env_conn_is_in_burst(conn->wire) && conn->is_ready;
+    if (!conn->is_again)
+        take_full(conn, bytes);
+    else if (wire_message_decode_again(bytes, &conn->heard) != 0)
         refuse(conn, bytes);
-    else if (conn->is_ready)
-        take(conn, &message, bytes.size);
     else
-        take_handshake(conn, &message);
+        conn->events->on_message(conn, &conn->heard, bytes.size);
 }
 
 /* ---- life ---- */

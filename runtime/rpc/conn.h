@@ -50,10 +50,14 @@ struct rpc_conn {
     struct rpc_handshake handshake;
     struct rpc_outbox out;
     struct rpc_inbox in;
-    struct peri_buffer head; /* of the message that is being sent */
-    size_t short_max;        /* messages up to that leave whole, and the other side takes them */
-    size_t sent_size;        /* of the message that was sent last */
-    size_t unlooked_bytes;   /* sent since we looked whether the other side takes them */
+    struct peri_buffer head;   /* of the message that is being sent */
+    struct wire_again again;   /* the last message in the open burst; kind 0 where there is none */
+    struct wire_message heard; /* the last message that came */
+    bool is_again;             /* but for id and last field, that was the message before as well */
+    char heard_name[WIRE_AGAIN_NAME_MAX]; /* its, when its burst goes on after a pause */
+    size_t short_max;      /* messages up to that leave whole, and the other side takes them */
+    size_t sent_size;      /* of the message that was sent last */
+    size_t unlooked_bytes; /* sent since we looked whether the other side takes them */
     bool is_client;
     bool is_ready;  /* the handshake is done */
     bool is_paused; /* it does not take our answers, so we take no questions */
@@ -83,34 +87,34 @@ void rpc_conn_look(struct rpc_conn *conn);
  * sent. */
 int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message);
 
-/* Is rpc_conn_send_value where there is no open burst. */
-int rpc_conn_send_value_apart(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
-                              struct peri_slice value, struct peri_buffer *taken);
+/* Sends a REPLY with a value of some bytes. A long one takes *taken, unless that is NULL, whose
+ * bytes the value is, and copies nothing of it. Errors: rpc_conn_send's. */
+int rpc_conn_reply(struct rpc_conn *conn, uint64_t id, struct peri_slice values,
+                   struct peri_buffer *taken);
 
-/* Counts a message that was sent, and looks now and then whether the other side takes them. */
-static inline void rpc_conn_count_sent(struct rpc_conn *conn, size_t size)
+/* Sends the message of conn->again, which has a kind, with that value and the next id; false when
+ * its burst has no room. */
+static inline bool rpc_conn_send_again(struct rpc_conn *conn, struct peri_slice value)
 {
+    size_t size = WIRE_AGAIN_HEAD_SIZE + value.size;
+    char *room = env_conn_room(conn->wire, size);
+    if (room == NULL)
+        return false;
+    *room = (char)WIRE_AGAIN;
+    peri_copy(room + WIRE_AGAIN_HEAD_SIZE, value.data, value.size);
+    conn->again.id++;
     conn->sent_size = size;
-    conn->unlooked_bytes += size;
-    if (conn->unlooked_bytes >= RPC_LOOK_BYTES)
-        rpc_conn_look(conn);
+    return true;
 }
 
-/* The same for a message whose one field is a value of some bytes (REPLY). A long one takes *taken,
- * unless that is NULL, whose bytes the value is, and copies nothing of it. */
-static inline int rpc_conn_send_value(struct rpc_conn *conn, enum wire_kind kind, uint64_t id,
-                                      struct peri_slice value, struct peri_buffer *taken)
+/* Sends a REPLY with a value of some bytes where that is the last message of the open burst again;
+ * false where it is not. */
+static inline bool rpc_conn_reply_again(struct rpc_conn *conn, uint64_t id,
+                                        struct peri_slice values)
 {
-    size_t size = WIRE_VALUE_HEAD_SIZE + value.size;
-    PERI_ASSERT(value.size > 0);
-    bool is_short = conn->wire != NULL && size <= conn->short_max;
-    char *room = is_short ? env_conn_room(conn->wire, size) : NULL;
-    if (room == NULL)
-        return rpc_conn_send_value_apart(conn, kind, id, value, taken);
-    wire_value_head(room, kind, id);
-    peri_copy(room + WIRE_VALUE_HEAD_SIZE, value.data, value.size);
-    rpc_conn_count_sent(conn, size);
-    return 0;
+    PERI_ASSERT(values.size > 0);
+    return conn->again.kind == WIRE_REPLY && conn->again.id == id &&
+           rpc_conn_send_again(conn, values);
 }
 
 /* The call with that id has ended: forgets what was not sent and what arrived of its long messages.

@@ -34,6 +34,7 @@ struct rpc_guest {
     char address[RPC_ADDRESS_SIZE];
     struct peri_list link;
     struct rpc_function *recent; /* what was called last, or NULL */
+    struct rpc_call brief;       /* the last call, when its handler was brief; handler NULL: not */
     struct rpc_window window;
     size_t in_flight; /* but for those of brief handlers, which are over when anybody looks */
     struct peri_list calls[RPC_CALL_BUCKETS]; /* by id */

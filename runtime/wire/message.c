@@ -1,5 +1,7 @@
 #include "wire/message.h"
 
+#include <stddef.h>
+
 #include "base/assert.h"
 #include "base/bits.h"
 #include "base/utf8.h"
@@ -193,4 +195,37 @@ int wire_message_encode(const struct wire_message *message, struct peri_buffer *
         PERI_ASSERT(false);
         return PERI_EINVAL;
     }
+}
+
+/* ---- messages said again ---- */
+
+_Static_assert(offsetof(struct wire_message, call.args) == offsetof(struct wire_message, cast.args),
+               "wire_again_value takes one for the other");
+
+static struct peri_slice name_of(const struct wire_message *message)
+{
+    return message->kind == WIRE_REPLY ? peri_slice_of(NULL, 0) : message->call.name;
+}
+
+void wire_again_note(struct wire_again *again, const struct wire_message *message)
+{
+    again->kind = 0;
+    if (!wire_can_be_again(message) || message->id == UINT64_MAX)
+        return;
+    struct peri_slice name = name_of(message);
+    again->kind = message->kind;
+    again->flags = message->flags;
+    again->budget_ms = message->budget_ms;
+    again->id = message->id + 1;
+    again->name_size = name.size;
+    if (name.size > 0)
+        memcpy(again->name, name.data, name.size);
+}
+
+bool wire_again_fits(const struct wire_again *again, const struct wire_message *message)
+{
+    return again->kind == message->kind && again->id == message->id &&
+           again->flags == message->flags && again->budget_ms == message->budget_ms &&
+           peri_slice_is_same(name_of(message), peri_slice_of(again->name, again->name_size)) &&
+           wire_again_value(message).size > 0;
 }

@@ -3,8 +3,14 @@
  *   0         1      2       4           8    16
  *   | version | kind | flags | budget_ms | id | array of the kind's fields (messages.def) |
  *
- * Integers of the header are little-endian. Decoding allocates nothing, lends slices of the bytes,
- * and believes no length that they cannot hold; values stay encoded. Pure. */
+ *   0      1
+ *   | 0x80 | the last field |
+ *
+ * Integers of the header are little-endian. Calls of one function that leave together, and their
+ * answers, mostly differ in the last field alone, so a message in a burst (frame.h) may have the
+ * second form: it is the message before it in the burst, again, with another last field and an id
+ * that is one more. Decoding allocates nothing, lends slices of the bytes, and believes no length
+ * that they cannot hold; values stay encoded. Pure. */
 #ifndef PERI_WIRE_MESSAGE_H
 #define PERI_WIRE_MESSAGE_H
 
@@ -14,7 +20,13 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
-enum { WIRE_VERSION = 2, WIRE_MESSAGE_HEADER_SIZE = 16 };
+enum {
+    WIRE_VERSION = 3,
+    WIRE_MESSAGE_HEADER_SIZE = 16,
+    WIRE_AGAIN = 0x80, /* the first byte of the second form; versions are less */
+    WIRE_AGAIN_HEAD_SIZE = 1,
+    WIRE_AGAIN_NAME_MAX = 64 /* a message with a longer name is not said again */
+};
 
 /* Bits of flags. Unknown ones are kept and mean nothing. */
 enum {
@@ -88,12 +100,76 @@ static inline void wire_value_head(char out[WIRE_VALUE_HEAD_SIZE], enum wire_kin
 int wire_message_decode(struct peri_slice bytes, struct wire_message *message,
                         struct peri_error *err);
 
-/* Writes one line for people to out, like snprintf: size bytes at most with the final NUL, cut
- * where there is no room. "CALL id=7 budget=1000 name=echo args=12B". */
-void wire_message_print(const struct wire_message *message, char *out, size_t size);
-
 /* Bytes of the one MessagePack value at the front of bytes, however deep it is nested; 0 when it is
  * malformed, unfinished or of an extension type. */
 size_t wire_value_size(struct peri_slice bytes);
+
+/* True when bytes are one value and no more: wire_value_size looks at all but an array of one text
+ * of up to 255 bytes, as arguments often are. */
+static inline bool wire_is_value(struct peri_slice bytes)
+{
+    enum { ARRAY_OF_ONE = 0x91, STR8 = 0xd9, HEADS_SIZE = 3 };
+    if (bytes.size >= HEADS_SIZE && bits_get_le16(bytes.data) == (ARRAY_OF_ONE | STR8 << 8))
+        return bytes.size - HEADS_SIZE == (unsigned char)bytes.data[2];
+    return bytes.size > 0 && wire_value_size(bytes) == bytes.size;
+}
+
+/* ---- messages said again: CALL, CAST and REPLY ---- */
+
+static inline bool wire_is_again(struct peri_slice bytes)
+{
+    return (unsigned char)bytes.data[0] == WIRE_AGAIN;
+}
+
+/* True for a message that can be said again: all but the last field is short. */
+static inline bool wire_can_be_again(const struct wire_message *message)
+{
+    return message->kind == WIRE_REPLY ||
+           ((message->kind == WIRE_CALL || message->kind == WIRE_CAST) &&
+            message->call.name.size <= WIRE_AGAIN_NAME_MAX); /* cast has the same fields */
+}
+
+/* Its last field. */
+static inline struct peri_slice wire_again_value(const struct wire_message *message)
+{
+    return message->kind == WIRE_REPLY ? message->reply.values : message->call.args;
+}
+
+/* Makes *message, which came before in the burst, the one that bytes say: another id, and another
+ * last field, which is lent. Errors, with nothing changed: PERI_EFORMAT, also for a message that
+ * cannot be said again. */
+static inline int wire_message_decode_again(struct peri_slice bytes, struct wire_message *message)
+{
+    struct peri_slice value = {bytes.data + WIRE_AGAIN_HEAD_SIZE,
+                               bytes.size - WIRE_AGAIN_HEAD_SIZE};
+    if (!wire_can_be_again(message) || message->id == UINT64_MAX || !wire_is_value(value))
+        return PERI_EFORMAT;
+    if (message->kind == WIRE_REPLY)
+        message->reply.values = value;
+    else
+        message->call.args = value;
+    message->id++;
+    return 0;
+}
+
+/* What a sender knows of the last message in the open burst. Zeroed: of none. */
+struct wire_again {
+    uint8_t kind; /* 0: cannot be said again */
+    uint16_t flags;
+    uint32_t budget_ms;
+    uint64_t id; /* of the one that can be said again */
+    size_t name_size;
+    char name[WIRE_AGAIN_NAME_MAX];
+};
+
+/* That message was put into the burst. */
+void wire_again_note(struct wire_again *again, const struct wire_message *message);
+
+/* True when message is that of again but for the last field. */
+bool wire_again_fits(const struct wire_again *again, const struct wire_message *message);
+
+/* Writes one line for people to out, like snprintf: size bytes at most with the final NUL, cut
+ * where there is no room. "CALL id=7 budget=1000 name=echo args=12B". */
+void wire_message_print(const struct wire_message *message, char *out, size_t size);
 
 #endif

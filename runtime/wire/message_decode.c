@@ -231,6 +231,8 @@ static int fail_header(struct peri_slice bytes, struct peri_error *err)
     if (bytes.size < WIRE_MESSAGE_HEADER_SIZE)
         return peri_fail_plain(err, PERI_EFORMAT, "a message of only %zu bytes", bytes.size);
     unsigned version = (unsigned char)bytes.data[0];
+    if (version >= WIRE_AGAIN)
+        return peri_fail_plain(err, PERI_EFORMAT, "a message that begins with byte %02x", version);
     if (version != WIRE_VERSION)
         return peri_fail_plain(err, PERI_EVERSION,
                                "the peer speaks version %u of the protocol, we speak %d", version,

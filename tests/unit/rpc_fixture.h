@@ -63,6 +63,8 @@ static inline int faulty_send(struct env_conn *conn, const struct peri_slice *pa
     }
     unsigned fate = chance();
     unsigned percent = network.faults_percent;
+    if (percent > 0)
+        conn->frames = NULL; /* in bursts nothing gets lost */
     if (fate < percent)
         return 0; /* lost */
     if (fate < 2 * percent && network.held_for == NULL) {

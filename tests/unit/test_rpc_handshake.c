@@ -208,7 +208,7 @@ static void test_versions(void **state)
         uint64_t min, max;
         int rc;
     } rows[] = {
-        {2, 2, 0}, {0, 9, 0}, {3, 4, PERI_EVERSION}, {0, 1, PERI_EVERSION}, {5, 1, PERI_EVERSION}};
+        {3, 3, 0}, {0, 9, 0}, {4, 5, PERI_EVERSION}, {0, 2, PERI_EVERSION}, {5, 1, PERI_EVERSION}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct pair p;
         start(&p, "", "", true);
@@ -219,7 +219,7 @@ static void test_versions(void **state)
     struct pair p;
     start(&p, "", "", true);
     p.challenge.kind = WIRE_CHALLENGE;
-    p.challenge.challenge.version = 3;
+    p.challenge.challenge.version = 4;
     p.challenge.challenge.nonce = peri_slice_of((const char *)server_nonce, RPC_NONCE_SIZE);
     assert_int_equal(rpc_handshake_step(&p.client, &p.challenge, &p.proof, &p.err), PERI_EVERSION);
 }

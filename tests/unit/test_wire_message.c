@@ -144,7 +144,7 @@ static void changed_bytes_do_no_harm(void **state)
 static void wrong_messages_are_named(void **state)
 {
     (void)state;
-#define HEAD(kind) "\2" kind "\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define HEAD(kind) "\3" kind "\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 #define BYTES(string)                                                                              \
     {                                                                                              \
         string, sizeof(string) - 1                                                                 \
@@ -156,7 +156,9 @@ static void wrong_messages_are_named(void **state)
     } cases[] = {
         {BYTES("\1\1"), PERI_EFORMAT, "a message of only 2 bytes"},
         {BYTES("\1\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), PERI_EVERSION,
-         "the peer speaks version 1 of the protocol, we speak 2"},
+         "the peer speaks version 1 of the protocol, we speak 3"},
+        {BYTES("\x80\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), PERI_EFORMAT,
+         "a message that begins with byte 80"},
         {BYTES(HEAD("\0")), PERI_EFORMAT, "no kind of message has number 0"},
         {BYTES(HEAD("\xff")), PERI_EFORMAT, "no kind of message has number 255"},
         {BYTES(HEAD("\17")), PERI_EFORMAT, "the body of a PING is no array of 1 fields"},
@@ -181,6 +183,99 @@ static void wrong_messages_are_named(void **state)
         assert_int_equal(wire_message_decode(cases[i].bytes, &message, &err), cases[i].code);
         assert_string_equal(err.text, cases[i].text);
     }
+}
+
+/* ---- messages said again ---- */
+
+static struct wire_message echo_call(void)
+{
+    struct wire_message call = {.kind = WIRE_CALL, .flags = 2, .budget_ms = 1000, .id = 7};
+    call.call.name = peri_slice_of("echo", 4);
+    call.call.args = peri_slice_of("\x91\x01", 2);
+    return call;
+}
+
+static void a_message_is_said_again(void **state)
+{
+    (void)state;
+    struct wire_message calls[2] = {echo_call(), echo_call()};
+    calls[1].kind = WIRE_REPLY;
+    calls[1].reply.values = peri_slice_of("\x90", 1);
+    for (size_t i = 0; i < 2; i++) {
+        static const char bytes[] = "\x80\x92\xa1x\xc0";
+        struct wire_message message = calls[i];
+        struct wire_message wanted = calls[i];
+        struct wire_again again;
+        wanted.id = 8;
+        if (i == 0)
+            wanted.call.args = peri_slice_of(bytes + 1, 4);
+        else
+            wanted.reply.values = peri_slice_of(bytes + 1, 4);
+        assert_true(wire_is_again(peri_slice_of(bytes, 5)));
+        assert_int_equal(wire_message_decode_again(peri_slice_of(bytes, 5), &message), 0);
+        assert_true(message_is_same(&message, &wanted));
+        wire_again_note(&again, &calls[i]);
+        assert_true(wire_again_fits(&again, &message));
+        assert_true(peri_slice_is_same(wire_again_value(&message), peri_slice_of(bytes + 1, 4)));
+    }
+}
+
+static void wrong_repetitions_change_nothing(void **state)
+{
+    (void)state;
+    struct wire_message long_name = echo_call();
+    struct wire_message ping = {.kind = WIRE_PING, .id = 1};
+    struct wire_message last = echo_call();
+    char name[WIRE_AGAIN_NAME_MAX + 1] = {0};
+    long_name.call.name = peri_slice_of(name, sizeof name);
+    last.id = UINT64_MAX;
+    const struct {
+        struct wire_message before;
+        struct peri_slice bytes;
+    } cases[] = {
+        {echo_call(), BYTES("\x80")},               /* no value */
+        {echo_call(), BYTES("\x80\x91")},           /* half of one */
+        {echo_call(), BYTES("\x80\x91\xd9")},       /* of a text, whose size is missing */
+        {echo_call(), BYTES("\x80\x91\xd9\x02x")},  /* which is longer than the message */
+        {echo_call(), BYTES("\x80\x91\xd9\x01xy")}, /* or shorter */
+        {echo_call(), BYTES("\x80\x01\x02")},       /* two values */
+        {echo_call(), BYTES("\x80\xc1")},           /* none of MessagePack */
+        {long_name, BYTES("\x80\x90")},
+        {last, BYTES("\x80\x90")}, /* nothing can follow */
+        {ping, BYTES("\x80\x01")},
+        {{.kind = 0}, BYTES("\x80\x01")}, /* nothing came before */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct wire_message message = cases[i].before;
+        assert_int_equal(wire_message_decode_again(cases[i].bytes, &message), PERI_EFORMAT);
+        assert_memory_equal(&message, &cases[i].before, sizeof message);
+    }
+}
+
+static void another_message_is_not_said_again(void **state)
+{
+    (void)state;
+    struct wire_message before = echo_call();
+    struct wire_message next[8];
+    struct wire_again again;
+    wire_again_note(&again, &before);
+    for (size_t i = 0; i < 8; i++) {
+        next[i] = before;
+        next[i].id = 8;
+    }
+    assert_true(wire_again_fits(&again, &next[0]));
+    next[1].id = 9;
+    next[2].flags = 0;
+    next[3].budget_ms = 999;
+    next[4].kind = WIRE_CAST;
+    next[5].call.name = peri_slice_of("ech", 3);
+    next[6].call.name = peri_slice_of("ecko", 4);
+    next[7].call.args = peri_slice_of("", 0); /* nil, which only the full form knows */
+    for (size_t i = 1; i < 8; i++)
+        assert_false(wire_again_fits(&again, &next[i]));
+    before.kind = WIRE_ITEM;
+    wire_again_note(&again, &before);
+    assert_int_equal(again.kind, 0);
 }
 
 static void values_end_where_they_end(void **state)
@@ -286,6 +381,9 @@ int main(void)
         cmocka_unit_test(no_prefix_is_a_message),
         cmocka_unit_test(changed_bytes_do_no_harm),
         cmocka_unit_test(wrong_messages_are_named),
+        cmocka_unit_test(a_message_is_said_again),
+        cmocka_unit_test(wrong_repetitions_change_nothing),
+        cmocka_unit_test(another_message_is_not_said_again),
         cmocka_unit_test(values_end_where_they_end),
         cmocka_unit_test(nesting_costs_no_stack),
         cmocka_unit_test(an_absent_value_is_nil),

@@ -161,14 +161,12 @@ static void perilune_request(struct wire_frames *out, uint64_t id)
 static size_t perilune_answer(const char *bytes, size_t size, uint64_t *id)
 {
     struct peri_slice answer;
-    struct peri_error err = PERI_ERROR_INIT;
-    struct wire_message reply;
+    static struct wire_message reply; /* may be said again */
     struct wire_unpacker in;
     size_t whole = load_rpc_get(bytes, size, &answer);
     if (whole == 0)
         return 0;
-    if (wire_message_decode(answer, &reply, &err) != 0)
-        load_fail(err.text);
+    load_rpc_decode_next(answer, &reply);
     *id = reply.id - 1 - load_depth;
     read_yes(&reply, &in);
     if (!kv_load_is_put(*id) && answer.size < KV_LOAD_VALUE_SIZE)

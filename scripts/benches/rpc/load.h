@@ -76,8 +76,13 @@ static inline size_t load_rpc_get(const char *bytes, size_t size, struct peri_sl
     return (size_t)(message->data + message->size - bytes);
 }
 
-/* Decodes a message; its slices are lent from the bytes. Exits when it is malformed. */
+/* Decodes a message that is not the one before it again; its slices are lent from the bytes. Exits
+ * when it is malformed. */
 void load_rpc_decode(struct peri_slice encoded, struct wire_message *message);
+
+/* Decodes a message of the stream of answers, the next one: *message is that before it. Exits when
+ * it is malformed. */
+void load_rpc_decode_next(struct peri_slice encoded, struct wire_message *message);
 
 /* Encodes a message; lent until the next one. */
 struct peri_slice load_rpc_encode(const struct wire_message *message);

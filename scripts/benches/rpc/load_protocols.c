@@ -71,49 +71,66 @@ static const struct load_protocol load_frame = {"frame", true, NULL, frame_reque
 static const char ARGS_HEAD[] = {'\x91', '\xd9', LOAD_PAYLOAD_SIZE};
 enum { ARGS_SIZE = sizeof ARGS_HEAD + LOAD_PAYLOAD_SIZE };
 
-/* All requests are the same but for the id. */
-static void rpc_request(struct wire_frames *out, uint64_t id)
+/* A burst that may be open ends with the CALL of that id. */
+static uint64_t rpc_sent_id;
+
+/* A CALL in full: all are the same but for the id. */
+static void rpc_first_request(struct wire_frames *out, uint64_t id)
 {
-    enum { ID_AT = 8 };
-    static struct peri_buffer call;
-    if (call.size == 0) {
-        char args[ARGS_SIZE];
-        struct wire_message message = {.kind = WIRE_CALL, .budget_ms = 5000};
-        memcpy(args, ARGS_HEAD, sizeof ARGS_HEAD);
-        memcpy(args + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE);
-        message.call.name = peri_slice_of("echo", 4);
-        message.call.args = peri_slice_of(args, sizeof args);
-        struct peri_slice bytes = load_rpc_encode(&message);
-        load_append(&call, bytes.data, bytes.size);
-    }
-    char *room = wire_frames_room(out, call.size);
-    if (room != NULL)
-        peri_copy(room, call.data, call.size);
-    else
-        load_rpc_put(out, peri_buffer_slice(&call));
-    bits_put_le64(out->bytes.data + out->bytes.size - call.size + ID_AT, id + 1);
+    char args[ARGS_SIZE];
+    struct wire_message message = {.kind = WIRE_CALL, .budget_ms = 5000, .id = id};
+    memcpy(args, ARGS_HEAD, sizeof ARGS_HEAD);
+    memcpy(args + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE);
+    message.call.name = peri_slice_of("echo", 4);
+    message.call.args = peri_slice_of(args, sizeof args);
+    load_rpc_put(out, load_rpc_encode(&message));
 }
 
-/* Says what came in place of the one good answer. */
-static _Noreturn void fail_answer(struct peri_slice answer)
+static void rpc_request(struct wire_frames *out, uint64_t id)
+{
+    enum { SIZE = WIRE_AGAIN_HEAD_SIZE + ARGS_SIZE };
+    char *room = id == rpc_sent_id ? wire_frames_room(out, SIZE) : NULL;
+    rpc_sent_id = id + 1;
+    if (room == NULL) {
+        rpc_first_request(out, id + 1);
+        return;
+    }
+    *room = (char)WIRE_AGAIN;
+    memcpy(room + WIRE_AGAIN_HEAD_SIZE, ARGS_HEAD, sizeof ARGS_HEAD);
+    memcpy(room + WIRE_AGAIN_HEAD_SIZE + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE);
+}
+
+static bool is_payload(const char *values, size_t size)
+{
+    return size == ARGS_SIZE && memcmp(values, ARGS_HEAD, sizeof ARGS_HEAD) == 0 &&
+           memcmp(values + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE) == 0;
+}
+
+static uint64_t rpc_heard_id; /* of the message that may be said again */
+
+/* Looks at an answer that is not the one before it again. */
+static void rpc_first_answer(struct peri_slice answer)
 {
     struct wire_message reply;
     load_rpc_decode(answer, &reply);
-    load_rpc_fail(&reply);
+    if (reply.kind != WIRE_REPLY || !is_payload(reply.reply.values.data, reply.reply.values.size))
+        load_rpc_fail(&reply);
+    rpc_heard_id = reply.id;
 }
 
 static size_t rpc_answer(const char *bytes, size_t size, uint64_t *id)
 {
-    enum { VALUES_AT = WIRE_MESSAGE_HEADER_SIZE + 1, ANSWER_SIZE = VALUES_AT + ARGS_SIZE };
     struct peri_slice answer;
     size_t whole = load_rpc_get(bytes, size, &answer);
     if (whole == 0)
         return 0;
-    if (answer.size != ANSWER_SIZE || answer.data[1] != WIRE_REPLY ||
-        memcmp(answer.data + VALUES_AT, ARGS_HEAD, sizeof ARGS_HEAD) != 0 ||
-        memcmp(answer.data + VALUES_AT + sizeof ARGS_HEAD, load_payload, LOAD_PAYLOAD_SIZE) != 0)
-        fail_answer(answer);
-    *id = bits_get_le64(answer.data + 8) - 1;
+    if (!wire_is_again(answer))
+        rpc_first_answer(answer);
+    else if (!is_payload(answer.data + WIRE_AGAIN_HEAD_SIZE, answer.size - WIRE_AGAIN_HEAD_SIZE))
+        load_fail("an answer differs");
+    else
+        rpc_heard_id++;
+    *id = rpc_heard_id - 1;
     return whole;
 }
 

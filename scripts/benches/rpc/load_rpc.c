@@ -49,6 +49,14 @@ void load_rpc_decode(struct peri_slice encoded, struct wire_message *message)
         load_fail(err.text);
 }
 
+void load_rpc_decode_next(struct peri_slice encoded, struct wire_message *message)
+{
+    if (!wire_is_again(encoded))
+        load_rpc_decode(encoded, message);
+    else if (wire_message_decode_again(encoded, message) != 0)
+        load_fail("a malformed repetition");
+}
+
 static size_t decode(const char *bytes, size_t size, struct wire_message *message)
 {
     struct peri_slice encoded;

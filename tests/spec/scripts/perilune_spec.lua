@@ -56,7 +56,7 @@ local function frame(message)
 end
 
 local function message(kind, flags, budget, id, body)
-  return frame(("<I1I1I2I4I8"):pack(2, kind, flags, budget, id) .. body)
+  return frame(("<I1I1I2I4I8"):pack(3, kind, flags, budget, id) .. body)
 end
 
 -- The messages of single frames, in one.
@@ -175,6 +175,31 @@ describe("scripts/perilune.lua", function()
         assert.are.same({
           "CALL id=7 budget=1000 name=echo args={1}; PING sent_us=1\t",
           'REPLY id=7 values={"ok"}; PING sent_us=1; REPLY id=7 values={"ok"}\t1,1',
+        }, { lines[1], lines[2] })
+        assert.are.same({ "3" }, shown(packets, "-Y", "perilune.malformed", "-T", "fields", "-e",
+          "frame.number"))
+      end
+    end)
+
+    it("reads messages that are said again", function()
+      local call = message(CALL, 0, 1000, 7, msgpack.encode { "echo", { 1 } })
+      local reply = message(REPLY, 0, 0, 7, msgpack.encode { { 1 } })
+      local function again(value)
+        return (frame("\x80" .. msgpack.encode(value)))
+      end
+      local calls = burst(call, again { 2 }, again { "three" })
+      local packets = {
+        tcp(40000, 7100, 1, calls),
+        tcp(7100, 40000, 1, burst(reply, again { 2 }, again { "three" })),
+        tcp(40000, 7100, 1 + #calls, burst(again { 1 }, call)),
+      }
+      local lines = shown(packets, "-T", "fields", "-e", "_ws.col.Info", "-e", "perilune.id", "-e",
+        "perilune.call_frame")
+      if lines then
+        assert.are.same({
+          "CALL id=7 budget=1000 name=echo args={1}; CALL id=8 budget=1000 name=echo args={2}; "
+            .. 'CALL id=9 budget=1000 name=echo args={"three"}\t7,8,9\t',
+          'REPLY id=7 values={1}; REPLY id=8 values={2}; REPLY id=9 values={"three"}\t7,8,9\t1,1,1',
         }, { lines[1], lines[2] })
         assert.are.same({ "3" }, shown(packets, "-Y", "perilune.malformed", "-T", "fields", "-e",
           "frame.number"))
