@@ -239,7 +239,7 @@ static int l_begin(lua_State *L)
 
 bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job)
 {
-    PERI_ASSERT(machine->job == NULL);
+    PERI_ASSERT(machine->job == NULL && !machine->is_lent);
     machine->job = job;
     machine->entry = (struct vm_entry){.seed = 0};
     if (!call_protected(machine, l_begin))
@@ -375,7 +375,7 @@ uint64_t vm_machine_used(const struct vm_machine *machine)
 
 size_t vm_machine_memory(const struct vm_machine *machine)
 {
-    return machine->vm->alloc.used_bytes;
+    return machine->is_lent ? machine->lent_memory : machine->vm->alloc.used_bytes;
 }
 
 int64_t vm_machine_version(const struct vm_machine *machine)

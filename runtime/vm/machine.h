@@ -71,6 +71,15 @@ bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job);
 /* The next slice of it. True when it has ended. */
 bool vm_machine_continue(struct vm_machine *machine);
 
+/* A snapshot of a file without a function for it needs no code of Lua: another thread may make it.
+ * begin is false when it has one: then it is a job like others. From begin to end the machine does
+ * no job, and only make, which may run on any thread, touches it. Errors of make, which the machine
+ * survives: PERI_EMEMORY, PERI_ENOMEM, PERI_ELUA; output is then as it was. */
+bool vm_machine_snapshot_begin(struct vm_machine *machine);
+int vm_machine_snapshot_make(struct vm_machine *machine, struct peri_buffer *output,
+                             struct peri_error *err);
+void vm_machine_snapshot_end(struct vm_machine *machine);
+
 /* This replica, and perhaps no other, could not do what it had to (memory): it must not go on. */
 bool vm_machine_is_broken(const struct vm_machine *machine);
 

@@ -11,6 +11,12 @@ struct vm_machine_node {
     struct env_turn *turn;  /* runs while a job goes on in slices */
     struct node_task *task; /* under way, or NULL */
     struct vm_machine_job job;
+
+    struct env *env;
+    struct peri_buffer snapshot; /* that another thread makes */
+    struct peri_error snapshot_err;
+    int snapshot_status;
+    bool is_making, is_closed; /* both: it is freed when that is done */
 };
 
 static void end(struct vm_machine_node *host)
@@ -58,9 +64,63 @@ static void on_query(struct node_machine *node, struct node_task *task)
     start(node, task, VM_MACHINE_QUERY);
 }
 
+/* ---- snapshots: a large state must not hold up the loop, which has heartbeats to send ---- */
+
+static void free_host(struct vm_machine_node *host)
+{
+    vm_machine_close(host->machine);
+    peri_buffer_deinit(&host->snapshot);
+    free(host);
+}
+
+static void run_snapshot(void *data)
+{
+    struct vm_machine_node *host = data;
+    host->snapshot_status =
+        vm_machine_snapshot_make(host->machine, &host->snapshot, &host->snapshot_err);
+}
+
+static void on_made(void *data, int status)
+{
+    struct vm_machine_node *host = data;
+    struct node_task *task = host->task;
+    host->is_making = false;
+    vm_machine_snapshot_end(host->machine);
+    if (host->is_closed) {
+        free_host(host);
+        return;
+    }
+    host->task = NULL;
+    if (status == 0)
+        status = host->snapshot_status;
+    if (status == 0) {
+        peri_buffer_deinit(&task->output);
+        task->output = host->snapshot;
+    } else {
+        task->err = host->snapshot_err;
+        peri_buffer_deinit(&host->snapshot);
+    }
+    host->snapshot = (struct peri_buffer){NULL, 0, 0};
+    node_task_done(task, status);
+}
+
 static void on_snapshot(struct node_machine *node, struct node_task *task)
 {
-    start(node, task, VM_MACHINE_SNAPSHOT);
+    struct vm_machine_node *host = container_of(node, struct vm_machine_node, node);
+    PERI_ASSERT(host->task == NULL);
+    if (!vm_machine_snapshot_begin(host->machine)) {
+        start(node, task, VM_MACHINE_SNAPSHOT);
+        return;
+    }
+    host->task = task;
+    peri_error_clear(&host->snapshot_err);
+    int rc = env_work(host->env, run_snapshot, on_made, host);
+    host->is_making = rc == 0;
+    if (rc == 0)
+        return;
+    host->task = NULL;
+    vm_machine_snapshot_end(host->machine);
+    node_task_done(task, rc);
 }
 
 static void on_restore(struct node_machine *node, struct node_task *task)
@@ -97,6 +157,7 @@ int vm_machine_node_create(struct vm_machine_node **out, const struct vm_machine
                                        .snapshot = on_snapshot,
                                        .restore = on_restore,
                                        .hash_at = on_hash_at};
+    host->env = options->env;
     int rc = env_turn_create(options->env, on_turn, host, &host->turn);
     if (rc != 0)
         (void)peri_fail(err, rc, "machine %s", name);
@@ -117,8 +178,9 @@ void vm_machine_node_close(struct vm_machine_node *host)
     if (host == NULL)
         return;
     env_turn_close(host->turn);
-    vm_machine_close(host->machine);
-    free(host);
+    host->is_closed = true;
+    if (!host->is_making)
+        free_host(host);
 }
 
 struct node_machine *vm_machine_node_of(struct vm_machine_node *host)

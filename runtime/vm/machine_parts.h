@@ -45,6 +45,8 @@ struct vm_machine {
     uint32_t slice_looks;
     bool is_broken;
     uint64_t used;
+    bool is_lent;       /* to whoever makes a snapshot on another thread */
+    size_t lent_memory; /* held when that began */
 
     struct vm_machine_job *job; /* under way, or NULL */
     struct vm_entry entry;      /* of it, when it is one */

@@ -3,6 +3,8 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "base/assert.h"
+
 #include "wire/pack.h"
 
 /* Format 1 had no upgrade that waits. */
@@ -92,4 +94,49 @@ void vm_snapshot_load_program(lua_State *L, struct vm_machine *machine, struct p
         return;
     vm_upgrade_load(L, machine, name, text);
     vm_upgrade_switch(L, machine, name, text);
+}
+
+/* ---- on another thread ---- */
+
+bool vm_machine_snapshot_begin(struct vm_machine *machine)
+{
+    PERI_ASSERT(machine->job == NULL && !machine->is_lent);
+    if (machine->program.functions[VM_FUNCTION_SNAPSHOT] != LUA_NOREF)
+        return false;
+    machine->lent_memory = vm_machine_memory(machine);
+    machine->is_lent = true;
+    return true;
+}
+
+static int l_make(lua_State *L)
+{
+    const struct vm_machine *machine = lua_touserdata(L, 1);
+    struct peri_buffer *output = lua_touserdata(L, 2);
+    vm_snapshot_pack(L, machine, output);
+    vm_call_push_state(L, machine);
+    vm_call_encode(L, lua_gettop(L), "snapshot", SIZE_MAX, output);
+    return 0;
+}
+
+int vm_machine_snapshot_make(struct vm_machine *machine, struct peri_buffer *output,
+                             struct peri_error *err)
+{
+    lua_State *L = machine->vm->L;
+    size_t before = output->size;
+    lua_pushcfunction(L, l_make);
+    lua_pushlightuserdata(L, machine);
+    lua_pushlightuserdata(L, output);
+    int status = lua_pcall(L, 2, 0, 0);
+    if (status == LUA_OK)
+        return 0;
+    output->size = before;
+    int rc = peri_fail_plain(err, status == LUA_ERRMEM ? PERI_EMEMORY : PERI_ELUA, "%s",
+                             lua_tostring(L, -1));
+    lua_pop(L, 1);
+    return rc;
+}
+
+void vm_machine_snapshot_end(struct vm_machine *machine)
+{
+    machine->is_lent = false;
 }

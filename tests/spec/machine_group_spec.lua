@@ -86,6 +86,55 @@ describe("a group with a machine in a file", function()
     assert.equal("ESESSION", select(3, session:propose(1)))
   end)
 
+  it("takes a snapshot of a large state while the loop goes on", function()
+    local large = [[return { init = function()
+        local s = {} for i = 1, 60000 do s["key" .. i] = { id = i, name = "name" .. i } end return s end,
+      apply = function(s, c) s.last = c return s.key60000.id end, query = function(s) return s.last end }]]
+    local program = assert(machine.source(large))
+    local alone <close> = assert(program:start())
+    local start = fiber.now()
+    local bytes = assert(alone:snapshot())
+    local inline = fiber.now() - start
+    local node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
+    local group = assert(raft.group { id = 1, node = node, members = { node:address() }, machine = program })
+    assert.equal(60000, group:propose(1))
+    local last, longest = fiber.now(), 0
+    local ticker = fiber.every(0.002, function()
+      local now = fiber.now()
+      longest, last = math.max(longest, now - last), now
+    end)
+    fiber.sleep(0.01)
+    longest = 0
+    assert(group:snapshot())
+    assert.equal(60000, group:propose(2)) -- waits for the machine, and comes behind
+    repeat
+      local event = node:event()
+    until event.type == "snapshot_taken"
+    ticker:cancel()
+    assert.is_true(longest < inline / 2, ("the loop stood still for %.3f of %.3f s"):format(longest, inline))
+    assert.is_true(#bytes > 1 << 20)
+    node:close()
+    node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
+    local _ <close> = node
+    group = assert(raft.group { id = 1, node = node, members = { node:address() }, machine = program })
+    assert.equal(2, group:read())
+  end)
+
+  it("can be closed while a snapshot is made", function()
+    for pause = 0, 4 do
+      local node = assert(raft.open { id = 1, path = folder:at("d" .. pause), listen = "127.0.0.1:0" })
+      local program = assert(machine.source [[return { init = function()
+        local s = {} for i = 1, 5000 do s["key" .. i] = { i } end return s end, apply = function() end }]])
+      local members = { node:address() }
+      local group = assert(raft.group { id = 1, node = node, members = members, machine = program })
+      assert(group:propose(1) == nil)
+      assert(group:snapshot())
+      fiber.sleep(pause * 0.002)
+      group:close()
+      node:close()
+    end
+  end)
+
   it("refuses a file that is no machine", function()
     local node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
     local _ <close> = node
