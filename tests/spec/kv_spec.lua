@@ -235,6 +235,11 @@ describe("a store in the process", function()
       operations[i] = { "get", "a" }
     end
     fails("ETOOBIG", "128", store:transact({}, operations))
+    local half = ("v"):rep(5 << 20)
+    local details = fails("ETOOBIG", "more than 8388608",
+      store:transact({}, { { "put", "a", half, 0 }, { "put", "b", half, 0 } }))
+    assert.equal("ok", details.certainty)
+    assert.equal(1, store:put("a", "1"))
   end)
 
   it("raises for misuse", function()

@@ -60,7 +60,8 @@ function Served:command(session, sequence, kind, ...)
   if result then
     return self:id(), true, result
   end
-  return self:id(), false, err, code, details and details.certainty, self:leader()
+  local certainty = code == "ETOOBIG" and "ok" or details and details.certainty -- it is too big everywhere
+  return self:id(), false, err, code, certainty, self:leader()
 end
 
 --- For how many seconds this replica has not heard of its leader; 0 when it leads; nil when it knows of none.
