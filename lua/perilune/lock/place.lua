@@ -8,6 +8,7 @@ local fiber = require "perilune.fiber"
 local M = {}
 
 local KEEPS = 3 -- how often a lease is kept in its time
+local BEFORE = "too many stand before this one in the line: %d"
 
 ---@class perilune.lock.Place
 ---@field token integer  grows from holder to holder
@@ -164,7 +165,7 @@ function Place:wait(permits, due)
     elseif not ahead and code ~= "EDEADLINE" then
       return nil, revision, code
     elseif fiber.now() >= due then
-      return nil, ahead and ("%d are before this one"):format(#ahead) or revision, ahead and "EBUSY" or code
+      return nil, ahead and BEFORE:format(#ahead) or revision, ahead and "EBUSY" or code
     elseif ahead then
       await_delete(self, { -- of one that waits for one only that one, so that not all wake up
         key = permits == 1 and ahead[#ahead].key or nil, prefix = permits > 1 and self.prefix or nil,
@@ -243,6 +244,9 @@ function M.acquire(store, wanted, permits, seconds)
       guarded.place = nil
       return place
     elseif code ~= "ELOST" or fiber.now() >= due then
+      if code == "EBUSY" then
+        place:release() -- at once, for a program that ends now would leave it in the line
+      end
       return nil, err, code
     end
   end
