@@ -4,6 +4,7 @@
  * compiler, and libraries (name to version). modules/build.cmake writes build_info.h. */
 #include <jansson.h>
 #include <lauxlib.h>
+#include <leveldb/c.h>
 #include <lua.h>
 #include <lz4.h>
 #include <openssl/crypto.h>
@@ -37,6 +38,8 @@ int luaopen_perilune_build(lua_State *L)
     set(L, "jansson", JANSSON_VERSION);
     set(L, "lz4", LZ4_versionString());
     set(L, "zstd", ZSTD_versionString());
+    lua_pushfstring(L, "%d.%d", leveldb_major_version(), leveldb_minor_version());
+    lua_setfield(L, -2, "leveldb");
     set(L, "zlib", zlibVersion());
     set(L, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
     lua_setfield(L, -2, "libraries");

@@ -118,7 +118,9 @@ describe("perilune version", function()
     assert.equal(0, result.status)
     assert.matches("^%d+%.%d+%.%d+$", version.version)
     assert.matches("^5%.4%.%d+$", version.libraries.lua)
-    for _, library in ipairs { "libuv", "jansson", "libmpack", "lz4", "zstd", "zlib", "openssl" } do
+    for _, library in ipairs {
+      "libuv", "jansson", "libmpack", "lz4", "zstd", "zlib", "openssl", "leveldb",
+    } do
       assert.matches("^%d+%.%d+", version.libraries[library])
     end
     assert.matches("^perilune " .. version.version:gsub("%.", "%%."), cli.run({ "--version" }).stdout)
