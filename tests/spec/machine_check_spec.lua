@@ -53,6 +53,23 @@ describe("checking a machine", function()
 
   local folder = use_folder(before_each, after_each)
 
+  it("fails when no command did anything, for nothing was checked", function()
+    local path = folder:write("m.lua", "return { apply = function() error('no', 0) end }")
+    local result = cli.run { "machine", "check", path, "-n", "20" }
+    assert.equal(1, result.status)
+    assert.matches("20  no\n", result.stdout)
+    assert.matches("nothing was checked: give the machine samples", result.stderr)
+    assert.matches('"ok":false', cli.run({ "machine", "check", path, "-n", "20", "--json" }).stdout)
+  end)
+
+  it("explains itself as all verbs do", function()
+    local text = cli.run({ "machine", "check", "--help" }).stdout
+    assert.matches("-n, --commands N       How many commands (default: 500).\n", text, 1, true)
+    assert.matches("-h, --help             Show this help and exit.\n", text, 1, true)
+    local result = cli.run { "machine", "check", "f", "--seeds", "x" }
+    assert.matches("--seeds: 'x' is not", result.stderr, 1, true)
+  end)
+
   it("names the file's mistakes", function()
     local path = folder:write("m.lua", "return { aply = print }")
     local result = cli.run { "machine", "check", path }

@@ -30,11 +30,11 @@ function M.parser(argparse)
     .. "helps to find commands that mean something.")
   check:argument("file", "The machine's file."):argname "FILE"
   check:option("-n --commands", "How many commands (default: 500)."):argname "N"
-    :convert(read_count(1, "commands")):default(tostring(COMMANDS))
+    :convert(read_count(1, "commands")):default(tostring(COMMANDS)):show_default(false)
   check:option("--seed", "Where the random commands begin (default: 1)."):argname "N"
-    :convert(read_count(0, "seeds")):default "1"
+    :convert(read_count(0, "seeds")):default "1":show_default(false)
   check:option("--seeds", "How many simulated groups are run (default: 2; 0: none)."):argname "N"
-    :convert(read_count(0, "seeds")):default(tostring(SEEDS))
+    :convert(read_count(0, "seeds")):default(tostring(SEEDS)):show_default(false)
   check:flag("--json", "Print the result as one JSON object.")
   parser:epilog [[
 Examples:
@@ -70,7 +70,8 @@ local function show_report(report)
     io.stdout:write(("  %6d  %s\n"):format(report.errors[i].count, report.errors[i].text))
   end
   if report.done == 0 then
-    output.note "no command did anything: give the machine samples = { command, ... }"
+    output.note("no command did anything, so that nothing was checked: give the machine "
+      .. "samples = { command, ... }")
   end
 end
 
@@ -102,6 +103,7 @@ function M.run(args)
     return fail(args, err, code)
   end
   local summary
+  report.ok = report.ok and report.done > 0
   if report.ok and args.seeds > 0 then
     summary = assert(simulate(args))
     report.groups, report.groups_failed = summary.runs, summary.runs - summary.passed

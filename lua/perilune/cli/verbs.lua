@@ -3,7 +3,7 @@
 --- A verb is a file of this folder that returns a table:
 ---   summary       one line for `perilune help`
 ---   parser(argparse)  makes its parser: `return argparse("perilune mr", "What it does.")`
----   usage         optional: what to write, for who has left something out
+---   usage         optional: what to write, for who has left something out; then it cannot do without
 ---   run(args)     does the work and returns the exit code (nil means 0)
 ---   split(argv)   optional: parts the arguments into two lists: the verb's own, and the rest, which goes
 ---                 unread into args.rest
@@ -126,6 +126,14 @@ local function hint_for(parser, message, usage)
     or ("see '%s --help'"):format(parser._name)
 end
 
+-- Help that is ours, for a verb or a command of one.
+local function add_help(parser, below)
+  parser:add_help(false)
+  parser:flag "-h --help":description "Show this help and exit.":action(function()
+    error(setmetatable({ help = parser:get_help() .. below }, Stop), 0)
+  end)
+end
+
 --- Completes a verb's parser: global options, help, and errors that are ours instead of argparse's.
 --- An option or argument with a field completes = { word, ... } offers these to the shell.
 ---@param parser table
@@ -144,12 +152,14 @@ function M.prepare(parser, usage)
   -- argparse breaks long lines and joins no short ones, so the text below the options is laid out here.
   local epilog = parser._epilog
   parser._epilog = nil
-  parser:add_help(false)
-  parser:flag "-h --help":description "Show this help and exit.":action(function()
-    local below = epilog and "\n\n" .. output.fill(epilog, width) or ""
-    error(setmetatable({ help = parser:get_help() .. below }, Stop), 0)
-  end)
+  add_help(parser, epilog and "\n\n" .. output.fill(epilog, width) or "")
   parser:help_max_width(width):help_description_margin(26):usage_max_width(width)
+  for _, command in ipairs(parser._commands) do
+    add_help(command, "")
+    for _, option in ipairs(command._options) do
+      polish_option(option)
+    end
+  end
   for _, option in ipairs(parser._options) do
     polish_option(option)
   end
@@ -186,7 +196,7 @@ function M.parse(name, verb, argv)
   local own, rest = argv, {}
   if verb.split then
     own, rest = verb.split(argv)
-    if #own == 0 then
+    if #own == 0 and not verb.usage then
       return { rest = rest }
     end
   end

@@ -7,6 +7,7 @@
 local commands_of = require "perilune.machine.commands"
 local core = require "perilune.core.machine"
 local entry = require "perilune.machine.entry"
+local fiber = require "perilune.fiber"
 local msgpack = require "perilune.msgpack"
 
 local M = {}
@@ -182,6 +183,7 @@ function M.run(program, options)
   local commands = commands_of.of(program.text, samples, random)
   local errors, now = {}, 1e9
   for index = 1, options.commands do
+    fiber.yield() -- commands that spend their budgets take long, and the program may be asked to end
     local command = commands:next()
     now = now + random(0, 2000) / 1000
     local body = assert(msgpack.encode(command))
