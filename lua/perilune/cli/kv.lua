@@ -21,6 +21,7 @@ local TAKES = {
   elect = { 2, 2, "NAME VALUE [-- COMMAND...]" }, leader = { 1, 1, "NAME" },
 }
 
+local NAME_MAX = 900 -- bytes of a lock's name: keys are longer by 124
 local SESSION = 30 -- seconds that the store remembers a write of the command line
 
 local HINTS = {
@@ -39,9 +40,34 @@ local function read_list(text)
     if item == "" then
       return nil, ("'%s' is no list of addresses: HOST:PORT, with commas between"):format(text)
     end
+    local port = item:match ":(%d+)$"
+    if port and tonumber(port) > 65535 then
+      return nil, ("'%s' has no port of 0 to 65535"):format(item)
+    end
     list[#list + 1] = item
   end
   return list
+end
+
+-- The members of a store: nobody stands among them twice.
+local function read_members(text)
+  local list, why = read_list(text)
+  local seen = {}
+  for _, item in ipairs(list or {}) do
+    if seen[item] then
+      return nil, ("'%s' stands there twice"):format(item)
+    end
+    seen[item] = true
+  end
+  return list, why
+end
+
+local function read_deadline(text)
+  local seconds, why = units.parse_duration(text)
+  if seconds and (seconds < 0.001 or seconds > 1e6) then
+    return nil, ("'%s' is not between 1ms and 1000000s"):format(text)
+  end
+  return seconds, why
 end
 
 local function read_number(text)
@@ -103,7 +129,7 @@ function M.parser(argparse)
   parser:option("--at", "Where the store is served (default: :7300)."):argname "HOST:PORT,..."
     :convert(read_list)
   parser:option("--deadline", "How long to try (default: 5s)."):argname "TIME"
-    :convert(units.parse_duration)
+    :convert(read_deadline)
   parser:option("--revision", "get and range: as it was then. put and delete: only when the key's last "
     .. "change is that one, 0: when it is not there. watch: from there on."):argname "N":convert(read_number)
   parser:option("--consistency", "Of reads: linearizable (default), lease, stale."):argname "HOW"
@@ -111,14 +137,16 @@ function M.parser(argparse)
   parser:option("--limit", "range: at most so many keys (default: all)."):argname "N":convert(read_number)
   parser:option("--fence", "put, delete, append, increment: only while this lock is held.")
     :argname "FENCE":convert(read_fence)
-  parser:option("--ttl", "lock, elect: how long it lasts when this process is gone (default: 10s).")
+  parser:option("--ttl", "lock, elect: how long it lasts when this process was ended by a signal, or its "
+    .. "machine is gone (default: 10s).")
     :argname "TIME":convert(units.parse_duration)
   parser:option("--wait", "lock, elect: how long to wait for it at most.")
     :argname "TIME":convert(units.parse_duration)
   parser:option("--id", "serve: this node's number among the members (default: 1)."):argname "N"
     :convert(read_number)
   parser:option("--members", "serve: where all nodes of the store hear each other, in the order of their "
-    .. "numbers (default: 127.0.0.1:7200, alone)."):argname "HOST:PORT,...":convert(read_list)
+    .. "numbers (default: 127.0.0.1:7200, alone)."):argname "HOST:PORT,..."
+    :convert(read_members)
   parser:option("--listen", "serve: for clients (default: :7300)."):argname "HOST:PORT":convert(read_listen)
   parser:option("--resp", "serve: for Redis' clients, 6379 or HOST:PORT (default: not for them).")
     :argname "PORT":convert(read_listen)
@@ -126,8 +154,9 @@ function M.parser(argparse)
   parser:epilog [[
 Between machines all nodes and clients need the same PERILUNE_SECRET.
 
-lock and elect hold until they are ended, or as long as COMMAND runs. That finds PERILUNE_FENCE in its
-environment: what it writes with --fence "$PERILUNE_FENCE" is refused once the lock is lost.
+lock and elect hold as long as COMMAND runs, or without one until they are ended and --ttl is over. COMMAND
+finds PERILUNE_FENCE in its environment: what it writes with --fence "$PERILUNE_FENCE" is refused once the
+lock is lost.
 
 Examples:
   perilune kv serve data
@@ -144,7 +173,8 @@ end
 
 local function fail(args, err, code)
   local what = ("kv %s"):format(table.concat({ args.action, args.arguments[1] }, " "))
-  return output.fail { what = what, why = err, code = code, hint = HINTS[code] }
+  return output.fail { what = what, why = err, code = code,
+    hint = args.action ~= "serve" and HINTS[code] or nil }
 end
 
 -- An object for --json, else a line.
@@ -302,7 +332,8 @@ local function serve(args)
   local raft, kv, perilune = require "perilune.raft", require "perilune.kv", require "perilune"
   local members, id = args.members or { "127.0.0.1:7200" }, args.id or 1
   if not members[id] then
-    return output.usage_error("--id", ("there are %d members, and none is number %d"):format(#members, id))
+    return output.usage_error("--id", ("%d is no member's number: those go from 1 to %d"):format(id,
+      #members))
   end
   local node, err, code = raft.open {
     id = id, path = args.arguments[1], listen = #members > 1 and members[id]:match ":%d+$" or members[id],
@@ -349,8 +380,11 @@ function M.run(args)
     table.move(args.rest, 1, #args.rest, #args.arguments + 1, args.arguments)
   end
   local least, most, what = table.unpack(TAKES[args.action])
+  local name = what:find "^NAME" and args.arguments[1]
   if #args.arguments < least or #args.arguments > most then
     return output.usage_error("kv " .. args.action, ("it takes %s"):format(what ~= "" and what or "nothing"))
+  elseif name and (name == "" or #name > NAME_MAX) then
+    return output.usage_error("kv " .. args.action, ("a NAME has 1 to %d bytes"):format(NAME_MAX))
   elseif args.action == "serve" then
     return serve(args)
   end

@@ -143,7 +143,6 @@ end
 
 local HINTS = {
   EINVAL = "force the one that holds most alone; the others come back empty, under new ids",
-  EBUSY = "stop the node first",
   ENOENT = "DIR is what the node opens with raft.open{ path = DIR }",
   ECORRUPT = "take the group from its other members: remove this one, and add it under a new id",
 }

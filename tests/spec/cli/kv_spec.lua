@@ -99,6 +99,48 @@ describe("perilune kv", function()
     assert.equal("revision", kv("put", "--", "-b", "-1").stdout:match "%a+")
   end)
 
+  it("leaves nobody in the line who has waited in vain", function()
+    local holder <close> = assert(process.spawn {
+      cli.path, "kv", "--at", address, "lock", "job", stdout = "pipe", dies_with_parent = true,
+    })
+    assert(holder:read_line())
+    local result = kv("lock", "job", "--wait", "50ms", "--", "true")
+    assert.equal(1, result.status)
+    assert.matches("stand before this one in the line: 1", result.stderr)
+    assert.equal("1\n", kv("count", "lock/job/").stdout)
+    holder:kill(9)
+  end)
+
+  it("refuses at once what is too big", function()
+    local result = cli.run { "kv", "--at", address, "--deadline", "10min", "put", "a", "-",
+      input = ("x"):rep(9 << 20) }
+    assert.equal(1, result.status)
+    assert.matches("a value has at most 8380416 bytes, not 9437184", result.stderr, 1, true)
+    assert.equal("revision 1\n", kv("put", "a", "-").stdout)
+  end)
+
+  it("ends with 2 for what no store can be asked", function()
+    local function usage(why, ...)
+      local result = cli.run { "kv", ... }
+      assert.equal(2, result.status)
+      assert.matches(why, result.stderr, 1, true)
+    end
+    usage "missing argument 'action'"
+    usage("a NAME has 1 to 900 bytes", "lock", "", "--", "true")
+    usage("a NAME has 1 to 900 bytes", "leader", ("x"):rep(901))
+    usage("'0' is not between 1ms", "get", "a", "--deadline", "0")
+    usage("':99999' has no port", "get", "a", "--at", ":7300,:99999")
+    usage("':7201' stands there twice", "serve", folder:at "other", "--members", ":7201,:7202,:7201")
+    usage("0 is no member's number: those go from 1 to 1", "serve", folder:at "other", "--id", "0")
+  end)
+
+  it("gives no hint on locks when another process has the data", function()
+    local result = cli.run { "kv", "serve", folder:at "data", "--members", "127.0.0.1:0" }
+    assert.equal(1, result.status)
+    assert.matches("another perilune process uses", result.stderr)
+    assert.not_matches("--wait", result.stderr, 1, true)
+  end)
+
   it("leaves no session behind", function()
     assert.equal(0, kv("put", "a", "1").status)
     assert.equal(0, json.decode(kv("status", "--json").stdout).sessions)
