@@ -100,13 +100,16 @@ static struct mr_scan *new_scan(lua_State *L)
     return scan;
 }
 
-/* Pushes an iterator's closure and returns its userdata: the record's own when that is free, so
- * that a loop over each record allocates nothing. */
-static struct mr_scan *push_scan(lua_State *L, const struct mr_text *text)
+/* Whether no loop over the record is under way with its own iterator. */
+static bool is_free(const struct mr_record_box *box)
 {
-    struct mr_record_box *box = text->box;
-    if (!text->is_record)
-        return new_scan(L);
+    return box->scan == NULL || !box->scan->is_busy || box->scan->generation != box->generation;
+}
+
+/* Pushes the closure of the record's own iterator, which is free, and returns its userdata: a loop
+ * over each record allocates nothing. */
+static struct mr_scan *push_own(lua_State *L, struct mr_record_box *box)
+{
     if (box->scan == NULL) {
         struct mr_scan *scan = new_scan(L);
         lua_pushvalue(L, -1);
@@ -114,9 +117,7 @@ static struct mr_scan *push_scan(lua_State *L, const struct mr_text *text)
         box->scan = scan;
         return scan;
     }
-    if (box->scan->is_busy && box->scan->generation == box->generation)
-        return new_scan(L);
-    lua_getiuservalue(L, 1, MR_RECORD_ITERATOR);
+    (void)lua_getiuservalue(L, 1, MR_RECORD_ITERATOR);
     return box->scan;
 }
 
@@ -144,31 +145,40 @@ static void add_slice(lua_State *L, struct mr_scan *scan)
     scan->slice = slice;
 }
 
-/* Looks the first words up: memory is on its way while Lua prepares the loop. */
-static void start_words(struct mr_scan *scan, const struct mr_text *text)
+static void begin(struct mr_scan *scan, const struct mr_text *text)
 {
-    const struct mr_words *words = &scan->cursor.of.words;
-    bool is_records_own = text->is_record && scan == text->box->scan; /* another may be under way */
-    struct mr_feed *shared = is_records_own ? &text->box->pool->feed : NULL;
-    if (is_records_own && words->word == &mr_class_letters &&
-        mr_feed_goes_on(shared, scan->recent, text->box->record.input, text->bytes)) {
-        scan->feed = shared;
-    } else {
-        scan->feed = &scan->own;
-        mr_feed_start(&scan->own, scan->recent, *words);
+    scan->is_busy = true;
+    scan->end = text->bytes.data + text->bytes.size;
+    scan->box = text->box;
+    scan->generation = text->generation;
+    scan->feed = &scan->own;
+}
+
+bool mr_scan_goes_on(lua_State *L, struct mr_record_box *box)
+{
+    struct peri_slice bytes = box->record.data;
+    if (!is_free(box))
+        return false;
+    struct mr_scan *scan = push_own(L, box);
+    if (!mr_feed_goes_on(&box->pool->feed, scan->recent, box->record.input, bytes)) {
+        lua_pop(L, 1);
+        return false;
     }
+    begin(scan, &(struct mr_text){bytes, box, box->generation, true});
+    scan->feed = &box->pool->feed;
+    scan->cursor.kind = MR_CURSOR_WORDS;
+    scan->gives_slices = false;
+    return true;
 }
 
 int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cursor,
                    bool gives_slices)
 {
     int borrowed = lua_gettop(L);
-    struct mr_scan *scan = push_scan(L, text);
-    scan->is_busy = true;
+    bool has_own = text->is_record && is_free(text->box);
+    struct mr_scan *scan = has_own ? push_own(L, text->box) : new_scan(L);
+    begin(scan, text);
     scan->cursor = cursor;
-    scan->end = text->bytes.data + text->bytes.size;
-    scan->box = text->box;
-    scan->generation = text->generation;
     scan->gives_slices = gives_slices;
     if (!lua_isnil(L, borrowed))
         keep(L, borrowed, SCAN_BORROWED);
@@ -176,7 +186,7 @@ int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cu
         add_slice(L, scan);
     if (gives_slices)
         scan->slice->generation = scan->generation;
-    else if (cursor.kind == MR_CURSOR_WORDS)
-        start_words(scan, text);
+    else if (cursor.kind == MR_CURSOR_WORDS) /* memory is on its way while Lua prepares the loop */
+        mr_feed_start(&scan->own, scan->recent, cursor.of.words);
     return 1;
 }

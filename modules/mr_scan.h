@@ -34,4 +34,9 @@ void mr_push_field(lua_State *L, const struct mr_csv_field *field);
 int mr_scan_return(lua_State *L, const struct mr_text *text, struct mr_cursor cursor,
                    bool gives_slices);
 
+/* Pushes the iterator over the words of letters of the live record at stack index 1, found ahead
+ * with those of the lines around it, which is what nearly all calls of rec:words() get; false, and
+ * pushes nothing, when they have to be looked for in the record by itself. */
+bool mr_scan_goes_on(lua_State *L, struct mr_record_box *box);
+
 #endif

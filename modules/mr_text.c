@@ -142,7 +142,9 @@ static int iterate_words(lua_State *L, bool gives_slices)
 
 static int l_words(lua_State *L)
 {
-    return iterate_words(L, false);
+    struct mr_record_box *box = mr_record_box(L, 1);
+    bool goes_on = box != NULL && box->is_live && lua_isnoneornil(L, 2) && mr_scan_goes_on(L, box);
+    return goes_on ? 1 : iterate_words(L, false);
 }
 
 static int l_slices(lua_State *L)

@@ -7,6 +7,7 @@
 #include <lualib.h>
 
 #include "mapreduce/reader.h"
+#include "mapreduce/token.h"
 #include "mr_record.h"
 #include "vm/state.h"
 
@@ -88,6 +89,15 @@ static struct vm_state *open_state(struct env *env)
     return vm;
 }
 
+/* As long as moves says that nothing has moved, records stand one behind the other. */
+static void check_place(const struct mr_record *record, uint64_t *moves, const char **end)
+{
+    if (record->input->moves == *moves)
+        assert_true(record->data.data >= *end);
+    *moves = record->input->moves;
+    *end = record->data.data + record->data.size;
+}
+
 /* Runs map over a range. The more seldom_ways, the more records in a row have their words asked for
  * once, which is the usual way. Returns how many records there were. */
 static size_t map_range(struct fixture *fixture, const char *format, uint64_t offset,
@@ -101,6 +111,8 @@ static size_t map_range(struct fixture *fixture, const char *format, uint64_t of
     lua_State *L = vm->L;
     struct mr_records *pool = mr_records_at(L, 1);
     size_t records = 0;
+    uint64_t moves = 0;
+    const char *end = NULL;
     assert_int_equal(mr_format_parse(format, &options.format, NULL), 0);
     if (options.format.format == MR_FORMAT_CHUNK)
         options.record_max_bytes = 0;
@@ -112,6 +124,7 @@ static size_t map_range(struct fixture *fixture, const char *format, uint64_t of
             assert_true(mr_reader_can_skip(reader));
             continue;
         }
+        check_place(&pool->boxes[pool->current]->record, &moves, &end);
         records++;
         uint64_t way = random_below(seed, WAYS + seldom_ways);
         lua_pushvalue(L, 2);
@@ -174,6 +187,28 @@ static void test_lines_are_looked_at_ahead(void **state)
     vm_state_close(vm);
 }
 
+/* Wherever it stands, in lines that begin wherever in the pieces that are searched. */
+static void test_no_place_is_missed(void **state)
+{
+    (void)state;
+    enum { LINE = 50, LINES = 50, PLACES = LINE * LINES };
+    char text[PLACES];
+    struct mr_input input = {.path = "in", .lines_end = text + PLACES, .moves = 1};
+    struct peri_slice needle = peri_slice_of("a place", 7);
+    for (size_t place = 0; place + needle.size <= PLACES; place++) {
+        struct mr_seek seek = {0};
+        memset(text, 'a', sizeof text);
+        memcpy(text + place, needle.data, needle.size);
+        for (size_t at = LINE - 1; at < PLACES; at += LINE)
+            text[at] = '\n';
+        for (size_t at = 0; at < PLACES; at += LINE) {
+            struct peri_slice line = peri_slice_of(text + at, LINE - 1);
+            struct mr_record record = {.data = line, .input = &input};
+            assert_int_equal(mr_seek_find(&seek, &record, needle), mr_find(line, needle, 0));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +216,7 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_lines_are_looked_at_ahead, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test(test_no_place_is_missed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
