@@ -10,6 +10,7 @@
 #include "env/log.h"
 #include "node/compare.h"
 #include "node/keys.h"
+#include "node/snapshot.h"
 
 enum { HEARTBEAT_PARTS = 4 }; /* leaders' heartbeats leave at so many moments of a period */
 
@@ -191,6 +192,8 @@ void node_group_begin(struct node_group *group, const struct raft_boot *boot, co
     group->leaderless_us = env_now_us(node->env);
     node_group_hold(group);
     node_members_recall(group, boot);
+    if (boot->snapshot_index > boot->base_index)
+        node_compact(group); /* a crash came before the cut, or the state is newer than the last */
     if (group->on_open != NULL)
         group->on_open(group, 0, NULL);
     if (!group->is_closing)

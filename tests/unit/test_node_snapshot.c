@@ -1,5 +1,5 @@
 /* Snapshots of machines in memory on their way: a receiver that starts again, a file that went bad.
- * Machines that keep keys have their own way: test_node_keys. */
+ * Machines that keep keys have their own way: test_node_stream. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
