@@ -8,7 +8,7 @@
  * writes over what it holds. How one is told from the other: journal_format.h.
  *
  * Every write is synced. Keys are in memory with the places of their values, which are read from
- * the file: one thread may write while others get. */
+ * the file (journal_read.c): one thread may write while others get. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,8 +16,7 @@
 
 #include "base/assert.h"
 #include "store/backend.h"
-#include "store/journal_format.h"
-#include "store/table_walk.h"
+#include "store/journal_internal.h"
 
 enum {
     JOURNAL_PATH_MAX = 4096,
@@ -25,33 +24,6 @@ enum {
     PAGE_BYTES = 4096,
     KEPT_MAX = 2 /* files that wait for a generation */
 };
-
-struct journal {
-    struct store base;
-    struct table places;   /* values are struct table_place */
-    struct table_pin pin;  /* for ever: nodes stay, for those who look meanwhile */
-    struct env_file *file; /* NULL: there is none yet */
-    const char *kept;      /* directory of files to use again, or NULL */
-    struct journal_use use;
-    uint32_t batch;           /* the last one */
-    uint64_t sectors, length; /* written; bytes of the file */
-    bool is_found;            /* the file was there when it was opened: it is complete */
-    int failed;               /* code of the write that failed */
-    struct peri_buffer bytes; /* of the batch that is written */
-    char path[];
-};
-
-struct journal_iterator {
-    struct table_iterator walk;
-    struct peri_buffer image; /* what is written of the file */
-    struct peri_buffer value; /* of the key that it has come to */
-    int status;
-};
-
-static struct journal *journal_of(struct store *store)
-{
-    return container_of(store, struct journal, base);
-}
 
 static void file_path(char *out, const char *directory)
 {
@@ -191,161 +163,21 @@ static int flush_journal(struct store *base, struct peri_error *err)
     return journal->failed != 0 ? refuse(journal, err) : 0;
 }
 
-/* ---- reading ---- */
-
-static struct table_place place_of(const struct table_node *node)
-{
-    struct table_place place;
-    memcpy(&place, table_value(node).data, sizeof place);
-    return place;
-}
-
-/* Appends size bytes of the file to out, or as many as there are. */
-static int read_file(struct env_file *file, uint64_t offset, size_t size, struct peri_buffer *out,
-                     struct peri_error *err)
-{
-    if (peri_buffer_reserve(out, size) != 0)
-        return peri_fail(err, PERI_ENOMEM, "read a journal");
-    for (size_t got = 0; got < size;) {
-        int64_t part = env_file_pread(file, out->data + out->size, size - got, offset + got, err);
-        if (part <= 0)
-            return (int)part;
-        got += (size_t)part;
-        out->size += (size_t)part;
-    }
-    return 0;
-}
-
-static int read_place(struct journal *journal, struct table_place place, struct peri_buffer *out,
-                      struct peri_error *err)
-{
-    struct peri_buffer image = {0};
-    uint64_t first = place.position / JOURNAL_ROOM_BYTES;
-    uint64_t end = (place.position + place.size) / JOURNAL_ROOM_BYTES + 1;
-    int rc = read_file(journal->file, first * JOURNAL_SECTOR_BYTES,
-                       (size_t)(end - first) * JOURNAL_SECTOR_BYTES, &image, err);
-    if (rc == 0) {
-        rc = journal_extract(peri_buffer_slice(&image), first, journal->use.use, place.position,
-                             place.size, out);
-        if (rc != 0)
-            (void)peri_fail(err, rc, "read %s", journal->path);
-    }
-    peri_buffer_deinit(&image);
-    return rc;
-}
-
-static int get_journal(struct store *base, const struct store_snapshot *snapshot,
-                       struct peri_slice key, struct peri_buffer *out, struct peri_error *err)
-{
-    struct journal *journal = journal_of(base);
-    uint64_t sequence = snapshot == NULL ? UINT64_MAX : snapshot->pin.sequence;
-    const struct table_node *node = table_find(&journal->places, key, sequence, false);
-    if (node == NULL || peri_slice_compare(table_key(node), key) != 0)
-        return 0;
-    int rc = read_place(journal, place_of(node), out, err);
-    return rc == 0 ? 1 : rc;
-}
-
-static int take_snapshot(struct store *base, struct store_snapshot **out)
-{
-    return table_snapshot_take(&journal_of(base)->places, out);
-}
-
-static void release_snapshot(struct store *base, struct store_snapshot *snapshot)
-{
-    table_snapshot_release(&journal_of(base)->places, snapshot);
-}
-
-static struct journal_iterator *iterator_of(const struct store_iterator *base)
-{
-    return container_of(table_iterator_of(base), struct journal_iterator, walk);
-}
-
-static void close_iterator(struct store_iterator *base)
-{
-    struct journal_iterator *iterator = iterator_of(base);
-    table_iterator_end(&iterator->walk);
-    peri_buffer_deinit(&iterator->image);
-    peri_buffer_deinit(&iterator->value);
-    free(iterator);
-}
-
-/* Who walks a journal wants all of it: it is read at once. */
-static int open_iterator(struct store *base, const struct store_snapshot *snapshot,
-                         struct store_iterator **out)
-{
-    struct journal *journal = journal_of(base);
-    struct journal_iterator *iterator = calloc(1, sizeof *iterator);
-    if (iterator == NULL)
-        return PERI_ENOMEM;
-    table_iterator_begin(&iterator->walk, base, &journal->places, snapshot);
-    if (journal->file != NULL)
-        iterator->status =
-            read_file(journal->file, 0, (size_t)journal->sectors * JOURNAL_SECTOR_BYTES,
-                      &iterator->image, NULL);
-    if (iterator->status == PERI_ENOMEM) {
-        close_iterator(&iterator->walk.base);
-        return PERI_ENOMEM;
-    }
-    *out = &iterator->walk.base;
-    return 0;
-}
-
-/* Takes the value of the key that the iterator has come to, or the next that has one. */
-static void load_value(struct store_iterator *base)
-{
-    struct journal_iterator *iterator = iterator_of(base);
-    struct journal *journal = journal_of(base->store);
-    while (iterator->walk.node != NULL) {
-        struct table_place place = place_of(iterator->walk.node);
-        iterator->value.size = 0;
-        int rc = journal_extract(peri_buffer_slice(&iterator->image), 0, journal->use.use,
-                                 place.position, place.size, &iterator->value);
-        if (rc == 0)
-            return;
-        iterator->status = iterator->status != 0 ? iterator->status : rc;
-        table_iterator_next(base);
-    }
-}
-
-static void seek(struct store_iterator *base, struct peri_slice key)
-{
-    table_iterator_seek(base, key);
-    load_value(base);
-}
-
-static void next(struct store_iterator *base)
-{
-    table_iterator_next(base);
-    load_value(base);
-}
-
-static struct peri_slice value_of(const struct store_iterator *base)
-{
-    return peri_buffer_slice(&iterator_of(base)->value);
-}
-
-static int status_of(const struct store_iterator *base, struct peri_error *err)
-{
-    int rc = iterator_of(base)->status;
-    return rc == 0 ? 0 : peri_fail(err, rc, "read %s", journal_of(base->store)->path);
-}
-
 static const struct store_ops journal_ops = {
     .close = close_journal,
     .write = write_journal,
     .flush = flush_journal,
-    .get = get_journal,
-    .snapshot_take = take_snapshot,
-    .snapshot_release = release_snapshot,
-    .iterator_open = open_iterator,
-    .iterator_close = close_iterator,
-    .iterator_seek = seek,
-    .iterator_next = next,
+    .get = journal_get,
+    .snapshot_take = journal_snapshot_take,
+    .snapshot_release = journal_snapshot_release,
+    .iterator_open = journal_iterator_open,
+    .iterator_close = journal_iterator_close,
+    .iterator_seek = journal_iterator_seek,
+    .iterator_next = journal_iterator_next,
     .iterator_is_valid = table_iterator_is_valid,
     .iterator_key = table_iterator_key,
-    .iterator_value = value_of,
-    .iterator_status = status_of,
+    .iterator_value = journal_iterator_value,
+    .iterator_status = journal_iterator_status,
 };
 
 /* ---- opening ---- */
@@ -371,7 +203,7 @@ static int read_batches(struct journal *journal, bool is_salvage, struct peri_er
 {
     struct journal_scan scan;
     struct peri_buffer image = {0};
-    int rc = read_file(journal->file, 0, (size_t)journal->length, &image, err);
+    int rc = journal_read_file(journal->file, 0, (size_t)journal->length, &image, err);
     journal_scan_begin(&scan, peri_buffer_slice(&image), journal->use.number);
     if (rc == 0) {
         rc = add_batches(journal, &scan);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/log_internal.h"
+#include "store/log_found.h"
 
 void store_log_options_init(struct store_log_options *options, uint64_t cluster, uint64_t node)
 {
@@ -113,7 +113,7 @@ void store_log_close(struct store_log *log)
     log->quiet = log->room = NULL;
     log_items_disown(&log->batch.items, PERI_ECANCELLED);
     (void)log_items_complete(log, &log->pending, PERI_ECANCELLED);
-    log_reads_refuse(log, PERI_ECANCELLED);
+    log_chores_refuse_reads(log, PERI_ECANCELLED);
     log_release(log);
 }
 

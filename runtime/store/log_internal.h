@@ -1,9 +1,10 @@
 /* log_internal.h - what the files of the log share.
  *
  * log.c        open, close, figures           log_load.c    what was on the disk
- * log_write.c  requests become items          log_replay.c  and whether it can be trusted
- * log_batch.c  items become batches           log_group.c   groups and where their entries are
- * log_read.c   reads, and chores of old generations         log_format.c log_witness.c  bytes
+ * log_write.c  requests become items          log_replay.c  what follows what
+ * log_batch.c  items become batches           log_judge.c   and whether it can be trusted
+ * log_read.c   entries for those who ask      log_group.c   groups and where their entries are
+ * log_chores.c what old generations need      log_format.c log_witness.c  bytes
  * log_item.c   items, and what else is in a batch           log_full.c    when there is no room
  * log_move.c   records that keep old generations            log_source.c log_scan.c  reading it all
  *
@@ -314,13 +315,34 @@ void log_move_into_batch(struct store_log *log);
 void log_move_settle(struct store_log *log, const struct log_item *item,
                      struct log_generation *generation);
 
-/* ---- log_read.c ---- */
+/* ---- log_chores.c ---- */
 
 /* Starts chores if there are any and none are under way. Errors: PERI_ENOMEM, PERI_ECANCELLED. */
 int log_chores_start(struct store_log *log);
 
-/* Completes all reads with status. */
-void log_reads_refuse(struct store_log *log, int status);
+/* Blocking, for chores. Opens the store of a sealed generation, unless it is open. Errors: those of
+ * the store. */
+int log_chores_open(struct log_chores *chores, struct log_generation *generation);
+
+/* Completes all reads with status, those under way too. */
+void log_chores_refuse_reads(struct store_log *log, int status);
+
+/* ---- log_read.c ---- */
+
+/* The next read that waits, NULL when none does; a round that does not come puts it back. */
+struct store_log_fetch *log_read_take(struct store_log *log);
+void log_read_put_back(struct store_log *log, struct store_log_fetch *fetch);
+
+/* Blocking, for chores. Reads the entries. */
+void log_read_serve(struct store_log_fetch *fetch, struct log_chores *chores,
+                    struct peri_error *err);
+
+/* Tells whoever asked what was read, or status when that is not 0, and frees the fetch. */
+void log_read_finish(struct store_log_fetch *fetch, int status);
+
+/* Tells whoever asked, who is not told again, of a fetch that is under way; of all that wait. */
+void log_read_refuse(struct store_log_fetch *fetch, int status);
+void log_read_refuse_waiting(struct store_log *log, int status);
 
 /* ---- log.c ---- */
 
@@ -330,80 +352,5 @@ void log_release(struct store_log *log);
 
 /* 0, or why requests are refused. */
 int log_refusal(const struct store_log *log);
-
-/* ---- log_load.c, log_source.c, log_scan.c, log_replay.c ---- */
-
-/* A record that was found, without its bytes. */
-struct log_meta {
-    uint64_t generation, size;
-    bool is_bad; /* its bytes do not fit their check: only key and generation mean something */
-    struct log_record_info info;
-    struct peri_buffer runs;           /* struct raft_run, of its entries */
-    struct peri_buffer configurations; /* struct raft_history, of its entries */
-};
-
-/* What was found of a replica. */
-struct log_finding {
-    uint64_t group, replica;
-    bool has_head, is_dropped, has_bad_head;
-    struct log_head head; /* from the newest generation that has it */
-    uint64_t head_generation;
-    uint64_t known_serial;  /* somebody says that this record was durable */
-    uint64_t touched_batch; /* the newest batch that says so */
-    struct log_meta *metas;
-    size_t count, capacity;
-    /* The verdict, and what is left. */
-    struct log_group *entered;
-    char why[160];
-    struct peri_buffer runs;           /* struct raft_run */
-    struct peri_buffer configurations; /* struct raft_history; [0] as of base */
-};
-
-/* A generation as it was found. */
-struct log_source {
-    uint64_t number;
-    struct store *store; /* NULL: it cannot be read at all */
-    bool has_identity, is_damaged, is_empty;
-    struct log_identity identity;
-};
-
-struct log_found {
-    struct log_finding *findings; /* by (group, replica) */
-    size_t count, capacity;
-    struct log_source *sources; /* by number */
-    size_t source_count;
-    struct peri_buffer batches; /* u64, those that the last source has, in order */
-    uint64_t last_batch;        /* the newest that anybody speaks of */
-    struct log_witness witness;
-    bool is_census_lost;
-    struct store_log_found *groups; /* for the callback */
-    size_t group_count;
-};
-
-/* Blocking. Reads all generations at log->path into log, begins a new one, and says what was found
- * in *out, which the caller frees. Errors: as store_log_open's callback. */
-int log_load(struct store_log *log, struct log_found **out, struct peri_error *err);
-void log_found_free(struct log_found *found); /* accepts NULL */
-
-/* The finding of a replica, which it adds. NULL without memory. */
-struct log_finding *log_found_replica(struct log_found *found, uint64_t group, uint64_t replica);
-
-/* Lists the generations that are there, by number, and goes on removing those that were being
- * removed. Errors: errno codes, PERI_ENOMEM. */
-int log_sources_list(struct store_log *log, struct log_found *found, struct peri_error *err);
-
-/* Opens a generation as far as it can be read. Errors: errno codes, PERI_EBUSY, PERI_ENOMEM. */
-int log_source_open(struct store_log *log, struct log_source *source, struct peri_error *err);
-
-/* Errors: PERI_ECLUSTER for a generation of another cluster or node. */
-int log_source_check(const struct store_log *log, const struct log_source *source,
-                     struct peri_error *err);
-
-/* Opens and reads the generations that there are. Errors: as store_log_open's callback. */
-int log_scan(struct store_log *log, struct log_found *found, struct peri_error *err);
-
-/* Judges each finding, and enters those that are not dropped in log with what is left of them.
- * Errors: PERI_ECORRUPT when not even the groups are known, PERI_ENOMEM. */
-int log_replay(struct store_log *log, struct log_found *found, struct peri_error *err);
 
 #endif

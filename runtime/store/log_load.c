@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/log_internal.h"
+#include "store/log_found.h"
 
 void log_found_free(struct log_found *found)
 {

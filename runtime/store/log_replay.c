@@ -1,112 +1,14 @@
-/* log_replay.c - what was found, judged: which records follow each other, and what is missing.
+/* log_replay.c - groups from what was found: which records follow each other, and how far.
  *
  * A group's head names the records that must be there, its first_serial .. serial; behind them come
- * those that were written since. Each is chained to the one before. Who else speaks of a record (a
- * batch of the one after it, the witness) proves that it was durable. A batch that nobody can say
- * anything about leaves every group in doubt that has not been heard of since. */
+ * those that were written since. Each is chained to the one before. log_judge.c says what it means
+ * that some are missing. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/log_internal.h"
-
-/* What holds for all groups. */
-struct circumstances {
-    uint64_t last_generation; /* that could be read; 0: none */
-    bool is_last_lost;        /* and there was a later one, or it lost its beginning */
-    bool is_tail_doubtful;    /* damage that nothing explains */
-    bool is_witness_lost;     /* there may have been more at the end */
-    uint64_t hole;            /* the newest batch that is missing without a trace; 0: none */
-};
-
-static void blame(struct log_finding *finding, enum store_log_health health, const char *format,
-                  ...) __attribute__((format(printf, 3, 4)));
-
-/* Gives the group at least that health, with the reason for the worst. */
-static void blame(struct log_finding *finding, enum store_log_health health, const char *format,
-                  ...)
-{
-    if (finding->entered->health > health ||
-        (finding->entered->health == health && finding->why[0] != '\0'))
-        return;
-    finding->entered->health = health;
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(finding->why, sizeof finding->why, format, arguments);
-    va_end(arguments);
-}
-
-/* ---- circumstances ---- */
-
-static bool has_batch(const struct log_found *found, uint64_t batch)
-{
-    const uint64_t *at = (const uint64_t *)(const void *)found->batches.data;
-    size_t low = 0, high = found->batches.size / sizeof *at;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (at[middle] < batch)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < found->batches.size / sizeof *at && at[low] == batch;
-}
-
-static bool is_told_of(const struct log_found *found, uint64_t batch)
-{
-    return has_batch(found, batch + 1) ||
-           (batch == found->witness.batch && found->witness.touched.size > 0);
-}
-
-static bool has_bad_values(const struct log_found *found)
-{
-    for (size_t i = 0; i < found->count; i++) {
-        if (found->findings[i].has_bad_head)
-            return true;
-        for (size_t k = 0; k < found->findings[i].count; k++)
-            if (found->findings[i].metas[k].is_bad)
-                return true;
-    }
-    return false;
-}
-
-/* The last generation that was begun; NULL when none was. */
-static const struct log_source *last_source(const struct log_found *found)
-{
-    for (size_t i = found->source_count; i-- > 0;) {
-        const struct log_source *source = &found->sources[i];
-        bool was_begun =
-            !source->is_empty || source->is_damaged || source->number <= found->witness.generation;
-        if (was_begun)
-            return source;
-    }
-    return NULL;
-}
-
-static struct circumstances judge_circumstances(const struct log_found *found)
-{
-    struct circumstances all = {.is_witness_lost = found->witness.is_lost};
-    const struct log_source *last = last_source(found);
-    if (last == NULL || !last->has_identity || last->number < found->witness.generation) {
-        all.is_last_lost = last != NULL || found->witness.batch > 0;
-        return all;
-    }
-    bool is_complete = true;
-    for (uint64_t batch = last->identity.first_batch; batch <= found->last_batch; batch++) {
-        if (has_batch(found, batch))
-            continue;
-        is_complete = false;
-        if (!is_told_of(found, batch))
-            all.hole = batch;
-    }
-    all.last_generation = last->number;
-    all.is_tail_doubtful = last->is_damaged && is_complete && !has_bad_values(found);
-    return all;
-}
-
-/* ---- one group ---- */
+#include "store/log_found.h"
 
 static int compare_metas(const void *a, const void *b)
 {
@@ -247,7 +149,7 @@ static int replay(struct store_log *log, struct log_finding *finding, uint64_t *
             return rc;
         if (serial == head->serial &&
             (meta->info.check != head->chain || group->last_index != head->last_index))
-            blame(finding, STORE_LOG_DAMAGED, "its head and its records do not fit");
+            log_judge_blame(finding, STORE_LOG_DAMAGED, "its head and its records do not fit");
     }
     *missing = serial;
     return 0;
@@ -268,55 +170,6 @@ static void keep_promises(struct log_finding *finding)
         if (meta->info.serial > finding->known_serial)
             finding->known_serial = meta->info.serial;
     }
-}
-
-static void judge(struct log_finding *finding, const struct circumstances *all, uint64_t missing)
-{
-    struct log_group *group = finding->entered;
-    uint64_t found_to = missing - 1,
-             newest = finding->count == 0 ? 0 : finding->metas[finding->count - 1].info.serial;
-    if (!finding->has_head)
-        blame(finding, STORE_LOG_DAMAGED, "its head is lost, and with it its members");
-    if (found_to < finding->known_serial || found_to < newest) {
-        blame(finding, STORE_LOG_DAMAGED,
-              "record %" PRIu64
-              " of it is lost or damaged, and there were later ones up to %" PRIu64,
-              missing, newest > finding->known_serial ? newest : finding->known_serial);
-        group->damaged_from = group->last_index + 1;
-    }
-    if (all->is_last_lost)
-        blame(finding, STORE_LOG_DAMAGED, "the newest part of the log cannot be read");
-    else if (finding->has_head && finding->head_generation != all->last_generation)
-        blame(finding, STORE_LOG_DAMAGED, "its newest head is lost");
-    if (finding->has_bad_head)
-        blame(finding, STORE_LOG_DAMAGED, "its head is damaged");
-    if (all->hole != 0 && finding->touched_batch <= all->hole)
-        blame(finding, STORE_LOG_SUSPECT,
-              "batch %" PRIu64 " is lost, and may have held records of it", all->hole);
-    if (all->is_tail_doubtful)
-        blame(finding, STORE_LOG_SUSPECT,
-              "the end of the log is damaged, where records of it may have been");
-    if (all->is_witness_lost)
-        blame(finding, STORE_LOG_SUSPECT, "the witness of what was written last is lost");
-}
-
-/* True when the last term and vote of a damaged group cannot be told: its newest record is lost, or
- * nobody knows which one that was. */
-static bool has_forgotten(const struct log_finding *finding, const struct circumstances *all)
-{
-    const struct log_head *head = &finding->head;
-    uint64_t newest = head->serial;
-    bool is_end_known = finding->has_head && !finding->has_bad_head &&
-                        finding->head_generation == all->last_generation && !all->is_last_lost &&
-                        !all->is_tail_doubtful && !all->is_witness_lost &&
-                        (all->hole == 0 || finding->touched_batch > all->hole);
-    for (size_t i = 0; i < finding->count; i++) {
-        const struct log_meta *meta = &finding->metas[i];
-        if (!meta->is_bad && meta->info.serial > newest)
-            newest = meta->info.serial;
-    }
-    return !is_end_known || newest < finding->known_serial ||
-           (head->health != STORE_LOG_CLEAN && head->has_forgotten);
 }
 
 /* Cuts what stands before the base off the runs, and makes the history begin with the base. */
@@ -348,7 +201,7 @@ static int finish_boot(struct log_finding *finding)
 }
 
 static int enter(struct store_log *log, struct log_finding *finding,
-                 const struct circumstances *all)
+                 const struct log_circumstances *all)
 {
     struct log_group *group = calloc(1, sizeof *group);
     if (group == NULL)
@@ -371,9 +224,10 @@ static int enter(struct store_log *log, struct log_finding *finding,
     if (group->last_index < group->base_index)
         group->last_index = group->base_index;
     if (rc == 0) {
-        judge(finding, all, missing);
+        log_judge_group(finding, all, missing);
         keep_promises(finding);
-        group->has_forgotten = group->health != STORE_LOG_CLEAN && has_forgotten(finding, all);
+        group->has_forgotten =
+            group->health != STORE_LOG_CLEAN && log_judge_has_forgotten(finding, all);
         rc = finish_boot(finding);
     }
     return rc;
@@ -397,13 +251,13 @@ static bool is_gone(const struct log_found *found, size_t at)
 /* A log that has no witness yet was being made when that failed: nobody ever wrote to it. */
 static bool was_opened(const struct log_found *found, size_t known)
 {
-    const struct log_source *last = last_source(found);
+    const struct log_source *last = log_judge_last_source(found);
     return found->witness.is_there || known > 0 || (last != NULL && last->number > 1);
 }
 
 int log_replay(struct store_log *log, struct log_found *found, struct peri_error *err)
 {
-    struct circumstances all = judge_circumstances(found);
+    struct log_circumstances all = log_judge_all(found);
     size_t known = 0;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < found->count; i++) {

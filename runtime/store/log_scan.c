@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "store/configuration.h"
-#include "store/log_internal.h"
+#include "store/log_found.h"
 
 /* ---- findings ---- */
 

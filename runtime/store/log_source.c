@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "env/log.h"
-#include "store/log_internal.h"
+#include "store/log_found.h"
 
 /* ---- opening ---- */
 
