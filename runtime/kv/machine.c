@@ -71,19 +71,6 @@ static int check_replica(struct node_task *task, int rc)
                : rc;
 }
 
-static int write_effect(struct node_task *task, const struct kv_view *view)
-{
-    const struct node_keymap_entry *entry = view->written.heads[0];
-    int rc = 0;
-    for (; entry != NULL && rc == 0; entry = entry->next[0]) {
-        struct peri_slice name = node_keymap_key(entry);
-        rc = entry->is_deleted
-                 ? node_keys_delete(task->keys, name, &task->err)
-                 : node_keys_put(task->keys, name, node_keymap_value(entry), &task->err);
-    }
-    return rc;
-}
-
 /* Log time stands in each result and answer; a result that was given before says what it was then.
  */
 static void learn_clock(struct kv_machine *machine, struct peri_slice result)
@@ -103,7 +90,7 @@ static void end(struct kv_machine *machine, int rc)
     if (rc == 0)
         learn_clock(machine, peri_buffer_slice(&task->output));
     if (rc == 0 && !machine->is_query) {
-        rc = write_effect(task, &machine->view);
+        rc = node_keys_write(task->keys, &machine->view.written, &task->err);
         if (machine->on_applied != NULL)
             machine->on_applied(machine->data);
     }
@@ -192,9 +179,12 @@ static bool is_asked_for(const struct kv_machine *machine, struct peri_slice nam
     return false;
 }
 
-static int get(void *data, struct peri_slice name, struct peri_buffer *found)
+static int get(void *data, struct peri_slice name, struct peri_slice *value)
 {
     struct kv_machine *machine = data;
+    int is_there = node_keys_peek(machine->task->keys, name, value);
+    if (is_there >= 0)
+        return is_there;
     if (machine->read_count == READS_MAX || (machine->reads != NULL && is_asked_for(machine, name)))
         return KV_LATER;
     struct read *read = take_spare(machine);
@@ -207,17 +197,12 @@ static int get(void *data, struct peri_slice name, struct peri_buffer *found)
     read->read.on_done = on_read;
     read->read.found.size = 0;
     int rc = node_keys_get(machine->task->keys, &read->read, &machine->task->err);
+    PERI_ASSERT(rc <= 0); /* memory does not know */
     if (rc == 0)
         return await(machine, read);
-    if (rc < 0)
-        machine->status = rc;
-    else
-        rc = read->read.count > 0
-                 ? peri_buffer_append(found, read->read.found.data, read->read.found.size)
-                 : 0;
-    int count = (int)read->read.count;
+    machine->status = rc;
     machine->spare = read;
-    return rc < 0 ? rc : count;
+    return rc;
 }
 
 static int range(void *data, const struct kv_page *wanted)

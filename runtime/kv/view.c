@@ -22,7 +22,6 @@ void kv_view_clear(struct kv_view *view)
         view->pages = page->next_page;
         kv_page_close(page);
     }
-    peri_buffer_deinit(&view->found);
 }
 
 int kv_view_learn(struct kv_view *view, struct peri_slice name, struct peri_slice value,
@@ -77,39 +76,30 @@ static int count_read(struct kv_view *view, size_t bytes)
     return view->read_bytes > KV_READ_MAX ? PERI_ETOOBIG : 0;
 }
 
-/* The entry of what was written or learned; the source is asked for what was neither. */
-static int find(struct kv_view *view, struct peri_slice name, struct node_keymap_entry **out)
+/* What was written or learned; the source is asked for what was neither. 1, 0 or as the source. */
+static int find(struct kv_view *view, struct peri_slice name, struct peri_slice *value)
 {
-    *out = node_keymap_find(&view->written, name);
-    if (*out == NULL)
-        *out = node_keymap_find(&view->learned, name);
-    if (*out != NULL)
-        return 0;
-    view->found.size = 0;
-    int rc = view->source.get(view->source.data, name, &view->found);
-    if (rc >= 0)
-        rc = kv_view_learn(view, name, peri_buffer_slice(&view->found), rc == 1);
-    if (rc == 0)
-        *out = node_keymap_find(&view->learned, name);
-    return rc;
-}
-
-int kv_view_get(struct kv_view *view, const struct kv_name *name, struct peri_slice *value)
-{
-    struct node_keymap_entry *entry;
-    int rc = find(view, kv_name_slice(name), &entry);
-    if (rc == 0)
-        rc = count_read(view, entry->key_size + entry->value_size);
-    if (rc != 0)
-        return rc;
+    const struct node_keymap_entry *entry = node_keymap_find(&view->written, name);
+    if (entry == NULL)
+        entry = node_keymap_find(&view->learned, name);
+    if (entry == NULL)
+        return view->source.get(view->source.data, name, value);
     *value = node_keymap_value(entry);
     return !entry->is_deleted;
 }
 
+int kv_view_get(struct kv_view *view, const struct kv_name *name, struct peri_slice *value)
+{
+    *value = peri_slice_of(NULL, 0);
+    int is_there = find(view, kv_name_slice(name), value);
+    int rc = is_there >= 0 ? count_read(view, name->size + value->size) : is_there;
+    return rc == 0 ? is_there : rc;
+}
+
 void kv_view_want(struct kv_view *view, const struct kv_name *name)
 {
-    struct node_keymap_entry *entry;
-    (void)find(view, kv_name_slice(name), &entry); /* a failure comes again when it is read */
+    struct peri_slice value;
+    (void)find(view, kv_name_slice(name), &value); /* a failure comes again when it is read */
 }
 
 static int write_entry(struct kv_view *view, const struct kv_name *name, struct peri_slice value,
@@ -121,6 +111,7 @@ static int write_entry(struct kv_view *view, const struct kv_name *name, struct 
         node_keymap_entry_create(kv_name_slice(name), value, is_deleted);
     if (entry == NULL)
         return PERI_ENOMEM;
+    entry->is_passing = kv_name_is_history(name);
     view->written_bytes += name->size + value.size;
     free(node_keymap_put(&view->written, entry));
     return 0;

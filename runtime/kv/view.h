@@ -31,9 +31,9 @@ struct kv_page {
 
 /* Where keys come from. */
 struct kv_source {
-    /* Reads a key. 1: *found has its value; 0: it is not there; KV_LATER, after which the host says
-     * kv_view_learn; PERI_ENOMEM. */
-    int (*get)(void *data, struct peri_slice name, struct peri_buffer *found);
+    /* Reads a key. 1: *value is what it holds, lent until the end of the run; 0: it is not there;
+     * KV_LATER, after which the host says kv_view_learn; PERI_ENOMEM. */
+    int (*get)(void *data, struct peri_slice name, struct peri_slice *value);
     /* Asks for the pairs of a page, whose bounds and count_max are set; lent for the call.
      * KV_LATER, after which the host says kv_view_learn_page; PERI_ENOMEM. */
     int (*range)(void *data, const struct kv_page *page);
@@ -47,7 +47,6 @@ struct kv_view {
     struct node_keymap learned, written;
     struct kv_page *pages;
     size_t read_bytes, written_bytes; /* of this run */
-    struct peri_buffer found;
 };
 
 /* Begins a run: what was learned stays, what was written goes. */

@@ -1,8 +1,8 @@
 /* keymap.h - an ordered map of byte strings in memory, which remembers deletions: keys that a
  * machine has written and the store has not yet, and keys that were read from it.
  *
- * A skip list. Levels are drawn from the key's hash, so that a simulation finds the same list in
- * every run. Pure. */
+ * A skip list; where most questions are for single keys, with a hash table beside it. Levels are
+ * drawn from the key's hash, so that a simulation finds the same list in every run. Pure. */
 #ifndef PERI_NODE_KEYMAP_H
 #define PERI_NODE_KEYMAP_H
 
@@ -17,15 +17,23 @@ enum { NODE_KEYMAP_LEVELS = 16 };
 struct node_keymap_entry {
     struct peri_list link; /* the owner's */
     size_t key_size, value_size;
-    bool is_deleted; /* the key is known not to be there */
-    bool is_dirty;   /* the owner's: the store does not have it yet */
+    size_t value_room; /* how large the value may get in its place */
+    uint64_t hash;     /* of the key */
+    bool is_deleted;   /* the key is known not to be there */
+    bool is_dirty;     /* the owner's: the store does not have it yet */
+    bool is_passing;   /* the owner's: hardly read again once the store has it */
     uint32_t levels;
     struct node_keymap_entry *next[]; /* levels of them; behind them key and value */
 };
 
-/* Starts zeroed; ended by node_keymap_clear. */
+/* Starts zeroed but for is_indexed; ended by node_keymap_clear. */
 struct node_keymap {
     struct node_keymap_entry *heads[NODE_KEYMAP_LEVELS];
+    bool is_indexed; /* the owner's: there is to be a hash table */
+    /* That has room for slots_mask + 1 entries and is never full; NULL: empty, or no memory for it
+     * was to be had, and the list does without. */
+    struct node_keymap_entry **slots;
+    size_t slots_mask, count;
 };
 
 /* An entry that is in no map yet; NULL without memory. */
@@ -42,6 +50,10 @@ size_t node_keymap_cost(const struct node_keymap_entry *entry);
 /* Puts an entry in and takes it over. Returns the one that had its key, which is the caller's to
  * free, or NULL. */
 struct node_keymap_entry *node_keymap_put(struct node_keymap *map, struct node_keymap_entry *entry);
+
+/* Gives an entry of a map the value of another one, which is the caller's still. False, with
+ * nothing changed, when there is no room for it in its place, or far too much. */
+bool node_keymap_overwrite(struct node_keymap_entry *entry, const struct node_keymap_entry *by);
 
 /* Takes an entry of the map out of it; it is the caller's to free. */
 void node_keymap_remove(struct node_keymap *map, struct node_keymap_entry *entry);

@@ -20,6 +20,7 @@ int node_keys_open(struct node_group *group)
         return PERI_ENOMEM;
     keys->group = group;
     keys->applied.group = group->id;
+    keys->map.is_indexed = true;
     peri_list_init(&keys->link);
     peri_list_init(&keys->collecting);
     peri_list_init(&keys->writing);
@@ -28,6 +29,7 @@ int node_keys_open(struct node_group *group)
     peri_list_init(&keys->reads);
     peri_list_append(&node->rounds->groups, &keys->link);
     group->keys = group->task.keys = keys;
+    node_rounds_prepare(node->rounds); /* while the log has its group */
     return 0;
 }
 
@@ -133,8 +135,24 @@ int node_keys_delete(struct node_keys *keys, struct peri_slice key, struct peri_
     return stage(keys, key, peri_slice_of(NULL, 0), true, err);
 }
 
-/* Takes what was known of a key off the books. */
-static void drop(struct node_keys *keys, struct node_keymap_entry *entry)
+int node_keys_write(struct node_keys *keys, struct node_keymap *written, struct peri_error *err)
+{
+    int rc = 0;
+    PERI_ASSERT(keys->staged.heads[0] == NULL);
+    for (const struct node_keymap_entry *entry = written->heads[0]; entry != NULL && rc == 0;
+         entry = entry->next[0]) {
+        rc = check_write(keys, node_keymap_key(entry), entry->value_size, err);
+        keys->staged_bytes += node_keymap_cost(entry);
+    }
+    keys->staged = *written;
+    *written = (struct node_keymap){.heads = {NULL}};
+    if (rc != 0)
+        node_keys_discard(keys);
+    return rc;
+}
+
+/* Takes what was known of a key off the books, and out of its list. */
+static void take_off(struct node_keys *keys, struct node_keymap_entry *entry)
 {
     struct node_rounds *rounds = keys->group->node->rounds;
     size_t cost = node_keymap_cost(entry);
@@ -145,7 +163,27 @@ static void drop(struct node_keys *keys, struct node_keymap_entry *entry)
         keys->clean_bytes -= cost;
     }
     peri_list_remove(&entry->link);
+}
+
+static void drop(struct node_keys *keys, struct node_keymap_entry *entry)
+{
+    take_off(keys, entry);
     free(entry);
+}
+
+/* What was written is what is known of its key. Returns the entry of it. */
+static struct node_keymap_entry *learn(struct node_keys *keys, struct node_keymap_entry *entry)
+{
+    struct node_keymap_entry *known = node_keymap_find(&keys->map, node_keymap_key(entry));
+    if (known != NULL && node_keymap_overwrite(known, entry)) {
+        take_off(keys, known);
+        free(entry);
+        return known;
+    }
+    known = node_keymap_put(&keys->map, entry);
+    if (known != NULL)
+        drop(keys, known);
+    return entry;
 }
 
 void node_keys_commit(struct node_keys *keys)
@@ -154,13 +192,10 @@ void node_keys_commit(struct node_keys *keys)
     keys->staged = (struct node_keymap){.heads = {NULL}};
     keys->staged_bytes = 0;
     while (entry != NULL) {
-        struct node_keymap_entry *next = entry->next[0];
-        struct node_keymap_entry *old = node_keymap_put(&keys->map, entry);
-        if (old != NULL)
-            drop(keys, old);
-        entry->is_dirty = true;
-        peri_list_append(&keys->collecting, &entry->link);
-        keys->group->node->rounds->dirty_bytes += node_keymap_cost(entry);
+        struct node_keymap_entry *next = entry->next[0], *known = learn(keys, entry);
+        known->is_dirty = true;
+        peri_list_append(&keys->collecting, &known->link);
+        keys->group->node->rounds->dirty_bytes += node_keymap_cost(known);
         entry = next;
     }
 }
@@ -213,9 +248,17 @@ bool node_keys_gather(struct node_keys *keys, struct store_round *round, int *rc
     return *rc == 0;
 }
 
+/* Forgets a clean entry. */
+static void let_go(struct node_keys *keys, struct node_keymap_entry *entry)
+{
+    node_keymap_remove(&keys->map, entry);
+    drop(keys, entry);
+}
+
 void node_keys_written(struct node_keys *keys)
 {
     struct node_rounds *rounds = keys->group->node->rounds;
+    bool are_read = !peri_list_is_empty(&keys->reads); /* then no entry is let go of */
     keys->written_index = keys->applied.index;
     while (!peri_list_is_empty(&keys->writing)) {
         struct peri_list *link = keys->writing.next;
@@ -227,6 +270,8 @@ void node_keys_written(struct node_keys *keys)
         keys->clean_bytes += cost;
         peri_list_remove(link);
         peri_list_append(&keys->clean, link);
+        if (entry->is_passing && !are_read)
+            let_go(keys, entry);
     }
 }
 
@@ -237,7 +282,6 @@ void node_keys_evict(struct node_keys *keys, size_t bytes_max)
     while (keys->clean_bytes > bytes_max) {
         struct node_keymap_entry *entry =
             container_of(keys->clean.next, struct node_keymap_entry, link);
-        node_keymap_remove(&keys->map, entry);
-        drop(keys, entry);
+        let_go(keys, entry);
     }
 }

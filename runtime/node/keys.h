@@ -34,6 +34,14 @@ int node_keys_put(struct node_keys *keys, struct peri_slice key, struct peri_sli
                   struct peri_error *err);
 int node_keys_delete(struct node_keys *keys, struct peri_slice key, struct peri_error *err);
 
+/* The same for all entries of a map, by a command that has written nothing else. They are taken,
+ * also after an error, and the map is empty then. */
+int node_keys_write(struct node_keys *keys, struct node_keymap *written, struct peri_error *err);
+
+/* What memory has of a key: 1 and its value, lent until the machine's callback returns; 0: it is
+ * not there; -1: memory does not know. */
+int node_keys_peek(struct node_keys *keys, struct peri_slice key, struct peri_slice *value);
+
 /* A read; the machine fills in the first members. Lent until it is answered or cancelled. */
 struct node_keys_read {
     struct peri_slice from; /* the key; of a range, the first */

@@ -276,6 +276,15 @@ static int start_read(struct node_keys *keys, struct node_keys_read *read, bool 
     return node_keys_end_replica(keys, rc, err);
 }
 
+int node_keys_peek(struct node_keys *keys, struct peri_slice key, struct peri_slice *value)
+{
+    const struct node_keymap_entry *entry = find(keys, key);
+    if (entry == NULL)
+        return -1;
+    *value = node_keymap_value(entry);
+    return !entry->is_deleted;
+}
+
 int node_keys_get(struct node_keys *keys, struct node_keys_read *read, struct peri_error *err)
 {
     const struct node_keymap_entry *entry = find(keys, read->from);

@@ -88,24 +88,6 @@ void node_opened(struct node *node, int status, const struct peri_error *err)
     node->on_open(node->open_data, status, status == 0 ? NULL : err);
 }
 
-/* Makes the directory, unless it is there, so that it survives a loss of power. */
-static int make_directory(struct env *env, const char *path, struct peri_error *err)
-{
-    struct peri_error why = PERI_ERROR_INIT;
-    char parent[NODE_SNAPSHOT_PATH_MAX] = ".";
-    const char *slash = strrchr(path, '/');
-    size_t size = slash == NULL ? 1 : (size_t)(slash - path);
-    if (size >= sizeof parent)
-        return peri_fail(err, -ENAMETOOLONG, "%.200s", path);
-    if (slash != NULL)
-        memcpy(parent, size > 0 ? path : "/", size > 0 ? size : 1);
-    parent[size > 0 ? size : 1] = '\0';
-    int rc = env_path_mkdir(env, path, &why);
-    if (rc != 0 && rc != -EEXIST)
-        return peri_fail_plain(err, rc, "%s", why.text);
-    return env_path_sync(env, parent, err);
-}
-
 static char *join(const char *a, const char *b)
 {
     char *text = malloc(strlen(a) + strlen(b) + 1);
@@ -116,12 +98,18 @@ static char *join(const char *a, const char *b)
     return text;
 }
 
-static int make_log_directory(struct node *node, struct peri_error *err)
+/* Makes the directories, unless they are there, so that they survive a loss of power. */
+static int make_directories(struct node *node, struct peri_error *err)
 {
-    char *path = join(node->path, "/log");
-    int rc = path != NULL ? make_directory(node->env, path, err)
-                          : peri_fail(err, PERI_ENOMEM, "node %" PRIu64, node->options.id);
-    free(path);
+    char *log_path = join(node->path, "/log");
+    if (log_path == NULL)
+        return peri_fail(err, PERI_ENOMEM, "node %" PRIu64, node->options.id);
+    int rc = store_make_directory(node->env, node->path, err);
+    if (rc == 0)
+        rc = env_path_mkdir(node->env, node->snapshots_path, err);
+    if (rc == 0 || rc == -EEXIST) /* what it syncs, both stand in */
+        rc = store_make_directory(node->env, log_path, err);
+    free(log_path);
     return rc;
 }
 
@@ -135,11 +123,7 @@ static void run_open(void *data)
 {
     struct opening *opening = data;
     struct node *node = opening->node;
-    opening->rc = make_directory(node->env, node->path, &opening->err);
-    if (opening->rc == 0)
-        opening->rc = make_directory(node->env, node->snapshots_path, &opening->err);
-    if (opening->rc == 0)
-        opening->rc = make_log_directory(node, &opening->err);
+    opening->rc = make_directories(node, &opening->err);
     if (opening->rc == 0)
         opening->rc = node_births_load(node, &opening->err);
 }

@@ -51,6 +51,8 @@ int node_rounds_open(struct node *node);
 void node_rounds_close(struct node *node);
 void node_rounds_free(struct node *node);
 
+/* Has the store opened, if it is not. */
+void node_rounds_prepare(struct node_rounds *rounds);
 /* Adds a job. */
 void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job);
 /* Reading found damage, if rc says so: the store is set aside when it is closed. */

@@ -67,6 +67,12 @@ static void add(struct node_rounds *rounds, struct node_rounds_job *job)
     node_rounds_pump(rounds);
 }
 
+void node_rounds_prepare(struct node_rounds *rounds)
+{
+    if (rounds->state == NULL && !rounds->opening.is_queued && !rounds->is_closing)
+        add(rounds, &rounds->opening);
+}
+
 void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job)
 {
     if (rounds->is_closing) {
@@ -74,15 +80,13 @@ void node_rounds_add(struct node_rounds *rounds, struct node_rounds_job *job)
         node_rounds_end_job(job, PERI_ECANCELLED);
         return;
     }
-    if (rounds->state == NULL && !rounds->opening.is_queued) {
-        add(rounds, &rounds->opening);
-        if (rounds->opening.rc != 0 && !rounds->opening.is_queued) { /* it could not even begin */
-            job->rounds = rounds;
-            job->rc = rounds->opening.rc;
-            job->err = rounds->opening.err;
-            node_rounds_end_job(job, 0);
-            return;
-        }
+    node_rounds_prepare(rounds);
+    if (rounds->state == NULL && !rounds->opening.is_queued) { /* it could not even begin */
+        job->rounds = rounds;
+        job->rc = rounds->opening.rc;
+        job->err = rounds->opening.err;
+        node_rounds_end_job(job, 0);
+        return;
     }
     add(rounds, job);
 }

@@ -59,10 +59,8 @@ static int check_identity(struct store_state *state, const struct store_state_op
         struct store_batch batch = {0};
         write_identity(options, wanted);
         rc = store_batch_put(&batch, identity_key, peri_slice_of(wanted, sizeof wanted));
-        if (rc == 0)
+        if (rc == 0) /* durable with what is written behind it, or gone with it */
             rc = store_write(state->store, &batch, false, err);
-        if (rc == 0)
-            rc = store_flush(state->store, err);
         store_batch_deinit(&batch);
     } else if (rc == 1) {
         rc = compare_identity(peri_buffer_slice(&found), options, path, err);

@@ -19,7 +19,7 @@ struct peri_slice kv_text(const char *text)
 
 /* ---- the source ---- */
 
-static int get(void *data, struct peri_slice name, struct peri_buffer *found)
+static int get(void *data, struct peri_slice name, struct peri_slice *value)
 {
     struct kv_store *store = data;
     if (kv_store_draw(store, 4) == 0) {
@@ -29,8 +29,8 @@ static int get(void *data, struct peri_slice name, struct peri_buffer *found)
     const struct node_keymap_entry *entry = node_keymap_find(&store->keys, name);
     if (entry == NULL)
         return 0;
-    struct peri_slice value = node_keymap_value(entry);
-    return peri_buffer_append(found, value.data, value.size) == 0 ? 1 : PERI_ENOMEM;
+    *value = node_keymap_value(entry);
+    return 1;
 }
 
 static int range(void *data, const struct kv_page *wanted)
