@@ -74,17 +74,26 @@ int kv_eval(struct kv_run *run);
 /* Lets go of history. */
 int kv_compact(struct kv_run *run);
 
-/* ---- query.c, for both ---- */
+/* ---- range.c ---- */
 
 /* Appends [[key, value, revision, created, version, lease], ...], the key where it goes on or nil,
  * and how many there were: keys in bounds as they are. */
 int kv_pack_range(struct kv_view *view, const struct kv_bounds *bounds, struct wire_packer *out);
+
+/* The same for keys as they were at a revision, which is not compacted. */
+int kv_pack_range_at(struct kv_view *view, const struct kv_bounds *bounds, uint64_t revision,
+                     struct wire_packer *out);
+/* As kv_find, at such a revision. */
+int kv_find_at(struct kv_view *view, struct peri_slice key, uint64_t revision,
+               struct kv_entry *out);
 
 /* Appends value, revision, created, version, lease. */
 void kv_pack_entry(struct wire_packer *out, struct peri_slice value, const struct kv_entry *entry);
 
 /* The bounds as names of keys. */
 void kv_bounds_names(const struct kv_bounds *bounds, struct kv_name *from, struct kv_name *to);
+
+/* ---- apply.c ---- */
 
 /* The meta record; zeroes of a new store. */
 int kv_meta_find(struct kv_view *view, struct kv_meta *out);

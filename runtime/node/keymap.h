@@ -21,7 +21,7 @@ struct node_keymap_entry {
     uint64_t hash;     /* of the key */
     bool is_deleted;   /* the key is known not to be there */
     bool is_dirty;     /* the owner's: the store does not have it yet */
-    bool is_passing;   /* the owner's: hardly read again once the store has it */
+    bool is_passing;   /* the owner's: hardly read again once the store has it, never foreseen */
     uint32_t levels;
     struct node_keymap_entry *next[]; /* levels of them; behind them key and value */
 };

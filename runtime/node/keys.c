@@ -258,7 +258,8 @@ static void let_go(struct node_keys *keys, struct node_keymap_entry *entry)
 void node_keys_written(struct node_keys *keys)
 {
     struct node_rounds *rounds = keys->group->node->rounds;
-    bool are_read = !peri_list_is_empty(&keys->reads); /* then no entry is let go of */
+    /* What they find may be older than an entry that goes; what is foreseen does not pass. */
+    bool are_read = !peri_list_is_empty(&keys->reads);
     keys->written_index = keys->applied.index;
     while (!peri_list_is_empty(&keys->writing)) {
         struct peri_list *link = keys->writing.next;
