@@ -1,17 +1,11 @@
 --- What a node costs that nobody asks for anything, and how long it takes to be there.
 local fiber = require "perilune.fiber"
 local process = require "perilune.process"
+local sections = require "lib.sections"
 local stores = require "kv.stores"
 
 local NAME = "idle"
 local MEMORY_MIB, READY_MS = 15, 30
-
-local function rss_mib(pid)
-  local file = assert(io.open(("/proc/%d/status"):format(pid)))
-  local text = file:read "a"
-  file:close()
-  return tonumber(text:match "VmRSS:%s*(%d+)") / 1024
-end
 
 -- Milliseconds from the start of a node alone, with an empty directory, until it says that it serves.
 local function time_start(context)
@@ -27,7 +21,7 @@ end
 local function largest_rss(opened)
   local largest = 0
   for _, child in pairs(opened.children) do
-    largest = math.max(largest, rss_mib(child:pid()))
+    largest = math.max(largest, sections.resident_bytes(child:pid()) / 2 ^ 20)
   end
   return largest
 end

@@ -122,24 +122,27 @@ local function turn_to_leader(opened)
   assert(store:put("ready", "yes"))
   opened.at = store.at
   opened.port, opened.pid = opened.ports[store.at], opened.children[store.at]:pid()
+  opened.resp_port = opened.resp_ports and opened.resp_ports[store.at]
 end
 
 --- Three nodes of our own.
 ---@param context table
----@param count? integer
-function M.open_perilune(context, count)
+---@param has_resp? boolean  Redis' clients are served, too
+function M.open_perilune(context, has_resp)
   local directory = M.directory(context, "perilune")
-  local peers, clients, children = free_ports(count or 3), free_ports(count or 3), {}
+  local peers, clients, children = free_ports(3), free_ports(3), {}
+  local resp_ports = has_resp and free_ports(3) or nil
   for id, port in ipairs(clients) do
     local path = directory .. "/" .. id
+    local resp = has_resp and { "--resp", tostring(resp_ports[id]) } or {}
     children[id] = M.spawn(path, { context.perilune, "kv", "serve", path, "--id", tostring(id), "--members",
-      addresses(peers), "--listen", "127.0.0.1:" .. port })
+      addresses(peers), "--listen", "127.0.0.1:" .. port, table.unpack(resp) })
   end
   for id in ipairs(clients) do
     M.await("a node serves", function() return log_has(directory .. "/" .. id, "serves clients") end)
   end
   local opened = opened_of(children, clients, 1)
-  opened.turn = turn_to_leader
+  opened.turn, opened.resp_ports = turn_to_leader, resp_ports
   opened:turn()
   return opened
 end
@@ -227,12 +230,16 @@ local function start_redis(context, name, port, ...)
   return child
 end
 
-local function open_redis(context)
+--- One Redis that syncs each answer.
+---@param context table
+function M.open_redis(context)
   local port = M.free_port()
   return opened_of({ start_redis(context, "redis-alone", port) }, { port }, 1)
 end
 
-local function open_redis_replicas(context)
+--- The same, with two replicas.
+---@param context table
+function M.open_redis_replicas(context)
   local ports, children = free_ports(3), {}
   for id, port in ipairs(ports) do
     local replica = id > 1 and { "--replicaof", "127.0.0.1", tostring(ports[1]) } or {}
@@ -255,9 +262,9 @@ M.list = {
   { name = M.BARE, protocol = "bare", open = open_bare },
   { name = M.ETCD, protocol = "etcd", open = open_etcd, needs = { "etcd", "etcdctl" } },
   { name = M.TARANTOOL, protocol = "iproto", open = open_tarantool, needs = { "tarantool" } },
-  { name = M.REDIS_3, protocol = "resp-wait", open = open_redis_replicas,
+  { name = M.REDIS_3, protocol = "resp-wait", open = M.open_redis_replicas,
     needs = { "redis-server", "redis-cli" } },
-  { name = M.REDIS, protocol = "resp", open = open_redis, needs = { "redis-server" } },
+  { name = M.REDIS, protocol = "resp", open = M.open_redis, needs = { "redis-server" } },
 }
 
 return M

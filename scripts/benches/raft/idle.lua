@@ -2,23 +2,15 @@
 local cluster = require "raft.cluster"
 local fiber = require "perilune.fiber"
 local perilune = require "perilune"
+local sections = require "lib.sections"
 
 local NAME = "idle groups"
 local CPU_GOAL = 3 -- percent of a processor
 
-local function resident_bytes(pid)
-  for line in io.lines(("/proc/%d/status"):format(pid)) do
-    local kibibytes = line:match "^VmRSS:%s*(%d+) kB"
-    if kibibytes then
-      return kibibytes * 1024
-    end
-  end
-end
-
 local function resident(three)
   local most = 0
   for _, node in pairs(three.nodes) do
-    most = math.max(most, resident_bytes(node.child:pid()))
+    most = math.max(most, sections.resident_bytes(node.child:pid()))
   end
   return most
 end

@@ -1,40 +1,10 @@
 -- What main.lua runs in perilune: all sections, then the goals.
 package.path = "scripts/benches/?.lua;" .. package.path
-local options = require("lib.options").parse("raft", { ... })
-local report = require "lib.report"
 
--- In the order in which they are measured; each returns { name =, rows =, goals = } and prints itself.
-local SECTIONS = { "raft.loads", "raft.failover", "raft.idle", "raft.compaction", "raft.alone" }
-
-local context = {
-  options = options,
-  directory = "build/bench/raft/data", -- of nodes
-  libraft = "build/bench/raft/libraft",
-  programs = os.getenv "PERILUNE":match "^.*/" or "./",
-  --- Is a row wanted?
-  wants = function(name)
-    return not options.only or name:find(options.only, 1, true) ~= nil
-  end,
-  --- Prints a title or a row's name with its values, unless all will be printed as JSON.
-  say = function(text, ...)
-    if not options.json then
-      print(select("#", ...) > 0 and text:format(...) or text)
-      io.stdout:flush()
-    end
-  end,
-}
-
-local sections, goals = {}, {}
-for _, name in ipairs(SECTIONS) do
-  local section = require(name)(context)
-  sections[#sections + 1] = section
-  table.move(section.goals, 1, #section.goals, #goals + 1, goals)
-end
-if options.quick then
-  goals = {} -- too short to mean anything
-end
-if options.json then
-  report.json { benchmark = "raft", runs = options.runs, sections = sections, goals = goals }
-else
-  report.goals(goals)
-end
+require("lib.sections").run("raft",
+  { "raft.loads", "raft.failover", "raft.idle", "raft.compaction", "raft.alone" },
+  require("lib.options").parse("raft", { ... }), {
+    directory = "build/bench/raft/data", -- of nodes
+    libraft = "build/bench/raft/libraft",
+    programs = os.getenv "PERILUNE":match "^.*/" or "./",
+  })
