@@ -11,6 +11,7 @@
 #include "base/slice.h"
 #include "mapreduce/record.h"
 
+struct mr_class;
 struct mr_records;
 struct mr_scan;
 
@@ -80,5 +81,30 @@ int mr_stale_error(lua_State *L, const char *what);
  * is none. Raises when text is no JSON or path is malformed; where names the record in the message.
  */
 void mr_json_push(lua_State *L, struct peri_slice text, struct peri_slice path, const char *where);
+
+/* ---- what the methods begin with ---- */
+
+/* The record, slice or string that is the first argument. Raises when it is none, or stale. */
+struct mr_text mr_text_check(lua_State *L);
+
+/* The string or number that is the argument; lent while it stays on the stack. Raises for others.
+ */
+struct peri_slice mr_text_check_bytes(lua_State *L, int arg);
+
+/* Pushes the userdata of a set, compiled once, and returns it. Raises when it is no set. */
+const struct mr_class *mr_text_push_class(lua_State *L, struct peri_slice set);
+
+/* What the record's input says about its fields, or NULL for slices and strings. */
+static inline const struct mr_input *mr_text_input(const struct mr_text *text)
+{
+    return text->is_record ? text->box->record.input : NULL;
+}
+
+/* An explicit nil: no value at all would shorten the argument list of the call around it. */
+static inline int mr_text_push_nil(lua_State *L)
+{
+    lua_pushnil(L);
+    return 1;
+}
 
 #endif
