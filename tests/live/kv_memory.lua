@@ -10,7 +10,9 @@
 -- allocator keeps, is larger after the last run than after the one before: what clients, sessions and old
 -- values leave behind; and TOTAL_MAX bounds all of it. Values have 7 MiB, for 8 is the limit. CLIENTS
 -- (default 100000) are clerks that each write or read once; each that writes has a session of its own.
--- Not all hold by now: a value of 7 MiB leaves 30 to 60 MiB behind after each of four runs.
+-- Not all hold by now: values of 7 MiB come to rest only after some seven runs, at 240 to 260 MiB, so that
+-- of four the last still adds 10 to 40. Half of that is memory that mimalloc has back and keeps: with
+-- MIMALLOC_DECOMMIT_DELAY=0 in the environment the same runs end at 110 to 125 MiB.
 local fiber = require "perilune.fiber"
 local fs = require "perilune.fs"
 local kv = require "perilune.kv"
