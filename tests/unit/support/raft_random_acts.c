@@ -78,7 +78,6 @@ static void ask(struct schedule *s, size_t at)
         group_step(s->group, at + 1, &event);
     } else if (kind < 980) {
         event.type = RAFT_CAMPAIGN;
-        event.success = s->next_payload % 2 == 0;
         group_step(s->group, at + 1, &event);
     } else if (kind < 985) {
         event.type = RAFT_FORGET_LEADER;
