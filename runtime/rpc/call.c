@@ -233,22 +233,16 @@ static __attribute__((noinline)) void take_new(struct rpc_guest *guest,
     }
 }
 
-static void take_call(struct rpc_guest *guest, const struct wire_message *message, size_t size)
+static __attribute__((noinline)) void take_call(struct rpc_guest *guest,
+                                                const struct wire_message *message, size_t size)
 {
-    struct rpc_server *server = guest->server;
-    bool is_again = guest->conn.is_again && guest->brief.handler != NULL &&
-                    guest->in_flight < server->self->inflight_max;
-    if (!is_again)
-        guest->brief.handler = NULL;
+    guest->brief.handler = NULL;
     if (!rpc_window_is_new(&guest->window, message->id)) {
-        server->stats.repeated++;
+        guest->server->stats.repeated++;
         return;
     }
-    server->stats.calls++;
-    if (is_again)
-        run_brief_again(guest, message, size); /* last */
-    else
-        take_new(guest, message, size); /* last */
+    guest->server->stats.calls++;
+    take_new(guest, message, size); /* last */
 }
 
 static __attribute__((noinline)) void take_cancel(struct rpc_guest *guest,
@@ -268,7 +262,8 @@ static __attribute__((noinline)) void take_cancel(struct rpc_guest *guest,
     cancel(call, &why, false);
 }
 
-void rpc_calls_take(struct rpc_guest *guest, const struct wire_message *message, size_t size)
+static __attribute__((noinline)) void take_message(struct rpc_guest *guest,
+                                                   const struct wire_message *message, size_t size)
 {
     switch (message->kind) {
     case WIRE_CALL:
@@ -284,6 +279,19 @@ void rpc_calls_take(struct rpc_guest *guest, const struct wire_message *message,
     default:
         return; /* GOODBYE: the end of the connection follows */
     }
+}
+
+void rpc_calls_take(struct rpc_guest *guest, const struct wire_message *message, size_t size)
+{
+    struct rpc_server *server = guest->server;
+    if (guest->conn.is_again && guest->brief.handler != NULL &&
+        guest->in_flight < server->self->inflight_max &&
+        rpc_window_is_new(&guest->window, message->id)) {
+        server->stats.calls++;
+        run_brief_again(guest, message, size); /* last */
+        return;
+    }
+    take_message(guest, message, size); /* last */
 }
 
 bool rpc_calls_want(struct rpc_guest *guest, uint64_t id, uint64_t total)

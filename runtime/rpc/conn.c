@@ -169,9 +169,13 @@ static void refuse(struct rpc_conn *conn, struct peri_slice bytes)
     end(conn, &why);
 }
 
-static __attribute__((noinline)) void take_full(struct rpc_conn *conn, struct peri_slice bytes)
+/* Only bursts hold messages that are those before them again. */
+static __attribute__((noinline)) void take_bytes(struct rpc_conn *conn, struct peri_slice bytes)
 {
-    if (wire_message_decode(bytes, &conn->heard, NULL) != 0)
+    conn->is_again = wire_is_again(bytes) && env_conn_is_in_burst(conn->wire) && conn->is_ready;
+    int rc = conn->is_again ? wire_message_decode_again(bytes, &conn->heard)
+                            : wire_message_decode(bytes, &conn->heard, NULL);
+    if (rc != 0)
         refuse(conn, bytes);
     else if (conn->is_ready)
         take(conn, &conn->heard, bytes.size);
@@ -179,18 +183,24 @@ static __attribute__((noinline)) void take_full(struct rpc_conn *conn, struct pe
         take_handshake(conn, &conn->heard);
 }
 
-/* Only bursts hold messages that are those before them again. */
+/* What follows a message that was said again, is it too, and has a plain value, needs no second
+ * look: take_bytes would come to the same end. */
+static inline bool is_simple(const struct rpc_conn *conn, struct peri_slice bytes)
+{
+    return conn->is_again && env_conn_is_in_burst(conn->wire) && wire_is_again(bytes) &&
+           wire_is_one_text(wire_again_bytes(bytes)) && conn->heard.id != UINT64_MAX;
+}
+
 static void on_message(void *data, struct peri_slice bytes)
 {
     struct rpc_conn *conn = data;
     conn->heard_us = env_conn_heard_us(conn->wire);
-    conn->is_again = wire_is_again(bytes) && env_conn_is_in_burst(conn->wire) && conn->is_ready;
-    if (!conn->is_again)
-        take_full(conn, bytes);
-    else if (wire_message_decode_again(bytes, &conn->heard) != 0)
-        refuse(conn, bytes);
-    else
-        conn->events->on_message(conn, &conn->heard, bytes.size);
+    if (!is_simple(conn, bytes)) {
+        take_bytes(conn, bytes);
+        return;
+    }
+    wire_message_say_again(&conn->heard, wire_again_bytes(bytes));
+    conn->events->on_message(conn, &conn->heard, bytes.size);
 }
 
 /* ---- life ---- */

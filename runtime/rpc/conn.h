@@ -92,29 +92,26 @@ int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message);
 int rpc_conn_reply(struct rpc_conn *conn, uint64_t id, struct peri_slice values,
                    struct peri_buffer *taken);
 
-/* Sends the message of conn->again, which has a kind, with that value and the next id; false when
- * its burst has no room. */
-static inline bool rpc_conn_send_again(struct rpc_conn *conn, struct peri_slice value)
+/* Sends the message of conn->again, which has a kind, with the next id: the caller copies a value
+ * of that size, its last field, to the place that this returns. NULL when its burst has no room. */
+static inline char *rpc_conn_send_again(struct rpc_conn *conn, size_t value_size)
 {
-    size_t size = WIRE_AGAIN_HEAD_SIZE + value.size;
+    size_t size = WIRE_AGAIN_HEAD_SIZE + value_size;
     char *room = env_conn_room(conn->wire, size);
     if (room == NULL)
-        return false;
+        return NULL;
     *room = (char)WIRE_AGAIN;
-    peri_copy(room + WIRE_AGAIN_HEAD_SIZE, value.data, value.size);
     conn->again.id++;
     conn->sent_size = size;
-    return true;
+    return room + WIRE_AGAIN_HEAD_SIZE;
 }
 
-/* Sends a REPLY with a value of some bytes where that is the last message of the open burst again;
- * false where it is not. */
-static inline bool rpc_conn_reply_again(struct rpc_conn *conn, uint64_t id,
-                                        struct peri_slice values)
+/* The same for a REPLY; NULL also where that is not the last message of the open burst again. */
+static inline char *rpc_conn_reply_again(struct rpc_conn *conn, uint64_t id, size_t values_size)
 {
-    PERI_ASSERT(values.size > 0);
-    return conn->again.kind == WIRE_REPLY && conn->again.id == id &&
-           rpc_conn_send_again(conn, values);
+    return conn->again.kind == WIRE_REPLY && conn->again.id == id
+               ? rpc_conn_send_again(conn, values_size)
+               : NULL;
 }
 
 /* The call with that id has ended: forgets what was not sent and what arrived of its long messages.

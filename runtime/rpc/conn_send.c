@@ -110,13 +110,20 @@ static int send_parts(struct rpc_conn *conn, const struct wire_message *message,
     return 0;
 }
 
+static bool send_again(struct rpc_conn *conn, struct peri_slice value)
+{
+    char *room = rpc_conn_send_again(conn, value.size);
+    if (room != NULL)
+        peri_copy(room, value.data, value.size);
+    return room != NULL;
+}
+
 int rpc_conn_send(struct rpc_conn *conn, const struct wire_message *message)
 {
     struct peri_slice parts[2];
     if (conn->wire == NULL)
         return PERI_ECLOSED;
-    if (wire_again_fits(&conn->again, message) &&
-        rpc_conn_send_again(conn, wire_again_value(message)))
+    if (wire_again_fits(&conn->again, message) && send_again(conn, wire_again_value(message)))
         return 0;
     conn->head.size = 0;
     int rc = wire_message_encode(message, &conn->head, &parts[1]);
@@ -132,7 +139,8 @@ int rpc_conn_reply(struct rpc_conn *conn, uint64_t id, struct peri_slice values,
     struct wire_message message;
     char head[WIRE_VALUE_HEAD_SIZE];
     const struct peri_slice parts[2] = {{head, sizeof head}, values};
-    if (rpc_conn_reply_again(conn, id, values))
+    PERI_ASSERT(values.size > 0);
+    if (conn->again.kind == WIRE_REPLY && conn->again.id == id && send_again(conn, values))
         return 0;
     if (conn->wire == NULL)
         return PERI_ECLOSED;

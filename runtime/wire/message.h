@@ -104,14 +104,13 @@ int wire_message_decode(struct peri_slice bytes, struct wire_message *message,
  * malformed, unfinished or of an extension type. */
 size_t wire_value_size(struct peri_slice bytes);
 
-/* True when bytes are one value and no more: wire_value_size looks at all but an array of one text
- * of up to 255 bytes, as arguments often are. */
-static inline bool wire_is_value(struct peri_slice bytes)
+/* True for an array of one text of up to 255 bytes and nothing behind it, as arguments often are.
+ */
+static inline bool wire_is_one_text(struct peri_slice bytes)
 {
     enum { ARRAY_OF_ONE = 0x91, STR8 = 0xd9, HEADS_SIZE = 3 };
-    if (bytes.size >= HEADS_SIZE && bits_get_le16(bytes.data) == (ARRAY_OF_ONE | STR8 << 8))
-        return bytes.size - HEADS_SIZE == (unsigned char)bytes.data[2];
-    return bytes.size > 0 && wire_value_size(bytes) == bytes.size;
+    return bytes.size >= HEADS_SIZE && bits_get_le16(bytes.data) == (ARRAY_OF_ONE | STR8 << 8) &&
+           bytes.size - HEADS_SIZE == (unsigned char)bytes.data[2];
 }
 
 /* ---- messages said again: CALL, CAST and REPLY ---- */
@@ -135,22 +134,26 @@ static inline struct peri_slice wire_again_value(const struct wire_message *mess
     return message->kind == WIRE_REPLY ? message->reply.values : message->call.args;
 }
 
-/* Makes *message, which came before in the burst, the one that bytes say: another id, and another
- * last field, which is lent. Errors, with nothing changed: PERI_EFORMAT, also for a message that
- * cannot be said again. */
-static inline int wire_message_decode_again(struct peri_slice bytes, struct wire_message *message)
+/* Makes *message the next one, which has that last field; its id was not the last number. */
+static inline void wire_message_say_again(struct wire_message *message, struct peri_slice value)
 {
-    struct peri_slice value = {bytes.data + WIRE_AGAIN_HEAD_SIZE,
-                               bytes.size - WIRE_AGAIN_HEAD_SIZE};
-    if (!wire_can_be_again(message) || message->id == UINT64_MAX || !wire_is_value(value))
-        return PERI_EFORMAT;
     if (message->kind == WIRE_REPLY)
         message->reply.values = value;
     else
         message->call.args = value;
     message->id++;
-    return 0;
 }
+
+/* The last field in the bytes of a message that is said again. */
+static inline struct peri_slice wire_again_bytes(struct peri_slice bytes)
+{
+    return peri_slice_of(bytes.data + WIRE_AGAIN_HEAD_SIZE, bytes.size - WIRE_AGAIN_HEAD_SIZE);
+}
+
+/* Makes *message, which came before in the burst, the one that bytes say: another id, and another
+ * last field, which is lent. Errors, with nothing changed: PERI_EFORMAT, also for a message that
+ * cannot be said again. */
+int wire_message_decode_again(struct peri_slice bytes, struct wire_message *message);
 
 /* What a sender knows of the last message in the open burst. Zeroed: of none. */
 struct wire_again {

@@ -266,3 +266,13 @@ int wire_message_decode(struct peri_slice bytes, struct wire_message *message,
     }
     return at == end ? 0 : fail_body(message, at, end, field_name, err);
 }
+
+int wire_message_decode_again(struct peri_slice bytes, struct wire_message *message)
+{
+    struct peri_slice value = wire_again_bytes(bytes);
+    if (!wire_can_be_again(message) || message->id == UINT64_MAX || value.size == 0 ||
+        wire_value_size(value) != value.size)
+        return PERI_EFORMAT;
+    wire_message_say_again(message, value);
+    return 0;
+}

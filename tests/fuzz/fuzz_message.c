@@ -48,6 +48,7 @@ static void check_value(struct peri_slice bytes)
     wire_scanner_init(&scanner);
     int rc = wire_scanner_feed(&scanner, bytes, &used, NULL);
     PERI_ASSERT(size <= bytes.size);
+    PERI_ASSERT(!wire_is_one_text(bytes) || size == bytes.size);
     PERI_ASSERT(rc == PERI_ETOOBIG || (rc == 1 ? size == used : size == 0));
 }
 

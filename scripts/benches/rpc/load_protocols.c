@@ -31,8 +31,8 @@ static size_t raw_answer(const char *bytes, size_t size, uint64_t *id)
     return LOAD_PAYLOAD_SIZE;
 }
 
-/* As long as a CALL of the payload: what the bytes alone cost. */
-enum { LONG_SIZE = 97 };
+/* As long as a CALL of the payload that is said again: what the bytes alone cost. */
+enum { LONG_SIZE = 70 };
 
 static void long_request(struct wire_frames *out, uint64_t id)
 {

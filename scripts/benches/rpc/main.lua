@@ -142,7 +142,7 @@ local function goals_of(list)
   local bare, c, lua = "bare libuv echo", "perilune rpc, C handler", "perilune rpc, Lua handler"
   local tarantool, netbox = "tarantool, our client", "tarantool, net.box"
   local both = "perilune rpc, Lua both ends"
-  local floors = { "bare echo of rpc's 97 bytes", "echo of parsed messages", "frames (env_conn), no rpc" }
+  local floors = { "bare echo of rpc's 70 bytes", "echo of parsed messages", "frames (env_conn), no rpc" }
   for _, cell in ipairs(CELLS) do
     add(c, bare, cell, "per_second", "rate by bare echo's", 0.7)
     for _, floor in ipairs(cell.depth == 128 and floors or {}) do

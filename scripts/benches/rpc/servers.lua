@@ -83,7 +83,7 @@ function M.list(paths)
   local here, programs = paths.here, paths.programs
   return {
     { name = "bare libuv echo", command = programs .. "/bench_rpc_uv", load = load_with("raw", programs) },
-    { name = "bare echo of rpc's 97 bytes", shares = "bare libuv echo", load = load_with("long", programs) },
+    { name = "bare echo of rpc's 70 bytes", shares = "bare libuv echo", load = load_with("long", programs) },
     { name = "echo of parsed messages", command = programs .. "/bench_rpc_uv messages",
       load = load_with("raw", programs) },
     { name = "frames (env_conn), no rpc", command = programs .. "/bench_rpc_env",
