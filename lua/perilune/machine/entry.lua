@@ -21,6 +21,19 @@ function M.encode(kind, body, given)
   return (msgpack.encode { FORMAT, kind, now_us, seed, given.session or 0, given.sequence or 0, body })
 end
 
+--- An argument as bytes; misuse raises, and names the line of who called the method that calls this.
+---@param caller string  "group:propose"
+---@param what string  "command"
+---@param value any
+---@return string
+function M.argument(caller, what, value)
+  local bytes, err = msgpack.encode(value, { name = what })
+  if not bytes then
+    error(("%s: %s"):format(caller, err), 3)
+  end
+  return bytes
+end
+
 --- The body of OPEN.
 ---@param seconds number
 ---@return string

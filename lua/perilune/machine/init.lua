@@ -79,15 +79,6 @@ function M.is_program(value)
   return getmetatable(value) == Program
 end
 
--- Data as bytes; misuse raises, and names the line of who called the method.
-local function encode(caller, what, value)
-  local bytes, err = msgpack.encode(value, { name = what })
-  if not bytes then
-    error(("%s: %s"):format(caller, err), 3)
-  end
-  return bytes
-end
-
 --- A client's session with a group: commands that are sent again until they are answered, and happen once
 --- (machine/session.lua).
 ---@param group perilune.raft.Group|function
@@ -145,7 +136,7 @@ end
 ---@return string? code  "ELUA", "ECPU", "ESESSION"
 function Instance:apply(command, options)
   options = options_of.check(options, APPLY, "machine:apply")
-  local body = encode("machine:apply", "command", command)
+  local body = entry.argument("machine:apply", "command", command)
   return apply(self, entry.COMMAND, body,
     { now = options.now, seed = options.seed, session = options.client, sequence = options.sequence })
 end
@@ -176,7 +167,7 @@ end
 ---@return string? err
 ---@return string? code
 function Instance:query(query)
-  return decode(self.core:query(encode("machine:query", "query", query), self.index))
+  return decode(self.core:query(entry.argument("machine:query", "query", query), self.index))
 end
 
 --- All that there is, as bytes.

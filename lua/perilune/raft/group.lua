@@ -51,14 +51,6 @@ local function outcome_of(certainty, bytes, err, code, index, term)
   return (msgpack.decode(bytes))
 end
 
-local function encode_argument(caller, what, value)
-  local bytes, err = msgpack.encode(value, { name = what })
-  if not bytes then
-    error(("%s: %s"):format(caller, err), 3)
-  end
-  return bytes
-end
-
 --- Proposes a command, and waits for its result, and before that for an election when no leader is known.
 --- Only the leader takes commands: elsewhere the error is ENOTLEADER and names it. What apply raised is nil,
 --- message, "ELUA" with certainty "ok".
@@ -70,7 +62,7 @@ end
 ---@return perilune.raft.Details? details
 function Group:propose(command, options)
   options = options_of.check(options, PROPOSE, "group:propose")
-  local bytes = encode_argument("group:propose", "command", command)
+  local bytes = entry.argument("group:propose", "command", command)
   if self.has_entries then
     bytes = entry.encode(entry.COMMAND, bytes, options)
   elseif options.session then
@@ -170,7 +162,7 @@ function Group:read(query, options)
     error(("group:read: consistency is \"linearizable\", \"lease\" or \"stale\", not %q")
       :format(consistency), 2)
   end
-  local bytes = encode_argument("group:read", "query", query)
+  local bytes = entry.argument("group:read", "query", query)
   return outcome_of(self.core:read(bytes, checks.deadline("group:read", options), consistency))
 end
 
