@@ -69,6 +69,7 @@ struct resp_conn {
     unsigned calls_max;                        /* at a time: few where replies are large */
     unsigned call_count, reads, writes, alone; /* under way, by what they may be done beside */
     bool is_paused, is_trusted, is_ending;
+    bool is_broken; /* nothing leaves any more */
     int version;
     uint64_t id;
     char name[RESP_NAME_MAX + 1];

@@ -1,9 +1,11 @@
 #include "kv/resp_server.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "env/log.h"
 #include "kv/resp_parts.h"
 
 /* ---- calls of a connection ---- */
@@ -96,9 +98,15 @@ static void close_conn(struct resp_conn *conn)
 
 void resp_conn_send(struct resp_conn *conn, struct peri_slice bytes)
 {
-    if (bytes.size == 0 || env_conn_send(conn->conn, &bytes, 1) == 0)
+    int rc = bytes.size == 0 || conn->is_broken ? 0 : env_conn_send(conn->conn, &bytes, 1);
+    if (rc == 0)
         return;
-    conn->is_ending = true;
+    if (rc == PERI_EBUSY)
+        env_log(conn->server->env, ENV_LOG_WARN, "resp",
+                "client %" PRIu64
+                " at %s is disconnected: it does not read, and %zu bytes wait for it",
+                conn->id, env_conn_peer(conn->conn), env_conn_queued_bytes(conn->conn));
+    conn->is_ending = conn->is_broken = true;
     resp_conn_wake(conn);
 }
 
@@ -112,11 +120,16 @@ static void learn_size(struct resp_conn *conn, size_t size)
         conn->calls_max++;
 }
 
-/* Replies leave in the order of their commands. */
+static bool is_behind(const struct resp_conn *conn)
+{
+    return env_conn_queued_bytes(conn->conn) > ENV_CONN_QUEUE_MARK;
+}
+
+/* Replies leave in the order of their commands, as fast as the client reads. */
 static void send_replies(struct resp_conn *conn)
 {
     struct resp_call *call;
-    while ((call = first_call(conn)) != NULL && call->is_done) {
+    while ((call = first_call(conn)) != NULL && call->is_done && !is_behind(conn)) {
         resp_conn_send(conn, peri_buffer_slice(&call->reply));
         learn_size(conn, call->reply.size);
         drop_call(call);
@@ -190,19 +203,26 @@ static size_t take_command(struct resp_conn *conn, struct peri_slice bytes)
     return size;
 }
 
+/* True when enough is under way, or waits for the client to read. */
+static bool has_enough(const struct resp_conn *conn)
+{
+    return conn->call_count >= conn->calls_max || is_behind(conn);
+}
+
 /* Does what has come, as far as that may be; returns how many bytes it took. */
 static size_t take_commands(struct resp_conn *conn, struct peri_slice bytes)
 {
     size_t used = 0;
-    conn->is_paused = false;
-    while (!conn->is_ending && !conn->is_paused && used < bytes.size) {
-        size_t size = take_command(conn, peri_slice_of(bytes.data + used, bytes.size - used));
+    while (!conn->is_ending && used < bytes.size) {
+        conn->is_paused = has_enough(conn);
+        size_t size = conn->is_paused
+                          ? 0
+                          : take_command(conn, peri_slice_of(bytes.data + used, bytes.size - used));
         if (size == 0)
-            break;
+            return used;
         used += size;
-        conn->is_paused = conn->call_count >= conn->calls_max ||
-                          env_conn_queued_bytes(conn->conn) > ENV_CONN_QUEUE_MARK;
     }
+    conn->is_paused = has_enough(conn);
     return used;
 }
 
@@ -226,8 +246,7 @@ static void advance(struct resp_conn *conn)
     if (conn->in.size > 0 && !conn->is_ending)
         keep_rest(conn, take_commands(conn, peri_buffer_slice(&conn->in)));
     else
-        conn->is_paused = conn->call_count >= conn->calls_max ||
-                          env_conn_queued_bytes(conn->conn) > ENV_CONN_QUEUE_MARK;
+        conn->is_paused = has_enough(conn);
     send_replies(conn);
     if (was_paused && !conn->is_paused)
         env_conn_resume(conn->conn);
@@ -245,8 +264,7 @@ static void on_turn(void *data)
         is_last = &conn->dirty == last;
         peri_list_remove(&conn->dirty);
         advance(conn);
-        if (conn->is_ending && (peri_list_is_empty(&conn->calls) ||
-                                env_conn_queued_bytes(conn->conn) > ENV_CONN_QUEUE_MARK))
+        if (conn->is_broken || (conn->is_ending && peri_list_is_empty(&conn->calls)))
             close_conn(conn);
     }
     if (!peri_list_is_empty(&server->dirty))
@@ -318,7 +336,7 @@ static void on_connection(void *data, struct env_conn *env_conn)
     conn->server = server;
     conn->conn = env_conn;
     conn->version = 2;
-    conn->calls_max = RESP_CALLS_FIRST;
+    conn->calls_max = RESP_CALLS_LARGE;
     conn->id = ++server->last_client;
     conn->is_trusted = env_conn_is_local(env_conn);
     peri_list_init(&conn->link);

@@ -18,8 +18,7 @@ struct resp_server;
 enum {
     RESP_CONNECTIONS_MAX = 20000,
     RESP_CALLS_MAX = 256,    /* commands of a connection under way */
-    RESP_CALLS_FIRST = 32,   /* until it is known that replies are short */
-    RESP_CALLS_LARGE = 4,    /* where they are not */
+    RESP_CALLS_LARGE = 4,    /* where replies are not short, and until that is known */
     RESP_IN_MAX = 256 << 20, /* bytes of commands that have come in part, of all connections */
     RESP_CURSORS_MAX = 256,
     RESP_SCRIPTS_MAX = 256, /* that a node remembers for EVALSHA */

@@ -16,7 +16,7 @@ function Nodes:spawn(id)
     process.executable(), "kv", "serve", self.folder:at("n" .. id), "--id", tostring(id),
     "--members", table.concat(self.members, ","), "--listen", self:address(id),
     "--resp", tostring(self:port(id)), stdout = "pipe", dies_with_parent = true,
-    env = self.env,
+    stderr = self.stderr, env = self.env,
   })
   self[id] = node
   return node
@@ -76,10 +76,12 @@ function Nodes:close()
   end
 end
 
---- So many nodes in a folder, all of which serve.
-function M.start(folder, count, env)
+--- So many nodes in a folder, all of which serve. env and stderr: as of process.spawn.
+function M.start(folder, count, env, stderr)
   next_port = next_port + 9
-  local self = setmetatable({ folder = folder, base = next_port, members = {}, env = env }, Nodes)
+  local self = setmetatable({
+    folder = folder, base = next_port, members = {}, env = env, stderr = stderr,
+  }, Nodes)
   for id = 1, count do
     self.members[id] = ("127.0.0.1:%d"):format(self.base + id)
   end
