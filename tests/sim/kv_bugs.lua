@@ -96,7 +96,7 @@ function bugs.half_transaction(served)
   end
 end
 
--- Log time runs twice as fast, so leases end too early.
+-- Each command comes at twice the log time, which goes on from there: leases end too early.
 function bugs.fast_clock(served)
   local now_ms = served.now_ms
   function served:now_ms()
