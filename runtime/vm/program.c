@@ -150,6 +150,12 @@ void vm_program_open(lua_State *L)
     lua_pop(L, 4);
 }
 
+void vm_program_wait(struct vm_state *vm)
+{
+    if (vm->options->simulated == NULL && fflush(stdout) != 0 && errno == EPIPE)
+        fiber_scheduler_exit(vm, VM_EXIT_PIPE);
+}
+
 void vm_program_report_error(struct vm_state *vm)
 {
     lua_State *L = vm->L;

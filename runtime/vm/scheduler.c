@@ -201,6 +201,7 @@ static void on_turn(void *data)
         s->is_turning = false;
         env_turn_stop(s->turn);
         env_ticker_stop(vm->ticker);
+        vm_program_wait(vm);
     }
     if (s->is_exiting || (s->main != NULL && s->main->state == FIBER_DONE))
         end_program(s); /* last: on_end may close the state */

@@ -291,7 +291,6 @@ function actions.watch(store, args)
     end
     print_result(args, event, ("%d\t%s\t%s%s"):format(event.revision, event.type, event.key,
       event.value and "\t" .. event.value or ""))
-    io.stdout:flush()
   end
   return fail(args, err, code)
 end
@@ -354,7 +353,6 @@ local function serve(args)
   print_result(args, { id = id, address = server:address(), resp = err, members = members },
     ("node %d serves clients at %s%s"):format(id, server:address(),
       err and ", Redis' at " .. err or ""))
-  io.stdout:flush()
   while true do
     perilune.sleep(3600)
   end

@@ -46,7 +46,6 @@ local function hold(args, held)
   else
     io.stdout:write(held.fence, "\n")
   end
-  io.stdout:flush()
   return held:join()
 end
 

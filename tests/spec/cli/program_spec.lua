@@ -64,6 +64,31 @@ describe("a script", function()
     assert.same({ 0, "" }, { result.status, result.stderr })
   end)
 
+  it("lets go of what it has printed before it waits", function()
+    local script = write_script [[
+      print "ready"
+      require("perilune").sleep(100)]]
+    local path = script:gsub("script.lua$", "output")
+    local child = assert(process.spawn { "sh", "-c", 'exec "$1" "$2" >"$3"', "sh", cli.path, script, path })
+    local due = perilune.now() + 10
+    local text
+    repeat
+      perilune.sleep(0.01)
+      text = fs.read(path)
+    until text and text ~= "" or perilune.now() > due
+    child:kill(9)
+    child:wait()
+    assert.equal("ready\n", text)
+  end)
+
+  it("ends when nobody reads what it prints now and then", function()
+    local result = run_in_shell([[
+      local perilune = require "perilune"
+      while true do print "x" perilune.sleep(0.01) end]],
+      '(timeout 20 "$P" run "$SCRIPT"; echo "$?" >&2) | head -n 1')
+    assert.same({ "x\n", "141\n" }, { result.stdout, result.stderr })
+  end)
+
   it("that fails shows its own lines and nothing of ours", function()
     local result = run "local function f() error 'boom' end\nlocal function g() f() end\ng()"
     assert.equal(1, result.status)
