@@ -22,7 +22,8 @@
  * (perilune recover). If nobody is damaged and some are suspect, as after a loss of power, all
  * voters together know better: the log that reaches furthest among all of them holds whatever was
  * acknowledged, unless each of those who held it has lost its last record. Votes go to such a log,
- * in terms that none of the voters has been in: what was lost may have been a vote of their newest.
+ * in terms that none of the voters can have been in: what was lost may have been a vote of their
+ * newest, or, when all have lost one, of the next.
  * Whose log that is may not vote any more, when voters have lost that very change: it is asked to
  * lead nevertheless, and hands over when they have got it from there (Thesis 4.2.2).
  */
@@ -219,8 +220,9 @@ static void trust_all(struct node_repair *repair)
             term = voter->last_term;
         }
     }
+    /* What each of them has lost may have been its vote in a term more, which had a leader. */
     struct node_step step = {
-        .event = {.type = RAFT_TRUST, .index = index, .term = term, .last = forgotten}};
+        .event = {.type = RAFT_TRUST, .index = index, .term = term, .last = forgotten + 1}};
     repair->is_trusted = node_group_step(group, &step) == 0;
     repair->trusted_index = index;
     repair->trusted_term = term;

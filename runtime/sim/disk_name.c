@@ -245,15 +245,18 @@ static void set_syncing(const struct sim_naming *naming, bool is_syncing)
 }
 
 /* An older change of a directory never comes after a newer one, so a rename out of another
- * directory takes that one's changes along. */
+ * directory takes that one's changes along. What another thread only does after this call has begun
+ * stands in the journal already, but is none of its: a rename would be durable before the sync of
+ * the file that goes before it. */
 void sim_naming_sync(struct sim_disk *disk, struct sim_inode *directory, uint64_t durable_us)
 {
     struct peri_list *at;
     directory->is_syncing = true;
     for (at = disk->journal.prev; at != &disk->journal; at = at->prev) {
         struct sim_naming *naming = naming_at(at);
-        if ((naming->from == NULL || !naming->from->is_syncing) &&
-            (naming->to == NULL || !naming->to->is_syncing))
+        bool is_reached = (naming->from != NULL && naming->from->is_syncing) ||
+                          (naming->to != NULL && naming->to->is_syncing);
+        if (!is_reached || naming->begun_us > disk->call_us)
             continue;
         set_syncing(naming, true);
         if (naming->durable_us > durable_us)

@@ -76,6 +76,12 @@ static void replace_file(struct machine *machine)
     assert_int_equal(env_path_rename(machine->env, "/new", "/f", NULL), 0);
 }
 
+static void replace_and_sync(struct machine *machine)
+{
+    replace_file(machine);
+    assert_int_equal(env_path_sync(machine->env, "/", NULL), 0);
+}
+
 static void a_rename_happens_whole_or_not_at_all(void **state)
 {
     (void)state;
@@ -97,6 +103,47 @@ static void a_rename_happens_whole_or_not_at_all(void **state)
         sim_world_close(machine->world);
     }
     assert_in_range(replaced, SEEDS * 3 / 10, SEEDS * 7 / 10);
+}
+
+static void sync_root(void *data)
+{
+    const struct machine *machine = data;
+    assert_int_equal(env_path_sync(machine->env, "/", NULL), 0);
+}
+
+static void on_anything(void *data, int status)
+{
+    (void)data;
+    (void)status;
+}
+
+/* Another thread's sync of the directory, begun before the rename, is done before the file's. */
+static void a_rename_is_not_durable_before_its_file(void **state)
+{
+    (void)state;
+    size_t replaced = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct machine *machine = machine_create(seed);
+        struct peri_slice old = {"old", 3};
+        struct env_fault_value slow = {.delay = {ENV_DELAY_EXPONENTIAL, 0, SECOND, 0}};
+        assert_int_equal(sim_disk_put(machine->node, "/f", old, NULL), 0);
+        machine_set_crash(machine, 0, 0, 0);
+        assert_int_equal(sim_fault_apply(machine->world, ENV_FAULT_DISK_SYNC_DELAY, machine->node,
+                                         NULL, &slow, NULL),
+                         0);
+        machine->job = replace_and_sync;
+        assert_int_equal(env_work(machine->env, machine_job, on_anything, machine), 0);
+        assert_int_equal(env_work(machine->env, sync_root, on_anything, machine), 0);
+        advance(machine->world, sim_world_now_us(machine->world) + SECOND);
+        machine_restart(machine);
+        struct peri_buffer content = machine_content(machine, "/f");
+        bool is_new = content.size == 3 && memcmp(content.data, "new", 3) == 0;
+        assert_true(is_new || (content.size == 3 && memcmp(content.data, "old", 3) == 0));
+        replaced += is_new;
+        peri_buffer_deinit(&content);
+        sim_world_close(machine->world);
+    }
+    assert_in_range(replaced, 1, SEEDS - 1);
 }
 
 static void move_between_directories(struct machine *machine)
@@ -251,6 +298,7 @@ int main(void)
         cmocka_unit_test(names_of_a_directory_survive_in_order),
         cmocka_unit_test(synced_names_survive),
         cmocka_unit_test(a_rename_happens_whole_or_not_at_all),
+        cmocka_unit_test(a_rename_is_not_durable_before_its_file),
         cmocka_unit_test(a_move_between_directories_leaves_one_name),
         cmocka_unit_test(a_removed_file_may_come_back),
         cmocka_unit_test(paths_are_as_posix_has_them),

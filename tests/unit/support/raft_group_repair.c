@@ -195,7 +195,8 @@ void group_repair_meet(struct group_replica *replica, const struct raft_message 
 static void trust(struct group *group, struct group_replica *replica, uint64_t index, uint64_t term,
                   uint64_t newest)
 {
-    struct raft_event event = {.type = RAFT_TRUST, .index = index, .term = term, .last = newest};
+    struct raft_event event = {
+        .type = RAFT_TRUST, .index = index, .term = term, .last = newest + 1}; /* repair.c */
     replica->floor_index = index; /* before the step: it may campaign in it */
     replica->floor_term = term;
     group_step(group, replica->id, &event);
