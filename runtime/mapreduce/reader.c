@@ -51,7 +51,8 @@ static size_t find_line_end(struct peri_slice text, size_t from)
     return found == NULL ? 0 : (size_t)(found - text.data) + 1;
 }
 
-/* A chunk ends with the last line that begins in its first 64 KiB and in its split. */
+/* A chunk ends with the last line that begins in its first 64 KiB and in its split, or with the one
+ * before when it would be longer than a record may be. */
 static size_t find_chunk_end(const struct mr_reader *reader, struct peri_slice text)
 {
     uint64_t offset = mr_window_offset(&reader->window);
@@ -61,7 +62,11 @@ static size_t find_chunk_end(const struct mr_reader *reader, struct peri_slice t
         limit = to_next < limit ? to_next : limit;
     }
     size_t last = (limit < reader->chunk_size ? (size_t)limit : reader->chunk_size) - 1;
-    return find_line_end(text, last > reader->scanned ? last : reader->scanned);
+    size_t size = find_line_end(text, last > reader->scanned ? last : reader->scanned);
+    if ((size > 0 ? size : text.size) <= reader->record_max)
+        return size;
+    const char *fits = memrchr(text.data, '\n', reader->record_max);
+    return fits != NULL ? (size_t)(fits - text.data) + 1 : size;
 }
 
 static size_t find_csv_end(struct mr_reader *reader, struct peri_slice text)

@@ -189,6 +189,9 @@ static void test_long_records_are_skippable(void **state)
     options = options_of("files");
     options.record_max_bytes = 2;
     check(fixture, options, "abc", "0!|");
+    options = options_of("chunk"); /* of lines that are short enough */
+    options.record_max_bytes = 6;
+    check(fixture, options, "abc\ndef\nabcdefgh\nx", "0:abc\n|4:def\n|8!|17:x|");
 }
 
 /* A record longer than many windows, at the limit's edge, and then one more record. */
