@@ -233,6 +233,18 @@ static int l_executable(lua_State *L)
     return env_executable(env, &path, &err) == 0 ? box_take_string(L, path) : box_error(L, &err);
 }
 
+/* on_signal(fn, seconds): fn(signal) in a fiber of its own, instead of the end of the program. */
+static int l_on_signal(lua_State *L)
+{
+    lua_Number seconds = luaL_checknumber(L, 2);
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    luaL_argcheck(L, seconds >= 0 && seconds <= 1e6, 2, "seconds from 0 to 1000000");
+    env_signal_guard_limit(vm_state_of(L)->env, (uint64_t)(seconds * 1e6));
+    lua_settop(L, 1);
+    fiber_scheduler_trap(L);
+    return 0;
+}
+
 int luaopen_perilune_process(lua_State *L);
 
 int luaopen_perilune_process(lua_State *L)
@@ -240,13 +252,10 @@ int luaopen_perilune_process(lua_State *L)
     static const luaL_Reg methods[] = {{"wait", l_wait},   {"pid", l_pid},    {"kill", l_kill},
                                        {"close", l_close}, {"__gc", l_close}, {"__close", l_close},
                                        {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"spawn", l_spawn},
-                                         {"pid", l_self_pid},
-                                         {"is_alive", l_is_alive},
-                                         {"variables", l_variables},
-                                         {"processors", l_processors},
-                                         {"executable", l_executable},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"spawn", l_spawn},           {"on_signal", l_on_signal},
+                                         {"pid", l_self_pid},          {"is_alive", l_is_alive},
+                                         {"variables", l_variables},   {"processors", l_processors},
+                                         {"executable", l_executable}, {NULL, NULL}};
     if (luaL_newmetatable(L, PROCESS_METATABLE)) {
         luaL_setfuncs(L, methods, 0);
         lua_pushvalue(L, -1);

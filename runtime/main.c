@@ -12,7 +12,7 @@
 #include "vm/fiber.h"
 #include "vm/state.h"
 
-enum { SIGNAL_COUNT = 3, EXIT_SIGNAL_BASE = 128, EXIT_USAGE = 2 };
+enum { SIGNAL_COUNT = 3, EXIT_USAGE = 2 };
 
 /* How long ending in order may take: the process must be gone in 2 s. */
 enum { SIGNAL_MAX_US = 1600000 };
@@ -42,8 +42,7 @@ static void on_signal(void *data, int signum)
 {
     struct program *program = data;
     stop_watching(program);
-    fiber_scheduler_interrupt(program->vm, signum == SIGINT ? "interrupted" : "terminated",
-                              EXIT_SIGNAL_BASE + signum);
+    fiber_scheduler_interrupt(program->vm, signum == SIGINT ? "interrupted" : "terminated", signum);
 }
 
 static int watch_signals(struct program *program, struct peri_error *err)

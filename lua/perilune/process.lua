@@ -340,6 +340,15 @@ function M.standard(name)
   return wrap(raw)
 end
 
+--- Has the next SIGINT, SIGTERM or SIGHUP call a function with its number, in a fiber of its own, instead of
+--- ending the program: to give back what is held elsewhere. A second signal ends the program at once. In
+--- simulation none comes.
+---@param fn fun(signal: integer)
+---@param seconds number  after which the program is ended, if it has not ended by itself
+function M.on_signal(fn, seconds)
+  core.on_signal(fn, seconds)
+end
+
 --- Our own process id.
 ---@return integer pid
 function M.pid()

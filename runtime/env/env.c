@@ -112,6 +112,11 @@ int env_signal_guard(struct env *env, const int *signums, size_t count, uint64_t
     return env->ops->signal->guard(env, signums, count, limit_us);
 }
 
+void env_signal_guard_limit(struct env *env, uint64_t limit_us)
+{
+    env->ops->signal->guard_limit(env, limit_us);
+}
+
 void env_signal_close(struct env_signal *watch)
 {
     if (watch != NULL)

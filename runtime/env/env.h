@@ -88,6 +88,9 @@ void env_signal_close(struct env_signal *watch); /* accepts NULL */
  * PERI_ENOMEM, errno codes. */
 int env_signal_guard(struct env *env, const int *signums, size_t count, uint64_t limit_us);
 
+/* Changes the limit of the environment's guard, for signals to come; no effect without one. */
+void env_signal_guard_limit(struct env *env, uint64_t limit_us);
+
 /* ---- ticker: interrupts the code that runs on the loop thread ---- */
 
 /* Creates a stopped ticker. While started, tick(data) runs every period_us of real time on the

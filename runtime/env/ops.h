@@ -44,6 +44,7 @@ struct env_signal_ops {
                  struct env_signal **out);
     void (*close)(struct env_signal *watch);
     int (*guard)(struct env *env, const int *signums, size_t count, uint64_t limit_us);
+    void (*guard_limit)(struct env *env, uint64_t limit_us);
 };
 
 struct env_ticker_ops {

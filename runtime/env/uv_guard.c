@@ -17,7 +17,7 @@ struct uv_guard {
     uv_timer_t timer;
     uv_signal_t signals[GUARDED_MAX];
     int signum; /* that has arrived; 0: none */
-    uint64_t limit_ms;
+    _Atomic uint64_t limit_ms;
 };
 
 static void on_late(uv_timer_t *timer)
@@ -76,6 +76,13 @@ static int open_handles(struct uv_guard *guard, const int *signums, size_t count
             rc = uv_signal_start(&guard->signals[i], on_signal, signums[i]);
     }
     return rc;
+}
+
+void env_uv_signal_guard_limit(struct env *env, uint64_t limit_us)
+{
+    struct uv_guard *guard = env_uv_of(env)->guard;
+    if (guard != NULL)
+        guard->limit_ms = limit_us / US_PER_MS;
 }
 
 int env_uv_signal_guard(struct env *env, const int *signums, size_t count, uint64_t limit_us)

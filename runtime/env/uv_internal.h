@@ -86,6 +86,7 @@ bool env_uv_signal_is_ignored(int signum);
 
 /* Is env_signal_guard (env.h). */
 int env_uv_signal_guard(struct env *env, const int *signums, size_t count, uint64_t limit_us);
+void env_uv_signal_guard_limit(struct env *env, uint64_t limit_us);
 
 /* Ends the guard. Accepts NULL. */
 void env_uv_guard_close(struct uv_guard *guard);

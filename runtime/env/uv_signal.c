@@ -69,4 +69,5 @@ static int watch_signal(struct env *env, int signum, void (*on_signal)(void *dat
     return 0;
 }
 
-const struct env_signal_ops env_uv_signal_ops = {watch_signal, watch_close, env_uv_signal_guard};
+const struct env_signal_ops env_uv_signal_ops = {watch_signal, watch_close, env_uv_signal_guard,
+                                                 env_uv_signal_guard_limit};

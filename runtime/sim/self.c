@@ -129,7 +129,13 @@ static int signal_guard(struct env *env, const int *signums, size_t count, uint6
     return PERI_ENONDETERMINISTIC;
 }
 
-const struct env_signal_ops sim_signal_ops = {signal_watch, signal_close, signal_guard};
+static void signal_guard_limit(struct env *env, uint64_t limit_us)
+{
+    (void)env, (void)limit_us; /* there is none */
+}
+
+const struct env_signal_ops sim_signal_ops = {signal_watch, signal_close, signal_guard,
+                                              signal_guard_limit};
 
 static int process_spawn(struct env *env, const struct env_process_options *options,
                          void (*on_exit)(void *data, const struct env_process_exit *exit),

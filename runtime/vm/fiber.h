@@ -83,8 +83,14 @@ int fiber_scheduler_start(struct vm_state *vm, int argument_count, void (*on_end
  * or the error that it raised, and closes every fiber. */
 struct fiber_result fiber_scheduler_finish(struct vm_state *vm);
 
-/* Cancels the main fiber with the reason, so that the program ends with the status. */
-void fiber_scheduler_interrupt(struct vm_state *vm, const char *reason, int status);
+/* A signal came: starts the fiber that fiber_scheduler_trap has asked for; or cancels the main
+ * fiber with the reason, so that the program ends with status 128 + signal. signum 0: with status
+ * 0, trap or not. */
+void fiber_scheduler_interrupt(struct vm_state *vm, const char *reason, int signum);
+
+/* The Lua function on top of the state's stack (popped) is called with the number of the next
+ * signal, once, in a fiber of its own that is detached. */
+void fiber_scheduler_trap(lua_State *L);
 
 /* ---- fibers, for modules ---- */
 

@@ -374,12 +374,49 @@ void fiber_scheduler_exit(struct vm_state *vm, int status)
         start_turning(s);
 }
 
-void fiber_scheduler_interrupt(struct vm_state *vm, const char *reason, int status)
+void fiber_scheduler_trap(lua_State *L)
 {
+    struct fiber_scheduler *s = vm_state_of(L)->scheduler;
+    luaL_unref(L, LUA_REGISTRYINDEX, s->trap);
+    s->trap = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* Takes the trap, and spawns the fiber that calls it with a signal. */
+static int spring_trap(lua_State *L)
+{
+    static const struct fiber_options options = {.name = "signal", .detached = true};
+    struct fiber_scheduler *s = vm_state_of(L)->scheduler;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->trap);
+    luaL_unref(L, LUA_REGISTRYINDEX, s->trap);
+    s->trap = 0;
+    lua_insert(L, 1);
+    (void)fiber_spawn(L, &options, 1);
+    return 0;
+}
+
+/* False when there is no trap, or no memory for what it does. */
+static bool is_trapped(struct fiber_scheduler *s, int signum)
+{
+    lua_State *L = s->vm->L;
+    if (s->trap == 0 || signum == 0 || s->is_exiting)
+        return false;
+    lua_pushcfunction(L, spring_trap);
+    lua_pushinteger(L, signum);
+    if (lua_pcall(L, 1, 0, 0) == LUA_OK)
+        return true;
+    lua_pop(L, 1);
+    return false;
+}
+
+void fiber_scheduler_interrupt(struct vm_state *vm, const char *reason, int signum)
+{
+    enum { EXIT_SIGNAL_BASE = 128 };
     struct fiber_scheduler *s = vm->scheduler;
+    if (is_trapped(s, signum))
+        return;
     if (!s->has_exit_status) {
         s->has_exit_status = true;
-        s->exit_status = status;
+        s->exit_status = signum != 0 ? EXIT_SIGNAL_BASE + signum : 0;
     }
     s->shutdown_until_us = env_now_us(vm->env) + SHUTDOWN_MAX_US;
     cancel_all(s, reason);

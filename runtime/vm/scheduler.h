@@ -116,6 +116,7 @@ struct fiber_scheduler {
     uint64_t shutdown_until_us; /* past it, no __close handler runs any more; 0: no shutdown */
     int anchors;                /* registry reference of the table that anchors handles */
     int exit_status;
+    int trap;                    /* registry reference of what a signal starts; 0: nothing */
     struct env_timer *alarm;     /* fires when the first of timers is due */
     uint64_t alarm_us;           /* what alarm is set to; 0: stopped */
     struct fiber_timer **timers; /* binary heap, from 1 */
