@@ -12,9 +12,15 @@
 #include "kv/limits.h"
 #include "vm/budget.h"
 #include "vm/deterministic.h"
+#include "vm/refusal.h"
 #include "vm/state.h"
 
 enum { DEPTH_MAX = 32, NUMBER_MAX = 40 };
+
+#define TIME "give EVAL the time as an argument: ARGV has it"
+#define RANDOM "give EVAL random numbers as arguments: ARGV has them"
+#define WORLD "a script reaches keys, with redis.call, and nothing else"
+#define ONE_SCRIPT "a script is one text"
 
 /* A script that runs. Its buffers outlive whatever the script raises. */
 struct script {
@@ -300,10 +306,20 @@ static int l_run(lua_State *L)
     return 0;
 }
 
+/* What the sandbox of machines refuses with a word on machines. */
+static const struct vm_refusal refusals[] = {
+    {"os", "time", TIME},          {"os", "clock", TIME},        {"os", "date", TIME},
+    {"os", "difftime", TIME},      {"math", "random", RANDOM},   {"math", "randomseed", RANDOM},
+    {"os", "getenv", WORLD},       {"os", "execute", WORLD},     {"os", "exit", WORLD},
+    {"io", "open", WORLD},         {"io", "read", WORLD},        {"io", "write", "nobody reads it"},
+    {NULL, "require", ONE_SCRIPT}, {NULL, "dofile", ONE_SCRIPT}, {NULL, "loadfile", ONE_SCRIPT},
+};
+
 static int l_open(lua_State *L)
 {
     const struct vm_deterministic options = {NULL, NULL};
     vm_deterministic_open(L, &options);
+    vm_refuse(L, refusals, sizeof refusals / sizeof *refusals, "in a script");
     return 0;
 }
 
