@@ -21,6 +21,16 @@ local TAKES = {
   elect = { 2, 2, "NAME VALUE [-- COMMAND...]" }, leader = { 1, 1, "NAME" },
 }
 
+-- The options that an action takes beside --json; all but serve take CLIENT's as well.
+local CLIENT = { "at", "deadline" }
+local OPTIONS = {
+  serve = { "id", "members", "listen", "resp" }, get = { "revision", "consistency" },
+  put = { "revision", "fence" }, delete = { "revision", "fence" }, append = { "fence" },
+  increment = { "fence" }, range = { "revision", "consistency", "limit" },
+  count = { "revision", "consistency" }, watch = { "revision" }, status = { "consistency" }, compact = {},
+  lock = { "ttl", "wait" }, elect = { "ttl", "wait" }, leader = {},
+}
+
 local NAME_MAX = 900 -- bytes of a lock's name: keys are longer by 124
 local SESSION = 30 -- seconds that the store remembers a write of the command line
 
@@ -137,8 +147,8 @@ function M.parser(argparse)
   parser:option("--limit", "range: at most so many keys (default: all)."):argname "N":convert(read_number)
   parser:option("--fence", "put, delete, append, increment: only while this lock is held.")
     :argname "FENCE":convert(read_fence)
-  parser:option("--ttl", "lock, elect: how long it lasts when this process was ended by a signal, or its "
-    .. "machine is gone (default: 10s).")
+  parser:option("--ttl", "lock, elect: how long it lasts when this process was killed, or its machine is "
+    .. "gone (default: 10s).")
     :argname "TIME":convert(units.parse_duration)
   parser:option("--wait", "lock, elect: how long to wait for it at most.")
     :argname "TIME":convert(units.parse_duration)
@@ -154,7 +164,8 @@ function M.parser(argparse)
   parser:epilog [[
 Between machines all nodes and clients need the same PERILUNE_SECRET.
 
-lock and elect hold as long as COMMAND runs, or without one until they are ended and --ttl is over. COMMAND
+lock and elect hold as long as COMMAND runs, or without one until a signal ends them. A signal goes on to
+COMMAND, and what is held is given back once that has ended; the second one ends all at once. COMMAND
 finds PERILUNE_FENCE in its environment: what it writes with --fence "$PERILUNE_FENCE" is refused once the
 lock is lost.
 
@@ -371,9 +382,34 @@ function M.split(argv)
   return argv, {}
 end
 
+-- The first option, by name, that the action has no use for, and those that it has.
+local function misplaced_option(args)
+  local takes, known = {}, {}
+  for _, list in ipairs { OPTIONS[args.action], args.action ~= "serve" and CLIENT or {} } do
+    for _, name in ipairs(list) do
+      takes[name], takes[#takes + 1] = true, "--" .. name
+    end
+  end
+  for _, list in pairs(OPTIONS) do
+    table.move(list, 1, #list, #known + 1, known)
+  end
+  table.move(CLIENT, 1, #CLIENT, #known + 1, known)
+  table.sort(known)
+  for _, name in ipairs(known) do
+    if args[name] ~= nil and not takes[name] then
+      return name, takes
+    end
+  end
+end
+
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
+  local option, takes = misplaced_option(args)
+  if option then
+    return output.usage_error("kv " .. args.action, ("it takes no --%s, but %s"):format(option,
+      table.concat(takes, ", ")))
+  end
   if args.action ~= "lock" and args.action ~= "elect" then -- what stands behind -- is no option, but its own
     table.move(args.rest, 1, #args.rest, #args.arguments + 1, args.arguments)
   end

@@ -51,6 +51,11 @@ function M.wait_of(caller, options)
   return options_of.seconds(caller, "wait", options.wait or WAIT, 0, 1e9, 4), options.value or ""
 end
 
+--- Waits until what was closed, or given up by fibers that were cancelled, has been given back to the store.
+function M.settle()
+  require("perilune.lock.place").settle()
+end
+
 --- A lock: one holder at a time, first come first served.
 ---@param store perilune.kv.Store
 ---@param name string

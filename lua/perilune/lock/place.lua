@@ -44,10 +44,33 @@ local function keep(place)
   end
 end
 
+local releasing = {} -- fibers that end leases
+
 -- Ends a lease that nobody waits for any more.
 local function abandon(lease)
-  fiber.spawn({ name = "lock release", detached = true }, lease.revoke, lease)
+  local releaser
+  releaser = fiber.spawn({ name = "lock release", detached = true }, function()
+    lease:revoke()
+    releasing[releaser] = nil
+  end)
+  releasing[releaser] = true
 end
+
+--- Waits until what was given back without waiting is back: for programs that are about to end.
+function M.settle()
+  while next(releasing) do
+    next(releasing):join()
+  end
+end
+
+-- Closes a place, or abandons a lease, unless it is to stay.
+local guard = { __close = function(self)
+  if self.place then
+    self.place:close()
+  elseif self.lease then
+    abandon(self.lease)
+  end
+end }
 
 --- True until it is released, or its lease has ended by this program's clock. A holder that was stopped since
 --- it asked does not know: only a write with its fence does.
@@ -203,24 +226,18 @@ function M.take(store, wanted)
   if not lease then
     return nil, err, code
   end
+  local guarded <close> = setmetatable({ lease = lease }, guard)
   local key = wanted.key or wanted.prefix .. ("%016x"):format(lease.id)
   local holds, results, revision = store:transact(wanted.compares or {},
     { { "put", key, wanted.value or "", lease.id } })
   if not holds then
-    abandon(lease)
     return nil, holds == nil and results or "others were faster", holds == nil and revision or "EEXIST"
   end
+  guarded.lease = nil
   return hold(store, lease, {
     key = key, prefix = wanted.prefix, token = revision, expires = asked + wanted.ttl,
   })
 end
-
--- Closes a place unless it is to stay.
-local guard = { __close = function(self)
-  if self.place then
-    self.place:close()
-  end
-end }
 
 --- Takes a place and waits until less than permits are before it, again when the place is lost meanwhile.
 ---@param store perilune.kv.Store

@@ -99,6 +99,46 @@ describe("perilune kv", function()
     assert.equal("revision", kv("put", "--", "-b", "-1").stdout:match "%a+")
   end)
 
+  -- One that stands in the line of the lock job, whose length it makes count, until a signal ends it: its
+  -- status, and what it printed.
+  local function ended_by(signal, count, ...)
+    local holder <close> = assert(process.spawn {
+      cli.path, "kv", "--at", address, "lock", "job", "--ttl", "100s", stdout = "pipe",
+      dies_with_parent = true, ...,
+    })
+    local line = count == 1 and holder:read_line() or nil -- it holds
+    repeat until kv("count", "lock/job/").stdout == count .. "\n"
+    holder:kill(signal)
+    return holder:wait().status, line, holder:read()
+  end
+
+  it("gives a lock back when a signal ends it", function()
+    for _, signal in ipairs { 2, 15 } do
+      assert.equal(128 + signal, (ended_by(signal, 1)))
+      assert.equal("0\n", kv("count", "lock/job/").stdout)
+    end
+  end)
+
+  it("leaves the line when a signal ends the wait", function()
+    local holder <close> = assert(process.spawn {
+      cli.path, "kv", "--at", address, "lock", "job", stdout = "pipe", dies_with_parent = true,
+    })
+    assert(holder:read_line())
+    assert.equal(130, (ended_by(2, 2)))
+    assert.equal("1\n", kv("count", "lock/job/").stdout)
+    holder:kill(9)
+  end)
+
+  it("gives a signal to the command, and keeps the lock until that has ended", function()
+    local program = ("%s kv --at %s"):format(cli.path, address)
+    local on_signal = ("trap '%s count lock/job/; exit 7' TERM"):format(program)
+    local status, _, said = ended_by(15, 1, "--", "sh", "-c",
+      on_signal .. "; echo started; while :; do sleep 0.1; done")
+    assert.equal(7, status)
+    assert.equal("1\n", said)
+    assert.equal("0\n", kv("count", "lock/job/").stdout)
+  end)
+
   it("leaves nobody in the line who has waited in vain", function()
     local holder <close> = assert(process.spawn {
       cli.path, "kv", "--at", address, "lock", "job", stdout = "pipe", dies_with_parent = true,
@@ -131,6 +171,10 @@ describe("perilune kv", function()
     usage("'0' is not between 1ms", "get", "a", "--deadline", "0")
     usage("':99999' has no port", "get", "a", "--at", ":7300,:99999")
     usage("':7201' stands there twice", "serve", folder:at "other", "--members", ":7201,:7202,:7201")
+    usage("it takes no --limit, but --revision, --consistency, --at, --deadline", "get", "a", "--limit", "1")
+    usage("it takes no --at, but --id", "serve", folder:at "other", "--at", ":1")
+    usage("it takes no --fence, but --at", "leader", "a", "--fence", "1:a")
+    usage("it takes no --members", "status", "--members", ":1")
     usage("0 is no member's number: those go from 1 to 1", "serve", folder:at "other", "--id", "0")
   end)
 
