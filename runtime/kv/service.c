@@ -256,8 +256,8 @@ static void start(struct call *call, int rc, struct peri_error *err)
         call->request.body = peri_buffer_slice(&call->body);
         call->request.due_us = rpc->due_us;
         call->request.is_patient = true;
-        certainty = NODE_NEVER;
         rc = node_request_start(service->group, &call->request, err);
+        certainty = certainty_of(rc);
     }
     if (rc == 0)
         return;

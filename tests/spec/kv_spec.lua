@@ -113,6 +113,16 @@ describe("a store in the process", function()
       end
     end
     assert.equal(1100, at)
+    at = 0
+    for _ in store:each { from = "k/0002", limit = 1050 } do
+      at = at + 1
+    end
+    assert.equal(1050, at)
+    local keys = {}
+    for key in store:each { key = "k/0007" } do
+      keys[#keys + 1] = key
+    end
+    assert.same({ "k/0007" }, keys)
     assert.equal(1099, store:count { prefix = "k/" })
     assert.equal(1100, store:count())
     assert.equal(0, store:count { prefix = "x" })
@@ -260,6 +270,19 @@ describe("a store in the process", function()
     raises("exclude each other", "range", { prefix = "x", from = "y" })
     raises("an integer", "increment", "x", 1.5)
     raises("ttl", "lease", 0)
+    -- A condition that is misspelt must not be a write without one.
+    raises("store:put: unknown option revison; did you mean revision", "put", "x", "y", { revison = 1 })
+    raises("store:delete: unknown option vresion", "delete", "x", { vresion = 1 })
+    raises("store:delete: options must be a table", "delete", "x", true)
+    raises("unknown option fense; did you mean fence", "append", "x", "y", { fense = "1:a" })
+    raises("unknown option fense", "increment", "x", 1, { fense = "1:a" })
+    raises("unknown option fense", "transact", {}, {}, {}, { fense = "1:a" })
+    raises("unknown option consistancy", "get", "x", { consistancy = "stale" })
+    raises("unknown option prefx", "range", { prefx = "x" })
+    raises("unknown option prefx", "each", { prefx = "x" })
+    raises("unknown option limit", "count", { limit = 1 })
+    raises("unknown option limit", "status", { limit = 1 })
+    raises("unknown option prefx", "watch", { prefx = "x" })
     assert.has_error(function() kv.connect {} end)
     assert.has_error(function() kv.serve {} end)
     assert.has_error(function() kv.open(1) end)
@@ -418,7 +441,7 @@ describe("a store of three nodes", function()
     store.settings.deadline = 1.5
     local value, err, code, details = store:put("a", "2")
     assert.is_nil(value)
-    assert.matches("no answer within 1.5 seconds", err)
+    assert.matches("no answer within 1.5 s;", err)
     assert.equal("EDEADLINE", code)
     assert.equal("unknown", details.certainty)
     store.settings.deadline = 20

@@ -38,7 +38,7 @@ describe("perilune.lock", function()
     it("has one holder at a time, first come first served", function()
       local mutex = lock.mutex(store, "m")
       local first = assert(mutex:acquire { value = "one" })
-      fails("EBUSY", "stand before this one in the line: 1", mutex:acquire { wait = 0 })
+      fails("EBUSY", "not its turn yet: 1 before it in the line", mutex:acquire { wait = 0 })
       local order, fibers = {}, {}
       for i = 1, 3 do
         fibers[i] = fiber.spawn(function()

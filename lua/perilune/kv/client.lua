@@ -6,12 +6,17 @@
 local arguments = require "perilune.kv.arguments"
 local fiber = require "perilune.fiber"
 local lease = require "perilune.kv.lease"
+local options_of = require "perilune.options"
 local reads = require "perilune.kv.reads"
 
 local M = {}
 
 local PAUSE = 0.01 -- seconds, after nobody could be asked; grows
 local PAUSE_MAX = 0.2
+
+local PUT = { lease = true, revision = true, version = true, fence = true }
+local DELETE = { revision = true, version = true, fence = true }
+local FENCE = { fence = true }
 
 ---@class perilune.kv.Details
 ---@field certainty "ok"|"never"|"unknown"  ok: the store refused it
@@ -77,7 +82,7 @@ function Store:ask(name, ...)
   while not self.closed do
     local left = due - fiber.now()
     if left <= 0 then
-      return nil, ("no answer within %g seconds; the last reason: %s"):format(self.settings.deadline,
+      return nil, ("no answer within %g s; the last reason: %s"):format(self.settings.deadline,
         err or "none"), "EDEADLINE", may_have
     end
     local ok, first, second, third, is_final = self:attempt(math.min(left, self.settings.attempt), name, ...)
@@ -199,7 +204,7 @@ end
 ---@return integer|string revision  of the store
 ---@return perilune.kv.Details? details
 function Store:transact(compares, operations, otherwise, options)
-  local fence = arguments.fence("store:transact", options)
+  local fence = arguments.fence("store:transact", options_of.check(options, FENCE, "store:transact"))
   for _, operation in ipairs(fence and otherwise or {}) do
     if operation[1] ~= "get" and operation[1] ~= "range" then
       error("store:transact: with a fence the second list only reads: get or range", 2)
@@ -219,7 +224,7 @@ end
 ---@return string? code
 ---@return perilune.kv.Details? details
 function Store:put(key, value, options)
-  options = options or {}
+  options = options_of.check(options, PUT, "store:put")
   local operation = { "put", arguments.key("store:put", key), arguments.value("store:put", value),
     arguments.lease("store:put", options.lease) }
   local compares = arguments.compares("store:put", key, options)
@@ -241,7 +246,7 @@ end
 ---@return string? code
 ---@return perilune.kv.Details? details
 function Store:delete(key, options)
-  options = options or {}
+  options = options_of.check(options, DELETE, "store:delete")
   local compares = arguments.compares("store:delete", key, options)
   local fence = arguments.fence("store:delete", options)
   local operation = { "delete", arguments.key("store:delete", key) }
@@ -263,7 +268,7 @@ end
 ---@return string? code
 ---@return perilune.kv.Details? details
 function Store:append(key, bytes, options)
-  local fence = arguments.fence("store:append", options)
+  local fence = arguments.fence("store:append", options_of.check(options, FENCE, "store:append"))
   local holds, size, code, details = operate(self, {},
     { "append", arguments.key("store:append", key), arguments.value("store:append", bytes) }, fence)
   if holds == nil then
@@ -282,7 +287,7 @@ end
 ---@return perilune.kv.Details? details
 function Store:increment(key, delta, options)
   local number = math.tointeger(delta or 1) or error("store:increment: the second argument is an integer", 2)
-  local fence = arguments.fence("store:increment", options)
+  local fence = arguments.fence("store:increment", options_of.check(options, FENCE, "store:increment"))
   local holds, sum, code, details = operate(self, {},
     { "increment", arguments.key("store:increment", key), number }, fence)
   if holds == nil then

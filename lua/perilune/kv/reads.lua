@@ -1,6 +1,18 @@
 --- What a store is asked: keys as they are and as they were, how many there are, and what happens to them.
 local arguments = require "perilune.kv.arguments"
+local options_of = require "perilune.options"
 local watch = require "perilune.kv.watch"
+
+local GET = { consistency = true, revision = "number" }
+local COUNT = {
+  key = true, prefix = true, from = true, to = true, revision = "number", consistency = true,
+}
+local RANGE = { limit = "number", keys_only = "boolean" }
+for name, want in pairs(COUNT) do
+  RANGE[name] = want
+end
+local STATUS = { consistency = true }
+local WATCH = { key = true, prefix = true, from = true, to = true, revision = "number" }
 
 ---@class perilune.kv.Info
 ---@field revision integer  of the last change of the key
@@ -10,6 +22,7 @@ local watch = require "perilune.kv.watch"
 ---@field age? number  of a stale read: seconds since the replica heard of its leader; nil: it knows of none
 
 ---@class perilune.kv.RangeOptions
+---@field key? string
 ---@field prefix? string
 ---@field from? string
 ---@field to? string
@@ -30,7 +43,7 @@ local Reads = {}
 ---@return perilune.kv.Info|string|nil info
 ---@return string? code
 function Reads:get(key, options)
-  options = options or {}
+  options = options_of.check(options, GET, "store:get")
   local consistency = arguments.consistency("store:get", options.consistency)
   local answer, age, code = self:ask("kv.query", consistency, "get", arguments.key("store:get", key),
     options.revision or 0)
@@ -41,14 +54,14 @@ function Reads:get(key, options)
 end
 
 --- Reads keys in order: { { key, value, revision, created, version, lease }, ... }, by these names. Which:
---- prefix, or from and to, which is not part of it; limit (default and most 1000), keys_only, revision,
---- consistency as for get.
+--- key, or prefix, or from and to, which is not part of it; limit (default and most 1000), keys_only,
+--- revision, consistency as for get.
 ---@param options? perilune.kv.RangeOptions
 ---@return table[]|nil items
 ---@return string|nil next  where it goes on; or the message of the failure
 ---@return integer|string revision  of the store; or the code of the failure
 function Reads:range(options)
-  options = options or {}
+  options = options_of.check(options, RANGE, "store:range")
   local from, to = arguments.bounds("store:range", options)
   local consistency = arguments.consistency("store:range", options.consistency)
   local limit, flags = options.limit or arguments.RANGE_MAX, options.keys_only and 1 or 0
@@ -68,26 +81,29 @@ function Reads:range(options)
 end
 
 --- Walks keys in order, however many: for key, value, info in store:each { prefix = "user/" } do. All are as
---- they were at the revision of the first page. Options as of range; a failure raises.
----@param options? table
+--- they were at the revision of the first page. Options as of range (limit: at most so many, default all); a
+--- failure raises.
+---@param options? perilune.kv.RangeOptions
 ---@return fun(): string|nil, string|nil, perilune.kv.Info|nil
 function Reads:each(options)
-  local ask, items, at, is_first = {}, {}, 0, true
-  for name, value in pairs(options or {}) do
+  local ask, items, at = {}, {}, 0
+  for name, value in pairs(options_of.check(options, RANGE, "store:each")) do
     ask[name] = value
   end
   ask.from, ask.to = arguments.bounds("store:each", ask)
-  ask.prefix, ask.limit = nil, nil
+  ask.key, ask.prefix = nil, nil
+  local left = ask.limit or math.huge
   return function()
     while at == #items do
-      if not is_first and not ask.from then
+      if left <= 0 or not ask.from then
         return nil
       end
+      ask.limit = math.min(left, arguments.RANGE_MAX)
       local found, next_from, revision = self:range(ask)
       if not found then
         error(("store:each: %s (%s)"):format(next_from, revision), 2)
       end
-      items, at, is_first = found, 0, false
+      items, at, left = found, 0, left - #found
       ask.from, ask.revision = next_from, ask.revision or revision
     end
     at = at + 1
@@ -95,13 +111,13 @@ function Reads:each(options)
   end
 end
 
---- Counts keys: options as of range.
+--- Counts keys: options as of range, but limit and keys_only.
 ---@param options? table
 ---@return integer|nil count
 ---@return string? err
 ---@return string? code
 function Reads:count(options)
-  options = options or {}
+  options = options_of.check(options, COUNT, "store:count")
   local from, to = arguments.bounds("store:count", options)
   local count, revision = 0, options.revision or 0
   local consistency = arguments.consistency("store:count", options.consistency)
@@ -123,7 +139,8 @@ end
 ---@return string? err
 ---@return string? code
 function Reads:status(options)
-  local consistency = arguments.consistency("store:status", options and options.consistency)
+  options = options_of.check(options, STATUS, "store:status")
+  local consistency = arguments.consistency("store:status", options.consistency)
   local answer, err, code = self:ask("kv.query", consistency, "status")
   if not answer then
     return nil, err, code
@@ -157,7 +174,7 @@ end
 ---@return string? err
 ---@return string? code
 function Reads:watch(options)
-  options = options or {}
+  options = options_of.check(options, WATCH, "store:watch")
   local from, to = arguments.bounds("store:watch", options)
   local revision = options.revision
   if not revision then

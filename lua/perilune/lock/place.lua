@@ -8,7 +8,7 @@ local fiber = require "perilune.fiber"
 local M = {}
 
 local KEEPS = 3 -- how often a lease is kept in its time
-local BEFORE = "too many stand before this one in the line: %d"
+local BEFORE = "not its turn yet: %d before it in the line"
 
 ---@class perilune.lock.Place
 ---@field token integer  grows from holder to holder
