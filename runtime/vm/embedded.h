@@ -12,7 +12,7 @@
 struct vm_embedded {
     const char *module; /* "perilune.cli.run" */
     const char *file;   /* "perilune/cli/run.lua", for messages */
-    const char *start;
+    const char *start;  /* what lua_dump made of it */
     const char *end;
 };
 

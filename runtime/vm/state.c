@@ -64,7 +64,7 @@ static int search_embedded(lua_State *L)
             continue;
         const char *chunk = lua_pushfstring(L, "@%s", file->file);
         (void)load_or_raise(
-            L, luaL_loadbufferx(L, file->start, (size_t)(file->end - file->start), chunk, "t"),
+            L, luaL_loadbufferx(L, file->start, (size_t)(file->end - file->start), chunk, "b"),
             name);
         lua_pushstring(L, file->file);
         return 2;
