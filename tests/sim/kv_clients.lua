@@ -31,9 +31,14 @@ end
 
 M.probes = {
   stop = function(node) node.stopped = true end,
-  is_leader = function(node)
+  status = function(node)
     local status = node.group and node.group:status()
-    return status ~= nil and status.role == "leader"
+    return status and status.role, status and status.members
+  end,
+  -- Begins to add, promote or remove a member.
+  change = function(node, kind, id, address)
+    local given = { deadline = 3 }
+    perilune.spawn(node.group[kind], node.group, id, address or given, address and given)
   end,
   transfer = function(node) return node.group and node.group:transfer() end,
   snapshot = function(node) return node.group and node.group:snapshot() end,
@@ -56,12 +61,27 @@ local function close(op, done, details, value)
   end
 end
 
+-- The same of a put; now and then the store is asked what became of one that nobody knows of.
+local function close_put(op, store, done, details)
+  local is_unknown = not done and details and details.certainty == "unknown"
+  local outcome = is_unknown and perilune.random(2) == 1 and store:outcome(details.token)
+  if outcome == "ok" or outcome == "never" then
+    close(op, outcome == "ok" or nil, nil, true)
+  else
+    close(op, done, details, true)
+  end
+end
+
+local function found_of(item)
+  return item and { item.version, item.value } or false
+end
+
 local acts = {}
 
 function acts.put(store, key, text)
   local op = history.invoke("put", key, text)
   local revision, _, _, details = store:put(key, text)
-  close(op, revision, details, true)
+  close_put(op, store, revision, details)
 end
 
 function acts.append(store, key, text)
@@ -98,6 +118,20 @@ function acts.cas(store, key, text)
   end
 end
 
+-- If it is the same as it was lately, appends; else reads it.
+function acts.either(store, key, text)
+  local _, info, code = store:get(key, { consistency = "stale" })
+  if code then
+    return
+  end
+  local version = info and info.version or 0
+  local op = history.invoke("either", key, { version, text })
+  local holds, results, _, details = store:transact({ { "version", key, "=", version } },
+    { { "append", key, text } }, { { "get", key } })
+  local first = holds ~= nil and results[1]
+  close(op, holds, details, { holds, holds and first or first and { first[4], first[1] } or false })
+end
+
 local function read(store, key, consistency)
   local op = history.invoke("get", key)
   local value, info, code = store:get(key, { consistency = consistency })
@@ -112,15 +146,23 @@ end
 function acts.range(store, key)
   local op = history.invoke("get", key)
   local items, _, code = store:range { key = key }
-  local item = items and items[1]
-  close(op, type(code) == "number" or nil, nil, item and { item.version, item.value } or false)
+  close(op, type(code) == "number" or nil, nil, found_of(items and items[1]))
 end
 
 local NAMES = {
-  "put", "append", "append", "delete", "add", "add", "cas", "cas", "get", "get", "get", "range",
+  "put", "append", "append", "delete", "add", "add", "cas", "cas", "either", "get", "get", "get", "range",
 }
 
-function M.nodes.mixed(node, me, addresses, options)
+-- Two fibers in one node do the same, each with a store of its own: what both gave.
+local function twice(run)
+  return function(node, me, addresses, options)
+    local first = perilune.spawn(run, node, 2 * me - 1, addresses, options)
+    local second = table.pack(run(node, 2 * me, addresses, options))
+    return select(2, assert(first:join())), table.unpack(second, 1, second.n)
+  end
+end
+
+M.nodes.mixed = twice(function(node, me, addresses, options)
   local store, count = connect(addresses, options), 0
   while not node.stopped do
     count = count + 1
@@ -128,10 +170,10 @@ function M.nodes.mixed(node, me, addresses, options)
     act(store, "k" .. perilune.random(KEYS), ("%d.%d;"):format(me, count), options)
     perilune.sleep(perilune.random() * 0.1)
   end
-end
+end)
 
 -- Reads much, mostly without asking anybody: judged as the others.
-function M.nodes.cacher(node, _, addresses, options)
+M.nodes.cacher = twice(function(node, _, addresses, options)
   local store = connect(addresses, options)
   local cache
   while not node.stopped do
@@ -143,12 +185,45 @@ function M.nodes.cacher(node, _, addresses, options)
     perilune.sleep(perilune.random() * 0.06)
   end
   return cache and cache.hits or 0, cache and cache.misses or 0
-end
+end)
 
 -- ---- many keys at once ----
 
+local function sum_of(items)
+  local sum = 0
+  for _, item in ipairs(items) do
+    sum = sum + tonumber(item.value)
+  end
+  return sum
+end
+
+-- What was there at a revision is so for ever: in pages, without values, counted, and of one key.
+local function read_again(store, items, revision, options)
+  local from, found = "a/", {}
+  while from do
+    local page, next_from, code = store:range { from = from, to = "a0", limit = 2, revision = revision }
+    if not page then
+      assert(code == "EDEADLINE" or code == "ECOMPACTED" and options.history > 0, next_from)
+      return
+    end
+    table.move(page, 1, #page, #found + 1, found)
+    from = next_from
+  end
+  assert(#found == #items and sum_of(found) == 0, "history is not what it was")
+  for i, item in ipairs(items) do
+    assert(found[i].key == item.key and found[i].revision == item.revision, "history is not what it was")
+  end
+  local keys = store:range { prefix = "a/", keys_only = true, revision = revision }
+  local count = store:count { prefix = "a/", revision = revision }
+  assert(not keys or #keys == #items and not keys[1].value, "a range without values is not as with them")
+  assert(not count or count == #items, "a range is counted wrongly")
+  local item = items[1]
+  local value, info = store:get("a/1", { revision = revision })
+  assert(not value or value == item.value and info.revision == item.revision, "history is not what it was")
+end
+
 -- What is moved between accounts leaves their sum as it is, at every revision and on every server.
-function M.nodes.bank(node, _, addresses, options)
+M.nodes.bank = twice(function(node, _, addresses, options)
   local store = connect(addresses, options)
   while not node.stopped do
     local from, to = perilune.random(ACCOUNTS), perilune.random(ACCOUNTS)
@@ -156,20 +231,21 @@ function M.nodes.bank(node, _, addresses, options)
       { "increment", "a/" .. from, -7 }, { "increment", "a/" .. to, 7 },
     })
     local consistency = perilune.random(2) == 1 and "stale" or "linearizable"
-    local items, sum = store:range { prefix = "a/", consistency = consistency }, 0
-    for _, item in ipairs(items or {}) do
-      sum = sum + tonumber(item.value)
+    local items, _, revision = store:range { prefix = "a/", consistency = consistency }
+    assert(not items or sum_of(items) == 0, "half a transaction is visible")
+    if items and #items > 0 and perilune.random(4) == 1 then
+      perilune.sleep(perilune.random() * 0.5)
+      read_again(store, items, revision, options)
     end
-    assert(sum == 0, "half a transaction is visible")
     perilune.sleep(perilune.random() * 0.3)
   end
-end
+end)
 
 -- ---- leases ----
 
 -- A key with a lease is there as long as the lease is kept; when it goes is seen in the end. Each has a key
 -- of its own: a put of unknown outcome that happens late would give the key back to an older lease.
-function M.nodes.leaser(node, me, addresses, options)
+M.nodes.leaser = twice(function(node, me, addresses, options)
   local store, count = connect(addresses, options), 0
   while not node.stopped do
     count = count + 1
@@ -185,9 +261,13 @@ function M.nodes.leaser(node, me, addresses, options)
       local keeps = perilune.now()
       asked = is_there and lease:keep() and keeps or asked
     end
-    perilune.sleep(perilune.random() * 3)
+    if is_there and perilune.random(2) == 1 and lease:revoke() then
+      local value, _, code = store:get(key)
+      assert(code or not value, "a key outlives its lease, which was revoked")
+    end
+    perilune.sleep(perilune.random() * 2)
   end
-end
+end)
 
 -- ---- locks and queues ----
 
@@ -235,91 +315,6 @@ function M.nodes.queuer(node, me, addresses, options)
     perilune.sleep(perilune.random() * 0.3)
   end
   return seen
-end
-
--- ---- watches ----
-
--- All keys as they are, and the revision of that.
-local function read_all(store)
-  local found, from, revision = {}, "", nil
-  repeat
-    local items, next_key, at = store:range { from = from, revision = revision, limit = 7 }
-    assert(items or at == "ECOMPACTED" or at == "EDEADLINE", next_key)
-    if not items then -- begins again
-      found, from, revision = {}, "", nil
-      perilune.sleep(0.1)
-    else
-      for _, item in ipairs(items) do
-        found[item.key] = item
-      end
-      from, revision = next_key, revision or at
-    end
-  until not from
-  return found, revision
-end
-
-local function lines_of(found)
-  local lines = {}
-  for key, item in pairs(found) do
-    lines[#lines + 1] = ("%s=%s@%d.%d"):format(key, item.value, item.revision, item.version)
-  end
-  table.sort(lines)
-  return lines
-end
-
--- Every revision is heard of, in order, and every change of a key says that it is the next one.
-local function follow(found, last, event)
-  local old = found[event.key]
-  assert(event.revision == last or event.revision == last + 1, "a watch left out a revision")
-  if event.type == "delete" then
-    assert(old, "a watch left out that a key was made")
-    found[event.key] = nil
-  else
-    assert(event.version == (old and old.version or 0) + 1, "a watch left out a change")
-    found[event.key] = event
-  end
-  return event.revision
-end
-
--- Hears of all changes up to the one of the key "end", and gives what these make of the keys.
-function M.nodes.watcher(_, _, addresses, options)
-  local store, found, last = connect(addresses, options), {}, 0
-  while true do
-    local watch <close> = assert(store:watch { revision = last + 1 })
-    local event, err, code
-    repeat
-      event, err, code = watch:recv()
-      last = event and follow(found, last, event) or last
-    until not event or event.key == "end"
-    if event then
-      return lines_of(found)
-    end
-    assert(code == "ECOMPACTED" and options.history > 0, err)
-    found, last = read_all(store)
-    if found["end"] then
-      return lines_of(found)
-    end
-  end
-end
-
--- ---- the end ----
-
--- When nothing goes wrong any more: leases end, the queue is emptied, and there is a last write.
-function M.nodes.last(_, _, addresses, options)
-  local store = kv.connect(addresses, { deadline = 20, session = options.session })
-  local queue, rest = lock.queue(store, "q"), {}
-  repeat
-    local value = queue:pop { wait = 0 }
-    rest[#rest + 1] = value
-  until not value
-  local limit = perilune.now() + 20
-  while assert(store:count { prefix = "lease/" }) + assert(store:count { prefix = "lock/" }) > 0 do
-    assert(perilune.now() < limit, "leases do not end")
-    perilune.sleep(0.2)
-  end
-  local balance = store:get "balance"
-  assert(store:put("end", "end"))
-  return lines_of((read_all(store))), tonumber(balance or 0), rest
 end
 
 return M

@@ -2,6 +2,7 @@
 -- { version, value }; so more is checked than with the model "kv", whose operations know no versions.
 --   put v -> true    append text -> size    delete -> was it there    add n -> sum
 --   get -> { version, value } or false      cas { version, v } -> did the version match (0: not there)
+--   either { version, text } -> { true, size } of an append when the version matched, else { false, as get }
 local steps = {}
 
 local function changed(state, value)
@@ -26,15 +27,27 @@ function steps.add(state, op)
   return op.is_unknown or op.result == sum, changed(state, ("%d"):format(sum))
 end
 
+local function is_what_is_there(found, state)
+  return found and state and found[1] == state[1] and found[2] == state[2] or not found and not state
+end
+
 function steps.get(state, op)
-  local found = op.result
-  return op.is_unknown or (found and state and found[1] == state[1] and found[2] == state[2])
-    or (not found and not state), state
+  return op.is_unknown or is_what_is_there(op.result, state), state
 end
 
 function steps.cas(state, op)
   local does = (state and state[1] or 0) == op.value[1]
   return op.is_unknown or op.result == does, does and changed(state, op.value[2]) or state
+end
+
+function steps.either(state, op)
+  local does = (state and state[1] or 0) == op.value[1]
+  if does then
+    state = changed(state, (state and state[2] or "") .. op.value[2])
+  end
+  local fits = op.is_unknown or op.result[1] == does
+  return fits and (op.is_unknown or does and op.result[2] == #state[2]
+    or not does and is_what_is_there(op.result[2], state)), state
 end
 
 return {

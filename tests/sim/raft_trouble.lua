@@ -94,7 +94,8 @@ local NEXT = {
   leaving = { { "remove", "leaving" } },
 }
 
-local function change_members(sim, record)
+--- Asks a leader to add, promote or remove a server.
+function M.change_members(sim, record)
   local leader = leader_of(sim, record)
   local id, staying = sim:random(1, #record.servers), 0
   for _, plan in ipairs(record.plan) do
@@ -162,7 +163,7 @@ local happenings = {
       sim:probe(name, sim:pick { "transfer", "snapshot" })
     end
   end,
-  change_members, change_members, change_members, damage,
+  M.change_members, M.change_members, M.change_members, damage,
 }
 
 --- Lets one thing happen.
