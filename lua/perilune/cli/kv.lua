@@ -1,37 +1,15 @@
 --- perilune kv: a node of the key/value store, and what its clients do, from the command line.
+local arguments = require "perilune.cli.kv_arguments"
 local output = require "perilune.cli.output"
-local units = require "perilune.units"
 
 local M = {
   summary = "serve a key/value store, or use one",
   usage = "perilune kv serve DIR",
+  parser = arguments.parser,
+  split = arguments.split,
 }
 
-local ACTIONS = {
-  "serve", "get", "put", "delete", "append", "increment", "range", "count", "watch", "lock", "elect",
-  "leader", "status", "compact",
-}
-
--- What stands behind each action: how many arguments at least and at most, and what they are.
-local TAKES = {
-  serve = { 1, 1, "DIR" }, get = { 1, 1, "KEY" }, put = { 2, 2, "KEY VALUE" }, delete = { 1, 1, "KEY" },
-  append = { 2, 2, "KEY BYTES" }, increment = { 1, 2, "KEY [N]" }, range = { 0, 1, "[PREFIX]" },
-  count = { 0, 1, "[PREFIX]" }, watch = { 0, 1, "[PREFIX]" }, status = { 0, 0, "" },
-  compact = { 1, 1, "REVISION" }, lock = { 1, 1, "NAME [-- COMMAND...]" },
-  elect = { 2, 2, "NAME VALUE [-- COMMAND...]" }, leader = { 1, 1, "NAME" },
-}
-
--- The options that an action takes beside --json; all but serve take CLIENT's as well.
-local CLIENT = { "at", "deadline" }
-local OPTIONS = {
-  serve = { "id", "members", "listen", "resp" }, get = { "revision", "consistency" },
-  put = { "revision", "fence" }, delete = { "revision", "fence" }, append = { "fence" },
-  increment = { "fence" }, range = { "revision", "consistency", "limit" },
-  count = { "revision", "consistency" }, watch = { "revision" }, status = { "consistency" }, compact = {},
-  lock = { "ttl", "wait" }, elect = { "ttl", "wait" }, leader = {},
-}
-
-local NAME_MAX = 900 -- bytes of a lock's name: keys are longer by 124
+local SUBJECT_MAX = 100 -- bytes of a key in messages
 local SESSION = 30 -- seconds that the store remembers a write of the command line
 
 local HINTS = {
@@ -42,155 +20,33 @@ local HINTS = {
   ECOMPACTED = "perilune kv status --json says where history begins",
 }
 
--- ---- the command line ----
-
-local function read_list(text)
-  local list = {}
-  for item in (text .. ","):gmatch "([^,]*)," do
-    if item == "" then
-      return nil, ("'%s' is no list of addresses: HOST:PORT, with commas between"):format(text)
-    end
-    local port = item:match ":(%d+)$"
-    if port and tonumber(port) > 65535 then
-      return nil, ("'%s' has no port of 0 to 65535"):format(item)
-    end
-    list[#list + 1] = item
-  end
-  return list
-end
-
--- The members of a store: nobody stands among them twice.
-local function read_members(text)
-  local list, why = read_list(text)
-  local seen = {}
-  for _, item in ipairs(list or {}) do
-    if seen[item] then
-      return nil, ("'%s' stands there twice"):format(item)
-    end
-    seen[item] = true
-  end
-  return list, why
-end
-
-local function read_deadline(text)
-  local seconds, why = units.parse_duration(text)
-  if seconds and (seconds < 0.001 or seconds > 1e6) then
-    return nil, ("'%s' is not between 1ms and 1000000s"):format(text)
-  end
-  return seconds, why
-end
-
-local function read_number(text)
-  local number = math.tointeger(tonumber(text))
-  if not number or number < 0 then
-    return nil, ("'%s' is no whole number from 0 on"):format(text)
-  end
-  return number
-end
-
--- Where to listen: an address, or a port of all that this machine has.
-local function read_listen(text)
-  local host, port = text:match "^([^%s]*):(%d+)$"
-  if not host then
-    host, port = "", text:match "^%d+$"
-  end
-  if port and tonumber(port) <= 65535 then
-    return host .. ":" .. port
-  elseif text:find "^unix:/" then
-    return text
-  end
-  return nil, ("'%s' is nowhere to listen: PORT, as 6379, HOST:PORT or unix:/path"):format(text)
-end
-
-local function read_fence(text)
-  if text:find "^%d+:." then
-    return text
-  end
-  return nil, ("'%s' is no fence: perilune kv lock gives one, and PERILUNE_FENCE has it"):format(text)
-end
-
-local function read_action(text)
-  if TAKES[text] then
-    return text
-  end
-  local near = require("perilune.suggest").nearest(text, ACTIONS)
-  return nil, ("'%s' is nothing that a store does; %s"):format(text, near
-    and ("did you mean %s?"):format(near) or "there are " .. table.concat(ACTIONS, ", "))
-end
-
-local function read_consistency(text)
-  if text == "linearizable" or text == "lease" or text == "stale" then
-    return text
-  end
-  return nil, ("'%s' is none of linearizable, lease, stale"):format(text)
-end
-
----@param argparse table
----@return table parser
-function M.parser(argparse)
-  local parser = argparse("perilune kv", "Serves a key/value store that is replicated by Raft, or reads and "
-    .. "writes one.")
-  parser:argument("action", "serve DIR; get KEY, put KEY VALUE, delete KEY, append KEY BYTES, increment KEY "
-    .. "[N]; range, count or watch [PREFIX]; lock NAME [-- COMMAND], elect NAME VALUE [-- COMMAND], leader "
-    .. "NAME; status; compact REVISION."):argname("ACTION")
-    :convert(read_action).completes = ACTIONS
-  parser:argument("arguments", "What the action takes; a VALUE or BYTES of - is read from standard input.")
-    :args "*":argname "ARGUMENT"
-  parser:option("--at", "Where the store is served (default: :7300)."):argname "HOST:PORT,..."
-    :convert(read_list)
-  parser:option("--deadline", "How long to try (default: 5s)."):argname "TIME"
-    :convert(read_deadline)
-  parser:option("--revision", "get and range: as it was then. put and delete: only when the key's last "
-    .. "change is that one, 0: when it is not there. watch: from there on."):argname "N":convert(read_number)
-  parser:option("--consistency", "Of reads: linearizable (default), lease, stale."):argname "HOW"
-    :convert(read_consistency)
-  parser:option("--limit", "range: at most so many keys (default: all)."):argname "N":convert(read_number)
-  parser:option("--fence", "put, delete, append, increment: only while this lock is held.")
-    :argname "FENCE":convert(read_fence)
-  parser:option("--ttl", "lock, elect: how long it lasts when this process was killed, or its machine is "
-    .. "gone (default: 10s).")
-    :argname "TIME":convert(units.parse_duration)
-  parser:option("--wait", "lock, elect: how long to wait for it at most.")
-    :argname "TIME":convert(units.parse_duration)
-  parser:option("--id", "serve: this node's number among the members (default: 1)."):argname "N"
-    :convert(read_number)
-  parser:option("--members", "serve: where all nodes of the store hear each other, in the order of their "
-    .. "numbers (default: 127.0.0.1:7200, alone)."):argname "HOST:PORT,..."
-    :convert(read_members)
-  parser:option("--listen", "serve: for clients (default: :7300)."):argname "HOST:PORT":convert(read_listen)
-  parser:option("--resp", "serve: for Redis' clients, 6379 or HOST:PORT (default: not for them).")
-    :argname "PORT":convert(read_listen)
-  parser:flag("--json", "Print results as JSON, one object a line.")
-  parser:epilog [[
-Between machines all nodes and clients need the same PERILUNE_SECRET.
-
-lock and elect hold as long as COMMAND runs, or without one until a signal ends them. A signal goes on to
-COMMAND, and what is held is given back once that has ended; the second one ends all at once. COMMAND
-finds PERILUNE_FENCE in its environment: what it writes with --fence "$PERILUNE_FENCE" is refused once the
-lock is lost.
-
-Examples:
-  perilune kv serve data
-  perilune kv put greeting hello
-  perilune kv get greeting
-  perilune kv range user/ --limit 10 --json
-  perilune kv put greeting hi --revision 1
-  perilune kv lock backup -- sh -c 'perilune kv put last now --fence "$PERILUNE_FENCE"'
-  perilune kv serve data1 --id 1 --members :7201,:7202,:7203 --listen :7301]]
-  return parser
-end
-
 -- ---- what is printed ----
 
 local function fail(args, err, code)
-  local what = ("kv %s"):format(table.concat({ args.action, args.arguments[1] }, " "))
+  local subject = args.arguments[1]
+  if subject and #subject > SUBJECT_MAX then
+    subject = subject:sub(1, SUBJECT_MAX) .. "..."
+  end
+  local what = ("kv %s"):format(table.concat({ args.action, subject }, " "))
   return output.fail { what = what, why = err, code = code,
     hint = args.action ~= "serve" and HINTS[code] or nil }
 end
 
--- An object for --json, else a line.
+local function to_hex(bytes)
+  return (bytes:gsub(".", function(byte)
+    return ("%02x"):format(byte:byte())
+  end))
+end
+
+-- An object for --json, else a line. Bytes that no JSON text has are in hexadecimal digits.
 local function print_result(args, object, line)
   if args.json then
+    for _, name in ipairs { "key", "value" } do
+      local text = object[name]
+      if text and not utf8.len(text) then
+        object[name], object[name .. "_hex"] = nil, to_hex(text)
+      end
+    end
     output.json(object)
   else
     io.stdout:write(line, "\n")
@@ -318,7 +174,7 @@ end
 
 --- Lets go of history.
 function actions.compact(store, args)
-  local revision = read_number(args.arguments[1])
+  local revision = arguments.number(args.arguments[1])
   if not revision then
     return output.usage_error("kv compact", ("'%s' is no revision"):format(args.arguments[1]))
   end
@@ -342,11 +198,12 @@ local function serve(args)
   local raft, kv, perilune = require "perilune.raft", require "perilune.kv", require "perilune"
   local members, id = args.members or { "127.0.0.1:7200" }, args.id or 1
   if not members[id] then
-    return output.usage_error("--id", ("%d is no member's number: those go from 1 to %d"):format(id,
+    return output.usage_error("kv serve --id", ("%d is no member's number: those go from 1 to %d"):format(id,
       #members))
   end
   local node, err, code = raft.open {
     id = id, path = args.arguments[1], listen = #members > 1 and members[id]:match ":%d+$" or members[id],
+    leases = args.leases,
   }
   if not node then
     return fail(args, err, code)
@@ -355,7 +212,7 @@ local function serve(args)
   group, err, code = raft.group { id = 1, members = members, machine = "kv" }
   if group then
     server, err, code = kv.serve { group = group, listen = args.listen or ":7300",
-      resp = args.resp }
+      resp = args.resp, history = args.history }
   end
   if not server then
     node:close()
@@ -369,56 +226,12 @@ local function serve(args)
   end
 end
 
---- Parts what lock and elect run from the rest.
----@param argv string[]
----@return string[] own
----@return string[] rest
-function M.split(argv)
-  for i, word in ipairs(argv) do
-    if word == "--" and i > 1 then
-      return table.move(argv, 1, i - 1, 1, {}), table.move(argv, i + 1, #argv, 1, {})
-    end
-  end
-  return argv, {}
-end
-
--- The first option, by name, that the action has no use for, and those that it has.
-local function misplaced_option(args)
-  local takes, known = {}, {}
-  for _, list in ipairs { OPTIONS[args.action], args.action ~= "serve" and CLIENT or {} } do
-    for _, name in ipairs(list) do
-      takes[name], takes[#takes + 1] = true, "--" .. name
-    end
-  end
-  for _, list in pairs(OPTIONS) do
-    table.move(list, 1, #list, #known + 1, known)
-  end
-  table.move(CLIENT, 1, #CLIENT, #known + 1, known)
-  table.sort(known)
-  for _, name in ipairs(known) do
-    if args[name] ~= nil and not takes[name] then
-      return name, takes
-    end
-  end
-end
-
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
-  local option, takes = misplaced_option(args)
-  if option then
-    return output.usage_error("kv " .. args.action, ("it takes no --%s, but %s"):format(option,
-      table.concat(takes, ", ")))
-  end
-  if args.action ~= "lock" and args.action ~= "elect" then -- what stands behind -- is no option, but its own
-    table.move(args.rest, 1, #args.rest, #args.arguments + 1, args.arguments)
-  end
-  local least, most, what = table.unpack(TAKES[args.action])
-  local name = what:find "^NAME" and args.arguments[1]
-  if #args.arguments < least or #args.arguments > most then
-    return output.usage_error("kv " .. args.action, ("it takes %s"):format(what ~= "" and what or "nothing"))
-  elseif name and (name == "" or #name > NAME_MAX) then
-    return output.usage_error("kv " .. args.action, ("a NAME has 1 to %d bytes"):format(NAME_MAX))
+  local problem = arguments.problem(args)
+  if problem then
+    return output.usage_error("kv " .. args.action, problem)
   elseif args.action == "serve" then
     return serve(args)
   end

@@ -1,5 +1,6 @@
 -- perilune kv: a node, and what its clients do.
 local cli = require "support.binary"
+local fiber = require "perilune.fiber"
 local json = require "perilune.json"
 local process = require "perilune.process"
 local new_folder = require "support.folder"
@@ -174,8 +175,55 @@ describe("perilune kv", function()
     usage("it takes no --limit, but --revision, --consistency, --at, --deadline", "get", "a", "--limit", "1")
     usage("it takes no --at, but --id", "serve", folder:at "other", "--at", ":1")
     usage("it takes no --fence, but --at", "leader", "a", "--fence", "1:a")
+    usage("it takes no --leases, but --consistency", "status", "--leases")
+    usage("it takes no --history", "get", "a", "--history", "1")
+    usage("'1ms' is not between 100ms and 1000000s", "lock", "a", "--ttl", "1ms", "--", "true")
     usage("it takes no --members", "status", "--members", ":1")
     usage("0 is no member's number: those go from 1 to 1", "serve", folder:at "other", "--id", "0")
+  end)
+
+  it("shows bytes that no JSON has in hexadecimal digits", function()
+    local function put(key, value)
+      assert.equal(0, cli.run({ "kv", "--at", address, "put", key, "-", input = value }).status)
+    end
+    put("caf\xe9", "\0\xff\n")
+    put("plain", "\0\u{e9}")
+    local got = json.decode(kv("get", "caf\xe9", "--json").stdout)
+    assert.same({ "636166e9", "00ff0a" }, { got.key_hex, got.value_hex })
+    assert.is_nil(got.key or got.value)
+    assert.equal("\0\u{e9}", json.decode(kv("get", "plain", "--json").stdout).value)
+  end)
+
+  it("adds negative numbers", function()
+    assert.equal("-7\n", kv("increment", "n", "-7").stdout)
+    assert.equal("-8\n", kv("increment", "n", "--", "-1").stdout)
+    assert.equal("-5\n", kv("put", "increment", "-5") and kv("get", "increment").stdout)
+    assert.equal(2, kv("increment", "n", "-x").status)
+  end)
+
+  it("shortens keys in messages", function()
+    local result = kv("get", ("k"):rep(5000))
+    assert.equal(1, result.status)
+    assert.matches("kv get " .. ("k"):rep(100) .. "...: a key has at most 1024 bytes", result.stderr, 1, true)
+  end)
+
+  it("serves reads by lease, and as much history as it is told", function()
+    assert.matches("group 1 has no leases", kv("get", "a", "--consistency", "lease").stderr)
+    local other <close> = assert(process.spawn {
+      cli.path, "kv", "serve", folder:at "other", "--members", "127.0.0.1:0", "--listen", "127.0.0.1:0",
+      "--leases", "--history", "2", "--json", stdout = "pipe", dies_with_parent = true,
+    })
+    address = json.decode(assert(other:read_line())).address
+    for i = 1, 9 do
+      assert.equal(0, kv("put", "a", tostring(i)).status)
+    end
+    assert.equal("9\n", kv("get", "a", "--consistency", "lease").stdout)
+    local until_when = fiber.now() + 20
+    while json.decode(kv("status", "--json").stdout).compacted == 0 do
+      assert(fiber.now() < until_when)
+      fiber.sleep(0.1)
+    end
+    other:kill(9)
   end)
 
   it("gives no hint on locks when another process has the data", function()
