@@ -194,7 +194,7 @@ static void finish_restore(struct node_group *group)
 /* A command that failed leaves its keys as they were. */
 static void finish_keys(struct node_group *group)
 {
-    if (group->task_status == 0)
+    if (group->task_status == 0 || group->machine->keeps_failures)
         node_keys_commit(group->keys);
     else
         node_keys_discard(group->keys);

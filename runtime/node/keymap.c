@@ -186,6 +186,20 @@ struct node_keymap_entry *node_keymap_seek(const struct node_keymap *map, struct
     return *links[0];
 }
 
+struct node_keymap_entry *node_keymap_seek_below(const struct node_keymap *map,
+                                                 struct peri_slice key)
+{
+    struct node_keymap_entry *found = NULL;
+    for (size_t level = NODE_KEYMAP_LEVELS; level-- > 0;) {
+        struct node_keymap_entry *next = found == NULL ? map->heads[level] : found->next[level];
+        while (next != NULL && peri_slice_compare(node_keymap_key(next), key) < 0) {
+            found = next;
+            next = next->next[level];
+        }
+    }
+    return found;
+}
+
 struct node_keymap_entry *node_keymap_find(const struct node_keymap *map, struct peri_slice key)
 {
     if (map->slots != NULL)

@@ -62,6 +62,10 @@ void node_keymap_remove(struct node_keymap *map, struct node_keymap_entry *entry
 struct node_keymap_entry *node_keymap_find(const struct node_keymap *map, struct peri_slice key);
 struct node_keymap_entry *node_keymap_seek(const struct node_keymap *map, struct peri_slice key);
 
+/* The last entry below key, or NULL. */
+struct node_keymap_entry *node_keymap_seek_below(const struct node_keymap *map,
+                                                 struct peri_slice key);
+
 /* Frees all entries, taking them out of their owner's lists. */
 void node_keymap_clear(struct node_keymap *map);
 

@@ -48,12 +48,14 @@ struct node_keys_read {
     struct peri_slice to;   /* of a range: behind its last key; data NULL: no end */
     uint32_t count_max;     /* of a range: pairs in the answer, at least 1 */
     uint32_t size_max;      /* of a range: bytes of them, about */
+    bool is_reverse;        /* of a range, which has an end then: from there back */
     void (*on_done)(struct node_keys_read *read, int status); /* see node_keys_get */
     void *data;
 
     struct peri_buffer found; /* the value, or pairs for store_chunk_next; the machine's to end */
     uint32_t count;           /* of pairs, or 1 for a key that is there */
-    bool is_more;             /* the range goes on at next; count is not 0 then */
+    bool is_more;             /* the range goes on, count is not 0 then: at next, the first key of
+                                 the rest, or where it is_reverse the end of the rest */
     struct peri_buffer next;  /* the machine's to end */
     struct node_keys_job *job;
 };

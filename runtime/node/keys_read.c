@@ -41,7 +41,7 @@ struct node_keys_job {
     struct node_keys_read *read; /* NULL: cancelled */
     struct store_applied of;
     struct peri_buffer from, to; /* copies */
-    bool is_range, has_end, is_more;
+    bool is_range, is_reverse, has_end, is_more;
     uint32_t count_max, size_max, count;
     struct peri_buffer found;
 };
@@ -56,10 +56,18 @@ static void free_job(struct node_keys_job *job)
 
 enum { ENOUGH = 1 };
 
+/* True when the range has ended in front of the key. */
+static bool is_behind(const struct node_keys_job *job, struct peri_slice key)
+{
+    if (job->is_reverse)
+        return peri_slice_compare(key, peri_buffer_slice(&job->from)) < 0;
+    return job->has_end && peri_slice_compare(key, peri_buffer_slice(&job->to)) >= 0;
+}
+
 static int take_pair(void *data, struct peri_slice key, struct peri_slice value)
 {
     struct node_keys_job *job = data;
-    if (job->has_end && peri_slice_compare(key, peri_buffer_slice(&job->to)) >= 0)
+    if (is_behind(job, key))
         return ENOUGH;
     job->is_more = job->count == job->count_max || job->found.size >= job->size_max;
     if (job->is_more)
@@ -73,7 +81,10 @@ static void run_read(struct node_rounds_job *rounds_job, struct store_state *sta
     struct node_keys_job *job = container_of(rounds_job, struct node_keys_job, job);
     struct peri_slice from = peri_buffer_slice(&job->from);
     int rc = 0;
-    if (job->is_range)
+    if (job->is_reverse)
+        rc = store_state_scan_back(state, NULL, &job->of, peri_buffer_slice(&job->to), take_pair,
+                                   job, &job->job.err);
+    else if (job->is_range)
         rc = store_state_scan(state, NULL, &job->of, from, take_pair, job, &job->job.err);
     else
         rc = store_state_get(state, NULL, &job->of, from, &job->found, &job->job.err);
@@ -112,7 +123,22 @@ struct merge {
     struct node_keymap_entry *staged, *known;
     struct peri_slice key, value; /* of the store; key.data NULL: none is left */
     size_t at;
+    bool is_reverse;
 };
+
+/* Where a map's part of a range begins, and how it goes on. */
+static struct node_keymap_entry *first_in(const struct node_keymap *map,
+                                          const struct node_keys_job *job)
+{
+    return job->is_reverse ? node_keymap_seek_below(map, peri_buffer_slice(&job->to))
+                           : node_keymap_seek(map, peri_buffer_slice(&job->from));
+}
+
+static struct node_keymap_entry *next_in(const struct node_keymap *map,
+                                         const struct node_keymap_entry *entry, bool is_reverse)
+{
+    return is_reverse ? node_keymap_seek_below(map, node_keymap_key(entry)) : entry->next[0];
+}
 
 static void next_stored(struct merge *merge, struct peri_slice pairs)
 {
@@ -128,21 +154,34 @@ static int compare_entry(const struct node_keymap_entry *entry, struct peri_slic
     return entry == NULL ? 1 : peri_slice_compare(node_keymap_key(entry), key);
 }
 
-/* The smallest key of the three; data NULL: there is none. */
-static struct peri_slice smallest(const struct merge *merge)
+/* True when the entry comes first. */
+static bool comes_before(const struct merge *merge, const struct node_keymap_entry *entry,
+                         struct peri_slice key)
+{
+    if (entry == NULL)
+        return false;
+    int order = key.data == NULL ? 0 : peri_slice_compare(node_keymap_key(entry), key);
+    return key.data == NULL || (merge->is_reverse ? order > 0 : order < 0);
+}
+
+/* The first key of the three; data NULL: there is none. */
+static struct peri_slice first_of(const struct merge *merge)
 {
     struct peri_slice key = merge->key;
-    if (merge->known != NULL && (key.data == NULL || compare_entry(merge->known, key) < 0))
+    if (comes_before(merge, merge->known, key))
         key = node_keymap_key(merge->known);
-    if (merge->staged != NULL && (key.data == NULL || compare_entry(merge->staged, key) < 0))
+    if (comes_before(merge, merge->staged, key))
         key = node_keymap_key(merge->staged);
     return key;
 }
 
-static int goes_on(struct node_keys_read *read, struct peri_slice key)
+/* The range goes on with the key, or behind it. */
+static int goes_on(struct node_keys_read *read, struct peri_slice key, bool is_behind_it)
 {
     read->is_more = true;
-    return peri_buffer_append(&read->next, key.data, key.size);
+    int rc = peri_buffer_append(&read->next, key.data, key.size);
+    return rc == 0 && is_behind_it != read->is_reverse ? peri_buffer_append(&read->next, "", 1)
+                                                       : rc;
 }
 
 /* Where the store's answer ended early, so does the range: what is in memory behind it may have
@@ -150,23 +189,21 @@ static int goes_on(struct node_keys_read *read, struct peri_slice key)
 static int answer_range(struct node_keys *keys, struct node_keys_job *job)
 {
     struct node_keys_read *read = job->read;
-    struct peri_slice from = peri_buffer_slice(&job->from), pairs = peri_buffer_slice(&job->found);
-    struct merge merge = {.staged = node_keymap_seek(&keys->staged, from),
-                          .known = node_keymap_seek(&keys->map, from)};
-    struct peri_slice last = from;
+    struct peri_slice pairs = peri_buffer_slice(&job->found);
+    struct merge merge = {.staged = first_in(&keys->staged, job),
+                          .known = first_in(&keys->map, job),
+                          .is_reverse = job->is_reverse};
+    struct peri_slice last = peri_buffer_slice(job->is_reverse ? &job->to : &job->from);
     int rc = 0;
     next_stored(&merge, pairs);
     while (rc == 0) {
-        struct peri_slice key = smallest(&merge);
-        if (job->is_more && merge.key.data == NULL) {
-            rc = goes_on(read, last); /* the key right behind the store's last one */
-            return rc == 0 ? peri_buffer_append(&read->next, "", 1) : rc;
-        }
-        if (key.data == NULL ||
-            (job->has_end && peri_slice_compare(key, peri_buffer_slice(&job->to)) >= 0))
+        struct peri_slice key = first_of(&merge);
+        if (job->is_more && merge.key.data == NULL)
+            return goes_on(read, last, true); /* behind the store's last one */
+        if (key.data == NULL || is_behind(job, key))
             return 0;
         if (read->count == job->count_max || read->found.size >= job->size_max)
-            return goes_on(read, key);
+            return goes_on(read, key, false);
         bool is_stored = merge.key.data != NULL && peri_slice_compare(merge.key, key) == 0;
         bool is_known = compare_entry(merge.known, key) == 0;
         bool is_staged = compare_entry(merge.staged, key) == 0;
@@ -183,9 +220,9 @@ static int answer_range(struct node_keys *keys, struct node_keys_job *job)
             next_stored(&merge, pairs);
         }
         if (is_known)
-            merge.known = merge.known->next[0];
+            merge.known = next_in(&keys->map, merge.known, job->is_reverse);
         if (is_staged)
-            merge.staged = merge.staged->next[0];
+            merge.staged = next_in(&keys->staged, merge.staged, job->is_reverse);
     }
     return rc;
 }
@@ -201,10 +238,11 @@ static int give_answer(struct node_keys *keys, struct node_keys_job *job)
 static int read_on(struct node_keys *keys, struct node_keys_job *job)
 {
     struct peri_slice next = peri_buffer_slice(&job->read->next);
-    job->from.size = job->found.size = 0;
+    struct peri_buffer *place = job->is_reverse ? &job->to : &job->from;
+    place->size = job->found.size = 0;
     job->count = 0;
     job->is_more = job->read->is_more = false;
-    int rc = peri_buffer_append(&job->from, next.data, next.size);
+    int rc = peri_buffer_append(place, next.data, next.size);
     job->read->next.size = 0;
     return rc == 0 ? node_rounds_read(keys->group->node->rounds, &job->job) : rc;
 }
@@ -257,6 +295,7 @@ static int start_read(struct node_keys *keys, struct node_keys_read *read, bool 
         job->read = read;
         job->of = keys->applied;
         job->is_range = is_range;
+        job->is_reverse = is_range && read->is_reverse;
         job->has_end = read->to.data != NULL;
         job->count_max = read->count_max;
         job->size_max = read->size_max;

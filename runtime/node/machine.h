@@ -37,6 +37,9 @@ struct node_machine {
      * and restore, which may be NULL, says only that the keys are others now. A command that fails
      * leaves them as they were. */
     bool keeps_keys;
+    /* What a command writes counts also when it fails: the machine itself leaves out what shall
+     * not. */
+    bool keeps_failures;
     /* Applies a command. A failure is a result like others: the same on all replicas. */
     void (*apply)(struct node_machine *machine, struct node_task *task);
     /* The command is about to come, unless another leader's takes its place: what of it is not in

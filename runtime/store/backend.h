@@ -21,6 +21,8 @@ struct store_ops {
     void (*iterator_close)(struct store_iterator *iterator);
     void (*iterator_seek)(struct store_iterator *iterator, struct peri_slice key);
     void (*iterator_next)(struct store_iterator *iterator);
+    void (*iterator_seek_below)(struct store_iterator *iterator, struct peri_slice key); /* not of
+                                                                                       journals */
     bool (*iterator_is_valid)(const struct store_iterator *iterator);
     struct peri_slice (*iterator_key)(const struct store_iterator *iterator);
     struct peri_slice (*iterator_value)(const struct store_iterator *iterator);

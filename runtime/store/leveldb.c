@@ -225,6 +225,16 @@ static void next(struct store_iterator *base)
     leveldb_iter_next(iterator_of(base)->iterator);
 }
 
+static void seek_below(struct store_iterator *base, struct peri_slice key)
+{
+    leveldb_iterator_t *iterator = iterator_of(base)->iterator;
+    leveldb_iter_seek(iterator, key.data, key.size);
+    if (leveldb_iter_valid(iterator))
+        leveldb_iter_prev(iterator);
+    else
+        leveldb_iter_seek_to_last(iterator);
+}
+
 static bool is_valid(const struct store_iterator *base)
 {
     return leveldb_iter_valid(iterator_of(base)->iterator) != 0;
@@ -262,6 +272,7 @@ static const struct store_ops level_ops = {
     .iterator_close = close_iterator,
     .iterator_seek = seek,
     .iterator_next = next,
+    .iterator_seek_below = seek_below,
     .iterator_is_valid = is_valid,
     .iterator_key = key_of,
     .iterator_value = value_of,

@@ -230,6 +230,7 @@ static const struct store_ops memory_ops = {
     .iterator_close = close_iterator,
     .iterator_seek = table_iterator_seek,
     .iterator_next = table_iterator_next,
+    .iterator_seek_below = table_iterator_seek_below,
     .iterator_is_valid = table_iterator_is_valid,
     .iterator_key = table_iterator_key,
     .iterator_value = value_of,

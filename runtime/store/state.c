@@ -231,36 +231,81 @@ static bool has_prefix(struct peri_slice key, const char *prefix)
     return key.size >= STATE_PREFIX_BYTES && memcmp(key.data, prefix, STATE_PREFIX_BYTES) == 0;
 }
 
+/* An iterator over a group's keys, and the full name of one of them. On success the caller closes
+ * it. */
+static int open_scan(struct store_state *state, const struct store_snapshot *snapshot,
+                     const struct store_applied *of, struct peri_slice key,
+                     struct store_iterator **out, struct peri_buffer *name, struct peri_error *err)
+{
+    char prefix[STATE_PREFIX_BYTES];
+    (void)state_prefix(of->group, of->epoch, prefix);
+    int rc = peri_buffer_append(name, prefix, sizeof prefix);
+    if (rc == 0)
+        rc = peri_buffer_append(name, key.data, key.size);
+    if (rc == 0)
+        rc = store_iterator_open(state->store, snapshot, out);
+    return rc == 0 ? 0 : peri_fail(err, rc, "scan group %" PRIu64, of->group);
+}
+
+/* The iterator's key without its prefix; data NULL when it is no key of the group. */
+static struct peri_slice scanned_key(const struct store_iterator *iterator,
+                                     const struct peri_buffer *name)
+{
+    if (!store_iterator_is_valid(iterator))
+        return peri_slice_of(NULL, 0);
+    struct peri_slice key = store_iterator_key(iterator);
+    return has_prefix(key, name->data)
+               ? peri_slice_of(key.data + STATE_PREFIX_BYTES, key.size - STATE_PREFIX_BYTES)
+               : peri_slice_of(NULL, 0);
+}
+
+static int close_scan(struct store_iterator *iterator, struct peri_buffer *name, int rc,
+                      struct peri_error *err)
+{
+    if (rc == 0)
+        rc = store_iterator_status(iterator, err);
+    store_iterator_close(iterator);
+    peri_buffer_deinit(name);
+    return rc;
+}
+
 int store_state_scan(struct store_state *state, const struct store_snapshot *snapshot,
                      const struct store_applied *of, struct peri_slice from,
                      int (*each)(void *data, struct peri_slice key, struct peri_slice value),
                      void *data, struct peri_error *err)
 {
-    char prefix[STATE_PREFIX_BYTES];
     struct peri_buffer name = {0};
     struct store_iterator *iterator = NULL;
-    (void)state_prefix(of->group, of->epoch, prefix);
-    int rc = peri_buffer_append(&name, prefix, sizeof prefix);
+    struct peri_slice key;
+    int rc = open_scan(state, snapshot, of, from, &iterator, &name, err);
     if (rc == 0)
-        rc = peri_buffer_append(&name, from.data, from.size);
-    if (rc == 0)
-        rc = store_iterator_open(state->store, snapshot, &iterator);
-    if (rc != 0) {
-        peri_buffer_deinit(&name);
-        return peri_fail(err, rc, "scan group %" PRIu64, of->group);
-    }
-    store_iterator_seek(iterator, peri_buffer_slice(&name));
-    while (rc == 0 && store_iterator_is_valid(iterator)) {
-        struct peri_slice key = store_iterator_key(iterator);
-        if (!has_prefix(key, prefix))
-            break;
-        rc = each(data, peri_slice_of(key.data + STATE_PREFIX_BYTES, key.size - STATE_PREFIX_BYTES),
-                  store_iterator_value(iterator));
+        store_iterator_seek(iterator, peri_buffer_slice(&name));
+    while (rc == 0 && (key = scanned_key(iterator, &name)).data != NULL) {
+        rc = each(data, key, store_iterator_value(iterator));
         store_iterator_next(iterator);
     }
+    return close_scan(iterator, &name, rc, err);
+}
+
+int store_state_scan_back(struct store_state *state, const struct store_snapshot *snapshot,
+                          const struct store_applied *of, struct peri_slice to,
+                          int (*each)(void *data, struct peri_slice key, struct peri_slice value),
+                          void *data, struct peri_error *err)
+{
+    struct peri_buffer name = {0};
+    struct store_iterator *iterator = NULL;
+    struct peri_slice key;
+    int rc = open_scan(state, snapshot, of, to, &iterator, &name, err);
     if (rc == 0)
-        rc = store_iterator_status(iterator, err);
-    store_iterator_close(iterator);
-    peri_buffer_deinit(&name);
-    return rc;
+        store_iterator_seek_below(iterator, peri_buffer_slice(&name));
+    while (rc == 0 && (key = scanned_key(iterator, &name)).data != NULL) {
+        rc = each(data, key, store_iterator_value(iterator));
+        if (rc != 0)
+            break;
+        name.size = STATE_PREFIX_BYTES;
+        rc = peri_buffer_append(&name, key.data, key.size);
+        if (rc == 0)
+            store_iterator_seek_below(iterator, peri_buffer_slice(&name));
+    }
+    return close_scan(iterator, &name, rc, err);
 }

@@ -113,6 +113,12 @@ int store_state_scan(struct store_state *state, const struct store_snapshot *sna
                      int (*each)(void *data, struct peri_slice key, struct peri_slice value),
                      void *data, struct peri_error *err);
 
+/* The same for the keys below to, from the last one back. */
+int store_state_scan_back(struct store_state *state, const struct store_snapshot *snapshot,
+                          const struct store_applied *of, struct peri_slice to,
+                          int (*each)(void *data, struct peri_slice key, struct peri_slice value),
+                          void *data, struct peri_error *err);
+
 /* Deletes up to keys_max keys of epochs that no group uses, and of groups that are gone. Returns
  * how many; 0 when nothing is left to do. Errors: as store_write. */
 int store_state_collect(struct store_state *state, uint32_t keys_max, struct peri_error *err);

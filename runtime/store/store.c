@@ -220,6 +220,11 @@ void store_iterator_next(struct store_iterator *iterator)
     iterator->store->ops->iterator_next(iterator);
 }
 
+void store_iterator_seek_below(struct store_iterator *iterator, struct peri_slice key)
+{
+    iterator->store->ops->iterator_seek_below(iterator, key);
+}
+
 bool store_iterator_is_valid(const struct store_iterator *iterator)
 {
     return iterator->store->ops->iterator_is_valid(iterator);

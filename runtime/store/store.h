@@ -109,7 +109,12 @@ void store_iterator_close(struct store_iterator *iterator); /* accepts NULL */
 void store_iterator_seek(struct store_iterator *iterator, struct peri_slice key);
 void store_iterator_next(struct store_iterator *iterator);
 
-/* False behind the last key. Key and value are lent until the iterator moves. */
+/* Moves to the last key that is below key, which is none of the iterator's own. Not for journals.
+ */
+void store_iterator_seek_below(struct store_iterator *iterator, struct peri_slice key);
+
+/* False behind the last key, and before the first. Key and value are lent until the iterator moves.
+ */
 bool store_iterator_is_valid(const struct store_iterator *iterator);
 struct peri_slice store_iterator_key(const struct store_iterator *iterator);
 struct peri_slice store_iterator_value(const struct store_iterator *iterator);

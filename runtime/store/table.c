@@ -154,6 +154,36 @@ struct table_node *table_find(const struct table *table, struct peri_slice key, 
     return NULL;
 }
 
+/* The last node whose key is below key, whatever its version. */
+static const struct table_node *last_below(const struct table *table, struct peri_slice key)
+{
+    const struct table_node *node = NULL;
+    for (size_t level = TABLE_LEVELS; level-- > 0;) {
+        const table_link *link = node == NULL ? &table->heads[level] : &node->next[level];
+        const struct table_node *next = NULL;
+        while ((next = atomic_load_explicit(link, memory_order_acquire)) != NULL &&
+               peri_slice_compare(table_key(next), key) < 0) {
+            node = next;
+            link = &node->next[level];
+        }
+    }
+    return node;
+}
+
+struct table_node *table_find_below(const struct table *table, struct peri_slice key,
+                                    uint64_t sequence)
+{
+    const struct table_node *below = last_below(table, key);
+    while (below != NULL) {
+        struct peri_slice at = table_key(below);
+        struct table_node *found = table_find(table, at, sequence, false);
+        if (has_key(found, at))
+            return found;
+        below = last_below(table, at); /* that key is deleted */
+    }
+    return NULL;
+}
+
 void table_pin(struct table *table, struct table_pin *pin)
 {
     pin->sequence = table->sequence;

@@ -77,6 +77,11 @@ void table_nodes_add(struct table *table, struct table_node *nodes);
 struct table_node *table_find(const struct table *table, struct peri_slice key, uint64_t sequence,
                               bool is_after);
 
+/* The version visible at sequence of the last key below key that is not deleted; NULL before the
+ * first. */
+struct table_node *table_find_below(const struct table *table, struct peri_slice key,
+                                    uint64_t sequence);
+
 /* Keeps what is visible now, until the pin is taken away. While there is a pin no node goes, and
  * other threads may call table_find with the sequence UINT64_MAX while one adds. */
 void table_pin(struct table *table, struct table_pin *pin);

@@ -58,6 +58,12 @@ void table_iterator_next(struct store_iterator *base)
         table_find(iterator->table, table_key(iterator->node), iterator->pin.sequence, true);
 }
 
+void table_iterator_seek_below(struct store_iterator *base, struct peri_slice key)
+{
+    struct table_iterator *iterator = table_iterator_of(base);
+    iterator->node = table_find_below(iterator->table, key, iterator->pin.sequence);
+}
+
 bool table_iterator_is_valid(const struct store_iterator *base)
 {
     return table_iterator_of(base)->node != NULL;

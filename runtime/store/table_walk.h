@@ -35,6 +35,7 @@ struct table_iterator *table_iterator_of(const struct store_iterator *base);
 /* Members of struct store_ops. */
 void table_iterator_seek(struct store_iterator *base, struct peri_slice key);
 void table_iterator_next(struct store_iterator *base);
+void table_iterator_seek_below(struct store_iterator *base, struct peri_slice key);
 bool table_iterator_is_valid(const struct store_iterator *base);
 struct peri_slice table_iterator_key(const struct store_iterator *base);
 

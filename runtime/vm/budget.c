@@ -100,6 +100,15 @@ static bool take_bytes(struct vm_budget *budget, size_t size_bytes)
     return true;
 }
 
+void vm_budget_charge_bytes(lua_State *L, size_t size_bytes)
+{
+    struct vm_budget *budget = &vm_state_of(L)->budget;
+    if (!budget->is_counting || take_bytes(budget, size_bytes))
+        return;
+    stop(L, budget);
+    (void)luaL_error(L, "the budget of memory is spent");
+}
+
 bool vm_budget_take_units(struct vm_budget *budget, uint64_t units)
 {
     if (!budget->is_counting)

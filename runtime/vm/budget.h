@@ -64,6 +64,10 @@ void vm_budget_charge(lua_State *L, uint64_t units);
  */
 bool vm_budget_take_units(struct vm_budget *budget, uint64_t units);
 
+/* Counts bytes that are not the allocator's, before they are taken: raises when that is more than
+ * there is. */
+void vm_budget_charge_bytes(lua_State *L, size_t size_bytes);
+
 /* For the allocator: counts a new block, whose type is as for lua_Alloc. False when that is more
  * than there is. */
 bool vm_budget_take(struct vm_budget *budget, size_t type, size_t size_bytes);

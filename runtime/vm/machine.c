@@ -21,6 +21,7 @@ static int undo(lua_State *L)
 {
     struct vm_machine *machine = lua_touserdata(L, 1);
     vm_tables_undo(L, &machine->tables);
+    vm_store_undo(machine);
     vm_program_unload(L, &machine->next);
     lua_rawgeti(L, LUA_REGISTRYINDEX, machine->program.variables);
     (void)vm_freeze_restore(L, lua_gettop(L));
@@ -116,6 +117,16 @@ static void note_hash(struct vm_machine *machine)
     machine->hashes[index % VM_MACHINE_HASHES] = (struct vm_hash_at){index, machine->tables.hash};
 }
 
+/* What the machine has come to goes to its keys, also after a failure. Returns the job's end. */
+static int store_all(struct vm_machine *machine, int rc)
+{
+    if (!machine->program.is_stored)
+        return rc;
+    int stored = vm_store_commit(machine);
+    machine->is_broken = machine->is_broken || stored != 0;
+    return stored == 0 ? rc : peri_fail(machine->job->err, stored, "the keys of a machine");
+}
+
 static bool end_job(struct vm_machine *machine, int rc)
 {
     struct vm_machine_job *job = machine->job;
@@ -128,6 +139,7 @@ static bool end_job(struct vm_machine *machine, int rc)
     if (job->kind == VM_MACHINE_APPLY) {
         mix_outcome(machine, rc);
         note_hash(machine);
+        rc = store_all(machine, rc);
     } else if (job->kind == VM_MACHINE_RESTORE && rc == 0) {
         memset(machine->hashes, 0, sizeof machine->hashes); /* those of another state */
         note_hash(machine);
@@ -237,18 +249,9 @@ static int l_begin(lua_State *L)
     return 0;
 }
 
-bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job)
+/* The rest of the job is code of Lua. */
+static bool run(struct vm_machine *machine)
 {
-    PERI_ASSERT(machine->job == NULL && !machine->is_lent);
-    machine->job = job;
-    machine->entry = (struct vm_entry){.seed = 0};
-    if (!call_protected(machine, l_begin))
-        return end_job(machine, peri_fail(job->err, PERI_EMEMORY, "a machine"));
-    if (job->kind == VM_MACHINE_APPLY) {
-        int rc = begin_entry(machine);
-        if (rc != 0)
-            return end_job(machine, rc < 0 ? rc : 0);
-    }
     machine->payer = vm_compare_charge(NULL);
     begin_budget(machine);
     lua_pushcfunction(machine->co, vm_call_run);
@@ -256,9 +259,37 @@ bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job)
     return resume(machine, 1);
 }
 
+/* What the keys say has been read, or not (vm_store_load). */
+static bool go_on_loading(struct vm_machine *machine, int rc)
+{
+    if (rc < 0)
+        return end_job(machine, peri_fail(machine->job->err, rc, "the keys of a machine"));
+    return rc == 1 && run(machine);
+}
+
+bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job)
+{
+    PERI_ASSERT(machine->job == NULL && !machine->is_lent);
+    machine->job = job;
+    machine->entry = (struct vm_entry){.seed = 0};
+    vm_store_begin(machine, job->keys);
+    if (!call_protected(machine, l_begin))
+        return end_job(machine, peri_fail(job->err, PERI_EMEMORY, "a machine"));
+    if (job->kind == VM_MACHINE_APPLY) {
+        int rc = begin_entry(machine);
+        if (rc != 0)
+            return end_job(machine, rc < 0 ? rc : 0);
+    }
+    if (job->kind == VM_MACHINE_RESTORE && machine->program.is_stored)
+        return go_on_loading(machine, vm_store_load(machine, job->input));
+    return run(machine);
+}
+
 bool vm_machine_continue(struct vm_machine *machine)
 {
-    PERI_ASSERT(machine->job != NULL);
+    PERI_ASSERT(machine->job != NULL && !machine->store.is_reading);
+    if (machine->store.is_loading)
+        return go_on_loading(machine, vm_store_load_on(machine));
     machine->payer = vm_compare_charge(NULL);
     return resume(machine, 0);
 }
@@ -277,6 +308,7 @@ static int l_open(lua_State *L)
     struct vm_machine *machine = lua_touserdata(L, 1);
     vm_deterministic_open(L, &machine->deterministic);
     vm_tables_open(L, &machine->tables);
+    vm_store_open(L, machine);
     vm_freeze_globals(L);
     machine->co = lua_newthread(L);
     machine->co_reference = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -316,6 +348,8 @@ int vm_machine_create(struct vm_machine **out, const struct vm_machine_options *
         return peri_fail(err, PERI_ENOMEM, "machine %s", name);
     machine->state = LUA_NOREF;
     machine->slice_looks = options->slice_looks;
+    machine->on_read = options->on_read;
+    machine->on_read_data = options->on_read_data;
     machine->options = (struct vm_options){
         .env = options->env, .memory_limit_bytes = options->memory_limit_bytes, .bare = true};
     machine->deterministic = (struct vm_deterministic){on_print, machine};
@@ -330,6 +364,7 @@ int vm_machine_create(struct vm_machine **out, const struct vm_machine_options *
         vm_machine_close(machine);
         return rc;
     }
+    machine->sessions.is_tracked = machine->program.is_stored;
     *out = machine;
     return 0;
 }
@@ -340,6 +375,7 @@ void vm_machine_close(struct vm_machine *machine)
         return;
     vm_state_close(machine->vm);
     vm_sessions_deinit(&machine->sessions);
+    vm_store_close(machine);
     peri_buffer_deinit(&machine->text);
     peri_buffer_deinit(&machine->name);
     peri_buffer_deinit(&machine->prepared.body);
@@ -349,6 +385,16 @@ void vm_machine_close(struct vm_machine *machine)
 bool vm_machine_is_broken(const struct vm_machine *machine)
 {
     return machine->is_broken;
+}
+
+bool vm_machine_is_waiting(const struct vm_machine *machine)
+{
+    return machine->store.is_reading;
+}
+
+bool vm_machine_is_stored(const struct vm_machine *machine)
+{
+    return machine->program.is_stored;
 }
 
 uint64_t vm_machine_hash(const struct vm_machine *machine)

@@ -4,13 +4,14 @@
  *            init = function() return {} end, query = function(state, query) ... end,
  *            snapshot = function(state) ... end, restore = function(data) ... end,
  *            migrate = function(state, old_version) ... end, version = 1,
- *            budget = { instructions = 10000000, memory = 64 << 20 } }
+ *            store = true, budget = { instructions = 10000000, memory = 64 << 20 } }
  *
  * The machine has a Lua state of its own, the deterministic sandbox (deterministic.h). All that
  * outlives a command is the state, whose tables are seen and undone (machine_tables.h): what the
  * file itself made cannot change (machine_freeze.h). So a command has all its effect or, when it
  * raises, spends its budget or leaves something in the state that is no data, none; and its error
- * is the same on every replica.
+ * is the same on every replica. With store = true the state is ordered keys in place of tables
+ * (machine_store.h), and the same holds.
  *
  * Code is changed by entries (machine_entry.h): the first loads the new file, runs its migrate and
  * undoes all that, but what it would have done becomes part of the hash; when the replicas agree,
@@ -27,6 +28,7 @@
 #include "base/slice.h"
 #include "env/env.h"
 
+struct node_keys;
 struct vm_machine;
 
 enum vm_machine_kind {
@@ -45,6 +47,8 @@ struct vm_machine_job {
     enum vm_machine_kind kind;
     uint64_t index; /* of the entry, or the last one that was applied */
     struct peri_slice input;
+    struct node_keys *keys;     /* of a machine that keeps its state there; NULL: it is alone, and
+                                   has it in memory */
     struct peri_buffer *output; /* results are appended */
     struct peri_error *err;     /* what went wrong */
     int status;                 /* once ended: 0; PERI_ELUA, PERI_ECPU (the budget is spent),
@@ -54,9 +58,11 @@ struct vm_machine_job {
 
 struct vm_machine_options {
     struct env *env;
-    size_t memory_limit_bytes; /* of its Lua state; 0: none. Far above what a budget can make, for
-                                  it breaks the replica */
-    uint32_t slice_looks;      /* a slice's length, in thousands of instructions; 0: no slices */
+    size_t memory_limit_bytes;   /* of its Lua state; 0: none. Far above what a budget can make, for
+                                    it breaks the replica */
+    uint32_t slice_looks;        /* a slice's length, in thousands of instructions; 0: no slices */
+    void (*on_read)(void *data); /* a machine that waits may continue; NULL for one alone */
+    void *on_read_data;
 };
 
 /* Loads the text, whose name for people is the file's; init has not run. On success the caller owns
@@ -68,8 +74,12 @@ void vm_machine_close(struct vm_machine *machine);
 
 /* Starts a job when none is under way. True when it has ended. */
 bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job);
-/* The next slice of it. True when it has ended. */
+/* The next slice of it; not while it waits. True when it has ended. */
 bool vm_machine_continue(struct vm_machine *machine);
+/* True when the job waits for a read of its keys: on_read says when to continue. */
+bool vm_machine_is_waiting(const struct vm_machine *machine);
+/* True when the file says store = true. */
+bool vm_machine_is_stored(const struct vm_machine *machine);
 
 /* A snapshot of a file without a function for it needs no code of Lua: another thread may make it.
  * begin is false when it has one: then it is a job like others. From begin to end the machine does

@@ -8,7 +8,7 @@
 #include "vm/stand_in.h"
 #include "wire/codec.h"
 
-enum { RESULT_MAX = 8 << 20 };
+enum { RESULT_MAX = 8 << 20, SESSION_ROOM = 64 };
 
 static void raise_error(lua_State *L, const struct peri_error *err)
 {
@@ -37,11 +37,15 @@ void vm_call_encode(lua_State *L, int index, const char *name, size_t size_max,
 void vm_call_push_context(lua_State *L, struct vm_machine *machine)
 {
     const struct vm_entry *entry = &machine->entry;
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     lua_pushinteger(L, (lua_Integer)machine->job->index);
     lua_setfield(L, -2, "index");
     lua_pushnumber(L, (lua_Number)machine->clock_us / 1e6);
     lua_setfield(L, -2, "now");
+    if (machine->program.is_stored) {
+        vm_store_push(L);
+        lua_setfield(L, -2, "store");
+    }
     if (machine->job->kind == VM_MACHINE_QUERY)
         return;
     vm_draw_seed(&machine->draw, entry->seed, machine->job->index);
@@ -102,14 +106,15 @@ static int finish(lua_State *L, int status, lua_KContext context)
         return lua_error(L);
     switch (job->kind) {
     case VM_MACHINE_INIT:
-        set_state(L, machine, "init");
+        if (!machine->program.is_stored)
+            set_state(L, machine, "init");
         break;
     case VM_MACHINE_APPLY:
         if (machine->entry.kind != VM_ENTRY_COMMAND) {
             vm_upgrade_finish(L, machine);
             break;
         }
-        vm_call_encode(L, lua_gettop(L), "result", RESULT_MAX, job->output);
+        vm_call_encode(L, lua_gettop(L), "result", RESULT_MAX - SESSION_ROOM, job->output);
         vm_call_check_variables(L, &machine->program);
         vm_tables_commit(L, &machine->tables);
         break;
@@ -118,14 +123,25 @@ static int finish(lua_State *L, int status, lua_KContext context)
         vm_call_check_variables(L, &machine->program);
         break;
     case VM_MACHINE_SNAPSHOT:
+        if (machine->program.is_stored) {
+            vm_store_pack(L, machine, job->output);
+            break;
+        }
         vm_snapshot_pack(L, machine, job->output);
         vm_call_encode(L, lua_gettop(L), "snapshot", SIZE_MAX, job->output);
         break;
     case VM_MACHINE_RESTORE:
+        if (machine->program.is_stored)
+            break;
         set_state(L, machine, "restore");
         vm_snapshot_check(L, machine);
         break;
     case VM_MACHINE_STATE:
+        if (machine->program.is_stored)
+            vm_store_pack_state(L, machine, job->output);
+        else
+            vm_call_encode(L, lua_gettop(L), "state", SIZE_MAX, job->output);
+        break;
     case VM_MACHINE_SAMPLES:
         vm_call_encode(L, lua_gettop(L), "state", SIZE_MAX, job->output);
         break;
@@ -167,6 +183,10 @@ static int push_job(lua_State *L, struct vm_machine *machine)
         vm_call_push_state(L, machine);
         return has_function ? 1 : -1;
     case VM_MACHINE_RESTORE:
+        if (machine->program.is_stored) {
+            vm_store_load_program(L, machine);
+            return -1;
+        }
         vm_snapshot_load_program(L, machine, job->input);
         has_function = vm_call_push_function(L, machine, VM_FUNCTION_RESTORE);
         vm_snapshot_push(L, machine, job->input);

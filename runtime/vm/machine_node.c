@@ -29,13 +29,21 @@ static void end(struct vm_machine_node *host)
         node_task_done(task, host->job.status);
 }
 
+/* The job has come so far: it has ended, waits for a read, or goes on with the next turn. */
+static void go_on(struct vm_machine_node *host, bool is_over)
+{
+    if (is_over || vm_machine_is_waiting(host->machine))
+        env_turn_stop(host->turn);
+    else
+        env_turn_start(host->turn);
+    if (is_over)
+        end(host);
+}
+
 static void on_turn(void *data)
 {
     struct vm_machine_node *host = data;
-    if (!vm_machine_continue(host->machine))
-        return;
-    env_turn_stop(host->turn);
-    end(host);
+    go_on(host, vm_machine_continue(host->machine));
 }
 
 static void start(struct node_machine *node, struct node_task *task, enum vm_machine_kind kind)
@@ -46,12 +54,10 @@ static void start(struct node_machine *node, struct node_task *task, enum vm_mac
     host->job = (struct vm_machine_job){.kind = kind,
                                         .index = task->index,
                                         .input = task->input,
+                                        .keys = task->keys,
                                         .output = &task->output,
                                         .err = &task->err};
-    if (vm_machine_start(host->machine, &host->job))
-        end(host);
-    else
-        env_turn_start(host->turn);
+    go_on(host, vm_machine_start(host->machine, &host->job));
 }
 
 static void on_apply(struct node_machine *node, struct node_task *task)
@@ -158,17 +164,23 @@ int vm_machine_node_create(struct vm_machine_node **out, const struct vm_machine
                                        .restore = on_restore,
                                        .hash_at = on_hash_at};
     host->env = options->env;
+    struct vm_machine_options own = *options;
+    own.on_read = on_turn;
+    own.on_read_data = host;
     int rc = env_turn_create(options->env, on_turn, host, &host->turn);
     if (rc != 0)
         (void)peri_fail(err, rc, "machine %s", name);
     if (rc == 0)
-        rc = vm_machine_create(&host->machine, options, text, name, err);
+        rc = vm_machine_create(&host->machine, &own, text, name, err);
     if (rc == 0)
         rc = init(host->machine, err);
     if (rc != 0) {
         vm_machine_node_close(host);
         return rc;
     }
+    host->node.keeps_keys = host->node.keeps_failures = vm_machine_is_stored(host->machine);
+    if (host->node.keeps_keys)
+        host->node.hash_at = NULL; /* node/rebuild.c has no way to give such a state */
     *out = host;
     return 0;
 }

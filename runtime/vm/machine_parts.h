@@ -4,6 +4,7 @@
  *   machine_call.c      what runs in the coroutine of a job
  *   machine_snapshot.c  snapshots: what stands in them before the state
  *   machine_upgrade.c   another file in the place of the one that runs
+ *   machine_store.c     ctx.store: a state that is no table (machine_store.h)
  *
  * Functions that take an L raise. */
 #ifndef PERI_VM_MACHINE_PARTS_H
@@ -16,6 +17,7 @@
 #include "vm/machine_entry.h"
 #include "vm/machine_program.h"
 #include "vm/machine_session.h"
+#include "vm/machine_store.h"
 #include "vm/machine_tables.h"
 #include "vm/state.h"
 #include "wire/pack.h"
@@ -40,6 +42,9 @@ struct vm_machine {
         uint64_t index, hash;
     } hashes[VM_MACHINE_HASHES]; /* by index, a ring */
     struct vm_tables tables;
+    struct vm_store store;       /* of a program that is_stored */
+    void (*on_read)(void *data); /* what the machine has waited for is there */
+    void *on_read_data;
     struct vm_draw draw; /* ctx.random */
     uint64_t clock_us;   /* log time */
     uint32_t slice_looks;

@@ -20,7 +20,7 @@ static bool is_known(const char *name)
         if (strcmp(name, function_names[i]) == 0)
             return true;
     return strcmp(name, "version") == 0 || strcmp(name, "budget") == 0 ||
-           strcmp(name, "samples") == 0;
+           strcmp(name, "samples") == 0 || strcmp(name, "store") == 0;
 }
 
 /* The lowest name that means nothing, for the order of fields is not defined. */
@@ -37,7 +37,7 @@ static void check_names(lua_State *L, int table, const char *file)
     if (unknown != NULL)
         luaL_error(L,
                    "%s: a machine has no field '%s'; it has init, apply, query, snapshot, restore, "
-                   "migrate, version, budget, samples",
+                   "migrate, version, store, budget, samples",
                    file, unknown);
 }
 
@@ -110,6 +110,24 @@ static void read_functions(lua_State *L, int table, struct vm_program *program, 
                    has_snapshot ? "snapshot" : "restore", has_snapshot ? "restore" : "snapshot");
 }
 
+/* Reads whether the state is in ctx.store: then there is none to make, take or give back. */
+static void read_store(lua_State *L, int table, struct vm_program *program, const char *file)
+{
+    static const enum vm_function needless[] = {VM_FUNCTION_INIT, VM_FUNCTION_SNAPSHOT,
+                                                VM_FUNCTION_RESTORE};
+    int type = lua_getfield(L, table, "store");
+    if (type != LUA_TBOOLEAN && type != LUA_TNIL)
+        luaL_error(L, "%s: store is true or false, not a %s", file, lua_typename(L, type));
+    program->is_stored = lua_toboolean(L, -1) != 0;
+    lua_pop(L, 1);
+    for (size_t i = 0; i < sizeof needless / sizeof needless[0]; i++)
+        if (program->is_stored && program->functions[needless[i]] != LUA_NOREF)
+            luaL_error(L,
+                       "%s: a machine with store = true has no function %s: its state is in "
+                       "ctx.store",
+                       file, function_names[needless[i]]);
+}
+
 void vm_program_init(struct vm_program *program)
 {
     *program = (struct vm_program){.variables = LUA_NOREF, .samples = LUA_NOREF};
@@ -131,6 +149,7 @@ void vm_program_load(lua_State *L, struct vm_program *program, struct peri_slice
                    lua_isnil(L, table) ? "no value:" : "a", luaL_typename(L, table));
     check_names(L, table, name);
     read_functions(L, table, program, name);
+    read_store(L, table, program, name);
     read_version(L, table, program, name);
     read_budget(L, table, program, name);
     read_samples(L, table, program, name);

@@ -3,6 +3,7 @@
 #define PERI_VM_MACHINE_PROGRAM_H
 
 #include <lua.h>
+#include <stdbool.h>
 
 #include "base/slice.h"
 
@@ -25,6 +26,7 @@ struct vm_program {
     int variables; /* machine_freeze.h */
     int samples;   /* a list of commands, for tests */
     int64_t version;
+    bool is_stored;               /* the state is in ctx.store */
     uint64_t instructions, bytes; /* the budget of a call */
 };
 

@@ -10,7 +10,14 @@ void vm_sessions_deinit(struct vm_sessions *sessions)
     for (size_t i = 0; i < sessions->count; i++)
         peri_buffer_deinit(&sessions->list[i].result);
     free(sessions->list);
+    peri_buffer_deinit(&sessions->touched);
     *sessions = (struct vm_sessions){.next_us = UINT64_MAX};
+}
+
+static void touch(struct vm_sessions *sessions, uint64_t id)
+{
+    if (sessions->is_tracked && sessions->touched_rc == 0)
+        sessions->touched_rc = peri_buffer_append(&sessions->touched, (const char *)&id, sizeof id);
 }
 
 static void find_next(struct vm_sessions *sessions)
@@ -28,10 +35,12 @@ void vm_sessions_expire(struct vm_sessions *sessions, uint64_t now_us)
         return;
     for (size_t i = 0; i < sessions->count; i++) {
         struct vm_session *session = &sessions->list[i];
-        if (session->expires_us <= now_us)
-            peri_buffer_deinit(&session->result);
-        else
+        if (session->expires_us > now_us) {
             sessions->list[kept++] = *session;
+            continue;
+        }
+        touch(sessions, session->id);
+        peri_buffer_deinit(&session->result);
     }
     sessions->count = kept;
     find_next(sessions);
@@ -64,7 +73,21 @@ int vm_sessions_open(struct vm_sessions *sessions, uint64_t now_us, uint64_t ttl
         (struct vm_session){.id = *id, .ttl_us = ttl_us, .expires_us = now_us + ttl_us};
     if (now_us + ttl_us < sessions->next_us)
         sessions->next_us = now_us + ttl_us;
+    touch(sessions, *id);
     return 0;
+}
+
+int vm_sessions_add(struct vm_sessions *sessions, const struct vm_session *session,
+                    struct peri_slice result)
+{
+    if (grow(sessions) != 0)
+        return PERI_ENOMEM;
+    struct vm_session *added = &sessions->list[sessions->count++];
+    *added = *session;
+    added->result = (struct peri_buffer){NULL, 0, 0};
+    if (added->expires_us < sessions->next_us)
+        sessions->next_us = added->expires_us;
+    return peri_buffer_append(&added->result, result.data, result.size);
 }
 
 struct vm_session *vm_sessions_find(struct vm_sessions *sessions, uint64_t id)
@@ -86,6 +109,7 @@ void vm_sessions_shut(struct vm_sessions *sessions, uint64_t id)
     if (session == NULL)
         return;
     size_t behind = sessions->count - (size_t)(session - sessions->list) - 1;
+    touch(sessions, id);
     peri_buffer_deinit(&session->result);
     memmove(session, session + 1, behind * sizeof *session);
     sessions->count--;
@@ -97,7 +121,8 @@ int vm_session_keep(struct vm_sessions *sessions, struct vm_session *session, ui
     session->sequence = sequence;
     session->expires_us = now_us + session->ttl_us;
     session->result.size = 0;
-    (void)sessions; /* next_us may be too early now: then nothing ends, and it is found again */
+    touch(sessions, session->id);
+    /* next_us may be too early now: then nothing ends, and it is found again */
     return peri_buffer_append(&session->result, result.data, result.size);
 }
 
@@ -118,19 +143,14 @@ void vm_sessions_pack(const struct vm_sessions *sessions, struct wire_packer *pa
 
 static int unpack_one(struct vm_sessions *sessions, struct wire_unpacker *unpacker)
 {
-    if (grow(sessions) != 0)
-        return PERI_ENOMEM;
-    struct vm_session *session = &sessions->list[sessions->count++];
+    struct vm_session session = {.id = 0};
     bool is_one = wire_unpack_array(unpacker) == FIELDS;
-    *session = (struct vm_session){.id = 0};
-    session->id = wire_unpack_uint(unpacker);
-    session->sequence = wire_unpack_uint(unpacker);
-    session->ttl_us = wire_unpack_uint(unpacker);
-    session->expires_us = wire_unpack_uint(unpacker);
+    session.id = wire_unpack_uint(unpacker);
+    session.sequence = wire_unpack_uint(unpacker);
+    session.ttl_us = wire_unpack_uint(unpacker);
+    session.expires_us = wire_unpack_uint(unpacker);
     struct peri_slice result = wire_unpack_bytes(unpacker);
-    if (!is_one || unpacker->rc != 0)
-        return PERI_EFORMAT;
-    return peri_buffer_append(&session->result, result.data, result.size);
+    return is_one && unpacker->rc == 0 ? vm_sessions_add(sessions, &session, result) : PERI_EFORMAT;
 }
 
 int vm_sessions_unpack(struct vm_sessions *sessions, struct wire_unpacker *unpacker)
@@ -141,6 +161,5 @@ int vm_sessions_unpack(struct vm_sessions *sessions, struct wire_unpacker *unpac
     uint32_t count = wire_unpack_array(unpacker);
     for (uint32_t i = 0; i < count && rc == 0; i++)
         rc = unpack_one(sessions, unpacker);
-    find_next(sessions);
     return rc;
 }

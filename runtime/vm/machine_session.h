@@ -21,6 +21,10 @@ struct vm_sessions {
     size_t count, capacity;
     uint64_t last_id;
     uint64_t next_us; /* when the first of them ends; UINT64_MAX: none */
+
+    bool is_tracked;            /* touched is kept, for a machine that has sessions in keys */
+    struct peri_buffer touched; /* ids (u64) of those that were opened, changed or ended */
+    int touched_rc;             /* PERI_ENOMEM: some are missing there */
 };
 
 void vm_sessions_deinit(struct vm_sessions *sessions);
@@ -42,6 +46,10 @@ void vm_sessions_shut(struct vm_sessions *sessions, uint64_t id);
 /* The command with that number took effect. Errors: PERI_ENOMEM, which breaks the replica. */
 int vm_session_keep(struct vm_sessions *sessions, struct vm_session *session, uint64_t sequence,
                     struct peri_slice result, uint64_t now_us);
+
+/* Puts one in behind those that are there. Errors: PERI_ENOMEM. */
+int vm_sessions_add(struct vm_sessions *sessions, const struct vm_session *session,
+                    struct peri_slice result);
 
 /* All of them, for a snapshot; and back, in place of those that are there. Errors: PERI_ENOMEM,
  * PERI_EFORMAT. */

@@ -16,6 +16,7 @@ void vm_upgrade_switch(lua_State *L, struct vm_machine *machine, struct peri_sli
     vm_program_unload(L, &machine->program);
     machine->program = machine->next;
     vm_program_init(&machine->next);
+    machine->store.is_text_stored = false;
     machine->is_broken = !vm_upgrade_set_text(machine, name, text);
 }
 
@@ -35,6 +36,11 @@ void vm_upgrade_load(lua_State *L, struct vm_machine *machine, struct peri_slice
     lua_pushlstring(L, name.data, name.size);
     lua_pushlightuserdata(L, &text);
     vm_call(L, 3, 0);
+    if (machine->next.is_stored != machine->program.is_stored)
+        luaL_error(L, "an upgrade cannot move the state: the file that runs %s store = true",
+                   machine->program.is_stored ? "has" : "does not have");
+    if (machine->next.is_stored && text.size > VM_STORE_TEXT_MAX)
+        luaL_error(L, "a machine's file has at most %d MiB", VM_STORE_TEXT_MAX >> 20);
 }
 
 /* The name and the text in a body; *ttl_us, unless NULL, is what a VM_ENTRY_PREPARE has besides. */
@@ -154,6 +160,7 @@ void vm_upgrade_finish(lua_State *L, struct vm_machine *machine)
     pack_result(L, machine);
     if (machine->entry.kind == VM_ENTRY_TRY || machine->entry.kind == VM_ENTRY_PREPARE) {
         vm_tables_undo(L, &machine->tables);
+        vm_store_undo(machine);
         vm_program_unload(L, &machine->next);
         if (machine->entry.kind == VM_ENTRY_PREPARE)
             prepare(L, machine);

@@ -51,6 +51,15 @@ static void check_order(const struct node_keymap *map)
         entry = entry->next[0];
     }
     assert_null(entry);
+    entry = node_keymap_seek_below(map, key_of(KEYS / 3, room));
+    for (unsigned number = KEYS / 3; number-- > 0;) {
+        if (model[number] < 0)
+            continue;
+        assert_non_null(entry);
+        assert_int_equal(peri_slice_compare(node_keymap_key(entry), key_of(number, room)), 0);
+        entry = node_keymap_seek_below(map, node_keymap_key(entry));
+    }
+    assert_null(entry);
 }
 
 static void put(struct node_keymap *map, unsigned number, int size)

@@ -66,12 +66,12 @@ static void write_some(void)
     }
 }
 
-static void set_from(struct peri_slice key)
+static struct peri_slice copy_of(struct peri_slice key)
 {
     checker.from.size = 0;
     assert_int_equal(peri_buffer_append(&checker.from, key.data, key.size), 0);
-    checker.read.from = peri_buffer_slice(&checker.from);
     checker.read.found.size = 0;
+    return peri_buffer_slice(&checker.from);
 }
 
 static void check_value(int key, struct peri_slice value)
@@ -83,7 +83,17 @@ static void check_value(int key, struct peri_slice value)
 
 static void next_read(void);
 
-/* The page has all keys that are there, in order, from at on. */
+/* The next key that the range has to give: from at on, or from to back. */
+static int next_key(void)
+{
+    bool is_reverse = checker.read.is_reverse;
+    while (checker.at < checker.to && checker.now[is_reverse ? checker.to - 1 : checker.at] == 0)
+        checker.at += is_reverse ? 0 : 1, checker.to -= is_reverse ? 1 : 0;
+    assert_true(checker.at < checker.to);
+    return is_reverse ? --checker.to : checker.at++;
+}
+
+/* The page has all keys that are there, in order. */
 static void on_page(struct node_keys_read *read, int status)
 {
     struct peri_slice key, value;
@@ -92,15 +102,13 @@ static void on_page(struct node_keys_read *read, int status)
     assert_int_equal(status, 0);
     for (uint32_t i = 0; i < read->count; i++) {
         assert_int_equal(store_chunk_next(peri_buffer_slice(&read->found), &at, &key, &value), 0);
-        while (checker.at < checker.to && checker.now[checker.at] == 0)
-            checker.at++;
-        assert_true(checker.at < checker.to);
-        assert_int_equal(peri_slice_compare(key, name_of(checker.at, name)), 0);
-        check_value(checker.at++, value);
+        int expected = next_key();
+        assert_int_equal(peri_slice_compare(key, name_of(expected, name)), 0);
+        check_value(expected, value);
     }
     if (read->is_more) {
         assert_true(read->count > 0);
-        set_from(peri_buffer_slice(&read->next));
+        *(read->is_reverse ? &read->to : &read->from) = copy_of(peri_buffer_slice(&read->next));
         assert_int_equal(node_keys_range(checker.task->keys, read, NULL), 0);
         return;
     }
@@ -114,8 +122,10 @@ static void start_range(void)
     static char name[16], end[16];
     checker.at = (int)draw(KEYS);
     checker.to = checker.at + (int)draw((uint64_t)(KEYS - checker.at) + 1);
-    set_from(name_of(checker.at, name));
+    checker.read.found.size = 0;
+    checker.read.from = name_of(checker.at, name);
     checker.read.to = name_of(checker.to, end);
+    checker.read.is_reverse = draw(2) == 0;
     checker.read.count_max = 1 + (uint32_t)draw(5);
     checker.read.size_max = draw(2) == 0 ? 20 : 100000;
     checker.read.on_done = on_page;
@@ -149,7 +159,7 @@ static void next_read(void)
         return;
     }
     checker.at = (int)draw(KEYS);
-    set_from(name_of(checker.at, name));
+    checker.read.from = copy_of(name_of(checker.at, name));
     checker.read.to = peri_slice_of(NULL, 0);
     checker.read.on_done = on_got;
     if (node_keys_get(checker.task->keys, &checker.read, NULL) == 1)

@@ -211,6 +211,20 @@ static int count_key(void *data, struct peri_slice key, struct peri_slice value)
     return 0;
 }
 
+/* Takes a hundred keys, each below the one before. */
+static int count_back(void *data, struct peri_slice key, struct peri_slice value)
+{
+    static char last[64];
+    static size_t last_size;
+    struct count *count = data;
+    assert_true(value.size == VALUE_BYTES && key.size <= sizeof last);
+    if (count->keys > 0)
+        assert_true(peri_slice_compare(key, peri_slice_of(last, last_size)) < 0);
+    memcpy(last, key.data, key.size);
+    last_size = key.size;
+    return ++count->keys == 100;
+}
+
 static void assert_group(struct bench *bench, uint64_t group, uint64_t index, char c)
 {
     struct count count = {.c = c};
@@ -222,6 +236,10 @@ static void assert_group(struct bench *bench, uint64_t group, uint64_t index, ch
     assert_int_equal(
         store_state_scan(bench->state, NULL, &applied, slice(""), count_key, &count, NULL), 0);
     assert_int_equal(count.keys, KEYS);
+    count.keys = 0;
+    assert_int_equal(store_state_scan_back(bench->state, NULL, &applied, slice("\xff"), count_back,
+                                           &count, NULL),
+                     1);
     peri_buffer_deinit(&extra);
 }
 

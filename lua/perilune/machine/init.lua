@@ -10,6 +10,8 @@
 ---   local group = raft.group { id = 1, members = members, machine = machine.load "counter.lua" }
 ---   group:propose(5)
 ---
+--- With store = true in the file the state is ctx.store: ordered keys on disk.
+---
 --- The file runs in a sandbox in which replicas cannot differ; a command that raises, or spends its budget,
 --- has no effect. runtime/vm/README.md says what is in the sandbox, and how.
 local core = require "perilune.core.machine"

@@ -13,7 +13,7 @@ local function start(name)
   return assert(load(name):start())
 end
 
-local NAMES = { "bank", "counter", "inventory", "leaderboard", "queue", "rate_limiter" }
+local NAMES = { "bank", "counter", "inventory", "leaderboard", "mailboxes", "queue", "rate_limiter" }
 
 describe("the machine", function()
   for _, name in ipairs(NAMES) do
@@ -92,6 +92,20 @@ describe("the machine", function()
     assert.same({ rank = 1, best = 40 }, m:apply { player = "ann", score = 5 })
     assert.same({ { player = "ann", score = 40 }, { player = "bob", score = 30 } }, m:query { top = 2 })
     assert.same({ rank = 3, best = 20 }, m:query { player = "cleo" })
+  end)
+
+  it("mailboxes keep messages on disk", function()
+    local m <close> = start "mailboxes"
+    for i = 1, 3 do
+      assert.equal(i, m:apply({ post = "ann", text = "t" .. i, from = "bob" }, { now = i }))
+    end
+    m:apply { post = "anna", text = "other" }
+    assert.same({ { text = "t3", from = "bob", time = 3 } }, m:query { box = "ann", limit = 1 })
+    assert.equal("t1", m:apply({ take = "ann", limit = 1 })[1].text)
+    assert.equal(2, #m:apply { take = "ann" })
+    assert.same({}, m:query { box = "ann" })
+    assert.same({ holds = true }, m:query())
+    assert.equal(4, m:apply { post = "ann", text = "t4" })
   end)
 
   it("inventory reserves all or nothing, for a while", function()
