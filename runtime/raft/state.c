@@ -288,7 +288,8 @@ static void pass_raft(struct pass *pass, struct raft *raft)
         pass_leader(pass, raft);
 }
 
-uint64_t raft_hash(const struct raft *raft)
+/* With the walk made part of it, the words cost no questions: tests hash before every event. */
+__attribute__((flatten)) uint64_t raft_hash(const struct raft *raft)
 {
     struct pass pass = {.mode = PASS_HASH};
     struct raft same = *raft; /* shares what pointers point to; nothing is written */
