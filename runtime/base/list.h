@@ -33,6 +33,18 @@ static inline void peri_list_append(struct peri_list *list, struct peri_list *li
     list->prev = link;
 }
 
+/* Moves all links of from to the end of list; from is empty then. */
+static inline void peri_list_append_all(struct peri_list *list, struct peri_list *from)
+{
+    if (peri_list_is_empty(from))
+        return;
+    from->next->prev = list->prev;
+    list->prev->next = from->next;
+    from->prev->next = list;
+    list->prev = from->prev;
+    peri_list_init(from);
+}
+
 /* Takes link out of its list; doing so again changes nothing. */
 static inline void peri_list_remove(struct peri_list *link)
 {

@@ -213,8 +213,10 @@ void node_keymap_clear(struct node_keymap *map)
     struct node_keymap_entry *entry = map->heads[0];
     while (entry != NULL) {
         struct node_keymap_entry *next = entry->next[0];
-        peri_list_remove(&entry->link);
-        free(entry);
+        if (!entry->is_orphan) {
+            peri_list_remove(&entry->link);
+            free(entry);
+        }
         entry = next;
     }
     free(map->slots);

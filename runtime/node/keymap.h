@@ -22,6 +22,8 @@ struct node_keymap_entry {
     bool is_deleted;   /* the key is known not to be there */
     bool is_dirty;     /* the owner's: the store does not have it yet */
     bool is_passing;   /* the owner's: hardly read again once the store has it, never foreseen */
+    bool is_orphan; /* the owner's: it is in no map any more, or leaves it when that is cleared */
+    uint8_t round;  /* the owner's: of a dirty one, which round it belongs to */
     uint32_t levels;
     struct node_keymap_entry *next[]; /* levels of them; behind them key and value */
 };
@@ -66,7 +68,7 @@ struct node_keymap_entry *node_keymap_seek(const struct node_keymap *map, struct
 struct node_keymap_entry *node_keymap_seek_below(const struct node_keymap *map,
                                                  struct peri_slice key);
 
-/* Frees all entries, taking them out of their owner's lists. */
+/* Frees all entries but orphans, taking them out of their owner's lists. */
 void node_keymap_clear(struct node_keymap *map);
 
 #endif

@@ -9,6 +9,17 @@
 
 /* ---- life ---- */
 
+static struct node_keys_part *create_part(struct node_keys *keys)
+{
+    struct node_keys_part *part = calloc(1, sizeof *part);
+    if (part == NULL)
+        return NULL;
+    part->keys = keys;
+    peri_list_init(&part->link);
+    peri_list_init(&part->entries);
+    return part;
+}
+
 int node_keys_open(struct node_group *group)
 {
     struct node *node = group->node;
@@ -16,14 +27,17 @@ int node_keys_open(struct node_group *group)
     if (rc != 0)
         return rc;
     struct node_keys *keys = calloc(1, sizeof *keys);
-    if (keys == NULL)
+    if (keys != NULL)
+        keys->part = create_part(keys);
+    if (keys == NULL || keys->part == NULL) {
+        free(keys);
         return PERI_ENOMEM;
+    }
     keys->group = group;
     keys->applied.group = group->id;
     keys->map.is_indexed = true;
     peri_list_init(&keys->link);
     peri_list_init(&keys->collecting);
-    peri_list_init(&keys->writing);
     peri_list_init(&keys->clean);
     peri_list_init(&keys->sources);
     peri_list_init(&keys->reads);
@@ -33,13 +47,26 @@ int node_keys_open(struct node_group *group)
     return 0;
 }
 
+/* A part that is in a round stays there, without us. */
+static void leave_part(struct node_keys *keys)
+{
+    struct node_keys_part *part = keys->part;
+    keys->part = NULL;
+    if (peri_list_is_empty(&part->link)) {
+        free(part);
+        return;
+    }
+    part->keys = NULL;
+    for (struct peri_list *at = part->entries.next; at != &part->entries; at = at->next)
+        container_of(at, struct node_keymap_entry, link)->is_orphan = true;
+}
+
 /* Forgets all that is in memory. */
 static void forget(struct node_keys *keys)
 {
     struct node_rounds *rounds = keys->group->node->rounds;
+    leave_part(keys);
     for (struct peri_list *at = keys->collecting.next; at != &keys->collecting; at = at->next)
-        rounds->dirty_bytes -= node_keymap_cost(container_of(at, struct node_keymap_entry, link));
-    for (struct peri_list *at = keys->writing.next; at != &keys->writing; at = at->next)
         rounds->dirty_bytes -= node_keymap_cost(container_of(at, struct node_keymap_entry, link));
     rounds->clean_bytes -= keys->clean_bytes;
     keys->clean_bytes = 0;
@@ -65,9 +92,13 @@ void node_keys_close(struct node_group *group)
 int node_keys_reset(struct node_keys *keys, const struct store_applied *applied)
 {
     struct peri_buffer extra = {NULL, 0, 0};
-    if (peri_buffer_append(&extra, applied->extra.data, applied->extra.size) != 0)
+    struct node_keys_part *part = create_part(keys);
+    if (part == NULL || peri_buffer_append(&extra, applied->extra.data, applied->extra.size) != 0) {
+        free(part);
         return PERI_ENOMEM;
+    }
     forget(keys);
+    keys->part = part;
     peri_buffer_deinit(&keys->extra);
     keys->extra = extra;
     keys->applied = *applied;
@@ -171,17 +202,26 @@ static void drop(struct node_keys *keys, struct node_keymap_entry *entry)
     free(entry);
 }
 
+/* A round takes it: until that ends its bytes and its place in the part are for the background. */
+static bool is_being_written(const struct node_keys *keys, const struct node_keymap_entry *entry)
+{
+    return entry->is_dirty && entry->round != keys->round;
+}
+
 /* What was written is what is known of its key. Returns the entry of it. */
 static struct node_keymap_entry *learn(struct node_keys *keys, struct node_keymap_entry *entry)
 {
     struct node_keymap_entry *known = node_keymap_find(&keys->map, node_keymap_key(entry));
-    if (known != NULL && node_keymap_overwrite(known, entry)) {
+    bool is_fixed = known != NULL && is_being_written(keys, known);
+    if (known != NULL && !is_fixed && node_keymap_overwrite(known, entry)) {
         take_off(keys, known);
         free(entry);
         return known;
     }
     known = node_keymap_put(&keys->map, entry);
-    if (known != NULL)
+    if (is_fixed)
+        known->is_orphan = true;
+    else if (known != NULL)
         drop(keys, known);
     return entry;
 }
@@ -194,6 +234,7 @@ void node_keys_commit(struct node_keys *keys)
     while (entry != NULL) {
         struct node_keymap_entry *next = entry->next[0], *known = learn(keys, entry);
         known->is_dirty = true;
+        known->round = keys->round;
         peri_list_append(&keys->collecting, &known->link);
         keys->group->node->rounds->dirty_bytes += node_keymap_cost(known);
         entry = next;
@@ -208,44 +249,45 @@ void node_keys_discard(struct node_keys *keys)
 
 /* ---- rounds ---- */
 
-static int gather_entries(struct node_keys *keys, struct store_round *round)
+int node_keys_gather(struct node_keys *keys, struct store_round *round)
 {
-    int rc = 0;
-    while (rc == 0 && !peri_list_is_empty(&keys->collecting)) {
-        struct peri_list *link = keys->collecting.next;
-        struct node_keymap_entry *entry = container_of(link, struct node_keymap_entry, link);
-        struct peri_slice key = node_keymap_key(entry);
-        rc = entry->is_deleted
-                 ? store_round_delete(round, &keys->applied, key)
-                 : store_round_put(round, &keys->applied, key, node_keymap_value(entry));
-        peri_list_remove(link);
-        peri_list_append(&keys->writing, link);
-    }
+    const struct node_group *group = keys->group;
+    struct node_keys_part *part = keys->part;
+    PERI_ASSERT(peri_list_is_empty(&part->link));
+    if (!keys->is_ready || group->raft == NULL || group->is_closing ||
+        group->applied_index <= keys->applied.index)
+        return 0;
+    const struct raft_configuration *members = raft_members_at(group->raft, group->applied_index);
+    if (members == NULL)
+        return 0; /* a snapshot has been accepted: it takes the place of all this */
+    keys->extra.size = 0;
+    int rc = node_members_put(group->node, members, &keys->extra);
+    if (rc != 0)
+        return rc;
+    keys->applied.members = *members;
+    keys->applied.index = group->applied_index;
+    keys->applied.term = group->applied_term;
+    keys->applied.extra = peri_buffer_slice(&keys->extra);
+    rc = store_round_applied(round, &keys->applied);
+    part->of = keys->applied;
+    part->of.extra = peri_slice_of(NULL, 0);
+    peri_list_append_all(&part->entries, &keys->collecting);
+    keys->round++;
+    peri_list_append(&group->node->rounds->parts, &part->link);
     return rc;
 }
 
-bool node_keys_gather(struct node_keys *keys, struct store_round *round, int *rc)
+int node_keys_add(const struct node_keys_part *part, struct store_round *round)
 {
-    const struct node_group *group = keys->group;
-    *rc = 0;
-    if (!keys->is_ready || group->raft == NULL || group->is_closing ||
-        group->applied_index <= keys->applied.index)
-        return false;
-    const struct raft_configuration *members = raft_members_at(group->raft, group->applied_index);
-    if (members == NULL)
-        return false; /* a snapshot has been accepted: it takes the place of all this */
-    keys->extra.size = 0;
-    *rc = node_members_put(group->node, members, &keys->extra);
-    if (*rc == 0) {
-        keys->applied.members = *members;
-        keys->applied.index = group->applied_index;
-        keys->applied.term = group->applied_term;
-        keys->applied.extra = peri_buffer_slice(&keys->extra);
-        *rc = gather_entries(keys, round);
+    int rc = 0;
+    for (const struct peri_list *at = part->entries.next; rc == 0 && at != &part->entries;
+         at = at->next) {
+        const struct node_keymap_entry *entry = container_of(at, struct node_keymap_entry, link);
+        struct peri_slice key = node_keymap_key(entry);
+        rc = entry->is_deleted ? store_round_delete(round, &part->of, key)
+                               : store_round_put(round, &part->of, key, node_keymap_value(entry));
     }
-    if (*rc == 0)
-        *rc = store_round_applied(round, &keys->applied);
-    return *rc == 0;
+    return rc;
 }
 
 /* Forgets a clean entry. */
@@ -255,25 +297,45 @@ static void let_go(struct node_keys *keys, struct node_keymap_entry *entry)
     drop(keys, entry);
 }
 
-void node_keys_written(struct node_keys *keys)
+/* The store has an entry. */
+static void make_clean(struct node_keys *keys, struct node_keymap_entry *entry)
 {
     struct node_rounds *rounds = keys->group->node->rounds;
-    /* What they find may be older than an entry that goes; what is foreseen does not pass. */
-    bool are_read = !peri_list_is_empty(&keys->reads);
-    keys->written_index = keys->applied.index;
-    while (!peri_list_is_empty(&keys->writing)) {
-        struct peri_list *link = keys->writing.next;
-        struct node_keymap_entry *entry = container_of(link, struct node_keymap_entry, link);
-        size_t cost = node_keymap_cost(entry);
-        entry->is_dirty = false;
-        rounds->dirty_bytes -= cost;
-        rounds->clean_bytes += cost;
-        keys->clean_bytes += cost;
-        peri_list_remove(link);
-        peri_list_append(&keys->clean, link);
-        if (entry->is_passing && !are_read)
-            let_go(keys, entry);
+    size_t cost = node_keymap_cost(entry);
+    entry->is_dirty = false;
+    rounds->dirty_bytes -= cost;
+    rounds->clean_bytes += cost;
+    keys->clean_bytes += cost;
+    peri_list_append(&keys->clean, &entry->link);
+    /* What reads find may be older than an entry that goes; what is foreseen does not pass. */
+    if (entry->is_passing && peri_list_is_empty(&keys->reads))
+        let_go(keys, entry);
+}
+
+size_t node_keys_settle(struct node_keys_part *part, struct node_rounds *rounds, bool is_written,
+                        size_t count_max)
+{
+    struct node_keys *keys = part->keys;
+    for (; count_max > 0 && !peri_list_is_empty(&part->entries); count_max--) {
+        struct node_keymap_entry *entry =
+            container_of(part->entries.next, struct node_keymap_entry, link);
+        peri_list_remove(&entry->link);
+        if (entry->is_orphan) {
+            rounds->dirty_bytes -= node_keymap_cost(entry);
+            free(entry);
+        } else if (is_written) {
+            make_clean(keys, entry);
+        } else {
+            entry->round = keys->round;
+            peri_list_append(&keys->collecting, &entry->link);
+        }
     }
+    if (peri_list_is_empty(&part->entries)) {
+        peri_list_remove(&part->link);
+        if (keys == NULL)
+            free(part);
+    }
+    return count_max;
 }
 
 void node_keys_evict(struct node_keys *keys, size_t bytes_max)

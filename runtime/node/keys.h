@@ -6,7 +6,8 @@
  *
  * What a command writes is seen by its own reads at once; when it fails, it leaves nothing. A round
  * (rounds.h) takes what all groups have written since the last one, with how far each has come,
- * into one batch. Until the store has it, reads find it in memory; the log has it all along.
+ * into one batch, which is made in the background: what belongs to it does not change until it is
+ * written. Until the store has it, reads find it in memory; the log has it all along.
  *
  * A read that memory does not answer is made in the background. What was read or written stays in
  * memory for a while. */
@@ -81,6 +82,14 @@ struct node_source;    /* stream.c */
 struct node_keys_want; /* keys_want.c */
 struct store_log_entry;
 
+/* What a round takes from a group. */
+struct node_keys_part {
+    struct peri_list link;    /* in rounds->parts; to itself: in no round */
+    struct node_keys *keys;   /* NULL: they are others now, or the group is closed */
+    struct store_applied of;  /* where the keys are; without extra */
+    struct peri_list entries; /* orphans among them: what has been written anew since */
+};
+
 struct node_keys {
     struct node_group *group;
     struct peri_list link;        /* in rounds->groups */
@@ -93,7 +102,8 @@ struct node_keys {
     size_t staged_bytes;
     struct node_keymap map;      /* dirty and clean */
     struct peri_list collecting; /* dirty entries, of the next round */
-    struct peri_list writing;    /* of the round that is being written */
+    uint8_t round;               /* of these; other dirty entries are in part */
+    struct node_keys_part *part; /* of the round that is being written */
     struct peri_list clean;      /* the one that was not used for longest first */
     size_t clean_bytes;
     struct peri_list reads; /* under way: meanwhile no entry is let go of, nor while want reads */
@@ -130,11 +140,16 @@ void node_keys_discard(struct node_keys *keys);
 /* The state is another one now: that of applied, whose extra is copied. Errors: PERI_ENOMEM. */
 int node_keys_reset(struct node_keys *keys, const struct store_applied *applied);
 
-/* Adds to the round what has changed since the last one; false when nothing has. Errors come in
- * *rc: PERI_ENOMEM. */
-bool node_keys_gather(struct node_keys *keys, struct store_round *round, int *rc);
-/* The round is in the store. */
-void node_keys_written(struct node_keys *keys);
+/* Begins a round with what has changed since the last one: its part is in rounds->parts then. None
+ * of the group's may be in there. Errors: PERI_ENOMEM. */
+int node_keys_gather(struct node_keys *keys, struct store_round *round);
+/* In the background: adds a part's entries to its round. Errors: PERI_ENOMEM. */
+int node_keys_add(const struct node_keys_part *part, struct store_round *round);
+/* The round has ended. Takes at most count_max entries out of the part: they are clean when the
+ * store has them, else the next round's. Returns how many more it could have taken; a part that is
+ * empty then has left the list, and is freed when nobody has it. */
+size_t node_keys_settle(struct node_keys_part *part, struct node_rounds *rounds, bool is_written,
+                        size_t count_max);
 /* Lets go of clean entries until they take no more than that. */
 void node_keys_evict(struct node_keys *keys, size_t bytes_max);
 

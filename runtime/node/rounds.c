@@ -16,6 +16,7 @@ enum {
     CLEAN_MAX_BYTES = 32 << 20, /* in memory, of all groups */
     BARRIER_BYTES = 16 << 20,   /* written since the last one */
     BARRIER_MIN_US = 1000000,   /* between two, when entries alone ask for one */
+    SETTLED_AT_ONCE = 1000,     /* entries of a round; then the loop turns */
 };
 
 /* ---- the store ---- */
@@ -102,13 +103,16 @@ void node_rounds_close_store(struct node_rounds *rounds)
 
 /* ---- rounds ---- */
 
+static void settle(struct node_rounds *rounds, bool is_written, size_t count_max);
+
 static void start_round(struct node_rounds_job *job)
 {
     struct node_rounds *rounds = job->rounds;
+    if (rounds->is_settling)
+        settle(rounds, true, SIZE_MAX);
     store_batch_clear(&rounds->round.changes);
     for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
-        int rc = 0;
-        (void)node_keys_gather(container_of(at, struct node_keys, link), &rounds->round, &rc);
+        int rc = node_keys_gather(container_of(at, struct node_keys, link), &rounds->round);
         if (rc != 0 && job->rc == 0)
             job->rc = peri_fail(&job->err, rc, "a round");
     }
@@ -116,8 +120,15 @@ static void start_round(struct node_rounds_job *job)
 
 static void run_round(struct node_rounds_job *job, struct store_state *state)
 {
-    if (job->rc == 0 && job->rounds->round.changes.count > 0)
-        job->rc = store_state_write(state, &job->rounds->round, &job->err);
+    struct node_rounds *rounds = job->rounds;
+    for (struct peri_list *at = rounds->parts.next; job->rc == 0 && at != &rounds->parts;
+         at = at->next) {
+        int rc = node_keys_add(container_of(at, struct node_keys_part, link), &rounds->round);
+        if (rc != 0)
+            job->rc = peri_fail(&job->err, rc, "a round");
+    }
+    if (job->rc == 0 && rounds->round.changes.count > 0)
+        job->rc = store_state_write(state, &rounds->round, &job->err);
 }
 
 void node_rounds_suspect(struct node_rounds *rounds, int rc)
@@ -198,25 +209,51 @@ void node_rounds_fail(struct node_rounds *rounds, const struct node_rounds_job *
     node_fence(rounds->node, job->rc);
 }
 
+/* What a large round has taken is given back in pieces: it may be tens of thousands of entries. */
+static void settle(struct node_rounds *rounds, bool is_written, size_t count_max)
+{
+    bool was_full = node_rounds_are_full(rounds);
+    while (count_max > 0 && !peri_list_is_empty(&rounds->parts))
+        count_max = node_keys_settle(container_of(rounds->parts.next, struct node_keys_part, link),
+                                     rounds, is_written, count_max);
+    if (is_written)
+        evict(rounds);
+    if (was_full && !node_rounds_are_full(rounds))
+        wake_groups(rounds);
+    bool was_settling = rounds->is_settling;
+    rounds->is_settling = !peri_list_is_empty(&rounds->parts);
+    if (rounds->is_settling && !was_settling)
+        env_turn_start(rounds->settling);
+    else if (was_settling && !rounds->is_settling)
+        env_turn_stop(rounds->settling);
+}
+
+static void on_settling(void *data)
+{
+    struct node_rounds *rounds = data;
+    settle(rounds, true, SETTLED_AT_ONCE);
+    if (!rounds->is_settling)
+        node_rounds_applied(rounds); /* perhaps something was, since the round was gathered */
+}
+
 static void on_round(struct node_rounds_job *job, int status)
 {
     struct node_rounds *rounds = job->rounds;
     size_t bytes = rounds->round.changes.bytes.size;
-    if (status != 0 || rounds->is_closing)
-        return;
-    if (job->rc != 0) {
-        node_rounds_fail(rounds, job);
+    if (status != 0 || rounds->is_closing || job->rc != 0) {
+        settle(rounds, false, SIZE_MAX);
+        if (status == 0 && !rounds->is_closing)
+            node_rounds_fail(rounds, job);
         return;
     }
-    bool was_full = node_rounds_are_full(rounds);
-    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next)
-        node_keys_written(container_of(at, struct node_keys, link));
-    evict(rounds);
-    if (was_full)
-        wake_groups(rounds);
+    for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
+        struct node_keys *keys = container_of(at, struct node_keys, link);
+        keys->written_index = keys->applied.index;
+    }
+    settle(rounds, true, SETTLED_AT_ONCE);
     node_rounds_wrote(rounds, bytes);
-    if (bytes > 0)
-        node_rounds_applied(rounds); /* perhaps something was, since this one was gathered */
+    if (bytes > 0 && !rounds->is_settling)
+        node_rounds_applied(rounds);
 }
 
 static void want_round(struct node_rounds *rounds)
@@ -229,12 +266,13 @@ static void on_timer(void *data)
 {
     struct node_rounds *rounds = data;
     rounds->is_armed = false;
-    want_round(rounds);
+    if (!rounds->is_settling)
+        want_round(rounds);
 }
 
 void node_rounds_applied(struct node_rounds *rounds)
 {
-    if (rounds->is_closing)
+    if (rounds->is_closing || rounds->is_settling) /* which ends here */
         return;
     if (rounds->dirty_bytes >= ROUND_BYTES)
         want_round(rounds);
@@ -268,6 +306,7 @@ int node_rounds_open(struct node *node)
         rounds->path = malloc(size);
         peri_list_init(&rounds->groups);
         peri_list_init(&rounds->jobs);
+        peri_list_init(&rounds->parts);
         rounds->opening = (struct node_rounds_job){.run = run_open, .done = on_opened};
         rounds->closing = (struct node_rounds_job){.run = run_close, .done = on_closed};
         rounds->round_job =
@@ -275,10 +314,14 @@ int node_rounds_open(struct node *node)
         node_rounds_init_barriers(rounds);
         rc = rounds->path != NULL ? env_timer_create(node->env, on_timer, rounds, &rounds->timer)
                                   : PERI_ENOMEM;
+        if (rc == 0)
+            rc = env_turn_create(node->env, on_settling, rounds, &rounds->settling);
     }
     if (rc != 0) {
-        if (rounds != NULL)
+        if (rounds != NULL) {
+            env_timer_close(rounds->timer);
             free(rounds->path);
+        }
         free(rounds);
         return rc;
     }
@@ -293,7 +336,11 @@ void node_rounds_close(struct node *node)
     if (rounds == NULL || rounds->is_closing)
         return;
     rounds->is_closing = true;
+    if (rounds->is_settling)
+        settle(rounds, true, SIZE_MAX);
+    env_turn_close(rounds->settling);
     env_timer_close(rounds->timer);
+    rounds->settling = NULL;
     rounds->timer = NULL;
     while (!peri_list_is_empty(&rounds->jobs)) {
         struct node_rounds_job *job = container_of(rounds->jobs.next, struct node_rounds_job, link);
@@ -308,7 +355,8 @@ void node_rounds_free(struct node *node)
     struct node_rounds *rounds = node->rounds;
     if (rounds == NULL)
         return;
-    PERI_ASSERT(rounds->state == NULL && rounds->running == NULL);
+    PERI_ASSERT(rounds->state == NULL && rounds->running == NULL &&
+                peri_list_is_empty(&rounds->parts));
     store_batch_deinit(&rounds->round.changes);
     free(rounds->path);
     free(rounds);

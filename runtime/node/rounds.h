@@ -33,9 +33,11 @@ struct node_rounds {
     struct node_rounds_job *running;
     struct node_rounds_job opening, round_job, barrier_job, collect_job, closing;
     struct store_round round;
+    struct peri_list parts; /* of the round that is under way, or being settled */
     struct env_timer *timer;
-    size_t reads; /* under way */
-    bool is_closing, is_armed;
+    struct env_turn *settling; /* runs while the round is */
+    size_t reads;              /* under way */
+    bool is_closing, is_armed, is_settling;
     bool is_damaged;                 /* reads have met damage */
     bool was_damaged;                /* when it was opened */
     bool has_no_env;                 /* it has ended: nothing can be started any more */
