@@ -240,6 +240,17 @@ static int keep(struct recovery *recovery, const struct store_log_found *groups,
     return 0;
 }
 
+/* A directory without a log, or a path that is no directory, holds no node's data. */
+static void explain_open(struct recovery *recovery, int status)
+{
+    if (status == -ENOENT || status == -ENOTDIR)
+        (void)peri_fail_plain(&recovery->err, status,
+                              "%s holds no data of a node: there is no directory %s",
+                              recovery->path, recovery->log_path);
+    else
+        node_disk_explain(recovery->path, status, &recovery->err);
+}
+
 static void on_open(void *data, int status, const struct store_log_found *groups, size_t count,
                     const struct peri_error *err)
 {
@@ -249,7 +260,7 @@ static void on_open(void *data, int status, const struct store_log_found *groups
         status = keep(recovery, groups, count);
     } else {
         recovery->err = *err;
-        node_disk_explain(recovery->path, status, &recovery->err);
+        explain_open(recovery, status);
     }
     if (status == 0)
         status = env_work(recovery->env, run_list, on_listed, recovery);
@@ -284,8 +295,9 @@ static int check_members(const struct node_member *members, size_t count,
     for (size_t i = 0; i < count; i++) {
         ids[i] = members[i].id;
         if (members[i].address != NULL && strlen(members[i].address) > NODE_ADDRESS_MAX)
-            return peri_fail_plain(err, PERI_EINVAL, "the address of node %" PRIu64 " is none",
-                                   ids[i]);
+            return peri_fail_plain(err, PERI_EINVAL,
+                                   "the address of node %" PRIu64 " has more than %d bytes", ids[i],
+                                   NODE_ADDRESS_MAX);
     }
     return count == 0 ? 0 : raft_configuration_init(out, ids, count, err);
 }

@@ -41,9 +41,10 @@ struct node_recover_end node_recover_end_of(const struct node_recover_found *fou
  * With member_count above 0 the group gets those members, all of them voters; addresses that are
  * NULL stay unknown, and a birth of which no copy is intact is made anew. end: where the logs of
  * all those members end; may be NULL for one member. on_done runs once, when the directory is at
- * rest again. Errors there: -ENOENT when there are no data, or no such group; PERI_EBUSY while the
- * node runs; PERI_EINVAL for a log that does not end there; those of store_log_open. Errors:
- * PERI_EINVAL for members that cannot be, and for several without end; PERI_ENOMEM. */
+ * rest again. Errors there: -ENOENT and -ENOTDIR when there are no data, -ENOENT for no such group;
+ * PERI_EBUSY while the node runs; PERI_EINVAL for a log that does not end there; those of
+ * store_log_open. Errors: PERI_EINVAL for members that cannot be, and for several without end;
+ * PERI_ENOMEM. */
 int node_recover(struct env *env, const char *path, uint64_t group,
                  const struct node_member *members, size_t member_count,
                  const struct node_recover_end *end,

@@ -228,7 +228,9 @@ describe("a group in trouble", function()
       assert.equal(0, done.status, done.stderr)
       local result = json.decode(done.stdout)
       assert.same({ true, before.last_index + 1 }, { result.forced, result.index })
-      assert.matches("by force", done.stderr)
+      assert.equal("", done.stderr) -- the warnings stand in the result
+      assert.same({ "never start nodes 2, 3 again with the old data: they would be a second group",
+        "what others acknowledged and this node does not hold is lost" }, result.warnings)
       open_node(1)
       local group = open_group(1)
       assert.equal(2, propose(1))
@@ -270,6 +272,22 @@ describe("a group in trouble", function()
       assert.equal(0, force(1, ends[1]).status)
     end)
 
+    it("says what is wrong with a path that holds no data of a node", function()
+      assert(fs.write(folder:at "file", "x"))
+      assert(fs.mkdir(folder:at "empty"))
+      for name, code in pairs { file = "ENOTDIR", empty = "ENOENT", nowhere = "ENOENT" } do
+        local path = folder:at(name)
+        local result = cli.run { "recover", path, env = { NO_COLOR = "1" } }
+        assert.equal(1, result.status)
+        assert.equal(("perilune: recover %s: %s holds no data of a node: there is no directory %s/log\n"
+          .. "hint: DIR is where a node keeps its data: the path of raft.open, or DIR of "
+          .. "perilune kv serve DIR\n"):format(path, path, path), result.stderr)
+        local as_json = cli.run { "recover", path, "--json" }
+        assert.same({ 1, code }, { as_json.status, json.decode(as_json.stdout).error.code })
+      end
+      assert.same({}, fs.list(folder:at "empty"))
+    end)
+
     it("refuses what cannot be meant", function()
       lose_majority()
       close(1)
@@ -278,12 +296,16 @@ describe("a group in trouble", function()
         { "'x' is no member", "-g", "1", "-m", "x" }, { "comes twice", "-g", "1", "-m", "1,1" },
         { "nothing to write", "--force" }, { "it says where", "--last", "7:1" },
         { "'7' is no entry", "-g", "1", "-m", "1,2", "--last", "7" },
+        { "'n1' is no address of node 1", "-g", "1", "-m", "1=n1" },
+        { "'n1:65536' is no address of node 1", "-g", "1", "-m", "1=n1:65536" },
       } do
         local result = recover(table.unpack(case, 2))
         assert.equal(2, result.status)
         assert.matches(case[1], result.stderr, 1, true)
       end
-      assert.equal(1, recover("-g", "7").status)
+      local absent = recover("-g", "7")
+      assert.equal(1, absent.status)
+      assert.matches("node 1 holds no group 7\nhint: it holds group 1\n", absent.stderr, 1, true)
       assert.has_error(function() raft.recover { path = folder:at "n1", group = 1, members = {} } end,
         "raft.recover: members is empty")
       assert.same({ nil, "EINVAL" }, { (function(found, _, code) return found, code end)(

@@ -1,5 +1,7 @@
 --- perilune recover: the data of a node that does not run, and members by force.
+local log = require "perilune.log"
 local output = require "perilune.cli.output"
+local verbs = require "perilune.cli.verbs"
 
 local M = {
   summary = "look at a stopped node's data, or force members upon a group",
@@ -14,6 +16,11 @@ local function read_group(text)
   return group
 end
 
+local function is_address(text)
+  local port = tonumber(text:match "^[^%s,]+:(%d+)$")
+  return text:find "^unix:/" ~= nil or port ~= nil and port >= 1 and port <= 65535
+end
+
 -- "1,2=host:port" as { [1] = false, [2] = "host:port" }
 local function read_members(text)
   local members = {}
@@ -22,6 +29,8 @@ local function read_members(text)
     id = math.tointeger(tonumber(id or item:match "^%d+$"))
     if not id or id < 1 then
       return nil, ("'%s' is no member: ID or ID=HOST:PORT, with commas between"):format(item)
+    elseif address and not is_address(address) then
+      return nil, ("'%s' is no address of node %d: HOST:PORT, with a port of 1 to 65535"):format(address, id)
     elseif members[id] ~= nil then
       return nil, ("node %d comes twice"):format(id)
     end
@@ -141,9 +150,11 @@ local function sorted_ids(members)
   return table.concat(ids, ", ")
 end
 
+local NO_DATA = "DIR is where a node keeps its data: the path of raft.open, or DIR of perilune kv serve DIR"
 local HINTS = {
   EINVAL = "force the one that holds most alone; the others come back empty, under new ids",
-  ENOENT = "DIR is what the node opens with raft.open{ path = DIR }",
+  ENOENT = NO_DATA,
+  ENOTDIR = NO_DATA,
   ECORRUPT = "take the group from its other members: remove this one, and add it under a new id",
 }
 
@@ -155,8 +166,18 @@ local function find_group(found, id)
   end
 end
 
-local function fail(args, err, code)
-  return output.fail { what = "recover " .. args.dir, why = err, code = code, hint = HINTS[code] }
+local function fail(args, err, code, hint)
+  return output.fail { what = "recover " .. args.dir, why = err, code = code, hint = hint or HINTS[code] }
+end
+
+local function fail_no_group(args, found)
+  local ids = {}
+  for _, group in ipairs(found.groups) do
+    ids[#ids + 1] = group.group
+  end
+  return fail(args, ("node %d holds no group %d"):format(found.node, args.group), "ENOENT",
+    #ids == 0 and "it holds none at all"
+    or ("it holds %s %s"):format(#ids > 1 and "groups" or "group", table.concat(ids, ", ")))
 end
 
 local function only(found, id)
@@ -221,13 +242,16 @@ function M.run(args)
   if wrong then
     return wrong
   end
+  if not verbs.settings.log_level then
+    log.level "error" -- what it says at its usual level is what we say ourselves
+  end
   local found, err, code = require("perilune.raft").inspect(args.dir)
   if not found then
     return fail(args, err, code)
   end
   local group = args.group and find_group(found, args.group)
   if args.group and not group then
-    return fail(args, ("node %d holds no group %d"):format(found.node, args.group), "ENOENT")
+    return fail_no_group(args, found)
   elseif args.members and args.members[found.node] == nil then
     return output.usage_error("--members",
       ("these are the data of node %d, which is none of them"):format(found.node),
