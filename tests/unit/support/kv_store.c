@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "check/hash.h"
 #include "store/chunk.h"
 #include "wire/pack.h"
 
@@ -17,13 +18,22 @@ struct peri_slice kv_text(const char *text)
     return peri_slice_of(text, strlen(text));
 }
 
+/* Between true and false no allocation fails. */
+static void spare(const struct kv_store *store, bool is_spared)
+{
+    if (store->spare != NULL)
+        store->spare(is_spared);
+}
+
 /* ---- the source ---- */
 
 static int get(void *data, struct peri_slice name, struct peri_slice *value)
 {
     struct kv_store *store = data;
     if (kv_store_draw(store, 4) == 0) {
+        spare(store, true);
         PERI_ASSERT(store_chunk_put(&store->names, name, peri_slice_of(NULL, 0)) == 0);
+        spare(store, false);
         return KV_LATER;
     }
     const struct node_keymap_entry *entry = node_keymap_find(&store->keys, name);
@@ -37,7 +47,8 @@ static int range(void *data, const struct kv_page *wanted)
 {
     struct kv_store *store = data;
     struct kv_page *page = kv_page_create(wanted);
-    PERI_ASSERT(page != NULL);
+    if (page == NULL)
+        return PERI_ENOMEM;
     page->next_page = store->wanted;
     store->wanted = page;
     return KV_LATER;
@@ -62,23 +73,28 @@ static void fill_page(struct kv_store *store, struct kv_page *page)
     }
 }
 
-/* What was asked for comes. */
-static void come(struct kv_store *store)
+/* What was asked for comes: 0, or the view has no memory for it. */
+static int come(struct kv_store *store)
 {
     struct peri_slice names = peri_buffer_slice(&store->names), name, nothing;
+    int rc = 0;
     for (size_t at = 0; at < names.size;) {
         PERI_ASSERT(store_chunk_next(names, &at, &name, &nothing) == 0);
         const struct node_keymap_entry *entry = node_keymap_find(&store->keys, name);
         struct peri_slice value = entry != NULL ? node_keymap_value(entry) : nothing;
-        PERI_ASSERT(kv_view_learn(&store->view, name, value, entry != NULL) == 0);
+        if (rc == 0)
+            rc = kv_view_learn(&store->view, name, value, entry != NULL);
     }
     store->names.size = 0;
     while (store->wanted != NULL) {
         struct kv_page *page = store->wanted;
         store->wanted = page->next_page;
+        spare(store, true);
         fill_page(store, page);
+        spare(store, false);
         kv_view_learn_page(&store->view, page);
     }
+    return rc;
 }
 
 /* ---- runs ---- */
@@ -90,6 +106,25 @@ static void begin(struct kv_store *store, struct peri_buffer *out, struct peri_e
     out->size = 0;
     peri_error_clear(err);
     kv_view_begin(&store->view);
+}
+
+static uint64_t mix(uint64_t hash, struct peri_slice bytes)
+{
+    hash = check_mix(hash, bytes.size);
+    for (size_t i = 0; i < bytes.size; i++)
+        hash = check_mix(hash, (unsigned char)bytes.data[i]);
+    return hash;
+}
+
+static uint64_t hash_effect(const struct kv_store *store)
+{
+    const struct node_keymap_entry *entry = store->view.written.heads[0];
+    uint64_t hash = 0;
+    for (; entry != NULL; entry = entry->next[0]) {
+        hash = check_mix(mix(hash, node_keymap_key(entry)), entry->is_deleted);
+        hash = entry->is_deleted ? hash : mix(hash, node_keymap_value(entry));
+    }
+    return hash;
 }
 
 static void take_effect(struct kv_store *store)
@@ -112,7 +147,7 @@ static void take_effect(struct kv_store *store)
 
 static void end(struct kv_store *store)
 {
-    come(store); /* what is wanted no more */
+    (void)come(store); /* what is wanted no more */
     kv_view_clear(&store->view);
 }
 
@@ -126,11 +161,12 @@ int kv_store_apply(struct kv_store *store, struct peri_slice bytes, struct peri_
     if (rc != 0)
         return rc;
     do {
-        come(store);
+        rc = come(store);
         begin(store, out, err);
-        rc = kv_apply(&store->view, &command, out, err);
+        rc = rc == 0 ? kv_apply(&store->view, &command, out, err) : rc;
     } while (rc == KV_LATER);
-    if (rc == 0)
+    store->effect = rc == 0 ? hash_effect(store) : 0;
+    if (rc == 0 && !store->is_dry)
         take_effect(store);
     end(store);
     return rc;
@@ -146,9 +182,9 @@ int kv_store_ask(struct kv_store *store, struct peri_slice bytes, struct peri_bu
     if (rc != 0)
         return rc;
     do {
-        come(store);
+        rc = come(store);
         begin(store, out, err);
-        rc = kv_ask(&store->view, &query, out, err);
+        rc = rc == 0 ? kv_ask(&store->view, &query, out, err) : rc;
     } while (rc == KV_LATER);
     PERI_ASSERT(store->view.written.heads[0] == NULL);
     end(store);

@@ -13,6 +13,9 @@ struct kv_store {
     struct kv_page *wanted;   /* pages, and ... */
     struct peri_buffer names; /* ... keys, as pairs of store/chunk.h, that come later */
     unsigned runs;
+    void (*spare)(bool is_spared); /* test_alloc_spare, around what is not under test; or NULL */
+    bool is_dry;                   /* commands have no effect, */
+    uint64_t effect;               /* but this is a hash of what it was */
 };
 
 /* A number below that. */
