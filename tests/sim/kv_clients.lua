@@ -103,12 +103,17 @@ function acts.add(store)
   close(op, sum, details, sum)
 end
 
-function acts.cas(store, key, text)
+-- The version that a key had lately, or nil.
+local function lately(store, key)
   local _, info, code = store:get(key, { consistency = "stale" })
-  if code then
+  return not code and (info and info.version or 0) or nil
+end
+
+function acts.cas(store, key, text)
+  local version = lately(store, key)
+  if not version then
     return
   end
-  local version = info and info.version or 0
   local op = history.invoke("cas", key, { version, text })
   local revision, _, refused, details = store:put(key, text, { version = version })
   if refused == "EEXIST" then
@@ -120,11 +125,10 @@ end
 
 -- If it is the same as it was lately, appends; else reads it.
 function acts.either(store, key, text)
-  local _, info, code = store:get(key, { consistency = "stale" })
-  if code then
+  local version = lately(store, key)
+  if not version then
     return
   end
-  local version = info and info.version or 0
   local op = history.invoke("either", key, { version, text })
   local holds, results, _, details = store:transact({ { "version", key, "=", version } },
     { { "append", key, text } }, { { "get", key } })

@@ -1,33 +1,18 @@
 -- The key/value store as its clients see it: in one process, and over three nodes on real sockets and disks.
+local eventually = require "tests.spec.support.eventually"
+local fails = require "tests.spec.support.fails"
 local use_folder = require "tests.spec.support.folder"
+local use_store = require "tests.spec.support.use_store"
 local fiber = require "perilune.fiber"
 local kv = require "perilune.kv"
 local raft = require "perilune.raft"
 
-local function eventually(check, what)
-  local limit = fiber.now() + 20
-  while not check() do
-    assert(fiber.now() < limit, what or "it does not come to that")
-    fiber.sleep(0.02)
-  end
-end
-
 describe("a store in the process", function()
   local store
-  after_each(function() -- before the folder goes
-    store:close()
+  local folder = use_store(before_each, after_each, function(opened)
+    store = opened or store
+    return store
   end)
-  local folder = use_folder(before_each, after_each)
-  before_each(function()
-    store = assert(kv.open(folder:at "kv"))
-  end)
-
-  local function fails(code, pattern, value, err, got, details)
-    assert.is_nil(value)
-    assert.equal(code, got)
-    assert.matches(pattern, err)
-    return details
-  end
 
   it("holds what was put, with its revision and version", function()
     assert.same({}, { store:get "a" })

@@ -1,33 +1,17 @@
 -- Locks and their kin, on a store in the process; tests/sim/kv.lua has them under faults, and
 -- examples/scenarios/fencing.lua a holder that stands still.
-local use_folder = require "tests.spec.support.folder"
+local eventually = require "tests.spec.support.eventually"
+local fails = require "tests.spec.support.fails"
+local use_store = require "tests.spec.support.use_store"
 local fiber = require "perilune.fiber"
-local kv = require "perilune.kv"
 local lock = require "perilune.lock"
 
 describe("perilune.lock", function()
   local store
-  after_each(function() -- before the folder goes
-    store:close()
+  use_store(before_each, after_each, function(opened)
+    store = opened or store
+    return store
   end)
-  local folder = use_folder(before_each, after_each)
-  before_each(function()
-    store = assert(kv.open(folder:at "kv"))
-  end)
-
-  local function fails(code, pattern, value, err, got)
-    assert.is_nil(value)
-    assert.equal(code, got)
-    assert.matches(pattern, err)
-  end
-
-  local function eventually(check, what)
-    local limit = fiber.now() + 20
-    while not check() do
-      assert(fiber.now() < limit, what or "it does not come to that")
-      fiber.sleep(0.02)
-    end
-  end
 
   -- The lease of a holder that is gone: nobody keeps it any more.
   local function abandon(held)

@@ -1,21 +1,8 @@
 -- Groups of several nodes as Lua sees them, over real sockets and disks: members, leadership, reads, status,
 -- outcomes, events.
+local eventually = require "tests.spec.support.eventually"
 local use_folder = require "tests.spec.support.folder"
-local fiber = require "perilune.fiber"
 local raft = require "perilune.raft"
-
--- Waits until check() is true, and gives that.
-local function eventually(check, what)
-  local limit = fiber.now() + 20
-  while true do
-    local value = check()
-    if value then
-      return value
-    end
-    assert(fiber.now() < limit, what or "it does not come to that")
-    fiber.sleep(0.01)
-  end
-end
 
 local function adder()
   return {

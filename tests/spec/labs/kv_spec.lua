@@ -1,9 +1,8 @@
 -- The key/value tests of the MIT labs, by their names, a seed each; to run one over more of them:
 --   perilune sim tests/sim/kv_labs.lua --arg test=TestPersistPartition3A --seeds 1..100
 -- They are simulated side by side, before the first is judged.
-local fiber = require "perilune.fiber"
+local side_by_side = require "tests.spec.support.side_by_side"
 local json = require "perilune.json"
-local process = require "perilune.process"
 local sim = require "perilune.sim"
 
 local TESTS = {
@@ -61,19 +60,9 @@ describe("the labs' key/value service", function()
 
   -- The longest begin first.
   setup(function()
-    local left, workers = all(), {}
-    local function work()
-      while #left > 0 do
-        local test = table.remove(left)
-        summaries[test.name] = run(test.file, test.name, 1)
-      end
-    end
-    for i = 1, process.processors() do
-      workers[i] = fiber.spawn(work)
-    end
-    for _, worker in ipairs(workers) do
-      assert(worker:join())
-    end
+    side_by_side(all(), function(test)
+      summaries[test.name] = run(test.file, test.name, 1)
+    end)
   end)
 
   for _, test in ipairs(all()) do

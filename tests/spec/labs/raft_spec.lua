@@ -1,9 +1,8 @@
 -- The Raft tests of the MIT labs, by their names, each over seeds of its own; to run one over more of them:
 --   perilune sim tests/sim/raft_labs.lua --arg test=TestFigure8 --seeds 1..200
 -- They are simulated side by side, before the first is judged.
-local fiber = require "perilune.fiber"
+local side_by_side = require "tests.spec.support.side_by_side"
 local json = require "perilune.json"
-local process = require "perilune.process"
 local sim = require "perilune.sim"
 
 -- How many seeds of each fit into a run of all tests.
@@ -25,22 +24,12 @@ describe("the labs' Raft", function()
 
   -- The last are the longest, and begin first.
   setup(function()
-    local left, workers = #TESTS, {}
-    local function work()
-      while left > 0 do
-        local name, seeds = table.unpack(TESTS[left])
-        left = left - 1
-        summaries[name] = assert(sim.seeds {
-          scenario = "tests/sim/raft_labs.lua", args = { test = name }, from = 1, to = seeds, jobs = 1,
-        })
-      end
-    end
-    for i = 1, process.processors() do
-      workers[i] = fiber.spawn(work)
-    end
-    for _, worker in ipairs(workers) do
-      assert(worker:join())
-    end
+    side_by_side(TESTS, function(case)
+      local name, seeds = table.unpack(case)
+      summaries[name] = assert(sim.seeds {
+        scenario = "tests/sim/raft_labs.lua", args = { test = name }, from = 1, to = seeds, jobs = 1,
+      })
+    end)
   end)
 
   for _, case in ipairs(TESTS) do
