@@ -138,15 +138,17 @@ static void set_seconds_since(lua_State *L, const struct raft_group_box *box, co
     lua_setfield(L, -2, name);
 }
 
-/* How far the leader knows a member to be; and for all: whether it is there. */
+/* How far the leader knows a member to be; and for all: whether it is there. A follower hears of
+ * its leader alone, and says nothing of others. */
 static void set_progress(lua_State *L, const struct raft_group_box *box,
-                         const struct node_member_status *member, bool is_leader)
+                         const struct node_member_status *member, enum raft_role role)
 {
     static const char *const states[] = {"probe", "replicate", "snapshot"};
     const struct raft_peer *peer = &member->raft;
-    box_set_flag(L, "answers", peer->has_answered);
+    if (peer->has_answered || role != RAFT_FOLLOWER)
+        box_set_flag(L, "answers", peer->has_answered);
     set_seconds_since(L, box, "heard", member->heard_us);
-    if (!is_leader)
+    if (role != RAFT_LEADER)
         return;
     box_set_string(L, "progress", states[peer->state]);
     box_set_count(L, "match_index", peer->match_index);
@@ -186,7 +188,7 @@ static void push_members(lua_State *L, const struct raft_group_box *box,
             box_set_flag(L, "awaited", true);
         set_compared(L, box, members->ids[i]);
         if (node_group_member(box->group, i, &member))
-            set_progress(L, box, &member, status->raft.role == RAFT_LEADER);
+            set_progress(L, box, &member, status->raft.role);
         lua_rawseti(L, -2, (lua_Integer)members->ids[i]);
     }
 }

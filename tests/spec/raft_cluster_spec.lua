@@ -116,6 +116,9 @@ describe("a group of several nodes", function()
     end
     local other = follower():status()
     assert.is_true(other.members[status.id].answers)
+    for id, member in pairs(other.members) do -- a follower does not ask other followers
+      assert.is_true(id == status.id or id == other.id or member.answers == nil)
+    end
     assert.is_nil(other.members[status.id].progress)
   end)
 

@@ -175,7 +175,8 @@ end
 ---   is         voter, learner, joining (a learner that will vote), incoming or outgoing
 ---   address
 --- and of the others
----   answers    a leader: lately; a candidate: in this campaign; else it is the leader
+---   answers    a leader: lately; a candidate: in this campaign; a follower: true for its leader, nil for
+---              others, which it does not ask
 ---   heard      seconds since this node last heard that one; nil: never
 ---   equal_index, differs_index   of machines in files: the last index at which its machine had the hash that
 ---              this one had, and the first at which it had another one
