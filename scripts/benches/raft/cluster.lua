@@ -147,8 +147,9 @@ end
 --- Waits until test(all three statuses) is true.
 function Cluster:wait(what, seconds, test)
   local give_up = perilune.now() + seconds
+  local statuses
   repeat
-    local statuses = {}
+    statuses = {}
     for id, node in pairs(self.nodes) do
       statuses[id] = node:ask "status"
     end
@@ -157,7 +158,12 @@ function Cluster:wait(what, seconds, test)
     end
     perilune.sleep(0.05)
   until perilune.now() > give_up
-  error(("%s: waited %g s, and not %s"):format(self.directory, seconds, what), 0)
+  local states = {}
+  for id, status in pairs(statuses) do
+    states[#states + 1] = ("node %d has applied %s, digest %s"):format(id, status.applied, status.digest)
+  end
+  error(("%s: waited %g s, and not %s: %s"):format(self.directory, seconds, what,
+    table.concat(states, "; ")), 0)
 end
 
 --- All replicas have applied the same commands; raises when they do not within some seconds.

@@ -37,10 +37,15 @@ struct bench {
     struct load load;
     struct proposal proposals[LOAD_PROPOSERS_MAX];
     struct proposal put;
+    struct node_keys_read progress;
+    struct node_task *restoring;
     char *payloads; /* load.bytes for each proposer */
     char line[LOAD_LINE_MAX];
     size_t line_size;
 };
+
+/* With --keys: {applied, digest}, which travel with a snapshot like other keys. */
+static const struct peri_slice progress_name = {"progress", 8};
 
 static void must(int rc, const struct peri_error *err, const char *what)
 {
@@ -82,8 +87,41 @@ static void apply_keys(struct node_machine *machine, struct node_task *task)
     bench->digest = load_digest(bench->digest, task->input.data, task->input.size);
     uint64_t key = bench->digest % KEYS;
     struct peri_slice name = peri_slice_of((const char *)&key, sizeof key);
+    const uint64_t progress[] = {bench->applied, bench->digest};
     must(node_keys_put(task->keys, name, task->input, &err), &err, "put");
+    must(node_keys_put(task->keys, progress_name,
+                       peri_slice_of((const char *)progress, sizeof progress), &err),
+         &err, "put");
     node_task_done(task, 0);
+}
+
+/* The keys are those of a snapshot now, or of a start. */
+static void on_progress(struct node_keys_read *read, int status)
+{
+    struct bench *bench = read->data;
+    if (status == 0 && read->found.size == sizeof bench->applied + sizeof bench->digest) {
+        memcpy(&bench->applied, read->found.data, sizeof bench->applied);
+        memcpy(&bench->digest, read->found.data + sizeof bench->applied, sizeof bench->digest);
+    }
+    if (status == 0) /* else the replica has ended */
+        node_task_done(bench->restoring, 0);
+}
+
+static void restore_keys(struct node_machine *machine, struct node_task *task)
+{
+    struct bench *bench = bench_of(task);
+    struct node_keys_read *read = &bench->progress;
+    struct peri_error err = PERI_ERROR_INIT;
+    (void)machine;
+    bench->restoring = task;
+    read->found.size = 0;
+    read->from = progress_name;
+    read->on_done = on_progress;
+    read->data = bench;
+    int rc = node_keys_get(task->keys, read, &err);
+    must(rc < 0 ? rc : 0, &err, "get");
+    if (rc == 1)
+        on_progress(read, 0);
 }
 
 static void query(struct node_machine *machine, struct node_task *task)
@@ -306,14 +344,16 @@ int main(int argc, char **argv)
     bench.machine = (struct node_machine){
         .apply = apply, .query = query, .snapshot = snapshot, .restore = restore};
     if (keeps_keys)
-        bench.machine =
-            (struct node_machine){.keeps_keys = true, .apply = apply_keys, .query = query};
+        bench.machine = (struct node_machine){
+            .keeps_keys = true, .apply = apply_keys, .query = query, .restore = restore_keys};
     must(env_uv_create(&bench.env, NULL), NULL, "create the environment");
     open_node(&bench, id, argv[2]);
     env_run(bench.env);
     env_stream_close(bench.in);
     node_close(bench.node, NULL, NULL);
     env_close(bench.env);
+    peri_buffer_deinit(&bench.progress.found);
+    peri_buffer_deinit(&bench.progress.next);
     free(bench.payloads);
     free(bench.load.samples);
     return 0;
