@@ -162,14 +162,17 @@ static bool resume(struct vm_machine *machine, int arguments)
 
 /* ---- jobs ---- */
 
-/* Taking and giving back a whole state has no other budget than the replica's memory. */
+/* Taking and giving back a whole state has no other budget than the replica's memory. The first
+ * state may cost as much as several commands. */
 static void begin_budget(struct vm_machine *machine)
 {
-    enum { UPGRADE_FACTOR = 1000 };
+    enum { UPGRADE_FACTOR = 1000, INIT_FACTOR = 10 };
     enum vm_machine_kind kind = machine->job->kind;
     bool is_upgrade = kind == VM_MACHINE_APPLY && machine->entry.kind != VM_ENTRY_COMMAND;
     bool is_bound = (kind == VM_MACHINE_APPLY || kind == VM_MACHINE_QUERY) && !is_upgrade;
     uint64_t limit = is_bound ? machine->program.instructions : UINT64_MAX;
+    if (kind == VM_MACHINE_INIT && machine->program.instructions < UINT64_MAX / INIT_FACTOR)
+        limit = INIT_FACTOR * machine->program.instructions;
     vm_budget_begin(machine->co, is_upgrade ? UPGRADE_FACTOR * VM_MACHINE_INSTRUCTIONS : limit);
     vm_budget_bound(machine->co, is_bound ? machine->program.bytes : 0, machine->slice_looks);
 }

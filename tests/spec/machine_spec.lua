@@ -336,6 +336,18 @@ describe("a machine's file", function()
     assert.matches("init gives the state, which is a table, not a number", err, 1, true)
   end)
 
+  it("is refused when init does not end, but init may cost as much as ten commands", function()
+    local text = [[
+      return { apply = print, budget = { instructions = 5000 },
+        init = function() for _ = 1, %d do end return {} end }]]
+    local m <close> = assert(machine.source(text:format(40000))):start()
+    assert(m)
+    local instance, err, code = assert(machine.source(text:format(1e9))):start()
+    assert.is_nil(instance)
+    assert.matches("the budget of 50000 instructions is spent", err, 1, true)
+    assert.equal("ECPU", code)
+  end)
+
   it("has a budget of its own", function()
     local m <close> = start [[
       return { apply = function(_, n) local x = 0 for i = 1, n do x = x + i end return x end,

@@ -113,7 +113,8 @@ local function count(report, replica, errors)
     report.spent = report.spent + 1
   elseif replica.err then
     report.refused = report.refused + 1
-    local text = replica.err:gsub("%d+", "N"):sub(1, 100)
+    local place, why = replica.err:match "^(%S+:%d+: )(.*)$" -- numbers of the place stay
+    local text = ((place or "") .. (why or replica.err):gsub("%d+", "N")):sub(1, 100)
     errors[text] = (errors[text] or 0) + 1
   else
     report.done = report.done + 1
