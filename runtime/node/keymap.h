@@ -1,8 +1,8 @@
-/* keymap.h - an ordered map of byte strings in memory, which remembers deletions: keys that a
- * machine has written and the store has not yet, and keys that were read from it.
+/* keymap.h - an ordered map of byte strings in memory, which remembers deletions: what a command
+ * has read and writes.
  *
- * A skip list; where most questions are for single keys, with a hash table beside it. Levels are
- * drawn from the key's hash, so that a simulation finds the same list in every run. Pure. */
+ * A skip list, whose levels are drawn from the key's hash, so that a simulation finds the same list
+ * in every run. Pure. */
 #ifndef PERI_NODE_KEYMAP_H
 #define PERI_NODE_KEYMAP_H
 
@@ -14,33 +14,36 @@
 
 enum { NODE_KEYMAP_LEVELS = 16 };
 
+enum node_keytable_order { NODE_UNORDERED, NODE_LOOSE, NODE_ORDERED };
+
 struct node_keymap_entry {
     struct peri_list link; /* the owner's */
-    size_t key_size, value_size;
-    size_t value_room; /* how large the value may get in its place */
-    uint64_t hash;     /* of the key */
-    bool is_deleted;   /* the key is known not to be there */
-    bool is_dirty;     /* the owner's: the store does not have it yet */
-    bool is_passing;   /* the owner's: hardly read again once the store has it, never foreseen */
-    bool is_orphan; /* the owner's: it is in no map any more, or leaves it when that is cleared */
-    uint8_t round;  /* the owner's: of a dirty one, which round it belongs to */
-    uint32_t levels;
+    uint64_t hash;         /* of the key */
+    uint32_t key_size, value_size;
+    uint32_t value_room; /* how large the value may get in its place */
+    bool is_deleted;     /* the key is known not to be there */
+    bool is_dirty;       /* the owner's: the store does not have it yet */
+    bool is_passing;     /* the owner's: hardly read again once the store has it, never foreseen */
+    bool is_orphan;      /* the owner's: in no table any more, or it leaves when that is cleared */
+    uint8_t round;       /* the owner's: of a dirty one, which round it belongs to */
+    uint8_t levels;
+    struct node_keymap_entry *chain; /* of a table (keytable.h), like the next two */
+    struct peri_list loose;
+    enum node_keytable_order order;
     struct node_keymap_entry *next[]; /* levels of them; behind them key and value */
 };
 
-/* Starts zeroed but for is_indexed; ended by node_keymap_clear. */
+/* Starts zeroed; ended by node_keymap_clear. */
 struct node_keymap {
     struct node_keymap_entry *heads[NODE_KEYMAP_LEVELS];
-    bool is_indexed; /* the owner's: there is to be a hash table */
-    /* That has room for slots_mask + 1 entries and is never full; NULL: empty, or no memory for it
-     * was to be had, and the list does without. */
-    struct node_keymap_entry **slots;
-    size_t slots_mask, count;
 };
 
 /* An entry that is in no map yet; NULL without memory. */
 struct node_keymap_entry *node_keymap_entry_create(struct peri_slice key, struct peri_slice value,
                                                    bool is_deleted);
+
+/* The hash of a key. */
+uint64_t node_keymap_hash(struct peri_slice key);
 
 /* An entry's bytes; lent while it lives. */
 struct peri_slice node_keymap_key(const struct node_keymap_entry *entry);
@@ -68,7 +71,7 @@ struct node_keymap_entry *node_keymap_seek(const struct node_keymap *map, struct
 struct node_keymap_entry *node_keymap_seek_below(const struct node_keymap *map,
                                                  struct peri_slice key);
 
-/* Frees all entries but orphans, taking them out of their owner's lists. */
+/* Frees all entries, taking them out of their owner's lists. */
 void node_keymap_clear(struct node_keymap *map);
 
 #endif

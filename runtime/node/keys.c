@@ -35,10 +35,11 @@ int node_keys_open(struct node_group *group)
     }
     keys->group = group;
     keys->applied.group = group->id;
-    keys->map.is_indexed = true;
+    node_keytable_init(&keys->known);
     peri_list_init(&keys->link);
     peri_list_init(&keys->collecting);
     peri_list_init(&keys->clean);
+    peri_list_init(&keys->passing);
     peri_list_init(&keys->sources);
     peri_list_init(&keys->reads);
     peri_list_append(&node->rounds->groups, &keys->link);
@@ -70,7 +71,7 @@ static void forget(struct node_keys *keys)
         rounds->dirty_bytes -= node_keymap_cost(container_of(at, struct node_keymap_entry, link));
     rounds->clean_bytes -= keys->clean_bytes;
     keys->clean_bytes = 0;
-    node_keymap_clear(&keys->map);
+    node_keytable_clear(&keys->known);
     node_keys_discard(keys);
 }
 
@@ -211,14 +212,16 @@ static bool is_being_written(const struct node_keys *keys, const struct node_key
 /* What was written is what is known of its key. Returns the entry of it. */
 static struct node_keymap_entry *learn(struct node_keys *keys, struct node_keymap_entry *entry)
 {
-    struct node_keymap_entry *known = node_keymap_find(&keys->map, node_keymap_key(entry));
+    struct node_keymap_entry *known = node_keytable_find(&keys->known, node_keymap_key(entry));
     bool is_fixed = known != NULL && is_being_written(keys, known);
     if (known != NULL && !is_fixed && node_keymap_overwrite(known, entry)) {
         take_off(keys, known);
         free(entry);
         return known;
     }
-    known = node_keymap_put(&keys->map, entry);
+    if (known != NULL)
+        node_keytable_remove(&keys->known, known);
+    node_keytable_put(&keys->known, entry);
     if (is_fixed)
         known->is_orphan = true;
     else if (known != NULL)
@@ -235,6 +238,7 @@ void node_keys_commit(struct node_keys *keys)
         struct node_keymap_entry *next = entry->next[0], *known = learn(keys, entry);
         known->is_dirty = true;
         known->round = keys->round;
+        node_keytable_order(&keys->known, known); /* ranges of the store do not have it */
         peri_list_append(&keys->collecting, &known->link);
         keys->group->node->rounds->dirty_bytes += node_keymap_cost(known);
         entry = next;
@@ -293,11 +297,17 @@ int node_keys_add(const struct node_keys_part *part, struct store_round *round)
 /* Forgets a clean entry. */
 static void let_go(struct node_keys *keys, struct node_keymap_entry *entry)
 {
-    node_keymap_remove(&keys->map, entry);
+    node_keytable_remove(&keys->known, entry);
     drop(keys, entry);
 }
 
-/* The store has an entry. */
+void node_keys_let_pass(struct node_keys *keys)
+{
+    while (peri_list_is_empty(&keys->reads) && !peri_list_is_empty(&keys->passing))
+        let_go(keys, container_of(keys->passing.next, struct node_keymap_entry, link));
+}
+
+/* The store has an entry. What reads under way find may be older than that. */
 static void make_clean(struct node_keys *keys, struct node_keymap_entry *entry)
 {
     struct node_rounds *rounds = keys->group->node->rounds;
@@ -306,10 +316,9 @@ static void make_clean(struct node_keys *keys, struct node_keymap_entry *entry)
     rounds->dirty_bytes -= cost;
     rounds->clean_bytes += cost;
     keys->clean_bytes += cost;
-    peri_list_append(&keys->clean, &entry->link);
-    /* What reads find may be older than an entry that goes; what is foreseen does not pass. */
-    if (entry->is_passing && peri_list_is_empty(&keys->reads))
-        let_go(keys, entry);
+    peri_list_append(entry->is_passing ? &keys->passing : &keys->clean, &entry->link);
+    if (peri_list_is_empty(&keys->reads))
+        node_keytable_unorder(&keys->known, entry);
 }
 
 size_t node_keys_settle(struct node_keys_part *part, struct node_rounds *rounds, bool is_written,
@@ -330,6 +339,8 @@ size_t node_keys_settle(struct node_keys_part *part, struct node_rounds *rounds,
             peri_list_append(&keys->collecting, &entry->link);
         }
     }
+    if (keys != NULL)
+        node_keys_let_pass(keys); /* what is foreseen does not pass: no matter who reads ahead */
     if (peri_list_is_empty(&part->entries)) {
         peri_list_remove(&part->link);
         if (keys == NULL)
@@ -342,6 +353,7 @@ void node_keys_evict(struct node_keys *keys, size_t bytes_max)
 {
     if (!peri_list_is_empty(&keys->reads) || node_keys_want_reads(keys))
         return; /* what they find may be older than an entry that goes */
+    node_keys_let_pass(keys);
     while (keys->clean_bytes > bytes_max) {
         struct node_keymap_entry *entry =
             container_of(keys->clean.next, struct node_keymap_entry, link);

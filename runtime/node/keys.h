@@ -14,7 +14,7 @@
 #ifndef PERI_NODE_KEYS_H
 #define PERI_NODE_KEYS_H
 
-#include "node/keymap.h"
+#include "node/keytable.h"
 #include "node/machine.h"
 #include "store/state.h"
 
@@ -100,12 +100,13 @@ struct node_keys {
     struct peri_buffer extra;     /* applied.extra: members with addresses */
     struct node_keymap staged;    /* by the command that runs */
     size_t staged_bytes;
-    struct node_keymap map;      /* dirty and clean */
+    struct node_keytable known;  /* dirty and clean; in order: what ranges may not see yet */
     struct peri_list collecting; /* dirty entries, of the next round */
     uint8_t round;               /* of these; other dirty entries are in part */
     struct node_keys_part *part; /* of the round that is being written */
     struct peri_list clean;      /* the one that was not used for longest first */
-    size_t clean_bytes;
+    struct peri_list passing;    /* clean ones that go as soon as nothing is read */
+    size_t clean_bytes;          /* of both */
     struct peri_list reads; /* under way: meanwhile no entry is let go of, nor while want reads */
     struct node_keys_want *want; /* NULL until something is */
     struct node_intake *intake;  /* of a snapshot; NULL until one comes */
@@ -150,6 +151,8 @@ int node_keys_add(const struct node_keys_part *part, struct store_round *round);
  * empty then has left the list, and is freed when nobody has it. */
 size_t node_keys_settle(struct node_keys_part *part, struct node_rounds *rounds, bool is_written,
                         size_t count_max);
+/* Lets go of what passes, unless something is being read. */
+void node_keys_let_pass(struct node_keys *keys);
 /* Lets go of clean entries until they take no more than that. */
 void node_keys_evict(struct node_keys *keys, size_t bytes_max);
 

@@ -22,7 +22,7 @@ static struct node_keymap_entry *find(struct node_keys *keys, struct peri_slice 
 {
     struct node_keymap_entry *entry = node_keymap_find(&keys->staged, key);
     if (entry == NULL)
-        entry = node_keymap_find(&keys->map, key);
+        entry = node_keytable_find(&keys->known, key);
     else
         return entry;
     if (entry != NULL && !entry->is_dirty) {
@@ -100,7 +100,7 @@ void node_keys_keep(struct node_keys *keys, struct peri_slice key, struct peri_s
     if (entry == NULL)
         return; /* it is read again */
     size_t cost = node_keymap_cost(entry);
-    (void)node_keymap_put(&keys->map, entry); /* there is none: the caller has looked */
+    node_keytable_put(&keys->known, entry); /* there is none: the caller has looked */
     peri_list_append(&keys->clean, &entry->link);
     keys->clean_bytes += cost;
     keys->group->node->rounds->clean_bytes += cost;
@@ -189,9 +189,10 @@ static int goes_on(struct node_keys_read *read, struct peri_slice key, bool is_b
 static int answer_range(struct node_keys *keys, struct node_keys_job *job)
 {
     struct node_keys_read *read = job->read;
+    const struct node_keymap *known = node_keytable_ordered(&keys->known);
     struct peri_slice pairs = peri_buffer_slice(&job->found);
     struct merge merge = {.staged = first_in(&keys->staged, job),
-                          .known = first_in(&keys->map, job),
+                          .known = first_in(known, job),
                           .is_reverse = job->is_reverse};
     struct peri_slice last = peri_buffer_slice(job->is_reverse ? &job->to : &job->from);
     int rc = 0;
@@ -220,7 +221,7 @@ static int answer_range(struct node_keys *keys, struct node_keys_job *job)
             next_stored(&merge, pairs);
         }
         if (is_known)
-            merge.known = next_in(&keys->map, merge.known, job->is_reverse);
+            merge.known = next_in(known, merge.known, job->is_reverse);
         if (is_staged)
             merge.staged = next_in(&keys->staged, merge.staged, job->is_reverse);
     }
@@ -262,6 +263,7 @@ static void on_read(struct node_rounds_job *rounds_job, int status)
         }
         read->job = NULL;
         peri_list_remove(&job->link);
+        node_keys_let_pass(keys);
         node_rounds_suspect(group->node->rounds, job->job.rc);
         if (rc == PERI_ENOMEM || job->job.rc != 0)
             node_group_fail(group, job->job.err.code != 0

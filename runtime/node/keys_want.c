@@ -47,7 +47,8 @@ void node_keys_want_free(struct node_keys *keys)
 void node_keys_want(struct node_keys *keys, struct peri_slice key)
 {
     struct node_keys_want *want = keys->want;
-    if (want->names.size + key.size < NAMES_MAX_BYTES && node_keymap_find(&keys->map, key) == NULL)
+    if (want->names.size + key.size < NAMES_MAX_BYTES &&
+        node_keytable_find(&keys->known, key) == NULL)
         (void)store_chunk_put(&want->names, key, peri_slice_of(NULL, 0)); /* or it is read later */
 }
 
@@ -85,7 +86,7 @@ static void keep_all(struct node_keys *keys, struct peri_slice found)
     struct peri_slice name, value;
     for (size_t at = 0; at < found.size;) {
         (void)store_chunk_next(found, &at, &name, &value);
-        if (node_keymap_find(&keys->map, name) == NULL)
+        if (node_keytable_find(&keys->known, name) == NULL)
             node_keys_keep(keys, name, peri_slice_of(value.data + 1, value.size - 1),
                            value.data[0] == 0);
     }

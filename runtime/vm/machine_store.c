@@ -74,8 +74,7 @@ int vm_store_stage(struct vm_store *store, struct peri_slice key, struct peri_sl
 static void keep_own(struct vm_store *store)
 {
     struct node_keymap_entry *entry = store->staged.heads[0];
-    free(store->staged.slots);
-    store->staged = (struct node_keymap){.count = 0};
+    store->staged = (struct node_keymap){.heads = {NULL}};
     while (entry != NULL) {
         struct node_keymap_entry *next = entry->next[0], *old = node_keymap_put(&store->own, entry);
         free(old);
@@ -404,13 +403,20 @@ void vm_store_load_program(lua_State *L, struct vm_machine *machine)
     machine->store.is_text_stored = true;
 }
 
+static uint32_t count_from(const struct node_keymap_entry *first)
+{
+    uint32_t count = 0;
+    for (const struct node_keymap_entry *entry = first; entry != NULL; entry = entry->next[0])
+        count++;
+    return count;
+}
+
 void vm_store_pack(lua_State *L, const struct vm_machine *machine, struct peri_buffer *out)
 {
     struct wire_packer packer = {out, 0};
-    const struct node_keymap *own = &machine->store.own;
-    wire_pack_array(&packer, (uint32_t)(2 * own->count));
-    for (const struct node_keymap_entry *entry = own->heads[0]; entry != NULL;
-         entry = entry->next[0]) {
+    const struct node_keymap_entry *first = machine->store.own.heads[0];
+    wire_pack_array(&packer, 2 * count_from(first));
+    for (const struct node_keymap_entry *entry = first; entry != NULL; entry = entry->next[0]) {
         wire_pack_bytes(&packer, node_keymap_key(entry));
         wire_pack_bytes(&packer, node_keymap_value(entry));
     }
@@ -423,10 +429,7 @@ void vm_store_pack_state(lua_State *L, const struct vm_machine *machine, struct 
     const struct node_keymap_entry *first =
         node_keymap_seek(&machine->store.own, peri_slice_of("u", 1));
     struct wire_packer packer = {out, 0};
-    uint32_t count = 0;
-    for (const struct node_keymap_entry *entry = first; entry != NULL; entry = entry->next[0])
-        count++;
-    wire_pack_array(&packer, 2 * count);
+    wire_pack_array(&packer, 2 * count_from(first));
     for (const struct node_keymap_entry *entry = first; entry != NULL; entry = entry->next[0]) {
         struct peri_slice key = node_keymap_key(entry), value = node_keymap_value(entry);
         wire_pack_bytes(&packer, peri_slice_of(key.data + 1, key.size - 1));
