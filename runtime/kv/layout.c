@@ -11,6 +11,7 @@ enum {
     TAG_LEASE = 'l',
     TAG_META = 'm',
     TAG_SESSION = 's',
+    TAG_SWEPT = 'w',
     TAG_VERSION = 'v',
     ESCAPED = 0xff, /* behind a 00 that is part of a key */
     ENDED = 0x01,   /* behind the 00 that ends it */
@@ -53,6 +54,11 @@ static void add_escaped(struct kv_name *out, struct peri_slice key)
 void kv_name_meta(struct kv_name *out)
 {
     begin(out, TAG_META);
+}
+
+void kv_name_swept(struct kv_name *out)
+{
+    begin(out, TAG_SWEPT);
 }
 
 void kv_name_key(struct kv_name *out, struct peri_slice key)
@@ -247,6 +253,16 @@ int kv_meta_get(struct peri_slice bytes, struct kv_meta *out)
                             .leases = numbers[6],
                             .sessions = numbers[7]};
     return rc;
+}
+
+int kv_swept_put(struct peri_buffer *out, uint64_t revision)
+{
+    return put(out, &revision, 1, nothing, nothing);
+}
+
+int kv_swept_get(struct peri_slice bytes, uint64_t *revision)
+{
+    return get_all(bytes, revision, 1);
 }
 
 int kv_entry_put(struct peri_buffer *out, const struct kv_entry *entry)

@@ -34,6 +34,8 @@ enum kv_due { KV_DUE_LEASE, KV_DUE_SESSION };
 void kv_name_meta(struct kv_name *out);
 /* A key as it is now; of at most KV_KEY_MAX bytes, as everywhere here. */
 void kv_name_key(struct kv_name *out, struct peri_slice key);
+/* How far history is swept, on this replica. */
+void kv_name_swept(struct kv_name *out);
 /* Behind all keys. */
 void kv_name_key_end(struct kv_name *out);
 /* The change with that number in the command of that revision. */
@@ -69,7 +71,7 @@ int kv_name_to_version(struct peri_slice name, char *room, struct peri_slice *ke
 struct kv_meta {
     uint64_t revision;  /* of the last command that changed a key */
     uint64_t compacted; /* history up to there is gone */
-    uint64_t swept;     /* and what it took on disk, up to there */
+    uint64_t swept;     /* and what it took on disk, up to there, when commands still swept */
     uint64_t clock_ms;  /* log time: the latest that a command brought along */
     uint64_t last_id;   /* of leases and sessions */
     uint64_t keys, leases, sessions;
@@ -113,6 +115,7 @@ struct kv_session {
 
 /* Each appends to an empty buffer. Errors: PERI_ENOMEM. */
 int kv_meta_put(struct peri_buffer *out, const struct kv_meta *meta);
+int kv_swept_put(struct peri_buffer *out, uint64_t revision);
 int kv_entry_put(struct peri_buffer *out, const struct kv_entry *entry);
 int kv_event_put(struct peri_buffer *out, const struct kv_event *event);
 int kv_version_put(struct peri_buffer *out, const struct kv_version *version);
@@ -123,6 +126,7 @@ int kv_session_put(struct peri_buffer *out, const struct kv_session *session);
 /* Each reads; slices are lent with the bytes. The event's revision stands in its name: its entry
  * has 0. Errors: PERI_ECORRUPT. */
 int kv_meta_get(struct peri_slice bytes, struct kv_meta *out);
+int kv_swept_get(struct peri_slice bytes, uint64_t *revision);
 int kv_entry_get(struct peri_slice bytes, struct kv_entry *out);
 int kv_event_get(struct peri_slice bytes, struct kv_event *out);
 int kv_version_get(struct peri_slice bytes, struct kv_version *out);

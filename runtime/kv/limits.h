@@ -25,7 +25,7 @@ enum {
     KV_TTL_MIN_MS = 100,              /* of leases and sessions */
     KV_TTL_MAX_MS = 24 * 24 * 3600 * 1000, /* 24 days */
     KV_TICK_MAX = 64,                      /* leases and sessions that one tick looks at */
-    KV_SWEEP_MAX = 512,                    /* events that one compaction takes off the disk */
+    KV_SWEEP_MAX = 512,                    /* events that one step takes off the disk */
 };
 
 /* The latest log time: what is beyond is no clock. */

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "kv/clock.h"
 #include "kv/run.h"
+#include "kv/sweep.h"
 #include "node/keys.h"
 #include "wire/pack.h"
 
@@ -91,6 +92,8 @@ static void end(struct kv_machine *machine, int rc)
         learn_clock(machine, peri_buffer_slice(&task->output));
     if (rc == 0 && !machine->is_query) {
         rc = node_keys_write(task->keys, &machine->view.written, &task->err);
+        if (machine->command.kind == KV_COMPACT)
+            node_keys_sweep(task->keys);
         if (machine->on_applied != NULL)
             machine->on_applied(machine->data);
     }
@@ -322,6 +325,7 @@ int kv_machine_create(struct kv_machine **out, void (*on_applied)(void *data), v
     machine->node = (struct node_machine){.keeps_keys = true,
                                           .apply = on_apply,
                                           .foresee = on_foresee,
+                                          .sweep = kv_sweep,
                                           .query = on_query,
                                           .restore = on_restore};
     machine->view.source = (struct kv_source){get, range, machine};

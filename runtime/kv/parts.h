@@ -59,7 +59,7 @@ int kv_session_write(struct kv_run *run, uint64_t id, const struct kv_session *s
 int kv_session_open(struct kv_run *run);
 int kv_session_shut(struct kv_run *run);
 
-/* ---- operate.c, string.c, sweep.c ---- */
+/* ---- operate.c, string.c ---- */
 
 /* If, then, else. */
 int kv_operate(struct kv_run *run);
@@ -71,8 +71,6 @@ int kv_operate_string(struct kv_run *run, const struct kv_operation *operation);
 int kv_find_alive(struct kv_run *run, struct peri_slice key, struct kv_entry *out);
 /* A script. */
 int kv_eval(struct kv_run *run);
-/* Lets go of history. */
-int kv_compact(struct kv_run *run);
 
 /* ---- range.c ---- */
 

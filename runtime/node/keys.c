@@ -84,6 +84,7 @@ void node_keys_close(struct node_group *group)
     forget(keys);
     node_intake_free(keys);
     node_keys_want_free(keys);
+    node_keys_sweep_free(keys);
     peri_list_remove(&keys->link);
     peri_buffer_deinit(&keys->extra);
     free(keys);
@@ -107,6 +108,7 @@ int node_keys_reset(struct node_keys *keys, const struct store_applied *applied)
     keys->written_index = applied->index;
     keys->barrier_index = 0;
     keys->is_ready = true;
+    node_keys_sweep(keys);
     return 0;
 }
 

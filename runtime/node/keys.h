@@ -74,12 +74,36 @@ void node_keys_cancel(struct node_keys_read *read);
  * node_machine.foresee; a matter of speed alone. */
 void node_keys_want(struct node_keys *keys, struct peri_slice key);
 
+/* ---- for machines, in the background ---- */
+
+/* What node_machine.sweep sees: the keys as of a round, and what it changes of them. That is no
+ * command's effect and not the same on all replicas: it may be of keys alone that no command and no
+ * answer depends on, and that no command writes again. */
+struct node_keys_sweep {
+    /* Appends the value of a key; 1, or 0 when it is not there. Errors: PERI_ECORRUPT, errno codes,
+     * PERI_ENOMEM. */
+    int (*get)(struct node_keys_sweep *sweep, struct peri_slice key, struct peri_buffer *out,
+               struct peri_error *err);
+    /* Calls each(data, key, value) for keys that are not below from, in order, until it returns not
+     * 0, which is then returned. Errors: as get. */
+    int (*scan)(struct node_keys_sweep *sweep, struct peri_slice from,
+                int (*each)(void *data, struct peri_slice key, struct peri_slice value), void *data,
+                struct peri_error *err);
+    /* Seen by the next sweep, all or nothing. Errors: PERI_ENOMEM. */
+    int (*put)(struct node_keys_sweep *sweep, struct peri_slice key, struct peri_slice value);
+    int (*remove)(struct node_keys_sweep *sweep, struct peri_slice key);
+};
+
+/* Has the machine sweep once what is applied is in the store. One that begins is asked for it. */
+void node_keys_sweep(struct node_keys *keys);
+
 /* ---- for this folder ---- */
 
 struct node_rounds;
 struct node_intake;    /* intake.c */
 struct node_source;    /* stream.c */
 struct node_keys_want; /* keys_want.c */
+struct node_sweeper;   /* keys_sweep.c */
 struct store_log_entry;
 
 /* What a round takes from a group. */
@@ -108,10 +132,12 @@ struct node_keys {
     struct peri_list passing;    /* clean ones that go as soon as nothing is read */
     size_t clean_bytes;          /* of both */
     struct peri_list reads; /* under way: meanwhile no entry is let go of, nor while want reads */
-    struct node_keys_want *want; /* NULL until something is */
-    struct node_intake *intake;  /* of a snapshot; NULL until one comes */
-    struct node_source *source;  /* of the newest snapshot that was sent; NULL: none */
-    struct peri_list sources;    /* all that are open */
+    struct node_keys_want *want;  /* NULL until something is */
+    struct node_sweeper *sweeper; /* NULL until something is to be swept */
+    bool wants_sweep;             /* after the next round */
+    struct node_intake *intake;   /* of a snapshot; NULL until one comes */
+    struct node_source *source;   /* of the newest snapshot that was sent; NULL: none */
+    struct peri_list sources;     /* all that are open */
 };
 
 /* Errors: PERI_ENOMEM. */
@@ -130,6 +156,10 @@ void node_keys_foresee(struct node_group *group, const struct store_log_entry *e
                        size_t count);
 bool node_keys_want_reads(const struct node_keys *keys); /* something is being read */
 void node_keys_want_free(struct node_keys *keys);
+
+/* What is wanted of sweeps is in the store. */
+void node_keys_sweep_start(struct node_keys *keys);
+void node_keys_sweep_free(struct node_keys *keys);
 
 /* The group is closed: its machine is not used any more. */
 void node_keys_abandon(struct node_keys *keys);

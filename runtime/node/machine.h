@@ -17,6 +17,7 @@
 
 struct node_group;
 struct node_keys;
+struct node_keys_sweep;
 struct node_machine;
 struct node_request;
 
@@ -47,6 +48,11 @@ struct node_machine {
      * machines that do not say. */
     void (*foresee)(struct node_machine *machine, struct node_keys *keys,
                     struct peri_slice command);
+    /* Removes some of what no command and no query will ask for any more, in the background and
+     * beside the tasks: it may use nothing but sweep (keys.h). Returns 1 when there is more to do,
+     * else 0, after which node_keys_sweep asks for the next. Errors: PERI_ECORRUPT, PERI_ENOMEM,
+     * those of sweep. NULL: nothing is left behind. */
+    int (*sweep)(struct node_keys_sweep *sweep, struct peri_error *err);
     /* Answers from the state, which it leaves as it is. */
     void (*query)(struct node_machine *machine, struct node_task *task);
     /* Writes the whole state to task->output. */

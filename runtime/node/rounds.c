@@ -249,6 +249,7 @@ static void on_round(struct node_rounds_job *job, int status)
     for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
         struct node_keys *keys = container_of(at, struct node_keys, link);
         keys->written_index = keys->applied.index;
+        node_keys_sweep_start(keys);
     }
     settle(rounds, true, SETTLED_AT_ONCE);
     node_rounds_wrote(rounds, bytes);

@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "kv/machine.h"
 #include "kv_store.h"
+#include "node/rounds.h"
 #include "node_cluster.h"
 #include "wire/pack.h"
 
@@ -234,6 +235,60 @@ static void test_alone(void **state)
         run_seed(seed, 1);
 }
 
+static int count_event(void *data, struct peri_slice name, struct peri_slice value)
+{
+    (void)value;
+    if (name.data[0] != 'e')
+        return 1;
+    (*(unsigned *)data)++;
+    return 0;
+}
+
+/* How many events a node has on its disk. */
+static unsigned events_of(const struct cluster_host *host)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    unsigned count = 0;
+    assert_true(store_state_scan(host->node->rounds->state, NULL,
+                                 &host->machines[0].group->keys->applied, kv_text("e"), count_event,
+                                 &count, &err) >= 0);
+    return count;
+}
+
+/* What is compacted leaves each disk by itself, also when power fails in between: in the end a key
+ * has one event. */
+static void test_sweep(void **state)
+{
+    static struct kv_command wanted;
+    struct request request = {.is_done = false};
+    (void)state;
+    create(3, 3);
+    for (int i = 1; i <= 40; i++) {
+        wanted = (struct kv_command){.kind = KV_DO, .then_count = KV_OPERATIONS_MAX};
+        for (uint32_t k = 0; k < wanted.then_count; k++)
+            wanted.then[k] =
+                (struct kv_operation){.kind = KV_PUT, .key = kv_text("key"), .value = kv_text("v")};
+        command(&wanted, &request); /* perhaps twice */
+        struct wire_unpacker in = wire_unpack(peri_buffer_slice(&request.result));
+        (void)wire_unpack_array(&in);
+        wanted = (struct kv_command){.kind = KV_COMPACT, .number = wire_unpack_uint(&in)};
+        if (i % 10 == 0) {
+            command(&wanted, &request);
+            cluster_run(cluster, draw(20 * MS));
+            disturb();
+        }
+    }
+    for (size_t i = 0; i < 3; i++)
+        if (cluster->hosts[i].node == NULL)
+            restart(i);
+    command(&wanted, &request);
+    cluster_run(cluster, S);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(events_of(&cluster->hosts[i]), 1);
+    peri_buffer_deinit(&request.result);
+    close_all();
+}
+
 /* What is no command is an answer like others. */
 static void test_malformed(void **state)
 {
@@ -261,6 +316,7 @@ static void test_malformed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_once), cmocka_unit_test(test_alone),
+                                       cmocka_unit_test(test_sweep),
                                        cmocka_unit_test(test_malformed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

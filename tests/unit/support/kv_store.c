@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "check/hash.h"
+#include "kv/sweep.h"
 #include "store/chunk.h"
 #include "wire/pack.h"
 
@@ -127,22 +128,25 @@ static uint64_t hash_effect(const struct kv_store *store)
     return hash;
 }
 
-static void take_effect(struct kv_store *store)
+static void change(struct kv_store *store, struct peri_slice name, struct peri_slice value,
+                   bool is_deleted)
 {
-    const struct node_keymap_entry *entry = store->view.written.heads[0];
-    for (; entry != NULL; entry = entry->next[0]) {
-        struct peri_slice name = node_keymap_key(entry);
-        struct node_keymap_entry *old = node_keymap_find(&store->keys, name);
-        if (entry->is_deleted && old != NULL) {
-            node_keymap_remove(&store->keys, old);
-            free(old);
-        } else if (!entry->is_deleted) {
-            struct node_keymap_entry *copy =
-                node_keymap_entry_create(name, node_keymap_value(entry), false);
-            PERI_ASSERT(copy != NULL);
-            free(node_keymap_put(&store->keys, copy));
-        }
+    struct node_keymap_entry *old = node_keymap_find(&store->keys, name);
+    if (!is_deleted) {
+        struct node_keymap_entry *copy = node_keymap_entry_create(name, value, false);
+        PERI_ASSERT(copy != NULL);
+        free(node_keymap_put(&store->keys, copy));
+    } else if (old != NULL) {
+        node_keymap_remove(&store->keys, old);
+        free(old);
     }
+}
+
+static void take_effect(struct kv_store *store, const struct node_keymap *written)
+{
+    const struct node_keymap_entry *entry = written->heads[0];
+    for (; entry != NULL; entry = entry->next[0])
+        change(store, node_keymap_key(entry), node_keymap_value(entry), entry->is_deleted);
 }
 
 static void end(struct kv_store *store)
@@ -167,7 +171,7 @@ int kv_store_apply(struct kv_store *store, struct peri_slice bytes, struct peri_
     } while (rc == KV_LATER);
     store->effect = rc == 0 ? hash_effect(store) : 0;
     if (rc == 0 && !store->is_dry)
-        take_effect(store);
+        take_effect(store, &store->view.written);
     end(store);
     return rc;
 }
@@ -189,6 +193,75 @@ int kv_store_ask(struct kv_store *store, struct peri_slice bytes, struct peri_bu
     PERI_ASSERT(store->view.written.heads[0] == NULL);
     end(store);
     return rc;
+}
+
+/* ---- sweeps ---- */
+
+struct sweep {
+    struct node_keys_sweep keys;
+    struct kv_store *store;
+    struct node_keymap written; /* takes effect at the end */
+};
+
+static int sweep_get(struct node_keys_sweep *keys, struct peri_slice key, struct peri_buffer *out,
+                     struct peri_error *err)
+{
+    const struct kv_store *store = container_of(keys, struct sweep, keys)->store;
+    const struct node_keymap_entry *entry = node_keymap_find(&store->keys, key);
+    (void)err;
+    if (entry == NULL)
+        return 0;
+    struct peri_slice value = node_keymap_value(entry);
+    PERI_ASSERT(peri_buffer_append(out, value.data, value.size) == 0);
+    return 1;
+}
+
+static int sweep_scan(struct node_keys_sweep *keys, struct peri_slice from,
+                      int (*each)(void *data, struct peri_slice key, struct peri_slice value),
+                      void *data, struct peri_error *err)
+{
+    const struct kv_store *store = container_of(keys, struct sweep, keys)->store;
+    struct node_keymap_entry *entry = node_keymap_seek(&store->keys, from);
+    int rc = 0;
+    (void)err;
+    for (; entry != NULL && rc == 0; entry = entry->next[0])
+        rc = each(data, node_keymap_key(entry), node_keymap_value(entry));
+    return rc;
+}
+
+static int sweep_write(struct node_keys_sweep *keys, struct peri_slice key, struct peri_slice value,
+                       bool is_deleted)
+{
+    struct sweep *sweep = container_of(keys, struct sweep, keys);
+    struct node_keymap_entry *entry = node_keymap_entry_create(key, value, is_deleted);
+    PERI_ASSERT(entry != NULL);
+    free(node_keymap_put(&sweep->written, entry));
+    return 0;
+}
+
+static int sweep_put(struct node_keys_sweep *keys, struct peri_slice key, struct peri_slice value)
+{
+    return sweep_write(keys, key, value, false);
+}
+
+static int sweep_remove(struct node_keys_sweep *keys, struct peri_slice key)
+{
+    return sweep_write(keys, key, peri_slice_of(NULL, 0), true);
+}
+
+unsigned kv_store_sweep(struct kv_store *store)
+{
+    struct sweep sweep = {.keys = {sweep_get, sweep_scan, sweep_put, sweep_remove}, .store = store};
+    struct peri_error err = PERI_ERROR_INIT;
+    unsigned steps = 0;
+    int rc = 1;
+    for (; rc == 1; steps++) {
+        rc = kv_sweep(&sweep.keys, &err);
+        PERI_ASSERT(rc >= 0);
+        take_effect(store, &sweep.written);
+        node_keymap_clear(&sweep.written);
+    }
+    return steps;
 }
 
 void kv_store_deinit(struct kv_store *store)

@@ -26,6 +26,8 @@ int kv_store_apply(struct kv_store *store, struct peri_slice bytes, struct peri_
                    struct peri_error *err);
 int kv_store_ask(struct kv_store *store, struct peri_slice bytes, struct peri_buffer *out,
                  struct peri_error *err);
+/* Lets all go that is compacted; returns how many steps that took. */
+unsigned kv_store_sweep(struct kv_store *store);
 void kv_store_deinit(struct kv_store *store);
 
 /* How many keys with names that begin with that byte there are: 'k' keys, 'e' events, ... */
