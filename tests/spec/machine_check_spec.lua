@@ -21,6 +21,15 @@ describe("checking a machine", function()
     assert.equal(0, report.replicas[2].state.b)
   end)
 
+  it("counts errors by their place, whatever numbers they tell", function()
+    local report = run [[
+      return { apply = function(s) s.n = (s.n or 0) + 1
+        if s.n > 3 then error("number " .. s.n) end end, samples = { 1 } }]]
+    assert.is_true(report.ok)
+    assert.equal(1, #report.errors)
+    assert.equal("m.lua:2: number N", report.errors[1].text)
+  end)
+
   it("finds a snapshot that cannot be restored", function()
     local report = run [[
       return { apply = function(s) s.a = 1 end,

@@ -28,6 +28,7 @@ local OPTIONS = {
 }
 
 local NAME_MAX = 900 -- bytes of a lock's name: keys are longer by 124
+local SECRET_MIN = 16 -- bytes, as for all connections
 
 local function read_list(text)
   local list = {}
@@ -246,6 +247,10 @@ function M.problem(args)
     return ("it takes %s"):format(what ~= "" and what or "nothing")
   elseif name and (name == "" or #name > NAME_MAX) then
     return ("a NAME has 1 to %d bytes"):format(NAME_MAX)
+  end
+  local secret = os.getenv "PERILUNE_SECRET" or ""
+  if secret ~= "" and #secret < SECRET_MIN then
+    return ("PERILUNE_SECRET has at least %d bytes; make one with: openssl rand -hex 32"):format(SECRET_MIN)
   end
 end
 

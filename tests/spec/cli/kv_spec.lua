@@ -179,6 +179,9 @@ describe("perilune kv", function()
     usage("it takes no --history", "get", "a", "--history", "1")
     usage("'1ms' is not between 100ms and 1000000s", "lock", "a", "--ttl", "1ms", "--", "true")
     usage("it takes no --members", "status", "--members", ":1")
+    local short = cli.run { "kv", "get", "a", env = { PERILUNE_SECRET = "short" } }
+    assert.equal(2, short.status)
+    assert.matches("PERILUNE_SECRET has at least 16 bytes", short.stderr, 1, true)
     usage("0 is no member's number: those go from 1 to 1", "serve", folder:at "other", "--id", "0")
   end)
 
