@@ -19,7 +19,8 @@
  *   raft.hashes   envelope without messages (message.h), group, count u8, indexes
  *     answer      applied index, known u8, hash; for each index known u8, hash
  *   raft.state    envelope without messages, group, index: asks for a state at that index or later
- *     answer      nothing; the state comes by raft.rebuild, as snapshots do (transfer.c) */
+ *     answer      nothing; the state comes by raft.rebuild, as snapshots do (transfer.c), or by
+ *                 raft.chunk_of_state where a machine keeps keys (stream.c) */
 #ifndef PERI_NODE_COMPARE_H
 #define PERI_NODE_COMPARE_H
 
@@ -126,6 +127,12 @@ void node_rebuild_on_time(struct node_compare *compare, uint64_t now_us);
 /* True when the machine shall be restored from *state, which is lent until that is done. */
 bool node_rebuild_to_restore(struct node_group *group, struct peri_slice *state, uint64_t *index,
                              uint64_t *term);
+/* Of a machine that keeps keys: whether a chunk of a state at that index is wanted. 0, PERI_EBUSY
+ * when it is too early, PERI_ECLOSED. A chunk was taken: the rest comes. The state is staged
+ * (intake.c). */
+int node_rebuild_judge(const struct node_group *group, uint64_t index);
+void node_rebuild_wait(struct node_group *group);
+void node_rebuild_staged(struct node_group *group, uint64_t index, uint64_t term);
 /* The machine was restored. True when that was from here. */
 bool node_rebuild_restored(struct node_group *group);
 void node_rebuild_close(struct node_compare *compare);

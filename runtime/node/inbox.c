@@ -212,6 +212,8 @@ int node_inbox_open(struct node *node, struct peri_error *err)
          {.on_call = node_intake_on_call, .on_cancel = node_intake_on_cancel, .data = node}},
         {"raft.hashes", {.on_call = node_compare_on_call, .data = node}},
         {"raft.state", {.on_call = node_rebuild_on_state_call, .data = node}},
+        {"raft.chunk_of_state",
+         {.on_call = node_intake_on_state, .on_cancel = node_intake_on_cancel, .data = node}},
         {"raft.rebuild", {.on_call = node_rebuild_on_piece, .data = node}},
     };
     int rc = rpc_server_open(&node->server, node->env, &node->options.self, node->listen, err);

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "env/log.h"
+#include "node/compare.h"
 #include "node/rounds.h"
 #include "node/snapshot.h"
 #include "store/snapshot.h"
@@ -23,6 +24,7 @@ struct node_intake {
     uint64_t position;
     bool is_busy;     /* the job is under way */
     bool is_accepted; /* by the core; not the state yet */
+    bool is_rebuild;  /* the core hears nothing of it: its log is right (rebuild.c) */
 };
 
 /* ---- chunks ---- */
@@ -90,6 +92,17 @@ static void tell_core(struct node_intake *intake)
     node_group_wake(group);
 }
 
+static void complete(struct node_intake *intake)
+{
+    struct node_group *group = intake->group;
+    if (!intake->is_rebuild) {
+        tell_core(intake);
+    } else if (node_rebuild_judge(group, intake->index) == 0) {
+        intake->is_accepted = true;
+        node_rebuild_staged(group, intake->index, intake->term);
+    }
+}
+
 static void on_chunk(struct node_rounds_job *job, int status)
 {
     struct node_intake *intake = container_of(job, struct node_intake, job);
@@ -104,7 +117,7 @@ static void on_chunk(struct node_rounds_job *job, int status)
     if (rc == 0 && is_alive) {
         node_rounds_wrote(group->node->rounds, intake->chunk.size);
         if (intake->position == UINT64_MAX)
-            tell_core(intake);
+            complete(intake);
     }
     if (call != NULL && rc == 0 && is_alive)
         node_piece_answer(call, intake->position);
@@ -140,7 +153,7 @@ static void wait_too(struct node_intake *intake, struct rpc_call *call,
 }
 
 static void take(struct node_group *group, struct rpc_call *call,
-                 const struct raft_message *message, struct peri_slice chunk)
+                 const struct raft_message *message, struct peri_slice chunk, bool is_rebuild)
 {
     struct node_intake *intake = intake_of(group);
     int rc = intake == NULL ? PERI_ENOMEM : 0;
@@ -157,6 +170,7 @@ static void take(struct node_group *group, struct rpc_call *call,
         return;
     }
     intake->message = *message;
+    intake->is_rebuild = is_rebuild;
     intake->is_busy = true;
     intake->call = call;
     call->data = group;
@@ -165,34 +179,59 @@ static void take(struct node_group *group, struct rpc_call *call,
     node_rounds_add(group->node->rounds, &intake->job);
 }
 
-void node_intake_on_call(struct rpc_call *call)
+/* Opens a chunk: the group that it is for; NULL when that was answered. */
+static struct node_group *open_chunk(struct rpc_call *call, struct node_message *message,
+                                     struct peri_slice *chunk)
 {
     struct node *node = call->handler->data;
     struct peri_error err = PERI_ERROR_INIT;
-    struct node_message message;
-    struct peri_slice chunk = {NULL, 0};
-    int rc = node_piece_open(node, call->args, &message, &chunk, &err);
-    if (rc != 0) {
+    if (node_piece_open(node, call->args, message, chunk, &err) != 0) {
         rpc_call_fail_code(call, &err);
-        return;
+        return NULL;
     }
-    struct node_group *group = node_group_find(node, message.group);
-    struct raft_status status;
+    struct node_group *group = node_group_find(node, message->group);
     if (group == NULL || group->raft == NULL || node->is_closing ||
-        !node_repair_hears(group, &message.raft)) {
+        !node_repair_hears(group, &message->raft)) {
         node_piece_refuse(call, PERI_ECLOSED, "the group is not open here");
-        return;
+        return NULL;
     }
     if (group->keys == NULL) {
         node_piece_refuse(call, PERI_EINVAL, "a machine in memory takes no chunks");
+        return NULL;
+    }
+    return group;
+}
+
+void node_intake_on_state(struct rpc_call *call)
+{
+    struct node_message message;
+    struct peri_slice chunk = {NULL, 0};
+    struct node_group *group = open_chunk(call, &message, &chunk);
+    if (group == NULL)
+        return;
+    int rc = node_rebuild_judge(group, message.raft.index);
+    if (rc != 0) {
+        node_piece_refuse(call, rc, "no such state is wanted");
         return;
     }
+    node_rebuild_wait(group);
+    take(group, call, &message.raft, chunk, true);
+}
+
+void node_intake_on_call(struct rpc_call *call)
+{
+    struct node_message message;
+    struct peri_slice chunk = {NULL, 0};
+    struct node_group *group = open_chunk(call, &message, &chunk);
+    struct raft_status status;
+    if (group == NULL)
+        return;
     raft_status(group->raft, &status);
     if (status.commit_index >= message.raft.index) {
         node_stage_confirm(group, &message.raft);
         node_piece_answer(call, UINT64_MAX);
     } else {
-        take(group, call, &message.raft, chunk);
+        take(group, call, &message.raft, chunk, false);
     }
 }
 

@@ -145,12 +145,15 @@ static int give(struct node_group *group, uint64_t to, uint64_t index, struct pe
                                          .from = group->node->options.id,
                                          .to = to,
                                          .term = status.term,
-                                         .index = snapshots->index,
+                                         .index = group->keys != NULL ? index : snapshots->index,
                                          .log_term = snapshots->term};
     if (node_compare_is_quarantined(group))
         return node_compare_fail(group, err);
-    if (group->keys != NULL)
-        return peri_fail_plain(err, PERI_EINVAL, "the machine keeps keys");
+    if (group->keys != NULL) {
+        if (group->applied_index >= index && !node_streams_to(group, to))
+            node_stream_start(group, &message, "raft.chunk_of_state");
+        return 0;
+    }
     if (node_transfers_to(snapshots, to) || snapshots->is_writing)
         return 0; /* it comes */
     if (snapshots->index >= index && snapshots->index > 0 && !snapshots->is_damaged)
@@ -207,6 +210,34 @@ void node_rebuild_on_piece(struct rpc_call *call)
     compare->has_state = stage->snapshot.state.size == stage->total;
     node_piece_answer(call, stage->snapshot.state.size);
     node_group_wake(group);
+}
+
+/* ---- the same for a machine that keeps keys: chunks that its intake takes ---- */
+
+int node_rebuild_judge(const struct node_group *group, uint64_t index)
+{
+    const struct node_compare *compare = group->compare;
+    struct raft_status status;
+    if (compare == NULL || compare->phase != NODE_FETCHING || compare->has_state ||
+        group->keys == NULL || index < group->applied_index)
+        return PERI_ECLOSED;
+    raft_status(group->raft, &status);
+    return status.commit_index >= index ? 0 : PERI_EBUSY; /* the log here has to come so far */
+}
+
+void node_rebuild_staged(struct node_group *group, uint64_t index, uint64_t term)
+{
+    struct node_compare *compare = group->compare;
+    compare->stage.snapshot.index = index;
+    compare->stage.snapshot.term = term;
+    compare->has_state = true;
+    node_group_wake(group);
+}
+
+void node_rebuild_wait(struct node_group *group)
+{
+    group->compare->fetch_us =
+        env_now_us(group->node->env) + FETCH_PERIODS * (uint64_t)COMPARE_PERIOD_US;
 }
 
 bool node_rebuild_to_restore(struct node_group *group, struct peri_slice *state, uint64_t *index,

@@ -123,7 +123,10 @@ void node_stage_clear(struct node_stage *stage);
 /* ---- stream.c: sending the snapshots of machines that keep keys ---- */
 
 /* Begins to send a snapshot to the message's receiver. Called inside of a step. */
-void node_stream_start(struct node_group *group, const struct raft_message *message);
+void node_stream_start(struct node_group *group, const struct raft_message *message,
+                       const char *method);
+/* True while one is on its way to that node. */
+bool node_streams_to(const struct node_group *group, uint64_t peer);
 /* Ends what is being sent; sets free what would be sent again. */
 void node_streams_close(struct node_group *group);
 /* As node_transfers_floor. */
@@ -133,6 +136,8 @@ uint64_t node_streams_floor(const struct node_group *group);
 
 /* Serves a chunk; nobody waits for the answer any more. */
 void node_intake_on_call(struct rpc_call *call);
+/* The same for a chunk of a state that takes the place of a wrong one (rebuild.c). */
+void node_intake_on_state(struct rpc_call *call);
 void node_intake_on_cancel(struct rpc_call *call, int code, const char *reason);
 /* The core has accepted the snapshot that has come: it is installed once its record is durable. */
 void node_intake_accept(struct node_keys *keys);

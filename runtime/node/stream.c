@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "env/log.h"
+#include "node/compare.h"
 #include "node/rounds.h"
 #include "node/snapshot.h"
 #include "store/snapshot.h"
@@ -195,10 +196,27 @@ static void on_failed(struct node_piece *piece, const char *why)
 
 /* ---- beginnings ---- */
 
+/* Its hash is not known to be right: whoever asked for the snapshot does so again. */
+static void put_off(struct stream *stream)
+{
+    struct node_source *source = stream->source;
+    struct node_group *group = source->group;
+    uint64_t peer = stream->piece.message.to;
+    free_stream(stream);
+    node_group_hold(group);
+    rest(source);
+    node_piece_ended(group, peer, false);
+    node_group_release(group);
+}
+
 /* Asks where the other side stands. */
 static void begin(struct stream *stream)
 {
     struct node_source *source = stream->source;
+    if (!node_compare_may_send(source->group, source->index)) {
+        put_off(stream);
+        return;
+    }
     stream->piece.message.index = source->index;
     stream->piece.message.log_term = source->term;
     stream->position = UINT64_MAX; /* no answer yet */
@@ -269,12 +287,14 @@ static struct node_source *open_source(struct node_group *group)
     return source;
 }
 
-/* True when whoever gets the snapshot can go on with the log from there. */
-static bool is_of_use(const struct node_group *group, const struct node_source *source)
+/* True when whoever gets the snapshot can go on with the log from there, and it is that new. */
+static bool is_of_use(const struct node_group *group, const struct node_source *source,
+                      uint64_t index)
 {
     struct raft_status status;
     raft_status(group->raft, &status);
-    return source != NULL && (source->source == NULL || source->index >= status.base_index);
+    return source != NULL && (source->source == NULL ||
+                              (source->index >= status.base_index && source->index >= index));
 }
 
 static void run_nothing(struct node_rounds_job *job, struct store_state *state)
@@ -300,10 +320,10 @@ static void on_begin(struct node_rounds_job *job, int status)
 }
 
 /* The source for a stream that begins: the newest one, or a new one. */
-static struct node_source *find_source(struct node_group *group)
+static struct node_source *find_source(struct node_group *group, uint64_t index)
 {
     struct node_source *source = group->keys->source;
-    if (is_of_use(group, source))
+    if (is_of_use(group, source, index))
         return source;
     struct node_source *fresh = open_source(group);
     if (fresh == NULL)
@@ -315,10 +335,11 @@ static struct node_source *find_source(struct node_group *group)
 }
 
 /* Runs inside of a step, which nothing here may be: all else comes later. */
-void node_stream_start(struct node_group *group, const struct raft_message *message)
+void node_stream_start(struct node_group *group, const struct raft_message *message,
+                       const char *method)
 {
     struct stream *stream = calloc(1, sizeof *stream);
-    struct node_source *source = stream != NULL ? find_source(group) : NULL;
+    struct node_source *source = stream != NULL ? find_source(group, message->index) : NULL;
     if (source == NULL) {
         free(stream);
         node_lose(group, true);
@@ -326,7 +347,7 @@ void node_stream_start(struct node_group *group, const struct raft_message *mess
     }
     stream->source = source;
     stream->piece = (struct node_piece){.group = group,
-                                        .method = "raft.chunk",
+                                        .method = method,
                                         .timeouts = TIMEOUTS,
                                         .message = *message,
                                         .on_position = on_position,
@@ -342,6 +363,18 @@ void node_stream_start(struct node_group *group, const struct raft_message *mess
         source->is_opening = true;
         node_rounds_add(group->node->rounds, &source->job);
     }
+}
+
+bool node_streams_to(const struct node_group *group, uint64_t peer)
+{
+    const struct peri_list *sources = &group->keys->sources;
+    for (const struct peri_list *at = sources->next; at != sources; at = at->next) {
+        const struct peri_list *streams = &container_of(at, struct node_source, link)->streams;
+        for (const struct peri_list *of = streams->next; of != streams; of = of->next)
+            if (container_of(of, struct stream, link)->piece.message.to == peer)
+                return true;
+    }
+    return false;
 }
 
 uint64_t node_streams_floor(const struct node_group *group)

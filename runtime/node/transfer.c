@@ -140,7 +140,7 @@ static void on_read(void *data, int status)
 void node_snapshots_send(struct node_group *group, const struct raft_message *message)
 {
     if (group->keys != NULL)
-        node_stream_start(group, message);
+        node_stream_start(group, message, "raft.chunk");
     else
         node_transfer_start(group, message, "raft.snapshot");
 }

@@ -157,7 +157,10 @@ static bool resume(struct vm_machine *machine, int arguments)
     bool is_over = status != LUA_YIELD;
     int rc = is_over ? end_call(machine, status) : 0;
     (void)vm_compare_charge(machine->payer);
-    return is_over && end_job(machine, rc);
+    machine->has_work = machine->has_work && is_over && rc == 0;
+    if (machine->has_work)
+        vm_snapshot_lend(machine);
+    return is_over && !machine->has_work && end_job(machine, rc);
 }
 
 /* ---- jobs ---- */
@@ -291,6 +294,10 @@ bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job)
 bool vm_machine_continue(struct vm_machine *machine)
 {
     PERI_ASSERT(machine->job != NULL && !machine->store.is_reading);
+    if (machine->has_work) { /* it is done */
+        machine->has_work = machine->is_lent = false;
+        return end_job(machine, end_call(machine, machine->work_status));
+    }
     if (machine->store.is_loading)
         return go_on_loading(machine, vm_store_load_on(machine));
     machine->payer = vm_compare_charge(NULL);
@@ -402,7 +409,7 @@ bool vm_machine_is_stored(const struct vm_machine *machine)
 
 uint64_t vm_machine_hash(const struct vm_machine *machine)
 {
-    return machine->tables.hash;
+    return machine->is_lent ? machine->lent_hash : machine->tables.hash;
 }
 
 bool vm_machine_hash_at(const struct vm_machine *machine, uint64_t index, uint64_t *hash)

@@ -81,6 +81,12 @@ bool vm_machine_is_waiting(const struct vm_machine *machine);
 /* True when the file says store = true. */
 bool vm_machine_is_stored(const struct vm_machine *machine);
 
+/* The job waits for work that any thread may do, since it runs no code of the file: taking over a
+ * large state. Only for machines with on_read. Whoever runs the machine calls vm_machine_work once,
+ * on a thread of his choice, with nothing else touching the machine, and then continues. */
+bool vm_machine_has_work(const struct vm_machine *machine);
+void vm_machine_work(struct vm_machine *machine);
+
 /* A snapshot of a file without a function for it needs no code of Lua: another thread may make it.
  * begin is false when it has one: then it is a job like others. From begin to end the machine does
  * no job, and only make, which may run on any thread, touches it. Errors of make, which the machine

@@ -69,8 +69,7 @@ void vm_call_push_state(lua_State *L, const struct vm_machine *machine)
     lua_rawgeti(L, LUA_REGISTRYINDEX, machine->state);
 }
 
-/* The value on top becomes the state. */
-static void set_state(lua_State *L, struct vm_machine *machine, const char *function)
+void vm_call_set_state(lua_State *L, struct vm_machine *machine, const char *function)
 {
     if (lua_type(L, -1) != LUA_TTABLE)
         luaL_error(L, "%s gives the state, which is a table, not a %s", function,
@@ -107,7 +106,7 @@ static int finish(lua_State *L, int status, lua_KContext context)
     switch (job->kind) {
     case VM_MACHINE_INIT:
         if (!machine->program.is_stored)
-            set_state(L, machine, "init");
+            vm_call_set_state(L, machine, "init");
         break;
     case VM_MACHINE_APPLY:
         if (machine->entry.kind != VM_ENTRY_COMMAND) {
@@ -131,9 +130,9 @@ static int finish(lua_State *L, int status, lua_KContext context)
         vm_call_encode(L, lua_gettop(L), "snapshot", SIZE_MAX, job->output);
         break;
     case VM_MACHINE_RESTORE:
-        if (machine->program.is_stored)
+        if (machine->program.is_stored || machine->has_work)
             break;
-        set_state(L, machine, "restore");
+        vm_call_set_state(L, machine, "restore");
         vm_snapshot_check(L, machine);
         break;
     case VM_MACHINE_STATE:
@@ -189,6 +188,9 @@ static int push_job(lua_State *L, struct vm_machine *machine)
         }
         vm_snapshot_load_program(L, machine, job->input);
         has_function = vm_call_push_function(L, machine, VM_FUNCTION_RESTORE);
+        machine->has_work = !has_function && machine->on_read != NULL;
+        if (machine->has_work)
+            return -1;
         vm_snapshot_push(L, machine, job->input);
         return has_function ? 1 : -1;
     case VM_MACHINE_STATE:

@@ -29,15 +29,54 @@ static void end(struct vm_machine_node *host)
         node_task_done(task, host->job.status);
 }
 
-/* The job has come so far: it has ended, waits for a read, or goes on with the next turn. */
+static void free_host(struct vm_machine_node *host)
+{
+    vm_machine_close(host->machine);
+    peri_buffer_deinit(&host->snapshot);
+    free(host);
+}
+
+static void start_work(struct vm_machine_node *host);
+
+/* The job has come so far: it has ended, waits for a read or for work on another thread, or goes on
+ * with the next turn. */
 static void go_on(struct vm_machine_node *host, bool is_over)
 {
-    if (is_over || vm_machine_is_waiting(host->machine))
+    bool has_work = !is_over && vm_machine_has_work(host->machine);
+    if (is_over || has_work || vm_machine_is_waiting(host->machine))
         env_turn_stop(host->turn);
     else
         env_turn_start(host->turn);
+    if (has_work)
+        start_work(host);
     if (is_over)
         end(host);
+}
+
+static void run_work(void *data)
+{
+    const struct vm_machine_node *host = data;
+    vm_machine_work(host->machine);
+}
+
+static void on_worked(void *data, int status)
+{
+    struct vm_machine_node *host = data;
+    host->is_making = false;
+    if (host->is_closed)
+        free_host(host);
+    else if (status == 0) /* else the environment closes */
+        go_on(host, vm_machine_continue(host->machine));
+}
+
+/* A large state must not hold up the loop, which has heartbeats to send. */
+static void start_work(struct vm_machine_node *host)
+{
+    host->is_making = env_work(host->env, run_work, on_worked, host) == 0;
+    if (host->is_making)
+        return;
+    vm_machine_work(host->machine); /* without memory for another thread */
+    go_on(host, vm_machine_continue(host->machine));
 }
 
 static void on_turn(void *data)
@@ -70,14 +109,7 @@ static void on_query(struct node_machine *node, struct node_task *task)
     start(node, task, VM_MACHINE_QUERY);
 }
 
-/* ---- snapshots: a large state must not hold up the loop, which has heartbeats to send ---- */
-
-static void free_host(struct vm_machine_node *host)
-{
-    vm_machine_close(host->machine);
-    peri_buffer_deinit(&host->snapshot);
-    free(host);
-}
+/* ---- snapshots: on another thread, too ---- */
 
 static void run_snapshot(void *data)
 {
@@ -179,8 +211,6 @@ int vm_machine_node_create(struct vm_machine_node **out, const struct vm_machine
         return rc;
     }
     host->node.keeps_keys = host->node.keeps_failures = vm_machine_is_stored(host->machine);
-    if (host->node.keeps_keys)
-        host->node.hash_at = NULL; /* node/rebuild.c has no way to give such a state */
     *out = host;
     return 0;
 }

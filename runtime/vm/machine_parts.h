@@ -50,8 +50,11 @@ struct vm_machine {
     uint32_t slice_looks;
     bool is_broken;
     uint64_t used;
-    bool is_lent;       /* to whoever makes a snapshot on another thread */
+    bool is_lent;       /* to whoever makes a snapshot, or does work, on another thread */
+    bool has_work;      /* the job waits for it */
+    int work_status;    /* of Lua */
     size_t lent_memory; /* held when that began */
+    uint64_t lent_hash;
 
     struct vm_machine_job *job; /* under way, or NULL */
     struct vm_entry entry;      /* of it, when it is one */
@@ -72,6 +75,8 @@ void vm_call(lua_State *L, int arguments, int results);
 bool vm_call_push_function(lua_State *L, const struct vm_machine *machine,
                            enum vm_function function);
 void vm_call_push_state(lua_State *L, const struct vm_machine *machine);
+/* The value on top becomes the state, which the function gave. */
+void vm_call_set_state(lua_State *L, struct vm_machine *machine, const char *function);
 /* Pushes ctx. */
 void vm_call_push_context(lua_State *L, struct vm_machine *machine);
 /* Pushes what the bytes hold; what says in errors what they are. */
@@ -90,6 +95,10 @@ void vm_snapshot_pack(lua_State *L, const struct vm_machine *machine, struct per
 void vm_snapshot_load_program(lua_State *L, struct vm_machine *machine, struct peri_slice bytes);
 /* Takes over what stands in the head; pushes what stands behind it, decoded. */
 void vm_snapshot_push(lua_State *L, struct vm_machine *machine, struct peri_slice bytes);
+/* The same, of a file without a function for it: that is the state. */
+void vm_snapshot_take(lua_State *L, struct vm_machine *machine, struct peri_slice bytes);
+/* Another thread is about to touch the machine. */
+void vm_snapshot_lend(struct vm_machine *machine);
 /* A snapshot that the file's own function made anew must be the one that was restored. */
 void vm_snapshot_check(lua_State *L, struct vm_machine *machine);
 

@@ -81,6 +81,12 @@ void vm_snapshot_push(lua_State *L, struct vm_machine *machine, struct peri_slic
     vm_call_push_decoded(L, peri_slice_of(rest.at, (size_t)(rest.end - rest.at)), "state");
 }
 
+void vm_snapshot_take(lua_State *L, struct vm_machine *machine, struct peri_slice bytes)
+{
+    vm_snapshot_push(L, machine, bytes);
+    vm_call_set_state(L, machine, "restore");
+}
+
 void vm_snapshot_load_program(lua_State *L, struct vm_machine *machine, struct peri_slice bytes)
 {
     struct wire_unpacker unpacker = wire_unpack(bytes);
@@ -98,13 +104,39 @@ void vm_snapshot_load_program(lua_State *L, struct vm_machine *machine, struct p
 
 /* ---- on another thread ---- */
 
+void vm_snapshot_lend(struct vm_machine *machine)
+{
+    machine->lent_memory = vm_machine_memory(machine);
+    machine->lent_hash = machine->tables.hash;
+    machine->is_lent = true;
+}
+
+bool vm_machine_has_work(const struct vm_machine *machine)
+{
+    return machine->has_work;
+}
+
+static int l_take(lua_State *L)
+{
+    struct vm_machine *machine = lua_touserdata(L, 1);
+    vm_snapshot_take(L, machine, machine->job->input);
+    return 0;
+}
+
+void vm_machine_work(struct vm_machine *machine)
+{
+    lua_State *co = machine->co;
+    lua_pushcfunction(co, l_take);
+    lua_pushlightuserdata(co, machine);
+    machine->work_status = lua_pcall(co, 1, 0, 0);
+}
+
 bool vm_machine_snapshot_begin(struct vm_machine *machine)
 {
     PERI_ASSERT(machine->job == NULL && !machine->is_lent);
     if (machine->program.functions[VM_FUNCTION_SNAPSHOT] != LUA_NOREF)
         return false;
-    machine->lent_memory = vm_machine_memory(machine);
-    machine->is_lent = true;
+    vm_snapshot_lend(machine);
     return true;
 }
 

@@ -20,6 +20,15 @@ static struct vm_tables *tables_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
+/* How errors call a field; stays on the stack. */
+static const char *name_key(lua_State *L, int key)
+{
+    if (lua_type(L, key) == LUA_TSTRING)
+        return lua_pushfstring(L, "'%s'", lua_tostring(L, key));
+    return lua_isinteger(L, key) ? lua_pushfstring(L, "[%I]", (LUAI_UACINT)lua_tointeger(L, key))
+                                 : lua_pushfstring(L, "[%f]", (LUAI_UACNUMBER)lua_tonumber(L, key));
+}
+
 static void check_field(lua_State *L)
 {
     int key = lua_type(L, 2), value = lua_type(L, 3);
@@ -27,8 +36,8 @@ static void check_field(lua_State *L)
         luaL_error(L, "a key of the state is a %s: keys are numbers or strings",
                    lua_typename(L, key));
     if (!vm_adopt_is_data(value))
-        luaL_error(L, "the state's field '%s' cannot be a %s: the state is data",
-                   key == LUA_TSTRING ? lua_tostring(L, 2) : "?", lua_typename(L, value));
+        luaL_error(L, "the state's field %s cannot be a %s: the state is data", name_key(L, 2),
+                   lua_typename(L, value));
 }
 
 /* The value on top, at the end of a list of threes in the Lua table at index. */

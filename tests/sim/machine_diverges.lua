@@ -1,14 +1,26 @@
 -- Three replicas of a machine, of which one was given a file that counts wrongly, under load: it is found by
 -- its hashes and rebuilt from the others, so that in the end all three are equal, and right. Each command
--- adds 7; the wrong file adds 8.
+-- adds 7; the wrong file adds 8. --arg state=store: the same with a state on disk.
 local perilune = require "perilune"
 
-local MACHINE = [[
+local MACHINES = {}
+MACHINES.tables = [[
   return {
     init = function() return { count = 0 } end,
     apply = function(state, command) state.count = state.count + command return state.count end,
     query = function(state) return state.count end,
   }]]
+MACHINES.store = [[
+  return { store = true,
+    apply = function(_, command, ctx)
+      local count = (ctx.store:get "count" or 0) + command
+      ctx.store:put("count", count)
+      ctx.store:put("at" .. ctx.index, { count, ("x"):rep(100) })
+      return count
+    end,
+    query = function(_, _, ctx) return ctx.store:get "count" end,
+  }]]
+local MACHINE = MACHINES[args.state or "tables"]
 
 local function replica(_, id, members)
   local machine, raft, rpc = require "perilune.machine", require "perilune.raft", require "perilune.rpc"
