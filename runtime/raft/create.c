@@ -24,7 +24,7 @@ void raft_options_init(struct raft_options *options, uint64_t id, uint64_t seed)
     };
 }
 
-static int check_options(const struct raft_options *options, struct peri_error *err)
+int raft_check_options(const struct raft_options *options, struct peri_error *err)
 {
     if (options->id == 0)
         return peri_fail_plain(err, PERI_EINVAL, "a replica's id is not 0");
@@ -136,7 +136,7 @@ static void begin(struct raft *raft)
 int raft_create(struct raft **out, const struct raft_options *options, const struct raft_boot *boot,
                 struct peri_error *err)
 {
-    int rc = check_options(options, err);
+    int rc = raft_check_options(options, err);
     if (rc == 0)
         rc = check_boot(boot, err);
     if (rc != 0)

@@ -326,7 +326,9 @@ int raft_load(struct raft **out, const void *data, size_t size, struct peri_erro
         raft_close(raft);
         return peri_fail(err, pass.rc, "dump of a replica");
     }
-    int rc = raft_check(raft, err);
+    int rc = raft_check_options(&raft->options, err);
+    if (rc == 0)
+        rc = raft_check(raft, err);
     if (rc != 0) {
         raft_close(raft);
         return PERI_EFORMAT;

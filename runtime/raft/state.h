@@ -193,6 +193,9 @@ void raft_settle_apply(struct raft *raft);
 /* Gives up leadership in favour of whoever is furthest, because of the disk or a removal. */
 void raft_abdicate(struct raft *raft);
 
+/* Errors: PERI_EINVAL for options that a replica cannot live with. */
+int raft_check_options(const struct raft_options *options, struct peri_error *err);
+
 /* Makes room for count more configurations. Errors: PERI_ENOMEM. */
 int raft_history_reserve(struct raft *raft, size_t count);
 
