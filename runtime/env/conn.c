@@ -19,6 +19,23 @@ int env_conn_connect(struct env *env, const char *address, const struct env_conn
     return env->ops->conn->connect(env, address, events, data, out, err);
 }
 
+/* Before anything comes or leaves. */
+static void carry_bytes(struct env_conn *conn)
+{
+    conn->carries_bytes = true;
+    env_conn_set_message_max(conn, ENV_CONN_QUEUE_MAX);
+}
+
+int env_conn_connect_bytes(struct env *env, const char *address,
+                           const struct env_conn_events *events, void *data, struct env_conn **out,
+                           struct peri_error *err)
+{
+    int rc = env_conn_connect(env, address, events, data, out, err);
+    if (rc == 0)
+        carry_bytes(*out);
+    return rc;
+}
+
 void env_conn_accept(struct env_conn *conn, const struct env_conn_events *events, void *data)
 {
     PERI_ASSERT(are_complete(events));
@@ -27,7 +44,7 @@ void env_conn_accept(struct env_conn *conn, const struct env_conn_events *events
 
 void env_conn_accept_bytes(struct env_conn *conn, const struct env_conn_events *events, void *data)
 {
-    conn->carries_bytes = true;
+    carry_bytes(conn);
     env_conn_accept(conn, events, data);
 }
 

@@ -28,7 +28,7 @@ struct env_conn {
     struct env *env;
     const char *peer, *failure; /* what env_conn_peer and env_conn_failure lend */
     bool is_local;              /* what env_conn_is_local says */
-    bool carries_bytes;         /* env_conn_accept_bytes */
+    bool carries_bytes;         /* env_conn_accept_bytes, env_conn_connect_bytes */
     bool is_in_burst;           /* what env_conn_is_in_burst says */
     uint64_t heard_us;          /* what env_conn_heard_us says */
     /* What leaves in bursts, or NULL where nothing does, or messages may get lost or change places.
@@ -69,12 +69,18 @@ struct env_conn_events {
 int env_conn_connect(struct env *env, const char *address, const struct env_conn_events *events,
                      void *data, struct env_conn **out, struct peri_error *err);
 
+/* The same to a peer that speaks a protocol of its own: see env_conn_accept_bytes. */
+int env_conn_connect_bytes(struct env *env, const char *address,
+                           const struct env_conn_events *events, void *data, struct env_conn **out,
+                           struct peri_error *err);
+
 /* Takes over a connection inside the listener's on_connection; events is lent until the close. */
 void env_conn_accept(struct env_conn *conn, const struct env_conn_events *events, void *data);
 
 /* The same for a peer that speaks a protocol of its own: on_message lends bytes as they come, with
  * no boundaries that mean anything, and env_conn_send sends bytes as they are. In simulation they
- * come as they were sent. */
+ * come as they were sent; what a network does to packets makes them late, and a cut ends the
+ * connection, as TCP has it. */
 void env_conn_accept_bytes(struct env_conn *conn, const struct env_conn_events *events, void *data);
 
 /* Copies the parts, which together are one message, and sends it after those before. What is sent

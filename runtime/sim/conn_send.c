@@ -197,6 +197,28 @@ static void reset_both(struct sim_conn *conn, struct sim_packet *packet)
     drop(conn, packet, "reset");
 }
 
+/* What TCP makes of a packet's fate: late, but in its place. */
+static void carry_stream(struct sim_conn *conn, struct sim_packet *packet, struct sim_fate *fate)
+{
+    enum { AGAIN_US = 200000 };
+    if (fate->is_lost || packet->is_damaged)
+        fate->at_us += AGAIN_US;
+    fate->is_lost = fate->is_duplicated = packet->is_damaged = packet->is_late = false;
+    conn->is_torn = fate->is_cut = conn->is_torn || fate->is_cut;
+}
+
+/* A stream without a piece is none: both sides hear that it has ended, the other one when it sends.
+ */
+static void tear(struct sim_conn *conn)
+{
+    enum { PATIENCE_US = 1000000 };
+    if (!conn->is_reset)
+        tell_itself(conn, PATIENCE_US, -ETIMEDOUT);
+    conn->is_reset = true;
+    if (conn->peer != NULL)
+        conn->peer->is_torn = true;
+}
+
 /* Takes the packet over. */
 int sim_conn_transmit(struct sim_conn *conn, struct sim_packet *packet)
 {
@@ -206,6 +228,11 @@ int sim_conn_transmit(struct sim_conn *conn, struct sim_packet *packet)
     int rc = sim_net_decide(world, packet, conn->peer_node, conn->is_initiator, &fate);
     counts->sent++;
     counts->bytes += packet->size;
+    if (conn->base.carries_bytes) {
+        carry_stream(conn, packet, &fate);
+        if (conn->is_torn)
+            tear(conn);
+    }
     if (rc != 0) {
         sim_packet_free(world, packet);
     } else if (fate.is_cut) {

@@ -118,6 +118,15 @@ static bool is_held(const struct sim_net *net, const struct sim_node *from,
 }
 
 /* What was held and is not any more leaves in the order in which it was sent. */
+/* When a held packet comes after all: a piece of a stream not before those that were sent before.
+ */
+static uint64_t release_us(const struct sim_world *world, const struct sim_packet *packet)
+{
+    bool is_piece = packet->kind == SIM_PACKET_MESSAGE && packet->conn->base.carries_bytes;
+    return is_piece && packet->conn->arrives_us > world->now_us ? packet->conn->arrives_us
+                                                                : world->now_us;
+}
+
 static void release_held(struct sim_world *world)
 {
     struct sim_net *net = &world->net;
@@ -128,7 +137,7 @@ static void release_held(struct sim_world *world)
         if (is_held(net, packet->from, to))
             continue;
         peri_list_remove(&packet->held);
-        sim_event_schedule(world, &packet->event, world->now_us);
+        sim_event_schedule(world, &packet->event, release_us(world, packet));
     }
 }
 

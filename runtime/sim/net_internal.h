@@ -53,6 +53,7 @@ struct sim_conn {
     bool is_paused;
     bool wants_writable; /* has been above the mark */
     bool is_reset;       /* its end is on the way */
+    bool is_torn;        /* of a stream of bytes a piece was cut out: nothing more leaves */
     const struct env_conn_events *events;
     void *data;
     size_t message_max;
