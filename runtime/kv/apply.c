@@ -65,6 +65,8 @@ static int carry_out(struct kv_run *run)
         return compact(run);
     case KV_EVAL:
         return kv_eval(run);
+    case KV_BATCH:
+        return kv_batch(run);
     case KV_RESOLVE: /* on a slot that had not come so far: nothing to do but to take it */
         tell_outcome(run, &(struct kv_session){.is_skipped = true});
         return 0;
@@ -79,7 +81,7 @@ static int finish_result(const struct kv_run *run, struct peri_buffer *out)
 {
     static const uint32_t parts[KV_KINDS] = {
         [KV_DO] = 2,     [KV_OPEN] = 1, [KV_RESOLVE] = 2, [KV_GRANT] = 1, [KV_KEEP] = 1,
-        [KV_REVOKE] = 1, [KV_TICK] = 1, [KV_COMPACT] = 1, [KV_EVAL] = 1};
+        [KV_REVOKE] = 1, [KV_TICK] = 1, [KV_COMPACT] = 1, [KV_EVAL] = 1,  [KV_BATCH] = 1};
     struct wire_packer head = {out, 0};
     struct peri_slice result = peri_buffer_slice(run->result.out);
     wire_pack_array(&head, 2 + parts[run->command->kind]);
@@ -140,6 +142,14 @@ static int apply_in_session(struct kv_run *run, struct peri_buffer *out)
     return happen(run, &slot, out);
 }
 
+void kv_explain_size(struct peri_error *err)
+{
+    if (err != NULL && err->code == 0)
+        (void)peri_fail_plain(err, PERI_ETOOBIG,
+                              "a command reads at most %d and writes at most %d bytes", KV_READ_MAX,
+                              KV_EFFECT_MAX);
+}
+
 int kv_apply(struct kv_view *view, const struct kv_command *command, struct peri_buffer *out,
              struct peri_error *err)
 {
@@ -156,9 +166,8 @@ int kv_apply(struct kv_view *view, const struct kv_command *command, struct peri
         run.meta.clock_ms = command->now_ms;
     if (rc == 0)
         rc = command->session != 0 ? apply_in_session(&run, out) : happen(&run, NULL, out);
-    if (rc == PERI_ETOOBIG && err != NULL && err->code == 0)
-        (void)peri_fail_plain(err, rc, "a command reads at most %d and writes at most %d bytes",
-                              KV_READ_MAX, KV_EFFECT_MAX);
+    if (rc == PERI_ETOOBIG)
+        kv_explain_size(err);
     peri_buffer_deinit(&result);
     peri_buffer_deinit(&run.scratch);
     return rc;

@@ -203,6 +203,43 @@ static void read_do(struct decoder *decoder, struct kv_command *out)
     out->else_count = read_operations(decoder, out->otherwise);
 }
 
+/* ---- batches ---- */
+
+static bool has_range(const struct kv_operation *operations, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (operations[i].kind == KV_RANGE || operations[i].kind == KV_DELETE_RANGE)
+            return true;
+    return false;
+}
+
+static void read_part(struct decoder *decoder, struct kv_command *out)
+{
+    expect_count(decoder, wire_unpack_array(&decoder->in), 3, "a command of a batch");
+    read_do(decoder, out);
+}
+
+static void read_batch(struct decoder *decoder, struct kv_command *out)
+{
+    const char *from = decoder->in.at;
+    out->part_count = read_count(decoder, KV_BATCH_MAX, "commands in a batch");
+    for (uint32_t i = 0; i < out->part_count && is_well(decoder); i++) {
+        read_part(decoder, out);
+        if (is_well(decoder) &&
+            (has_range(out->then, out->then_count) || has_range(out->otherwise, out->else_count)))
+            REFUSE(decoder, PERI_EINVAL, "a batch has no ranges");
+    }
+    out->parts = peri_slice_of(from, (size_t)(decoder->in.at - from));
+    out->compare_count = out->then_count = out->else_count = 0;
+}
+
+void kv_batch_next(struct wire_unpacker *in, struct kv_command *out)
+{
+    struct decoder decoder = {.in = *in};
+    read_part(&decoder, out);
+    *in = decoder.in;
+}
+
 /* ---- scripts ---- */
 
 static struct peri_slice read_list(struct decoder *decoder, uint32_t max, bool of_keys,
@@ -249,6 +286,8 @@ static void check_session(struct decoder *decoder, const struct kv_command *comm
     bool has_one = command->session != 0;
     if (has_one != (command->sequence != 0))
         REFUSE(decoder, PERI_EINVAL, "session and sequence are both 0, or neither is");
+    if (command->kind == KV_BATCH && has_one)
+        REFUSE(decoder, PERI_EINVAL, "a batch belongs to no session");
     if (needs_one && !has_one)
         REFUSE(decoder, PERI_EINVAL, "the command belongs to a session");
     if (command->now_ms > KV_CLOCK_MAX_MS)
@@ -257,9 +296,9 @@ static void check_session(struct decoder *decoder, const struct kv_command *comm
 
 int kv_command_decode(struct peri_slice bytes, struct kv_command *out, struct peri_error *err)
 {
-    static const char *const words[] = {"do",   "open",   "close", "resolve", "grant",
-                                        "keep", "revoke", "tick",  "compact", "eval"};
-    static const uint32_t parts[] = {3, 1, 0, 0, 1, 1, 1, 0, 1, 5};
+    static const char *const words[] = {"do",     "open", "close",   "resolve", "grant", "keep",
+                                        "revoke", "tick", "compact", "eval",    "batch"};
+    static const uint32_t parts[] = {3, 1, 0, 0, 1, 1, 1, 0, 1, 5, 1};
     struct decoder decoder = {.in = wire_unpack(bytes), .err = err};
     uint32_t count = read_head(&decoder);
     out->now_ms = wire_unpack_uint(&decoder.in);
@@ -267,12 +306,14 @@ int kv_command_decode(struct peri_slice bytes, struct kv_command *out, struct pe
     out->sequence = wire_unpack_uint(&decoder.in);
     out->kind = (enum kv_kind)find_word(&decoder, words, KV_KINDS, "command");
     out->compare_count = out->then_count = out->else_count = 0;
-    out->number = 0;
+    out->number = out->part_count = 0;
     expect_count(&decoder, count, 4 + parts[out->kind], words[out->kind]);
     if (is_well(&decoder) && out->kind == KV_DO)
         read_do(&decoder, out);
     else if (is_well(&decoder) && out->kind == KV_EVAL)
         read_script(&decoder, &out->script);
+    else if (is_well(&decoder) && out->kind == KV_BATCH)
+        read_batch(&decoder, out);
     else if (is_well(&decoder) && (out->kind == KV_OPEN || out->kind == KV_GRANT))
         out->number = read_ttl(&decoder);
     else if (is_well(&decoder) && parts[out->kind] == 1)

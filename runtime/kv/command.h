@@ -28,6 +28,7 @@ enum kv_kind {
     KV_TICK,    /* ends leases and sessions that are due */
     KV_COMPACT, /* number: the revision up to which history goes */
     KV_EVAL,    /* a script over keys that it names */
+    KV_BATCH,   /* commands as of KV_DO, one after the other, each of which happens or not */
     KV_KINDS
 };
 
@@ -114,6 +115,8 @@ struct kv_command {
     enum kv_kind kind;
     uint64_t number;
     struct kv_script script;
+    uint32_t part_count;
+    struct peri_slice parts; /* of a batch, as they came: kv_batch_next */
     uint32_t compare_count, then_count, else_count;
     struct kv_compare compares[KV_COMPARES_MAX];
     struct kv_operation then[KV_OPERATIONS_MAX], otherwise[KV_OPERATIONS_MAX];
@@ -128,6 +131,10 @@ int kv_command_stamp(struct peri_buffer *command, uint64_t now_ms);
 /* Errors: PERI_EINVAL for what is malformed or cannot be, PERI_ETOOBIG for what is beyond a limit,
  * PERI_EVERSION. */
 int kv_command_decode(struct peri_slice bytes, struct kv_command *out, struct peri_error *err);
+
+/* Reads the next command of a batch, whose parts begin at in (wire_unpack(command->parts) and the
+ * head of the list taken): compares and branches of out. */
+void kv_batch_next(struct wire_unpacker *in, struct kv_command *out);
 
 /* The keys of a script, and then its arguments: as many as it says. */
 void kv_script_words(const struct kv_script *script, struct peri_slice *out);

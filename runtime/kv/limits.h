@@ -8,6 +8,8 @@ enum {
     KV_VALUE_MAX = (8 << 20) - 8192,  /* bytes of a value: with its key below NODE_COMMAND_MAX */
     KV_OPERATIONS_MAX = 128,          /* in each branch of a command */
     KV_COMPARES_MAX = 128,            /* of a command */
+    KV_BATCH_MAX = 128,               /* commands of a batch */
+    KV_BATCH_BYTES = 16 << 20,        /* that one reads or writes, after which it stops early */
     KV_SCRIPT_MAX = 1 << 20,          /* bytes of a script */
     KV_SCRIPT_KEYS_MAX = 128,         /* that it names */
     KV_SCRIPT_ARGS_MAX = 1024,        /* and its arguments */

@@ -287,6 +287,14 @@ static void want_script(struct node_keys *keys, const struct kv_script *script)
         want_key(keys, wire_unpack_bytes(&in));
 }
 
+static void want_branches(struct node_keys *keys, const struct kv_command *command)
+{
+    for (uint32_t i = 0; i < command->compare_count; i++)
+        want_key(keys, command->compares[i].key);
+    want_operations(keys, command->then, command->then_count);
+    want_operations(keys, command->otherwise, command->else_count);
+}
+
 static void on_foresee(struct node_machine *node, struct node_keys *keys, struct peri_slice bytes)
 {
     struct kv_machine *machine = container_of(node, struct kv_machine, node);
@@ -300,12 +308,16 @@ static void on_foresee(struct node_machine *node, struct node_keys *keys, struct
     }
     if (command->kind == KV_EVAL)
         want_script(keys, &command->script);
-    if (command->kind != KV_DO)
+    if (command->kind == KV_DO)
+        want_branches(keys, command);
+    if (command->kind != KV_BATCH)
         return;
-    for (uint32_t i = 0; i < command->compare_count; i++)
-        want_key(keys, command->compares[i].key);
-    want_operations(keys, command->then, command->then_count);
-    want_operations(keys, command->otherwise, command->else_count);
+    struct wire_unpacker in = wire_unpack(command->parts);
+    (void)wire_unpack_array(&in);
+    for (uint32_t i = 0; i < command->part_count; i++) {
+        kv_batch_next(&in, command);
+        want_branches(keys, command);
+    }
 }
 
 /* The keys are others now: nothing of them is here. */

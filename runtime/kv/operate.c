@@ -215,6 +215,13 @@ static void want_compared(struct kv_run *run, const struct kv_command *command)
     }
 }
 
+void kv_want_keys(struct kv_run *run, const struct kv_command *command)
+{
+    want_compared(run, command);
+    want_keys(run, command->then, command->then_count);
+    want_keys(run, command->otherwise, command->else_count);
+}
+
 /* One after the other; each sees what those before it did. */
 int kv_operate_all(struct kv_run *run, const struct kv_operation *operations, uint32_t count)
 {

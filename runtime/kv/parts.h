@@ -69,8 +69,12 @@ int kv_operate_all(struct kv_run *run, const struct kv_operation *operations, ui
 int kv_operate_string(struct kv_run *run, const struct kv_operation *operation);
 /* As kv_find, but a key whose lease has ended is not there: 0, although *out says how it was. */
 int kv_find_alive(struct kv_run *run, struct peri_slice key, struct kv_entry *out);
+/* Has the keys of a command that is a KV_DO read, all side by side. */
+void kv_want_keys(struct kv_run *run, const struct kv_command *command);
 /* A script. */
 int kv_eval(struct kv_run *run);
+/* Commands one after the other; the result is a list. */
+int kv_batch(struct kv_run *run);
 
 /* ---- range.c ---- */
 
@@ -95,5 +99,8 @@ void kv_bounds_names(const struct kv_bounds *bounds, struct kv_name *from, struc
 
 /* The meta record; zeroes of a new store. */
 int kv_meta_find(struct kv_view *view, struct kv_meta *out);
+
+/* What was too big, where err does not say it. */
+void kv_explain_size(struct peri_error *err);
 
 #endif

@@ -9,7 +9,7 @@
 void resp_call_free(struct resp_call *call)
 {
     node_request_cancel(&call->request);
-    kv_proposal_cancel(&call->proposal);
+    peri_list_remove(&call->queued);
     peri_buffer_deinit(&call->body);
     peri_buffer_deinit(&call->reply);
     peri_buffer_deinit(&call->text);
@@ -18,7 +18,7 @@ void resp_call_free(struct resp_call *call)
     free(call);
 }
 
-static void fail(struct resp_call *call, const char *code, const char *text)
+void resp_call_fail(struct resp_call *call, const char *code, const char *text)
 {
     struct resp_writer writer = resp_call_writer(call);
     call->reply.size = 0;
@@ -28,7 +28,7 @@ static void fail(struct resp_call *call, const char *code, const char *text)
 
 static void fail_without_memory(struct resp_call *call)
 {
-    fail(call, "ERR", "no memory for the command");
+    resp_call_fail(call, "ERR", "no memory for the command");
 }
 
 /* ---- outcomes ---- */
@@ -44,38 +44,39 @@ static const char *code_of(const struct node_outcome *outcome)
     return outcome->code == PERI_EFULL ? "OOM" : "CLUSTERDOWN";
 }
 
-static void take_outcome(struct resp_call *call, const struct node_outcome *outcome)
+void resp_call_answer(struct resp_call *call, struct wire_unpacker *answer)
+{
+    const struct resp_server *server = call->conn->server;
+    call->plan.idle_ms = (int64_t)((env_now_us(server->env) - server->applied_us) / 1000);
+    call->on_answer(call, answer);
+}
+
+void resp_call_take(struct resp_call *call, const struct node_outcome *outcome)
 {
     struct wire_unpacker answer = wire_unpack(outcome->result);
     if (outcome->code == PERI_ELUA &&
         outcome->certainty == NODE_OK) { /* a script says itself what is wrong */
-        fail(call, "", outcome->err->text);
+        resp_call_fail(call, "", outcome->err->text);
         return;
     }
     if (outcome->code != 0) {
         if (call->plans != NULL && outcome->certainty == NODE_OK) {
-            fail(call, "EXECABORT Transaction rolled back:", resp_error_text(outcome->err->text));
+            resp_call_fail(
+                call, "EXECABORT Transaction rolled back:", resp_error_text(outcome->err->text));
             return;
         }
-        fail(call, code_of(outcome), resp_error_text(outcome->err->text));
+        resp_call_fail(call, code_of(outcome), resp_error_text(outcome->err->text));
         return;
     }
     (void)wire_unpack_array(&answer);
     call->revision = wire_unpack_uint(&answer);
     (void)wire_unpack_uint(&answer);
-    call->plan.idle_ms =
-        (int64_t)((env_now_us(call->conn->server->env) - call->conn->server->applied_us) / 1000);
-    call->on_answer(call, &answer);
+    resp_call_answer(call, &answer);
 }
 
 static void on_read(struct node_request *request, const struct node_outcome *outcome)
 {
-    take_outcome(container_of(request, struct resp_call, request), outcome);
-}
-
-static void on_proposed(struct kv_proposal *proposal, const struct node_outcome *outcome)
-{
-    take_outcome(container_of(proposal, struct resp_call, proposal), outcome);
+    resp_call_take(container_of(request, struct resp_call, request), outcome);
 }
 
 /* ---- asking ---- */
@@ -111,20 +112,7 @@ void resp_call_ask(struct resp_call *call, const struct wire_packer *body)
     if (body->rc != 0)
         fail_without_memory(call);
     else if (node_request_start(server->group, &call->request, &err) != 0)
-        fail(call, "CLUSTERDOWN", err.text);
-}
-
-void resp_call_propose(struct resp_call *call, const struct wire_packer *body)
-{
-    struct resp_server *server = call->conn->server;
-    if (body->rc != 0) {
-        fail_without_memory(call);
-        return;
-    }
-    call->proposal = (struct kv_proposal){.body = &call->body,
-                                          .due_us = env_now_us(server->env) + RESP_DEADLINE_US,
-                                          .on_done = on_proposed};
-    kv_propose(server->forwarder, &call->proposal);
+        resp_call_fail(call, "CLUSTERDOWN", err.text);
 }
 
 static void append_all(struct wire_packer *out, const struct peri_buffer *bytes)
@@ -206,13 +194,13 @@ static void write_keys(struct resp_conn *conn, const struct resp_plan *planned,
     if (absent_count > 0)
         call->plan.b = 1;
     call->on_answer = on_write_answer;
-    struct wire_packer body = resp_command_begin(call, "do", 3);
+    struct wire_packer body = {&call->body, 0};
     wire_pack_array(&body, absent_count);
     append_all(&body, absent);
     wire_pack_array(&body, planned->operations);
     append_all(&body, operations);
     wire_pack_array(&body, 0);
-    resp_call_propose(call, &body);
+    resp_call_propose_part(call, &body);
 }
 
 /* ---- transactions ---- */

@@ -2,6 +2,7 @@
  *
  * resp_server.c  connections: what comes, in which order it is done, what leaves
  * resp_call.c    commands that ask the group: queries, proposals, and their replies
+ * resp_write.c   in which order and how many at a time the proposals of a connection leave
  * resp_eval.c    scripts
  * resp_scan.c    those that walk over keys
  * resp_local.c   those that concern the connection alone
@@ -74,6 +75,11 @@ struct resp_conn {
     uint64_t id;
     char name[RESP_NAME_MAX + 1];
 
+    struct peri_list waiting; /* calls that are not proposed yet, in their order */
+    struct peri_list batched; /* those that are, together */
+    struct kv_proposal proposal;
+    struct peri_buffer proposed;
+
     bool in_multi, is_multi_broken;
     struct peri_buffer multi; /* operations */
     uint32_t multi_operations, plan_count;
@@ -94,7 +100,9 @@ struct resp_call {
     void (*on_answer)(struct resp_call *call, struct wire_unpacker *answer);
     struct peri_buffer body, reply;
     struct node_request request;
-    struct kv_proposal proposal;
+    struct peri_list queued; /* of a write: in conn->waiting or conn->batched */
+    bool is_part;            /* its body can stand in a batch */
+    uint64_t due_us;
     struct resp_plan plan;
     struct resp_plan *plans; /* of a transaction; owned */
     uint32_t plan_count;
@@ -133,7 +141,26 @@ struct wire_packer resp_query_begin(struct resp_call *call, const char *kind, ui
 struct wire_packer resp_command_begin(struct resp_call *call, const char *kind, uint32_t parts);
 /* Asks what the body says; on_answer gets what comes behind revision and clock. */
 void resp_call_ask(struct resp_call *call, const struct wire_packer *body);
+/* How a call's query or command ended. */
+void resp_call_take(struct resp_call *call, const struct node_outcome *outcome);
+/* The same for what stands behind revision and clock, of a command that happened. */
+void resp_call_answer(struct resp_call *call, struct wire_unpacker *answer);
+/* The call's reply is an error. */
+void resp_call_fail(struct resp_call *call, const char *code, const char *text);
+
+/* ---- resp_write.c ---- */
+
+/* Proposes what the body says, behind the connection's writes before; on_answer as of
+ * resp_call_ask. */
 void resp_call_propose(struct resp_call *call, const struct wire_packer *body);
+/* The same for a body that is three values without a head: compares and two branches of a KV_DO.
+ * Many of these leave together. */
+void resp_call_propose_part(struct resp_call *call, const struct wire_packer *body);
+/* Proposes what waits, unless something is under way. Asked for whenever the connection has taken
+ * what came. */
+void resp_writes_go(struct resp_conn *conn);
+/* Forgets what is under way. */
+void resp_writes_cancel(struct resp_conn *conn);
 
 /* ---- resp_eval.c ---- */
 

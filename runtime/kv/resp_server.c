@@ -29,6 +29,7 @@ struct resp_call *resp_call_create(struct resp_conn *conn, unsigned flags)
     call->conn = conn;
     call->flags = flags;
     peri_list_init(&call->link);
+    peri_list_init(&call->queued);
     peri_list_append(&conn->calls, &call->link);
     count_call(conn, flags, 1);
     return call;
@@ -81,6 +82,7 @@ void resp_conn_wake(struct resp_conn *conn)
 static void close_conn(struct resp_conn *conn)
 {
     resp_unsubscribe_all(conn);
+    resp_writes_cancel(conn);
     while (!peri_list_is_empty(&conn->calls))
         drop_call(first_call(conn));
     resp_discard(conn);
@@ -90,6 +92,7 @@ static void close_conn(struct resp_conn *conn)
     conn->server->conn_count--;
     conn->server->in_bytes -= conn->in.size;
     peri_buffer_deinit(&conn->in);
+    peri_buffer_deinit(&conn->proposed);
     peri_buffer_deinit(&conn->multi);
     peri_buffer_deinit(&conn->watched);
     free(conn->plans);
@@ -247,6 +250,7 @@ static void advance(struct resp_conn *conn)
         keep_rest(conn, take_commands(conn, peri_buffer_slice(&conn->in)));
     else
         conn->is_paused = has_enough(conn);
+    resp_writes_go(conn);
     send_replies(conn);
     if (was_paused && !conn->is_paused)
         env_conn_resume(conn->conn);
@@ -291,6 +295,7 @@ static void on_message(void *data, struct peri_slice bytes)
         return;
     if (conn->in.size == 0 && !conn->is_paused) {
         size_t used = take_commands(conn, bytes);
+        resp_writes_go(conn);
         bytes = peri_slice_of(bytes.data + used, bytes.size - used);
     }
     if (!conn->is_ending)
@@ -342,6 +347,8 @@ static void on_connection(void *data, struct env_conn *env_conn)
     peri_list_init(&conn->link);
     peri_list_init(&conn->dirty);
     peri_list_init(&conn->calls);
+    peri_list_init(&conn->waiting);
+    peri_list_init(&conn->batched);
     peri_list_init(&conn->subscriptions);
     peri_list_append(&server->conns, &conn->link);
     server->conn_count++;

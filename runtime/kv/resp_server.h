@@ -4,10 +4,11 @@
  *                                                                 '-- write: kv_propose, to the
  * leader replies leave in the order of the commands
  *
- * Commands of one connection take effect in their order: reads go on side by side, and so do
- * writes, but a read waits for the writes before it and a write for the reads. Reads are
- * linearizable, on any node. MULTI and EXEC are one command of the group: all of it happens, or an
- * error and nothing. What a client sends ahead is bounded, and so is what it does not read. */
+ * Commands of one connection take effect in their order: reads go on side by side, writes that were
+ * sent ahead are one batch, and a read waits for the writes before it and a write for the reads.
+ * Reads are linearizable, on any node. MULTI and EXEC are one command of the group: all of it
+ * happens, or an error and nothing. What a client sends ahead is bounded, and so is what it does
+ * not read. */
 #ifndef PERI_KV_RESP_SERVER_H
 #define PERI_KV_RESP_SERVER_H
 

@@ -10,6 +10,8 @@
 void kv_view_begin(struct kv_view *view)
 {
     node_keymap_clear(&view->written);
+    node_keymap_clear(&view->part);
+    view->is_parted = false;
     view->read_bytes = view->written_bytes = 0;
 }
 
@@ -79,7 +81,10 @@ static int count_read(struct kv_view *view, size_t bytes)
 /* What was written or learned; the source is asked for what was neither. 1, 0 or as the source. */
 static int find(struct kv_view *view, struct peri_slice name, struct peri_slice *value)
 {
-    const struct node_keymap_entry *entry = node_keymap_find(&view->written, name);
+    const struct node_keymap_entry *entry =
+        view->is_parted ? node_keymap_find(&view->part, name) : NULL;
+    if (entry == NULL)
+        entry = node_keymap_find(&view->written, name);
     if (entry == NULL)
         entry = node_keymap_find(&view->learned, name);
     if (entry == NULL)
@@ -113,8 +118,31 @@ static int write_entry(struct kv_view *view, const struct kv_name *name, struct 
         return PERI_ENOMEM;
     entry->is_passing = kv_name_is_history(name);
     view->written_bytes += name->size + value.size;
-    free(node_keymap_put(&view->written, entry));
+    free(node_keymap_put(view->is_parted ? &view->part : &view->written, entry));
     return 0;
+}
+
+void kv_view_begin_part(struct kv_view *view)
+{
+    PERI_ASSERT(!view->is_parted);
+    view->is_parted = true;
+    view->read_bytes = view->written_bytes = 0;
+}
+
+void kv_view_end_part(struct kv_view *view, bool stays)
+{
+    struct node_keymap_entry *entry = stays ? view->part.heads[0] : NULL;
+    view->is_parted = false;
+    if (entry == NULL) {
+        node_keymap_clear(&view->part);
+        return;
+    }
+    view->part = (struct node_keymap){.heads = {NULL}};
+    while (entry != NULL) {
+        struct node_keymap_entry *next = entry->next[0];
+        free(node_keymap_put(&view->written, entry));
+        entry = next;
+    }
 }
 
 int kv_view_put(struct kv_view *view, const struct kv_name *name, struct peri_slice value)

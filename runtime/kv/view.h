@@ -45,6 +45,8 @@ struct kv_view {
     struct kv_source source;
     struct kv_engine *engine; /* of scripts (script.h), lent; NULL: there is none */
     struct node_keymap learned, written;
+    struct node_keymap part; /* written since kv_view_begin_part */
+    bool is_parted;
     struct kv_page *pages;
     size_t read_bytes, written_bytes; /* of this run */
 };
@@ -72,6 +74,12 @@ void kv_view_want(struct kv_view *view, const struct kv_name *name);
 /* Write. Errors: PERI_ETOOBIG above KV_EFFECT_MAX; PERI_ENOMEM. */
 int kv_view_put(struct kv_view *view, const struct kv_name *name, struct peri_slice value);
 int kv_view_delete(struct kv_view *view, const struct kv_name *name);
+
+/* What is written from here on can be undone; what a part reads and writes is bounded by itself. No
+ * walks until its end. */
+void kv_view_begin_part(struct kv_view *view);
+/* Ends a part, whose effect stays when it is to. */
+void kv_view_end_part(struct kv_view *view, bool stays);
 
 /* A walk over keys in order, with what the run has written itself. */
 struct kv_walk {

@@ -284,7 +284,8 @@ static int carry_out(struct kv_model *model, const struct kv_command *command)
         model->is.compacted = number > model->is.compacted ? number : model->is.compacted;
         wire_pack_bool(&model->result, false);
         return 0;
-    case KV_EVAL: /* test_kv_eval.c */
+    case KV_EVAL:  /* test_kv_eval.c */
+    case KV_BATCH: /* test_kv_batch.c */
     case KV_KINDS:
         break;
     }
