@@ -26,7 +26,10 @@ function M.nodes.server(node, id, members, options)
     node.trouble = "does not start: " .. err
     return
   end
-  assert(kv.serve { group = node.group, history = options.history, caches = options.caches })
+  assert(kv.serve {
+    group = node.group, history = options.history, caches = options.caches, resp = options.resp,
+    secret = options.secret,
+  })
 end
 
 M.probes = {
