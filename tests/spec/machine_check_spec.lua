@@ -53,6 +53,13 @@ describe("checking a machine", function()
     assert.is_true(report.spent > 20 and report.refused > 20 and report.done > 10)
   end)
 
+  it("does not try for long what never ends", function()
+    local program = assert(machine.source [[return {
+      apply = function(s) while true do s.n = 1 end end, budget = { instructions = 200000 } }]])
+    local report = assert(check.run(program, { commands = 200, seed = 1, spent_max = 1e6 }))
+    assert.same({ true, 5, 5 }, { report.ok, report.commands, report.spent })
+  end)
+
   it("begins on the command line", function()
     local result = cli.run { "machine", "check", "examples/machines/counter.lua", "-n", "50", "--seeds", "1" }
     assert.equal(0, result.status, result.stderr)

@@ -61,13 +61,17 @@ local function show_difference(report)
   end
 end
 
-local function show_report(report)
+local function show_report(report, args)
   io.stdout:write(("%d commands on 3 replicas, %d restores: equal\n"):format(report.commands,
     report.restores))
   io.stdout:write(("  %d were carried out, %d raised, %d spent their budget; those were undone\n")
     :format(report.done, report.refused, report.spent))
   for i = 1, math.min(ERRORS_SHOWN, #report.errors) do
     io.stdout:write(("  %6d  %s\n"):format(report.errors[i].count, report.errors[i].text))
+  end
+  if report.commands < args.commands then
+    output.note(("of %d commands %d were tried, for many spend their budgets; no groups are simulated")
+      :format(args.commands, report.commands))
   end
   if report.done == 0 then
     output.note("no command did anything, so that nothing was checked: give the machine "
@@ -104,7 +108,7 @@ function M.run(args)
   end
   local summary
   report.ok = report.ok and report.done > 0
-  if report.ok and args.seeds > 0 then
+  if report.ok and args.seeds > 0 and report.commands == args.commands then
     summary = assert(simulate(args))
     report.groups, report.groups_failed = summary.runs, summary.runs - summary.passed
     report.ok = report.groups_failed == 0
@@ -114,7 +118,7 @@ function M.run(args)
   elseif report.why then
     show_difference(report)
   else
-    show_report(report)
+    show_report(report, args)
     if summary then
       io.stdout:write(("%d simulated groups under faults: %d failed\n"):format(summary.runs,
         report.groups_failed))

@@ -13,13 +13,14 @@ local msgpack = require "perilune.msgpack"
 local M = {}
 
 local RESTART, REJOIN = 7, 31 -- in so many commands, one time
+local SPENT_MAX = 100e6 -- instructions, by commands that spend their budget: that takes long
 
 ---@class perilune.machine.CheckResult
 ---@field ok boolean
 ---@field commands integer  that were applied
 ---@field done integer  that had an effect or at least no error
 ---@field refused integer  that raised
----@field spent integer  whose budget was spent
+---@field spent integer  whose budget was spent; after spent_max instructions (100 million) the check ends
 ---@field errors { text: string, count: integer }[]  what was raised most
 ---@field restores integer
 ---@field index? integer  of the first command after which something differs
@@ -164,7 +165,7 @@ end
 
 --- Applies random commands to replicas of a machine.
 ---@param program perilune.machine.Program
----@param options { commands: integer, seed: integer }
+---@param options { commands: integer, seed: integer, spent_max: number? }  spent_max: instructions
 ---@return perilune.machine.CheckResult|nil result
 ---@return string? err  init raises
 ---@return string? code  "ELUA"
@@ -182,7 +183,7 @@ function M.run(program, options)
   local first, restarted, rejoined = table.unpack(replicas)
   local samples = msgpack.decode((assert(first.core:samples())))
   local commands = commands_of.of(program.text, samples, random)
-  local errors, now = {}, 1e9
+  local errors, now, spent = {}, 1e9, 0
   for index = 1, options.commands do
     fiber.yield() -- commands that spend their budgets take long, and the program may be asked to end
     local command = commands:next()
@@ -195,6 +196,7 @@ function M.run(program, options)
       replica:apply(bytes, index)
     end
     report.commands = index
+    spent = spent + (first.code == "ECPU" and first.core:info().used or 0)
     count(report, first, errors)
     for i = 2, #replicas do
       local why = difference(first, replicas[i])
@@ -204,6 +206,9 @@ function M.run(program, options)
     end
     if first.err and first:state() ~= before then
       return fail(report, "a command that failed has changed the state", index, command, first, first)
+    end
+    if spent >= (options.spent_max or SPENT_MAX) then
+      break
     end
     local why, whose, other = restore_some(report, first, restarted, rejoined, random)
     if why then
