@@ -115,7 +115,8 @@ static uint32_t read_head(struct decoder *decoder)
 
 static void read_compare(struct decoder *decoder, struct kv_compare *out)
 {
-    static const char *const targets[] = {"revision", "created", "version", "lease", "value"};
+    static const char *const targets[] = {"revision", "created", "version",
+                                          "lease",    "changed", "value"};
     static const char *const relations[] = {"=", "!=", "<", ">"};
     expect_count(decoder, wire_unpack_array(&decoder->in), 4, "a compare");
     out->target = (enum kv_target)find_word(decoder, targets, KV_TARGETS, "target of compares");

@@ -80,11 +80,19 @@ struct kv_operation {
     struct kv_bounds bounds;
 };
 
-enum kv_target { KV_REVISION, KV_CREATED, KV_VERSION, KV_LEASE, KV_VALUE, KV_TARGETS };
+enum kv_target {
+    KV_REVISION,
+    KV_CREATED,
+    KV_VERSION,
+    KV_LEASE,
+    KV_CHANGED, /* when it was set or removed last: kv_find_change */
+    KV_VALUE,
+    KV_TARGETS
+};
 enum kv_relation { KV_EQUAL, KV_UNEQUAL, KV_LESS, KV_GREATER, KV_RELATIONS };
 
 /* What is not there has revision, created, version and lease 0, and no value: it is unequal to all
- * and neither less nor greater. */
+ * and neither less nor greater. Only when it was removed is remembered, until that is compacted. */
 struct kv_compare {
     enum kv_target target;
     enum kv_relation relation;

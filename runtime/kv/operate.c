@@ -34,6 +34,7 @@ static uint64_t number_of(const struct kv_entry *entry, enum kv_target target)
     case KV_VERSION:
         return entry->version;
     case KV_LEASE:
+    case KV_CHANGED:
     case KV_VALUE:
     case KV_TARGETS:
         break;
@@ -52,6 +53,11 @@ static int compare(struct kv_run *run, const struct kv_compare *wanted)
         return rc == 0 ? wanted->relation == KV_UNEQUAL
                        : holds(wanted->relation, peri_slice_compare(entry.value, wanted->value));
     uint64_t number = number_of(&entry, wanted->target);
+    if (wanted->target == KV_CHANGED) {
+        rc = kv_find_change(run, wanted->key, &entry, &number);
+        if (rc != 0)
+            return rc;
+    }
     return holds(wanted->relation, number < wanted->number ? -1 : number > wanted->number);
 }
 

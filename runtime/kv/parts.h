@@ -89,6 +89,11 @@ int kv_pack_range_at(struct kv_view *view, const struct kv_bounds *bounds, uint6
 int kv_find_at(struct kv_view *view, struct peri_slice key, uint64_t revision,
                struct kv_entry *out);
 
+/* The revision at which a key, which is as now says, was set or removed last. Of one that is not
+ * there history knows what was removed after the last compaction: it is never below that one. */
+int kv_find_change(struct kv_run *run, struct peri_slice key, const struct kv_entry *now,
+                   uint64_t *revision);
+
 /* Appends value, revision, created, version, lease. */
 void kv_pack_entry(struct wire_packer *out, struct peri_slice value, const struct kv_entry *entry);
 

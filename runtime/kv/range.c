@@ -137,6 +137,27 @@ int kv_find_at(struct kv_view *view, struct peri_slice key, uint64_t revision, s
     return version.is_delete ? 0 : read_event(view, found, version.number, out);
 }
 
+int kv_find_change(struct kv_run *run, struct peri_slice key, const struct kv_entry *now,
+                   uint64_t *revision)
+{
+    struct kv_name from, to;
+    struct peri_slice name, bytes;
+    struct kv_walk walk;
+    char room[KV_KEY_MAX];
+    *revision = now->revision;
+    if (now->revision != 0)
+        return 0;
+    /* What is compacted has been swept here and not there: no replica looks at it. */
+    *revision = run->meta.compacted;
+    kv_name_version(&from, key, UINT64_MAX);
+    kv_name_version(&to, key, run->meta.compacted);
+    kv_walk_begin(&walk, run->view, &from, &to, 1);
+    int rc = kv_walk_next(&walk, &name, &bytes);
+    if (rc == 1 && kv_name_to_version(name, room, &key, revision) != 0)
+        return PERI_ECORRUPT;
+    return rc < 0 ? rc : 0;
+}
+
 /* Keys as they are and their versions, side by side in the order of keys. */
 struct past {
     struct kv_view *view;

@@ -296,32 +296,20 @@ void resp_do_exec(struct resp_conn *conn)
     resp_call_propose(call, &body);
 }
 
-/* What the keys' last changes were: EXEC compares them. */
+/* EXEC compares when the keys changed last with what the store's revision is now. */
 static void on_watch_answer(struct resp_call *call, struct wire_unpacker *answer)
 {
     struct resp_conn *conn = call->conn;
     struct resp_writer writer = resp_call_writer(call);
     struct wire_packer out = {&conn->watched, 0};
     struct wire_unpacker keys = wire_unpack(peri_buffer_slice(&call->text));
-    uint32_t count = wire_unpack_array(answer);
+    uint32_t count = wire_unpack_array(&keys);
     for (uint32_t i = 0; i < count; i++) {
-        bool is_there = answer->at < answer->end && (unsigned char)*answer->at != 0xc0;
-        uint64_t revision = 0;
-        if (is_there) {
-            (void)wire_unpack_array(answer);
-            (void)wire_unpack_bytes(answer);
-            revision = wire_unpack_uint(answer);
-            (void)wire_unpack_uint(answer);
-            (void)wire_unpack_uint(answer);
-            (void)wire_unpack_uint(answer);
-        } else {
-            answer->at++;
-        }
         wire_pack_array(&out, 4);
-        wire_pack_bytes(&out, peri_slice_of("revision", 8));
+        wire_pack_bytes(&out, peri_slice_of("changed", 7));
         wire_pack_bytes(&out, wire_unpack_bytes(&keys));
-        wire_pack_bytes(&out, peri_slice_of("=", 1));
-        wire_pack_uint(&out, revision);
+        wire_pack_bytes(&out, peri_slice_of("<", 1));
+        wire_pack_uint(&out, call->revision + 1);
     }
     conn->watched_count += count;
     resp_status(&writer, "OK");
@@ -345,11 +333,10 @@ void resp_do_watch(struct resp_conn *conn)
         return;
     struct wire_packer keys = {&call->text, 0};
     struct wire_packer body = resp_query_begin(call, "read", 1);
-    wire_pack_array(&body, count);
-    for (uint32_t i = 1; i <= count; i++) {
-        resp_pack_key(&body, "get", command->args[i]);
+    wire_pack_array(&body, 0); /* the store's revision is all */
+    wire_pack_array(&keys, count);
+    for (uint32_t i = 1; i <= count; i++)
         wire_pack_bytes(&keys, command->args[i]);
-    }
     body.rc = body.rc != 0 ? body.rc : keys.rc;
     call->on_answer = on_watch_answer;
     resp_call_ask(call, &body);

@@ -71,6 +71,8 @@ describe("Redis' clients", function()
       "multi", "set a text", "incr a", "exec", "get a")
     says("OK\nOK\nQUEUED\nOK", "watch a", "multi", "set a 3", "discard")
     says("OK\nOK\nOK\nQUEUED\n9", "watch a", "set a 9", "multi", "set a 3", "exec", "get a")
+    says("OK\nOK\n1\nOK\nQUEUED", "watch new", "set new 1", "del new", "multi", "set a 3", "exec")
+    says("OK\nOK\nOK\nQUEUED\nOK", "watch new", "set other 1", "multi", "set new 2", "exec")
     says("ERR EXEC without MULTI", "exec")
   end)
 

@@ -65,10 +65,22 @@ static void drop(struct kv_model *model, int key)
 
 /* ---- the model's operations ---- */
 
+/* When a key was set or removed last; what is compacted is forgotten of those that are gone. */
+static uint64_t last_change(const struct kv_model *model, int key)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i < model->is.event_count; i++)
+        last = model->events[i].key == key ? model->events[i].revision : last;
+    bool is_there = model->is.now[key].revision != 0;
+    return !is_there && last < model->is.compacted ? model->is.compacted : last;
+}
+
 static bool holds(struct kv_model *model, const struct kv_compare *compare)
 {
-    const struct kv_model_key *key = &model->is.now[kv_model_key_of(compare->key)];
-    const uint64_t numbers[] = {key->revision, key->created, key->version, key->lease};
+    int at = kv_model_key_of(compare->key);
+    const struct kv_model_key *key = &model->is.now[at];
+    const uint64_t numbers[] = {key->revision, key->created, key->version, key->lease,
+                                last_change(model, at)};
     int order;
     if (compare->target == KV_VALUE && key->revision == 0)
         return compare->relation == KV_UNEQUAL;

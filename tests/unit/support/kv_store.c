@@ -293,7 +293,8 @@ static void put_bounds(struct wire_packer *out, const struct kv_bounds *bounds, 
 
 static void put_compare(struct wire_packer *out, const struct kv_compare *compare)
 {
-    static const char *const targets[] = {"revision", "created", "version", "lease", "value"};
+    static const char *const targets[] = {"revision", "created", "version",
+                                          "lease",    "changed", "value"};
     static const char *const relations[] = {"=", "!=", "<", ">"};
     wire_pack_array(out, 4);
     wire_pack_bytes(out, kv_text(targets[compare->target]));
