@@ -5,7 +5,11 @@
 
 #include "wire/pack.h"
 
-enum { IDLE_MAX = 1024, BODY_KEPT_MAX = 64 << 10 };
+enum {
+    IDLE_MAX = 1024,
+    BODY_KEPT_MAX = 64 << 10,
+    WAY_BACK_US = 100000 /* at most, of an answer to who asked */
+};
 
 /* One call, from its bytes to its answer. */
 struct call {
@@ -244,6 +248,15 @@ static int read_query(struct call *call, struct peri_error *err)
     return rc == 0 ? append_rest(&out, &in) : rc;
 }
 
+/* When a request has to have ended so that its caller still hears why it was in vain. */
+static uint64_t due_us(const struct kv_service *service, const struct rpc_call *rpc)
+{
+    uint64_t now_us = env_now_us(service->env);
+    uint64_t left_us = rpc->due_us > now_us ? rpc->due_us - now_us : 0;
+    uint64_t way_us = left_us / 8 < WAY_BACK_US ? left_us / 8 : WAY_BACK_US;
+    return rpc->due_us - way_us;
+}
+
 /* Starts what has been read; a request that cannot be is refused by this replica as by all. */
 static void start(struct call *call, int rc, struct peri_error *err)
 {
@@ -254,7 +267,7 @@ static void start(struct call *call, int rc, struct peri_error *err)
         (void)peri_fail(err, rc, "what was asked of the store");
     if (rc == 0) {
         call->request.body = peri_buffer_slice(&call->body);
-        call->request.due_us = rpc->due_us;
+        call->request.due_us = due_us(service, rpc);
         call->request.is_patient = true;
         rc = node_request_start(service->group, &call->request, err);
         certainty = certainty_of(rc);

@@ -7,7 +7,8 @@ local SEEDS = 40
 
 -- What failures may say.
 local FINDS = {
-  stale_read = { "not linearizable", "too early", "still to come", "leases do not end" },
+  stale_read = { "not linearizable", "too early", "still to come", "leases do not end",
+    "a fenced update is lost" },
   lost_session = { "not linearizable", "too early", "twice", "other changes", "an item of a queue is lost" },
   double_apply = { "not linearizable", "twice", "other changes", "an item of a queue is lost" },
   watch_gap = { "a watch left out" },

@@ -54,7 +54,7 @@ function Store:turn_from(asked, leader)
 end
 
 --- One attempt: true and the results; or false, whether it may have happened, and why not, where is_final
---- says that it would be so again.
+--- says that it would be so again, and has_answered that a server said so.
 function Store:attempt(seconds, name, ...)
   local asked = self.at
   local peer = self.peers[asked]
@@ -62,37 +62,40 @@ function Store:attempt(seconds, name, ...)
   if id == nil then
     local err, code = is_ok, first
     self:turn_from(asked)
-    return false, code ~= "EUNREACHABLE", err, code, false
+    return false, code ~= "EUNREACHABLE", err, code, false, false
   end
   self.by_id[id] = asked
   if is_ok then
     return true, first, second
   elseif third == "ok" then
-    return false, false, first, second, true
+    return false, false, first, second, true, true
   end
   self:turn_from(asked, leader)
-  return false, third ~= "never", first, second, false
+  return false, third ~= "never", first, second, false, true
 end
 
 --- Attempts until one has an answer, or the time is over. The result and what comes with it; or nil, message,
 --- code, and whether it may have happened.
 function Store:ask(name, ...)
   local due, pause, may_have = fiber.now() + self.settings.deadline, PAUSE, false
-  local err, code
+  local reason, is_said
   while not self.closed do
     local left = due - fiber.now()
     if left <= 0 then
       return nil, ("no answer within %g s; the last reason: %s"):format(self.settings.deadline,
-        err or "none"), "EDEADLINE", may_have
+        reason or "none"), "EDEADLINE", may_have
     end
-    local ok, first, second, third, is_final = self:attempt(math.min(left, self.settings.attempt), name, ...)
+    local ok, first, second, code, is_final, has_answered = self:attempt(
+      math.min(left, self.settings.attempt), name, ...)
     if ok then
       return first, second
     elseif is_final then
-      return nil, second, third, may_have, true
+      return nil, second, code, may_have, true
     end
     may_have = may_have or first
-    err, code = second, third
+    if has_answered or not is_said then -- a server knows better than the network what is wrong
+      reason, is_said = second, has_answered
+    end
     if code ~= "ENOTLEADER" or pause > PAUSE then
       fiber.sleep(math.min(pause * (0.5 + fiber.random()), math.max(due - fiber.now(), 0)))
     end

@@ -236,6 +236,19 @@ describe("perilune kv", function()
     assert.not_matches("--wait", result.stderr, 1, true)
   end)
 
+  it("says which nodes are missing, also when the last server that it asks is not there", function()
+    local lone = assert(process.spawn {
+      cli.path, "kv", "serve", folder:at "lone", "--members", "127.0.0.1:0,127.0.0.1:1,127.0.0.1:2",
+      "--listen", "127.0.0.1:0", stdout = "pipe", stderr = "null", dies_with_parent = true,
+    })
+    local at = assert(lone:read_line()):match "node 1 serves clients at (.*)$"
+    local result = cli.run { "kv", "--at", at .. ",127.0.0.1:1", "--deadline", "3s", "put", "a", "1" }
+    assert.equal(1, result.status)
+    assert.matches("node 2 (127.0.0.1:1) is down for", result.stderr, 1, true)
+    assert.matches("a majority has to be there", result.stderr, 1, true)
+    lone:kill(9)
+  end)
+
   it("leaves no session behind", function()
     assert.equal(0, kv("put", "a", "1").status)
     assert.equal(0, json.decode(kv("status", "--json").stdout).sessions)
