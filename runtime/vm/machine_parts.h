@@ -4,7 +4,7 @@
  *   machine_call.c      what runs in the coroutine of a job
  *   machine_snapshot.c  snapshots: what stands in them before the state
  *   machine_upgrade.c   another file in the place of the one that runs
- *   machine_store.c     ctx.store: a state that is no table (machine_store.h)
+ *   machine_store*.c    ctx.store: a state that is no table (machine_store.h)
  *
  * Functions that take an L raise. */
 #ifndef PERI_VM_MACHINE_PARTS_H

@@ -98,6 +98,25 @@ void vm_store_load_program(lua_State *L, struct vm_machine *machine);
 void vm_store_pack(lua_State *L, const struct vm_machine *machine, struct peri_buffer *out);
 void vm_store_pack_state(lua_State *L, const struct vm_machine *machine, struct peri_buffer *out);
 
+/* ---- machine_store_walk.c ---- */
+
+struct vm_walk {
+    uint64_t number, left;
+    bool is_reverse, is_bound; /* the second: left counts */
+};
+
+struct vm_pair {
+    struct peri_slice key, value; /* key.data NULL: there is none */
+};
+
+/* Finds the walk's next pair between the bounds, from it on and without to, and *passed, how many
+ * keys on the way the command has deleted. Returns 1; 0 when the machine waits, and is to be asked
+ * again after vm_walk_keep_page. Errors: as of vm_store_range. */
+int vm_walk_next(struct vm_machine *machine, const struct vm_walk *walk, struct peri_slice from,
+                 struct peri_slice to, struct vm_pair *out, uint64_t *passed);
+/* What was read becomes a page of its walk. */
+void vm_walk_keep_page(struct vm_store *store);
+
 /* ---- machine_store_lua.c ---- */
 
 /* Makes ctx.store; raises. */

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "check/hash.h"
-#include "store/chunk.h"
 #include "vm/machine_parts.h"
 
 /* What is charged: as for the code that would do it in memory, about. */
@@ -176,12 +175,7 @@ static int l_get(lua_State *L)
 
 /* ---- walks ---- */
 
-/* Of a walk; its bounds and the last key are upvalues, too. */
-struct walk {
-    uint64_t number, left;
-    bool is_reverse, is_bound; /* the second: left counts */
-};
-
+/* Its number and kind; its bounds and the last key are upvalues, too. */
 enum { WALK = 2, LOW, HIGH, LAST, WALK_UPVALUES = LAST };
 
 static struct peri_slice bound(lua_State *L, int upvalue)
@@ -191,148 +185,14 @@ static struct peri_slice bound(lua_State *L, int upvalue)
     return bytes;
 }
 
-static struct vm_store_page *page_of(struct vm_store *store, uint64_t walk)
-{
-    for (size_t i = 0; i < VM_STORE_PAGES; i++)
-        if (store->pages[i].walk == walk)
-            return &store->pages[i];
-    return NULL;
-}
-
-/* What was read becomes a page of its walk. */
-static void keep_page(struct vm_store *store)
-{
-    struct vm_store_page *page = page_of(store, store->read_walk);
-    if (page == NULL)
-        page = &store->pages[store->next_page++ % VM_STORE_PAGES];
-    struct peri_buffer pairs = page->pairs, next = page->next;
-    *page = (struct vm_store_page){.walk = store->read_walk,
-                                   .pairs = store->read.found,
-                                   .next = store->read.next,
-                                   .is_more = store->read.is_more};
-    store->read.found = pairs;
-    store->read.next = next;
-}
-
-static bool is_before(struct peri_slice a, struct peri_slice b, bool is_reverse)
-{
-    int order = peri_slice_compare(a, b);
-    return is_reverse ? order > 0 : order < 0;
-}
-
-struct pair {
-    struct peri_slice key, value; /* key.data NULL: there is none */
-};
-
-/* Whether a key is one that the walk has not passed. */
-static bool is_ahead(struct peri_slice key, struct peri_slice from, struct peri_slice to,
-                     bool is_reverse)
-{
-    return is_reverse ? peri_slice_compare(key, to) < 0 : peri_slice_compare(key, from) >= 0;
-}
-
-/* The next pair from from to to that is not staged, when the page has it. Returns 1, or 0 when it
- * has to be read: from page->next on, or (no page) from the walk's own place. */
-static int page_next(struct vm_store_page *page, const struct walk *walk, struct peri_slice from,
-                     struct peri_slice to, struct pair *out)
-{
-    *out = (struct pair){.key = {NULL, 0}};
-    if (page == NULL)
-        return 0;
-    while (page->at < page->pairs.size) {
-        size_t at = page->at;
-        (void)store_chunk_next(peri_buffer_slice(&page->pairs), &at, &out->key, &out->value);
-        if (is_ahead(out->key, from, to, walk->is_reverse))
-            return 1; /* it stays, until the walk has passed it */
-        page->at = at;
-    }
-    *out = (struct pair){.key = {NULL, 0}};
-    return !page->is_more;
-}
-
-/* The next pair that is staged, also a deletion. */
-static const struct node_keymap_entry *staged_next(const struct vm_store *store,
-                                                   struct peri_slice from, struct peri_slice to,
-                                                   bool is_reverse)
-{
-    const struct node_keymap_entry *entry = is_reverse ? node_keymap_seek_below(&store->staged, to)
-                                                       : node_keymap_seek(&store->staged, from);
-    if (entry == NULL)
-        return NULL;
-    struct peri_slice key = node_keymap_key(entry);
-    bool is_inside =
-        is_reverse ? peri_slice_compare(key, from) >= 0 : peri_slice_compare(key, to) < 0;
-    return is_inside ? entry : NULL;
-}
-
-/* Reads on for a walk. Returns as vm_store_range. */
-static int read_page(struct vm_machine *machine, const struct walk *walk, struct peri_slice from,
-                     struct peri_slice to)
-{
-    enum { PAIRS_MAX = 256 };
-    struct vm_store *store = &machine->store;
-    const struct vm_store_page *page = page_of(store, walk->number);
-    uint64_t count = walk->is_bound && walk->left < PAIRS_MAX ? walk->left : PAIRS_MAX;
-    if (page != NULL && walk->is_reverse)
-        to = peri_buffer_slice(&page->next);
-    else if (page != NULL)
-        from = peri_buffer_slice(&page->next);
-    store->read_walk = walk->number;
-    return vm_store_range(machine, from, to, (uint32_t)count, walk->is_reverse);
-}
-
-/* Moves a bound behind a key that was passed over. */
-static int pass(struct vm_store *store, struct peri_slice key, bool is_reverse,
-                struct peri_slice *from, struct peri_slice *to)
-{
-    store->bound.size = 0;
-    int rc = peri_buffer_append(&store->bound, key.data, key.size);
-    if (rc == 0 && !is_reverse)
-        rc = peri_buffer_append(&store->bound, "", 1);
-    *(is_reverse ? to : from) = peri_buffer_slice(&store->bound);
-    return rc;
-}
-
-/* Finds the walk's next pair; *passed counts keys that the command has deleted. Returns 1; 0 when
- * the machine waits, and it is to be asked again. */
-static int find_next(struct vm_machine *machine, const struct walk *walk, struct peri_slice from,
-                     struct peri_slice to, struct pair *out, uint64_t *passed)
-{
-    struct vm_store *store = &machine->store;
-    *passed = 0;
-    for (;;) {
-        struct pair stored;
-        int rc = 1;
-        while (rc == 1 && page_next(page_of(store, walk->number), walk, from, to, &stored) == 0) {
-            rc = read_page(machine, walk, from, to);
-            if (rc == 1)
-                keep_page(store);
-        }
-        if (rc != 1)
-            return rc;
-        const struct node_keymap_entry *entry = staged_next(store, from, to, walk->is_reverse);
-        struct peri_slice key = entry != NULL ? node_keymap_key(entry) : stored.key;
-        bool is_stored = entry == NULL ||
-                         (stored.key.data != NULL && is_before(stored.key, key, walk->is_reverse));
-        if (is_stored || !entry->is_deleted) {
-            *out = is_stored ? stored : (struct pair){key, node_keymap_value(entry)};
-            return 1;
-        }
-        ++*passed;
-        rc = pass(store, key, walk->is_reverse, &from, &to);
-        if (rc != 0)
-            return rc;
-    }
-}
-
 static int step_continue(lua_State *L, int status, lua_KContext context);
 
 static int step(lua_State *L)
 {
     struct vm_machine *machine = machine_of(L);
-    struct walk *walk = lua_touserdata(L, lua_upvalueindex(WALK));
+    struct vm_walk *walk = lua_touserdata(L, lua_upvalueindex(WALK));
     struct peri_slice from = bound(L, LOW), to = bound(L, HIGH), last = bound(L, LAST);
-    struct pair found = {.key = {NULL, 0}};
+    struct vm_pair found = {.key = {NULL, 0}};
     uint64_t passed = 0;
     if (walk->is_bound && walk->left == 0)
         return 0;
@@ -340,7 +200,7 @@ static int step(lua_State *L)
         to = full_key(L, &machine->store.key, last, "", 0);
     else if (last.data != NULL)
         from = full_key(L, &machine->store.key, last, "", 1);
-    int rc = find_next(machine, walk, from, to, &found, &passed);
+    int rc = vm_walk_next(machine, walk, from, to, &found, &passed);
     check_memory(L, machine, rc);
     if (rc == 0)
         return lua_yieldk(L, 0, 0, step_continue);
@@ -364,13 +224,13 @@ static int step_continue(lua_State *L, int status, lua_KContext context)
     (void)status;
     (void)context;
     check_memory(L, machine, machine->store.read_status);
-    keep_page(&machine->store);
+    vm_walk_keep_page(&machine->store);
     return step(L);
 }
 
 static int l_step(lua_State *L)
 {
-    const struct walk *walk = lua_touserdata(L, lua_upvalueindex(WALK));
+    const struct vm_walk *walk = lua_touserdata(L, lua_upvalueindex(WALK));
     struct vm_machine *machine = machine_of(L);
     check_waits(L, machine);
     if (walk->number > machine->store.walks)
@@ -424,7 +284,7 @@ static void check_options(lua_State *L)
                    unknown);
 }
 
-static void read_limit(lua_State *L, struct walk *walk)
+static void read_limit(lua_State *L, struct vm_walk *walk)
 {
     int is_integer = 0;
     int type = lua_getfield(L, 2, "limit");
@@ -472,8 +332,8 @@ static int l_range(lua_State *L)
     lua_settop(L, 2);
     check_options(L);
     lua_pushvalue(L, lua_upvalueindex(1));
-    struct walk *walk = lua_newuserdatauv(L, sizeof *walk, 0);
-    *walk = (struct walk){.number = ++machine->store.walks};
+    struct vm_walk *walk = lua_newuserdatauv(L, sizeof *walk, 0);
+    *walk = (struct vm_walk){.number = ++machine->store.walks};
     read_limit(L, walk);
     walk->is_reverse = lua_getfield(L, 2, "reverse") != LUA_TNIL && lua_toboolean(L, -1);
     lua_pop(L, 2);
