@@ -63,18 +63,31 @@ describe("a server of a store", function()
     refuses("ESESSION", "ok", "", "kv.command", 99, 1, "do", {}, {}, {})
   end)
 
+  it("says why nothing came of it while somebody still waits", function()
+    open("127.0.0.1:1", "127.0.0.1:2")
+    local calls = { { "kv.command", 0, 0, "open", 60000 }, { "kv.query", "linearizable", "get", "a", 0 } }
+    for _, call in ipairs(calls) do
+      local answer = table.pack(peer:with({ deadline = 1 }):call(table.unpack(call)))
+      assert.same({ false, "EDEADLINE", "never" }, { answer[2], answer[4], answer[5] })
+      assert.matches("node 3 (127.0.0.1:2) is down for", answer[3], 1, true)
+    end
+  end)
+
   it("forgets who waits no longer, and says so to who does when it ends", function()
     open("127.0.0.1:1", "127.0.0.1:2")
-    local _, _, code = peer:with({ deadline = 0.05 }):call("kv.command", 0, 0, "open", 60000)
-    assert.equal("EDEADLINE", code)
-    local requests = group:status().requests
-    assert.equal(0, requests)
+    local function await(requests)
+      while group:status().requests ~= requests do
+        fiber.sleep(0.01)
+      end
+    end
+    local waiting = fiber.spawn(function() peer:call("kv.command", 0, 0, "open", 60000) end)
+    await(1)
+    waiting:cancel()
+    await(0)
     local ended = fiber.spawn(function()
       return refuses("ECLOSED", "never", "closed", "kv.query", "linearizable", "get", "a", 0)
     end)
-    while group:status().requests == 0 do
-      fiber.sleep(0.01)
-    end
+    await(1)
     group:close()
     ended:join()
     refuses("ECLOSED", "never", "", "kv.command", 0, 0, "open", 60000)
