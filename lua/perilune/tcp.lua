@@ -45,6 +45,16 @@ function Conn:recv()
   return self.core:recv()
 end
 
+-- Adds what comes next to what was not asked for.
+local function wait_for_more(self)
+  local bytes, err, code = self.core:recv()
+  if not bytes then
+    return nil, err, code
+  end
+  self.rest = self.rest .. bytes
+  return true
+end
+
 --- Waits for a line, which is given without its end: \n, or \r\n.
 ---@return string|nil line
 ---@return string? err
@@ -59,11 +69,10 @@ function Conn:recv_line()
       return line
     end
     from = #self.rest + 1
-    local bytes, err, code = self.core:recv()
-    if not bytes then
+    local is_more, err, code = wait_for_more(self)
+    if not is_more then
       return nil, err, code
     end
-    self.rest = self.rest .. bytes
   end
 end
 
@@ -74,11 +83,10 @@ end
 ---@return string? code
 function Conn:recv_exact(count)
   while #self.rest < count do
-    local bytes, err, code = self.core:recv()
-    if not bytes then
+    local is_more, err, code = wait_for_more(self)
+    if not is_more then
       return nil, err, code
     end
-    self.rest = self.rest .. bytes
   end
   local bytes = self.rest:sub(1, count)
   self.rest = self.rest:sub(count + 1)

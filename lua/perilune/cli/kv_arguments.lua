@@ -58,13 +58,19 @@ local function read_members(text)
   return list, why
 end
 
-local function read_deadline(text)
-  local seconds, why = units.parse_duration(text)
-  if seconds and (seconds < 0.001 or seconds > 1e6) then
-    return nil, ("'%s' is not between 1ms and 1000000s"):format(text)
+-- Reads durations from least seconds on, which are written as shown.
+local function duration_from(least, shown)
+  return function(text)
+    local seconds, why = units.parse_duration(text)
+    if seconds and (seconds < least or seconds > 1e6) then
+      return nil, ("'%s' is not between %s and 1000000s"):format(text, shown)
+    end
+    return seconds, why
   end
-  return seconds, why
 end
+
+local read_deadline = duration_from(0.001, "1ms")
+local read_ttl = duration_from(0.1, "100ms") -- of a lock, as long as the store allows
 
 --- A whole number from 0 on, or nil and what is wrong.
 ---@param text string
@@ -90,15 +96,6 @@ local function read_listen(text)
     return text
   end
   return nil, ("'%s' is nowhere to listen: PORT, as 6379, HOST:PORT or unix:/path"):format(text)
-end
-
--- How long a lock lasts, as long as the store allows.
-local function read_ttl(text)
-  local seconds, why = units.parse_duration(text)
-  if seconds and (seconds < 0.1 or seconds > 1e6) then
-    return nil, ("'%s' is not between 100ms and 1000000s"):format(text)
-  end
-  return seconds, why
 end
 
 local function read_fence(text)
