@@ -198,7 +198,7 @@ static void on_messages(struct rpc_call *call)
     rpc_call_reply(call, peri_slice_of("\x90", 1));
 }
 
-int node_inbox_open(struct node *node, struct peri_error *err)
+int node_inbox_serve(struct node *node, struct peri_error *err)
 {
     const struct {
         const char *name;
@@ -216,7 +216,7 @@ int node_inbox_open(struct node *node, struct peri_error *err)
          {.on_call = node_intake_on_state, .on_cancel = node_intake_on_cancel, .data = node}},
         {"raft.rebuild", {.on_call = node_rebuild_on_piece, .data = node}},
     };
-    int rc = rpc_server_open(&node->server, node->env, &node->options.self, node->listen, err);
+    int rc = 0;
     for (size_t i = 0; i < sizeof served / sizeof *served && rc == 0; i++)
         rc = rpc_server_handle(node->server, served[i].name, &served[i].handler, err);
     return rc;

@@ -50,6 +50,7 @@ static void close_handles(struct node *node)
 static void free_node(struct node *node)
 {
     close_handles(node);
+    rpc_server_close(node->server);
     node_rounds_free(node);
     node_timers_deinit(&node->timers);
     free(node->entries);
@@ -79,7 +80,7 @@ void node_opened(struct node *node, int status, const struct peri_error *err)
     if (node->is_closing)
         return;
     if (status == 0) {
-        status = node_inbox_open(node, &own);
+        status = node_inbox_serve(node, &own);
         if (status == 0)
             status = node_liveness_open(node);
         err = &own;
@@ -179,6 +180,22 @@ static int init(struct node *node, struct env *env, const struct node_options *o
     return rc == 0 ? env_turn_create(env, on_turn, node, &node->turn) : rc;
 }
 
+/* An address that somebody else has is found before anything is made on the disk: a directory
+ * belongs to a node once it was born. What is said before the node is open is lost. */
+static int start_opening(struct opening *opening, struct env *env,
+                         const struct node_options *options, struct peri_error *err)
+{
+    struct node *node = opening->node;
+    int rc = init(node, env, options);
+    if (rc != 0)
+        return peri_fail(err, rc, "node %" PRIu64, options->id);
+    rc = rpc_server_open(&node->server, env, &node->options.self, node->listen, err);
+    if (rc != 0)
+        return rc;
+    rc = env_work(env, run_open, on_directories, opening);
+    return rc == 0 ? 0 : peri_fail(err, rc, "node %" PRIu64, options->id);
+}
+
 int node_open(struct node **out, struct env *env, const struct node_options *options,
               void (*on_open)(void *data, int status, const struct peri_error *err), void *data,
               struct peri_error *err)
@@ -196,13 +213,11 @@ int node_open(struct node **out, struct env *env, const struct node_options *opt
     opening->node = node;
     node->on_open = on_open;
     node->open_data = data;
-    rc = init(node, env, options);
-    if (rc == 0)
-        rc = env_work(env, run_open, on_directories, opening);
+    rc = start_opening(opening, env, options, err);
     if (rc != 0) {
         free(opening);
         free_node(node);
-        return peri_fail(err, rc, "node %" PRIu64, options->id);
+        return rc;
     }
     node_hold(node);
     *out = node;

@@ -66,10 +66,11 @@ struct node_options {
 /* Reasonable options, for a node of that id. */
 void node_options_init(struct node_options *options, uint64_t id);
 
-/* Opens a node: makes its directory, reads its log, listens. on_open(data, status, err) says once
+/* Opens a node: listens, makes its directory, reads its log. on_open(data, status, err) says once
  * how that ended; until then no group can be opened. options is copied, the strings of self are
- * lent. On success the caller owns *out; after on_open with a failure it still closes it. Errors:
- * PERI_EINVAL for options that cannot be, PERI_ENOMEM. */
+ * lent. On success the caller owns *out; after on_open with a failure it still closes it. Errors,
+ * with nothing made on the disk: PERI_EINVAL for options that cannot be, env_listener_open's,
+ * PERI_ENOMEM. */
 int node_open(struct node **out, struct env *env, const struct node_options *options,
               void (*on_open)(void *data, int status, const struct peri_error *err), void *data,
               struct peri_error *err);

@@ -163,8 +163,8 @@ int node_envelope_take(struct node *node, struct peri_slice args, const char *wh
 
 /* ---- inbox.c ---- */
 
-/* Serves what other nodes call. Errors: as rpc_server_open. */
-int node_inbox_open(struct node *node, struct peri_error *err);
+/* Serves what other nodes call. Errors: PERI_ENOMEM. */
+int node_inbox_serve(struct node *node, struct peri_error *err);
 /* Gives a message to its group. */
 void node_inbox_take(struct node_group *group, const struct node_message *message);
 /* The bytes in a call's arguments, [bytes]. Errors: PERI_EFORMAT. */

@@ -194,6 +194,17 @@ end
 
 -- ---- serving ----
 
+--- Why clients cannot be served there, found out before a directory belongs to a node; or nil.
+local function cannot_listen(...)
+  for _, address in ipairs { ... } do
+    local server, err, code = require("perilune.rpc").serve({}, { listen = address })
+    if not server then
+      return err, code
+    end
+    server:close()
+  end
+end
+
 local function serve(args)
   local raft, kv, perilune = require "perilune.raft", require "perilune.kv", require "perilune"
   local members, id = args.members or { "127.0.0.1:7200" }, args.id or 1
@@ -201,7 +212,12 @@ local function serve(args)
     return output.usage_error("kv serve --id", ("%d is no member's number: those go from 1 to %d"):format(id,
       #members))
   end
-  local node, err, code = raft.open {
+  local err, code = cannot_listen(args.listen or ":7300", args.resp)
+  if err then
+    return fail(args, err, code)
+  end
+  local node
+  node, err, code = raft.open {
     id = id, path = args.arguments[1], listen = #members > 1 and members[id]:match ":%d+$" or members[id],
     leases = args.leases,
   }

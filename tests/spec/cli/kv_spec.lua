@@ -1,6 +1,7 @@
 -- perilune kv: a node, and what its clients do.
 local cli = require "support.binary"
 local fiber = require "perilune.fiber"
+local fs = require "perilune.fs"
 local json = require "perilune.json"
 local process = require "perilune.process"
 local new_folder = require "support.folder"
@@ -34,6 +35,18 @@ describe("perilune kv", function()
         assert.equal(2, result.status)
         assert.matches("'" .. text .. "' is nowhere to listen", result.stderr, 1, true)
       end
+    end
+  end)
+
+  it("leaves nothing behind where it cannot listen", function()
+    for option, others in pairs {
+      ["--listen"] = { "--members", "127.0.0.1:0" }, ["--members"] = { "--listen", "127.0.0.1:0" },
+      ["--resp"] = { "--members", "127.0.0.1:0", "--listen", "127.0.0.1:0" },
+    } do
+      local result = cli.run { "kv", "serve", folder:at "other", option, address, table.unpack(others) }
+      assert.equal(1, result.status)
+      assert.matches(address .. ": Address already in use", result.stderr, 1, true)
+      assert.is_false(fs.exists(folder:at "other"))
     end
   end)
 
