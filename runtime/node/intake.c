@@ -14,6 +14,7 @@
 struct node_intake {
     struct node_group *group;
     struct node_rounds_job job; /* takes a chunk, or flips */
+    struct store_applied of;    /* the state that it takes the place of, as of the job */
     struct store_sink *sink;
     uint64_t index, term; /* of the sink */
     struct raft_message message;
@@ -49,7 +50,8 @@ static int take_chunk(struct node_intake *intake, struct store_state *state, str
         intake->sink = NULL;
     }
     if (intake->sink == NULL)
-        rc = store_sink_open(&intake->sink, state, group, message->index, message->log_term, err);
+        rc = store_sink_open(&intake->sink, state, &intake->of, message->index, message->log_term,
+                             err);
     if (rc != 0)
         return rc;
     intake->index = message->index;
@@ -171,6 +173,8 @@ static void take(struct node_group *group, struct rpc_call *call,
     }
     intake->message = *message;
     intake->is_rebuild = is_rebuild;
+    intake->of = group->keys->applied;
+    intake->of.extra = peri_slice_of(NULL, 0);
     intake->is_busy = true;
     intake->call = call;
     call->data = group;

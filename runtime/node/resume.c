@@ -81,7 +81,8 @@ static void run(struct node_rounds_job *job, struct store_state *state)
     if (resume->is_lost)
         resume->applied = (struct store_applied){.group = group};
     if (rc >= 0 && resume->applied.index == 0)
-        rc = store_state_fresh_epoch(state, group, &resume->applied.epoch, &job->err);
+        rc = store_state_fresh_epoch(state, &(struct store_applied){.group = group},
+                                     &resume->applied.epoch, &job->err);
     job->rc = rc < 0 ? rc : 0;
 }
 

@@ -74,17 +74,18 @@ static int resume(struct store_sink *sink, uint64_t index, uint64_t term, struct
     return rc < 0 ? rc : 0;
 }
 
-int store_sink_open(struct store_sink **out, struct store_state *state, uint64_t group,
-                    uint64_t index, uint64_t term, struct peri_error *err)
+int store_sink_open(struct store_sink **out, struct store_state *state,
+                    const struct store_applied *of, uint64_t index, uint64_t term,
+                    struct peri_error *err)
 {
     struct store_sink *sink = calloc(1, sizeof *sink);
     if (sink == NULL)
-        return peri_fail(err, PERI_ENOMEM, "install a snapshot for group %" PRIu64, group);
+        return peri_fail(err, PERI_ENOMEM, "install a snapshot for group %" PRIu64, of->group);
     sink->state = state;
-    sink->applied = (struct store_applied){.group = group, .index = index, .term = term};
+    sink->applied = (struct store_applied){.group = of->group, .index = index, .term = term};
     int rc = resume(sink, index, term, err);
     if (rc == 0 && !sink->has_begun)
-        rc = store_state_fresh_epoch(state, group, &sink->applied.epoch, err);
+        rc = store_state_fresh_epoch(state, of, &sink->applied.epoch, err);
     if (rc != 0) {
         store_sink_close(sink);
         return rc;

@@ -40,11 +40,13 @@ const struct store_applied *store_source_applied(const struct store_source *sour
 int store_source_read(struct store_source *source, uint64_t position, struct peri_buffer *out,
                       uint64_t *next, struct peri_error *err);
 
-/* Begins or goes on to receive a snapshot of a group, of (index, term); one of another (index,
- * term) that was begun before is given up. On success the caller owns *out; one sink a group at a
- * time. Errors: as store_write. */
-int store_sink_open(struct store_sink **out, struct store_state *state, uint64_t group,
-                    uint64_t index, uint64_t term, struct peri_error *err);
+/* Begins or goes on to receive a snapshot of (index, term), in the place of a group's state: of,
+ * whose epoch counts also when no round has written it yet. One of another (index, term) that was
+ * begun before is given up. On success the caller owns *out; one sink a group at a time. Errors: as
+ * store_write. */
+int store_sink_open(struct store_sink **out, struct store_state *state,
+                    const struct store_applied *of, uint64_t index, uint64_t term,
+                    struct peri_error *err);
 void store_sink_close(struct store_sink *sink); /* accepts NULL; what was received stays */
 
 /* The position that the next chunk has to have; UINT64_MAX once the last has come. */

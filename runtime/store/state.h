@@ -47,7 +47,7 @@ enum { STORE_EXTRA_MAX = 64 << 10 };
  * travels with snapshots. */
 struct store_applied {
     uint64_t group;
-    uint64_t epoch; /* of a group that begins: store_state_fresh_epoch */
+    uint64_t epoch; /* of a group that begins: store_state_fresh_epoch of 0 */
     uint64_t index, term;
     struct raft_configuration members; /* as of index */
     struct peri_slice extra;           /* at most STORE_EXTRA_MAX bytes */
@@ -66,10 +66,11 @@ int store_state_groups(struct store_state *state,
                        int (*each)(void *data, const struct store_applied *applied), void *data,
                        struct peri_error *err);
 
-/* An epoch that no key of the group stands under, not even of one of that id that was dropped: for
- * a group that begins. Errors: as store_get. */
-int store_state_fresh_epoch(struct store_state *state, uint64_t group, uint64_t *epoch,
-                            struct peri_error *err);
+/* An epoch behind that of a group's state (of; 0: it begins), under which no key of the group
+ * stands, not even of one of that id that was dropped. A state that is in memory alone so far has
+ * left no trace of its epoch in the store. Errors: as store_get. */
+int store_state_fresh_epoch(struct store_state *state, const struct store_applied *of,
+                            uint64_t *epoch, struct peri_error *err);
 
 /* A round: what is applied together. Begins zeroed; ended by store_batch_deinit(&round.changes),
  * used again after store_batch_clear. */

@@ -60,9 +60,10 @@ static int gather_rubbish(struct store_state *state, struct store_iterator *iter
     return rc == 0 ? store_iterator_status(iterator, err) : rc;
 }
 
-int store_state_fresh_epoch(struct store_state *state, uint64_t group, uint64_t *epoch,
-                            struct peri_error *err)
+int store_state_fresh_epoch(struct store_state *state, const struct store_applied *of,
+                            uint64_t *epoch, struct peri_error *err)
 {
+    uint64_t group = of->group;
     char prefix[STATE_PREFIX_BYTES];
     uint64_t used[2];
     struct store_iterator *iterator = NULL;
@@ -71,7 +72,7 @@ int store_state_fresh_epoch(struct store_state *state, uint64_t group, uint64_t 
         rc = peri_fail(err, PERI_ENOMEM, "find an epoch for group %" PRIu64, group);
     if (rc != 0)
         return rc;
-    *epoch = 1;
+    *epoch = of->epoch + 1;
     for (size_t i = 0; i < 2; i++)
         if (used[i] != UINT64_MAX && used[i] >= *epoch)
             *epoch = used[i] + 1;

@@ -173,6 +173,8 @@ static void test_rounds_are_whole(void **state)
 
 /* ---- snapshots ---- */
 
+static const struct store_applied GROUP_1 = {.group = 1};
+
 static void key_of(uint64_t i, char *out, size_t size)
 {
     (void)snprintf(out, size, "key-%08lu", i * 7919 % KEYS);
@@ -265,7 +267,7 @@ static void job_send_and_install(struct bench *bench)
     struct peri_buffer extra = {0};
     bool is_complete = false;
     open_state(bench);
-    assert_int_equal(store_state_fresh_epoch(bench->state, 1, &epoch, NULL), 0);
+    assert_int_equal(store_state_fresh_epoch(bench->state, &GROUP_1, &epoch, NULL), 0);
     fill_group(bench, 1, epoch, 10, 'x');
     assert_int_equal(store_source_open(&source, bench->state, 2, NULL), -ENOENT);
     assert_int_equal(store_source_open(&source, bench->state, 1, NULL), 0);
@@ -273,7 +275,7 @@ static void job_send_and_install(struct bench *bench)
     assert_int_equal(store_source_applied(source)->index, 10);
     while (next != UINT64_MAX) {
         /* The receiver begins again with every chunk. */
-        assert_int_equal(store_sink_open(&sink, bench->state, 1, 10, 3, NULL), 0);
+        assert_int_equal(store_sink_open(&sink, bench->state, &GROUP_1, 10, 3, NULL), 0);
         assert_int_equal(store_sink_position(sink), next);
         assert_int_equal(store_sink_finish(sink, NULL), PERI_EINVAL);
         assert_int_equal(store_state_install(bench->state, 1, NULL), -ENOENT);
@@ -304,7 +306,7 @@ static void job_send_and_install(struct bench *bench)
     assert_true(is_complete);
     assert_int_equal(staged.index, 10);
     assert_int_equal(all_keys(bench), 0); /* both epochs are in use */
-    assert_int_equal(store_sink_open(&sink, bench->state, 1, 10, 3, NULL), 0);
+    assert_int_equal(store_sink_open(&sink, bench->state, &GROUP_1, 10, 3, NULL), 0);
     assert_int_equal(store_sink_finish(sink, NULL), 0);
     store_sink_close(sink);
     assert_int_equal(store_state_install(bench->state, 1, NULL), 0);
@@ -326,7 +328,7 @@ static void job_refuse_chunks(struct bench *bench)
     struct peri_buffer first = {0}, second = {0}, wrong = {0};
     uint64_t next = 0, end = 0, epoch = 0;
     open_state(bench);
-    assert_int_equal(store_state_fresh_epoch(bench->state, 1, &epoch, NULL), 0);
+    assert_int_equal(store_state_fresh_epoch(bench->state, &GROUP_1, &epoch, NULL), 0);
     fill_group(bench, 1, epoch, 10, 'x');
     assert_int_equal(store_source_open(&source, bench->state, 1, NULL), 0);
     fill_group(bench, 1, epoch, 10,
@@ -337,10 +339,10 @@ static void job_refuse_chunks(struct bench *bench)
     assert_int_equal(store_source_read(other, 0, &wrong, &end, NULL), 0);
     wrong.size = 0;
     assert_int_equal(store_source_read(other, next, &wrong, &end, NULL), 0);
-    assert_int_equal(store_sink_open(&sink, bench->state, 1, 11, 3, NULL), 0);
+    assert_int_equal(store_sink_open(&sink, bench->state, &GROUP_1, 11, 3, NULL), 0);
     assert_int_equal(store_sink_write(sink, peri_buffer_slice(&first), NULL), PERI_EINVAL);
     store_sink_close(sink);
-    assert_int_equal(store_sink_open(&sink, bench->state, 1, 10, 3, NULL), 0);
+    assert_int_equal(store_sink_open(&sink, bench->state, &GROUP_1, 10, 3, NULL), 0);
     assert_int_equal(store_sink_write(sink, peri_buffer_slice(&second), NULL), PERI_EINVAL);
     assert_int_equal(store_sink_write(sink, peri_buffer_slice(&first), NULL), 0);
     assert_int_equal(store_sink_write(sink, peri_buffer_slice(&wrong), NULL), PERI_EFORMAT);
@@ -348,7 +350,7 @@ static void job_refuse_chunks(struct bench *bench)
     assert_int_equal(store_sink_write(sink, slice("PSC1"), NULL), PERI_EFORMAT);
     store_sink_close(sink);
     /* Another snapshot takes its place, and what came is rubbish. */
-    assert_int_equal(store_sink_open(&sink, bench->state, 1, 12, 3, NULL), 0);
+    assert_int_equal(store_sink_open(&sink, bench->state, &GROUP_1, 12, 3, NULL), 0);
     assert_int_equal(store_sink_position(sink), 0);
     store_sink_close(sink);
     store_source_close(source);
@@ -356,6 +358,44 @@ static void job_refuse_chunks(struct bench *bench)
     peri_buffer_deinit(&first);
     peri_buffer_deinit(&second);
     peri_buffer_deinit(&wrong);
+    store_state_close(bench->state);
+}
+
+/* A state that no round has written yet has an epoch, too: what it writes while a snapshot comes in
+ * is not part of that. */
+static void job_install_over_new(struct bench *bench)
+{
+    struct store_source *source = NULL;
+    struct store_sink *sink = NULL;
+    struct store_round round = {0};
+    struct peri_buffer chunk = {0};
+    struct store_applied began = applied_at(1, 0, 1);
+    uint64_t next = 0;
+    open_state(bench);
+    fill_group(bench, 1, 1, 10, 'x');
+    assert_int_equal(store_source_open(&source, bench->state, 1, NULL), 0);
+    assert_int_equal(store_round_drop(&round, 1), 0);
+    assert_int_equal(store_state_write(bench->state, &round, NULL), 0);
+    assert_int_equal(all_keys(bench), KEYS);
+    assert_int_equal(store_state_fresh_epoch(bench->state, &GROUP_1, &began.epoch, NULL), 0);
+    assert_int_equal(store_sink_open(&sink, bench->state, &began, 10, 3, NULL), 0);
+    store_batch_clear(&round.changes);
+    assert_int_equal(store_round_put(&round, &began, slice("dropped since"), slice("1")), 0);
+    assert_int_equal(store_round_applied(&round, &began), 0);
+    assert_int_equal(store_state_write(bench->state, &round, NULL), 0);
+    while (next != UINT64_MAX) {
+        chunk.size = 0;
+        assert_int_equal(store_source_read(source, next, &chunk, &next, NULL), 0);
+        assert_int_equal(store_sink_write(sink, peri_buffer_slice(&chunk), NULL), 0);
+    }
+    assert_int_equal(store_sink_finish(sink, NULL), 0);
+    assert_int_equal(store_state_install(bench->state, 1, NULL), 0);
+    assert_group(bench, 1, 10, 'x');
+    assert_int_equal(all_keys(bench), 1);
+    store_sink_close(sink);
+    store_source_close(source);
+    store_batch_deinit(&round.changes);
+    peri_buffer_deinit(&chunk);
     store_state_close(bench->state);
 }
 
@@ -374,6 +414,12 @@ static void test_snapshots_travel_in_chunks(void **state)
 {
     (void)state;
     both(job_send_and_install);
+}
+
+static void test_install_over_new_state(void **state)
+{
+    (void)state;
+    both(job_install_over_new);
 }
 
 static void test_strange_chunks_are_refused(void **state)
@@ -395,7 +441,7 @@ static void job_install(struct bench *bench)
     assert_int_equal(store_source_open(&source, bench->state, 1, NULL), 0);
     fill_group(bench, 1, 1, 5, 'y');
     assert_int_equal(store_state_barrier(bench->state, NULL), 0);
-    assert_int_equal(store_sink_open(&sink, bench->state, 1, 10, 3, NULL), 0);
+    assert_int_equal(store_sink_open(&sink, bench->state, &GROUP_1, 10, 3, NULL), 0);
     while (next != UINT64_MAX) {
         chunk.size = 0;
         assert_int_equal(store_source_read(source, next, &chunk, &next, NULL), 0);
@@ -454,6 +500,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rounds_are_whole),
         cmocka_unit_test(test_snapshots_travel_in_chunks),
+        cmocka_unit_test(test_install_over_new_state),
         cmocka_unit_test(test_strange_chunks_are_refused),
         cmocka_unit_test(test_installs_are_whole),
     };
