@@ -13,6 +13,7 @@ local M = {}
 
 local PAUSE = 0.01 -- seconds, after nobody could be asked; grows
 local PAUSE_MAX = 0.2
+local HINTS_MAX = 2
 
 local PUT = { lease = true, revision = true, version = true, fence = true }
 local DELETE = { revision = true, version = true, fence = true }
@@ -44,13 +45,23 @@ end
 
 -- ---- asking servers ----
 
---- Who is asked next, after one that was asked in vain: the leader when it is known, else the next one; or
---- whom another fiber has chosen meanwhile.
+--- Who is asked next, after one that was asked in vain: the leader that it knows of, or the next one in turn;
+--- or whom another fiber has chosen meanwhile. Servers with old news may send clients to each other: what
+--- they say is followed HINTS_MAX times in a row, and the turn is its own, so that everybody is asked.
 function Store:turn_from(asked, leader)
-  local at = leader and self.by_id[leader]
-  if self.at == asked then
-    self.at = at ~= asked and at or asked % #self.peers + 1
+  if self.at ~= asked then
+    return
   end
+  local at = leader and self.by_id[leader]
+  if at and at ~= asked and self.hints < HINTS_MAX then
+    self.at, self.hints = at, self.hints + 1
+    return
+  end
+  self.hints = 0
+  repeat
+    self.next = self.next % #self.peers + 1
+  until self.next ~= asked or #self.peers == 1
+  self.at = self.next
 end
 
 --- One attempt: true and the results; or false, whether it may have happened, and why not, where is_final
@@ -66,6 +77,7 @@ function Store:attempt(seconds, name, ...)
   end
   self.by_id[id] = asked
   if is_ok then
+    self.hints = 0
     return true, first, second
   elseif third == "ok" then
     return false, false, first, second, true, true
@@ -363,8 +375,10 @@ Store.__close = Store.close
 ---@param node? perilune.raft.Node  that ends with it
 ---@return perilune.kv.Store
 function M.create(peers, settings, node)
+  local first = fiber.random(#peers)
   return setmetatable({
-    peers = peers, settings = settings, node = node, at = fiber.random(#peers), by_id = {}, sessions = {},
+    peers = peers, settings = settings, node = node, sessions = {},
+    at = first, next = first, hints = 0, by_id = {}, -- whom to ask: see turn_from
   }, Store)
 end
 
