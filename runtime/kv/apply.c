@@ -11,8 +11,23 @@ int kv_meta_find(struct kv_view *view, struct kv_meta *out)
     struct peri_slice bytes;
     kv_name_meta(&name);
     int rc = kv_view_get(view, &name, &bytes);
-    *out = (struct kv_meta){.revision = 0};
-    return rc == 1 ? kv_meta_get(bytes, out) : rc;
+    *out = (struct kv_meta){.hash = 1};
+    if (rc == 1)
+        rc = kv_meta_get(bytes, out);
+    if (rc == 0)
+        view->hash = out->hash;
+    return rc;
+}
+
+/* Replicas compare it (node/compare.h). The record about all is part of it in its new form. */
+static int roll_hash(struct kv_run *run)
+{
+    uint64_t hash = kv_view_hash(run->view, run->meta.hash);
+    int rc = kv_meta_put(&run->scratch, &run->meta);
+    hash ^= node_keymap_hash(peri_buffer_slice(&run->scratch));
+    run->scratch.size = 0;
+    run->meta.hash = run->view->hash = hash != 0 ? hash : 1;
+    return rc;
 }
 
 static int write_meta(struct kv_run *run)
@@ -20,6 +35,8 @@ static int write_meta(struct kv_run *run)
     struct kv_name name;
     kv_name_meta(&name);
     run->meta.revision += run->changes > 0;
+    if (run->meta.hash != 0 && roll_hash(run) != 0)
+        return PERI_ENOMEM;
     return kv_put_scratch(run, &name, kv_meta_put(&run->scratch, &run->meta));
 }
 

@@ -235,15 +235,19 @@ static const struct peri_slice nothing = {NULL, 0};
 
 int kv_meta_put(struct peri_buffer *out, const struct kv_meta *meta)
 {
-    const uint64_t numbers[] = {meta->revision, meta->compacted, meta->swept,  meta->clock_ms,
-                                meta->last_id,  meta->keys,      meta->leases, meta->sessions};
-    return put(out, numbers, 8, nothing, nothing);
+    const uint64_t numbers[] = {meta->revision, meta->compacted, meta->swept,
+                                meta->clock_ms, meta->last_id,   meta->keys,
+                                meta->leases,   meta->sessions,  meta->hash};
+    return put(out, numbers, meta->hash != 0 ? 9 : 8, nothing, nothing);
 }
 
 int kv_meta_get(struct peri_slice bytes, struct kv_meta *out)
 {
-    uint64_t numbers[8] = {0};
-    int rc = get_all(bytes, numbers, 8);
+    uint64_t numbers[9] = {0};
+    struct peri_slice rest;
+    int rc = get(bytes, numbers, 8, &rest);
+    if (rc == 0 && rest.size > 0)
+        rc = get_all(rest, &numbers[8], 1);
     *out = (struct kv_meta){.revision = numbers[0],
                             .compacted = numbers[1],
                             .swept = numbers[2],
@@ -251,7 +255,8 @@ int kv_meta_get(struct peri_slice bytes, struct kv_meta *out)
                             .last_id = numbers[4],
                             .keys = numbers[5],
                             .leases = numbers[6],
-                            .sessions = numbers[7]};
+                            .sessions = numbers[7],
+                            .hash = numbers[8]};
     return rc;
 }
 

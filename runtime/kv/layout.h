@@ -75,6 +75,7 @@ struct kv_meta {
     uint64_t clock_ms;  /* log time: the latest that a command brought along */
     uint64_t last_id;   /* of leases and sessions */
     uint64_t keys, leases, sessions;
+    uint64_t hash; /* of all that commands have changed; 0: of a state that began without one */
 };
 
 /* A key as it is. */

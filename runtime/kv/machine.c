@@ -8,6 +8,7 @@
 #include "kv/clock.h"
 #include "kv/run.h"
 #include "kv/sweep.h"
+#include "node/hashes.h"
 #include "node/keys.h"
 #include "wire/pack.h"
 
@@ -23,10 +24,12 @@ struct read {
     struct kv_name name;
 };
 
+enum task { APPLY, QUERY, RESTORE };
+
 struct kv_machine {
     struct node_machine node;
     struct node_task *task; /* under way; or NULL */
-    bool is_query;
+    enum task kind;         /* of it */
     struct kv_view view;
     struct read *reads;  /* in the order in which they were started */
     struct read *spare;  /* for the next one */
@@ -38,6 +41,8 @@ struct kv_machine {
     struct kv_clock clock;
     struct kv_command command, foreseen;
     struct kv_query query;
+    uint64_t hash; /* of all that has happened; 0: not known */
+    struct node_hashes hashes;
 };
 
 static void free_read(struct read *read)
@@ -84,19 +89,31 @@ static void learn_clock(struct kv_machine *machine, struct peri_slice result)
         machine->clock_ms = clock_ms;
 }
 
+static int take_effect(struct kv_machine *machine, struct node_task *task)
+{
+    int rc = node_keys_write(task->keys, &machine->view.written, &task->err);
+    machine->hash = machine->view.hash;
+    if (machine->command.kind == KV_COMPACT)
+        node_keys_sweep(task->keys);
+    return rc;
+}
+
 static void end(struct kv_machine *machine, int rc)
 {
     struct node_task *task = machine->task;
     rc = check_replica(task, rc);
-    if (rc == 0)
+    if (rc == 0 && machine->kind != RESTORE)
         learn_clock(machine, peri_buffer_slice(&task->output));
-    if (rc == 0 && !machine->is_query) {
-        rc = node_keys_write(task->keys, &machine->view.written, &task->err);
-        if (machine->command.kind == KV_COMPACT)
-            node_keys_sweep(task->keys);
-        if (machine->on_applied != NULL)
-            machine->on_applied(machine->data);
+    if (rc == 0 && machine->kind == APPLY)
+        rc = take_effect(machine, task);
+    if (rc == 0 && machine->kind == RESTORE) {
+        node_hashes_forget(&machine->hashes);
+        machine->hash = machine->view.hash;
     }
+    if (machine->kind != QUERY && machine->hash != 0)
+        node_hashes_note(&machine->hashes, task->index, machine->hash);
+    if (rc == 0 && machine->kind != QUERY && machine->on_applied != NULL)
+        machine->on_applied(machine->data);
     free_reads(machine); /* some may be wanted no more */
     kv_view_clear(&machine->view);
     machine->task = NULL;
@@ -105,15 +122,27 @@ static void end(struct kv_machine *machine, int rc)
 
 /* ---- runs ---- */
 
+static int run_kind(struct kv_machine *machine, struct node_task *task)
+{
+    struct kv_meta meta;
+    switch (machine->kind) {
+    case APPLY:
+        return kv_apply(&machine->view, &machine->command, &task->output, &task->err);
+    case QUERY:
+        return kv_ask(&machine->view, &machine->query, &task->output, &task->err);
+    case RESTORE: /* the keys are others now */
+        return kv_meta_find(&machine->view, &meta);
+    }
+    return PERI_EINVAL;
+}
+
 static void run(struct kv_machine *machine)
 {
     struct node_task *task = machine->task;
     task->output.size = 0;
     peri_error_clear(&task->err);
     kv_view_begin(&machine->view);
-    int rc = machine->is_query
-                 ? kv_ask(&machine->view, &machine->query, &task->output, &task->err)
-                 : kv_apply(&machine->view, &machine->command, &task->output, &task->err);
+    int rc = run_kind(machine, task);
     if (machine->status != 0)
         rc = machine->status; /* a read could not be started: the replica has ended */
     if (rc != KV_LATER)
@@ -238,14 +267,15 @@ static int range(void *data, const struct kv_page *wanted)
 
 /* ---- the machine ---- */
 
-static void begin(struct kv_machine *machine, struct node_task *task, bool is_query)
+static void begin(struct kv_machine *machine, struct node_task *task, enum task kind)
 {
     PERI_ASSERT(machine->task == NULL && machine->reads == NULL);
     machine->task = task;
-    machine->is_query = is_query;
+    machine->kind = kind;
     machine->status = 0;
-    int rc = is_query ? kv_query_decode(task->input, &machine->query, &task->err)
-                      : kv_command_decode(task->input, &machine->command, &task->err);
+    int rc = kind == APPLY   ? kv_command_decode(task->input, &machine->command, &task->err)
+             : kind == QUERY ? kv_query_decode(task->input, &machine->query, &task->err)
+                             : 0;
     if (rc == 0)
         run(machine);
     else
@@ -254,12 +284,23 @@ static void begin(struct kv_machine *machine, struct node_task *task, bool is_qu
 
 static void on_apply(struct node_machine *node, struct node_task *task)
 {
-    begin(container_of(node, struct kv_machine, node), task, false);
+    begin(container_of(node, struct kv_machine, node), task, APPLY);
 }
 
 static void on_query(struct node_machine *node, struct node_task *task)
 {
-    begin(container_of(node, struct kv_machine, node), task, true);
+    begin(container_of(node, struct kv_machine, node), task, QUERY);
+}
+
+static void on_restore(struct node_machine *node, struct node_task *task)
+{
+    begin(container_of(node, struct kv_machine, node), task, RESTORE);
+}
+
+static bool on_hash_at(struct node_machine *node, uint64_t index, uint64_t *hash)
+{
+    const struct kv_machine *machine = container_of(node, struct kv_machine, node);
+    return node_hashes_find(&machine->hashes, index, hash);
 }
 
 /* ---- commands to come ---- */
@@ -320,15 +361,6 @@ static void on_foresee(struct node_machine *node, struct node_keys *keys, struct
     }
 }
 
-/* The keys are others now: nothing of them is here. */
-static void on_restore(struct node_machine *node, struct node_task *task)
-{
-    const struct kv_machine *machine = container_of(node, struct kv_machine, node);
-    if (machine->on_applied != NULL)
-        machine->on_applied(machine->data);
-    node_task_done(task, 0);
-}
-
 int kv_machine_create(struct kv_machine **out, void (*on_applied)(void *data), void *data)
 {
     struct kv_machine *machine = calloc(1, sizeof *machine);
@@ -339,7 +371,8 @@ int kv_machine_create(struct kv_machine **out, void (*on_applied)(void *data), v
                                           .foresee = on_foresee,
                                           .sweep = kv_sweep,
                                           .query = on_query,
-                                          .restore = on_restore};
+                                          .restore = on_restore,
+                                          .hash_at = on_hash_at};
     machine->view.source = (struct kv_source){get, range, machine};
     machine->on_applied = on_applied;
     machine->data = data;

@@ -102,9 +102,6 @@ void kv_bounds_names(const struct kv_bounds *bounds, struct kv_name *from, struc
 
 /* ---- apply.c ---- */
 
-/* The meta record; zeroes of a new store. */
-int kv_meta_find(struct kv_view *view, struct kv_meta *out);
-
 /* What was too big, where err does not say it. */
 void kv_explain_size(struct peri_error *err);
 

@@ -9,6 +9,10 @@
 #include "kv/command.h"
 #include "kv/view.h"
 
+/* Reads the record about all; of a state without one: that of a beginning. Errors: KV_LATER;
+ * PERI_ENOMEM, PERI_ECORRUPT. */
+int kv_meta_find(struct kv_view *view, struct kv_meta *out);
+
 /* Carries out a command; appends its result to out, which is empty. Errors: KV_LATER;
  * PERI_ESESSION, PERI_ELEASE, PERI_EINVAL, PERI_ETOOBIG, PERI_EBUSY above KV_LEASES_MAX or
  * KV_SESSIONS_MAX; PERI_ELUA, PERI_ECPU of scripts; PERI_ENOMEM, PERI_ECORRUPT. */

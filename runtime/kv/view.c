@@ -155,6 +155,23 @@ int kv_view_delete(struct kv_view *view, const struct kv_name *name)
     return write_entry(view, name, peri_slice_of(NULL, 0), true);
 }
 
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ (hash >> 32);
+}
+
+uint64_t kv_view_hash(const struct kv_view *view, uint64_t before)
+{
+    uint64_t hash = before;
+    for (const struct node_keymap_entry *entry = view->written.heads[0]; entry != NULL;
+         entry = entry->next[0]) {
+        hash = mix(hash, entry->hash);
+        hash = mix(hash, node_keymap_hash(node_keymap_value(entry)) + entry->is_deleted);
+    }
+    return hash;
+}
+
 /* ---- walks ---- */
 
 /* Bounds as a page has them, without a copy. */

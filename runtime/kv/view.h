@@ -49,6 +49,7 @@ struct kv_view {
     bool is_parted;
     struct kv_page *pages;
     size_t read_bytes, written_bytes; /* of this run */
+    uint64_t hash;                    /* kv_meta.hash behind the last run that knew it */
 };
 
 /* Begins a run: what was learned stays, what was written goes. */
@@ -74,6 +75,9 @@ void kv_view_want(struct kv_view *view, const struct kv_name *name);
 /* Write. Errors: PERI_ETOOBIG above KV_EFFECT_MAX; PERI_ENOMEM. */
 int kv_view_put(struct kv_view *view, const struct kv_name *name, struct peri_slice value);
 int kv_view_delete(struct kv_view *view, const struct kv_name *name);
+
+/* A hash of all that the run has written, and of what was before. */
+uint64_t kv_view_hash(const struct kv_view *view, uint64_t before);
 
 /* What is written from here on can be undone; what a part reads and writes is bounded by itself. No
  * walks until its end. */

@@ -279,10 +279,12 @@ static void ask_all(struct node_compare *compare, uint64_t now_us)
 /* True when somebody may still have another state. */
 static bool is_unsettled(const struct node_compare *compare)
 {
+    uint64_t own, applied = compare->group->applied_index;
+    bool can_tell = own_hash(compare->group, applied, &own);
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
         const struct node_compared *other = &compare->others[i];
         if (other->id != 0 &&
-            (other->equal_index < compare->group->applied_index || other->differs_index != 0))
+            ((can_tell && other->equal_index < applied) || other->differs_index != 0))
             return true;
     }
     return compare->phase != NODE_SOUND || compare->ballot_index != 0;

@@ -113,8 +113,7 @@ static int keep_result(struct vm_machine *machine)
 
 static void note_hash(struct vm_machine *machine)
 {
-    uint64_t index = machine->job->index;
-    machine->hashes[index % VM_MACHINE_HASHES] = (struct vm_hash_at){index, machine->tables.hash};
+    node_hashes_note(&machine->hashes, machine->job->index, machine->tables.hash);
 }
 
 /* What the machine has come to goes to its keys, also after a failure. Returns the job's end. */
@@ -141,7 +140,7 @@ static bool end_job(struct vm_machine *machine, int rc)
         note_hash(machine);
         rc = store_all(machine, rc);
     } else if (job->kind == VM_MACHINE_RESTORE && rc == 0) {
-        memset(machine->hashes, 0, sizeof machine->hashes); /* those of another state */
+        node_hashes_forget(&machine->hashes);
         note_hash(machine);
     }
     machine->job = NULL;
@@ -414,14 +413,7 @@ uint64_t vm_machine_hash(const struct vm_machine *machine)
 
 bool vm_machine_hash_at(const struct vm_machine *machine, uint64_t index, uint64_t *hash)
 {
-    enum { GAP_MAX = 64 }; /* entries in a row that are not the machine's */
-    for (uint64_t i = index; i > 0 && index - i < GAP_MAX; i--) {
-        const struct vm_hash_at *at = &machine->hashes[i % VM_MACHINE_HASHES];
-        *hash = at->hash;
-        if (at->index >= i)
-            return at->index == i;
-    }
-    return false;
+    return node_hashes_find(&machine->hashes, index, hash);
 }
 
 uint64_t vm_machine_used(const struct vm_machine *machine)

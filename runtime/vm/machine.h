@@ -102,10 +102,7 @@ bool vm_machine_is_broken(const struct vm_machine *machine);
 /* The hash of all that has happened so far. */
 uint64_t vm_machine_hash(const struct vm_machine *machine);
 
-/* The hash behind all entries up to that index, which the machine has come to: true when it is
- * still known, one of the last VM_MACHINE_HASHES entries. Some indexes of a log are no entries of
- * the machine. */
-enum { VM_MACHINE_HASHES = 32768 };
+/* The hash behind all entries up to that index: as node_hashes_find. */
 bool vm_machine_hash_at(const struct vm_machine *machine, uint64_t index, uint64_t *hash);
 
 /* How many units the last call was charged (budget.h), and the bytes that Lua holds. */

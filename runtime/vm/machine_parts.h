@@ -10,6 +10,7 @@
 #ifndef PERI_VM_MACHINE_PARTS_H
 #define PERI_VM_MACHINE_PARTS_H
 
+#include "node/hashes.h"
 #include "vm/budget.h"
 #include "vm/deterministic.h"
 #include "vm/machine.h"
@@ -38,9 +39,7 @@ struct vm_machine {
         uint64_t index, expires_us; /* index 0: none */
         struct peri_buffer body;    /* of its entry */
     } prepared;                     /* an upgrade that waits for its decision */
-    struct vm_hash_at {
-        uint64_t index, hash;
-    } hashes[VM_MACHINE_HASHES]; /* by index, a ring */
+    struct node_hashes hashes;
     struct vm_tables tables;
     struct vm_store store;       /* of a program that is_stored */
     void (*on_read)(void *data); /* what the machine has waited for is there */

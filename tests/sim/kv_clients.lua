@@ -12,6 +12,16 @@ local MARGIN = 0.95 -- of a lease, for clocks that drift
 
 -- ---- servers ----
 
+-- A replica whose state differs would be set aside and rebuilt; here it is a failure.
+local function watch_for_difference(opened)
+  local event = opened:event()
+  while event do
+    assert(event.type ~= "diverged", ("the state of member %s differs behind entry %s"):format(event.member,
+      event.index))
+    event = opened:event()
+  end
+end
+
 function M.nodes.server(node, id, members, options)
   local raft = require "perilune.raft"
   bugs.plant(args.bug)
@@ -26,6 +36,7 @@ function M.nodes.server(node, id, members, options)
     node.trouble = "does not start: " .. err
     return
   end
+  perilune.spawn(watch_for_difference, opened)
   assert(kv.serve {
     group = node.group, history = options.history, caches = options.caches, resp = options.resp,
     secret = options.secret,

@@ -289,6 +289,66 @@ static void test_sweep(void **state)
     close_all();
 }
 
+static void (*apply_well)(struct node_machine *machine, struct node_task *task);
+static bool leaves_out; /* the next command */
+
+static void apply_badly(struct node_machine *machine, struct node_task *task)
+{
+    if (!leaves_out) {
+        apply_well(machine, task);
+        return;
+    }
+    leaves_out = false;
+    node_task_done(task, PERI_EINVAL);
+}
+
+static void increment(struct request *request, uint64_t session, uint64_t sequence)
+{
+    static struct kv_command wanted;
+    wanted = (struct kv_command){
+        .kind = KV_DO, .session = session, .sequence = sequence, .then_count = 1};
+    wanted.then[0] =
+        (struct kv_operation){.kind = KV_INCREMENT, .key = kv_text("count"), .delta = 1};
+    command(&wanted, request);
+}
+
+/* A replica that has left out a command is found by its hash, set aside, and has the state of the
+ * others then; a restart does not forget the hash. */
+static void test_divergence(void **state)
+{
+    struct request request = {.is_done = false};
+    (void)state;
+    for (int restarts = 0; restarts < 2; restarts++) {
+        create(4 + (uint64_t)restarts, 3);
+        uint64_t session = open_session(&request), sequence = 0;
+        while (sequence < COMMANDS)
+            increment(&request, session, ++sequence);
+        size_t bad = cluster_leader(cluster, NULL) == &cluster->hosts[0] ? 1 : 0;
+        if (restarts == 1) {
+            cluster_run(cluster, 2 * S); /* most of the state is durable */
+            cluster_crash(&cluster->hosts[bad]);
+            restart(bad);
+            cluster_run(cluster, S);
+        }
+        apply_well = cluster->machines[bad]->apply;
+        cluster->machines[bad]->apply = apply_badly;
+        assert_int_equal(cluster->quarantined, 0);
+        leaves_out = true;
+        increment(&request, session, ++sequence);
+        cluster_run(cluster, 20 * MS); /* too early for a comparison */
+        assert_false(leaves_out);
+        increment(&request, session, ++sequence);
+        cluster_run(cluster, 2 * S);
+        assert_int_equal(cluster->quarantined, 1);
+        assert_int_equal(cluster->diverged_peer, cluster->hosts[bad].id);
+        assert_int_equal(cluster->events[NODE_REBUILT], 1);
+        for (size_t i = 0; i < 3; i++)
+            assert_int_equal(read_count(&cluster->hosts[i]), sequence);
+        peri_buffer_deinit(&request.result);
+        close_all();
+    }
+}
+
 /* What is no command is an answer like others. */
 static void test_malformed(void **state)
 {
@@ -315,8 +375,8 @@ static void test_malformed(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_once), cmocka_unit_test(test_alone),
-                                       cmocka_unit_test(test_sweep),
-                                       cmocka_unit_test(test_malformed)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_once), cmocka_unit_test(test_alone), cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_divergence), cmocka_unit_test(test_malformed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
