@@ -1,13 +1,15 @@
 /* apply.c - the machine's tasks, one at a time: restore, queries, commands, snapshots.
  *
  * The machine's state stands at applied_index, always between two entries, so whatever is asked of
- * it sees a state of exactly that index. */
+ * it sees a state of exactly that index. A snapshot may be made beside queries and commands that
+ * come after it, when the machine says so; a restore waits for its end. */
 #include <inttypes.h>
 
 #include "base/assert.h"
 #include "env/log.h"
 #include "node/compare.h"
 #include "node/rounds.h"
+#include "node/snapshot.h"
 
 enum { READ_MAX_BYTES = 1 << 20 }; /* of old entries at a time */
 
@@ -33,9 +35,6 @@ static void start(struct node_group *group, enum node_task_kind kind, struct per
     case NODE_TASK_QUERY:
         machine->query(machine, task);
         break;
-    case NODE_TASK_SNAPSHOT:
-        machine->snapshot(machine, task);
-        break;
     case NODE_TASK_RESTORE:
         if (group->keys != NULL)
             node_intake_restore(group);
@@ -50,9 +49,16 @@ static void start(struct node_group *group, enum node_task_kind kind, struct per
 void node_task_done(struct node_task *task, int status)
 {
     struct node_group *group = task->group;
-    PERI_ASSERT(group->task_kind != NODE_TASK_NONE && !group->is_task_done);
-    group->is_task_done = true;
-    group->task_status = status;
+    struct node_snapshots *snapshots = group->snapshots;
+    if (task == &snapshots->task) {
+        PERI_ASSERT(snapshots->is_taking && !snapshots->is_taken);
+        snapshots->is_taken = true;
+        snapshots->status = status;
+    } else {
+        PERI_ASSERT(group->task_kind != NODE_TASK_NONE && !group->is_task_done);
+        group->is_task_done = true;
+        group->task_status = status;
+    }
     if (status != 0 && task->err.code == 0)
         (void)peri_fail(&task->err, status, "machine of group %" PRIu64, group->id);
     node_group_run(group); /* which goes on by itself when it is running */
@@ -88,12 +94,19 @@ static void advance(struct node_group *group, uint64_t index, uint64_t term)
     node_repair_advance(group);
 }
 
+/* The machine makes a snapshot, and nothing else until that is done. */
+static bool is_held_up(const struct node_group *group)
+{
+    const struct node_snapshots *snapshots = group->snapshots;
+    return snapshots->is_taking && (!group->machine->snapshots_beside || snapshots->has_next);
+}
+
 void node_apply_on_entry(struct node_group *group, uint64_t index,
                          const struct store_log_entry *entry)
 {
     struct node_window *window = &group->window;
     if (!window->is_set || window->next != index || group->task_kind != NODE_TASK_NONE ||
-        node_compare_is_quarantined(group))
+        is_held_up(group) || node_compare_is_quarantined(group))
         return;
     if (entry->type != RAFT_COMMAND || index <= group->applied_index) {
         if (entry->type == RAFT_CONFIGURATION)
@@ -216,9 +229,6 @@ static void finish(struct node_group *group)
     case NODE_TASK_QUERY:
         finish_query(group);
         break;
-    case NODE_TASK_SNAPSHOT:
-        node_snapshots_taken(group);
-        break;
     case NODE_TASK_RESTORE:
         finish_restore(group);
         break;
@@ -257,17 +267,23 @@ bool node_apply_advance(struct node_group *group)
         if (group->is_closing || group->raft == NULL)
             return true;
     }
+    struct node_snapshots *snapshots = group->snapshots;
+    if (snapshots->is_taken) {
+        node_snapshots_taken(group);
+        return true;
+    }
+    if (is_held_up(group))
+        return false;
     struct peri_slice state = {NULL, 0};
-    if (node_snapshots_to_restore(group, &state, &index, &term) ||
-        node_rebuild_to_restore(group, &state, &index, &term)) {
+    if (!snapshots->is_taking && (node_snapshots_to_restore(group, &state, &index, &term) ||
+                                  node_rebuild_to_restore(group, &state, &index, &term))) {
         start(group, NODE_TASK_RESTORE, state, index, term);
         return true;
     }
     if (start_query(group))
         return true;
     if (node_snapshots_are_due(group)) {
-        start(group, NODE_TASK_SNAPSHOT, peri_slice_of(NULL, 0), group->applied_index,
-              group->applied_term);
+        node_snapshots_take(group);
         return true;
     }
     return take_entry(group);

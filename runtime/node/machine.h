@@ -1,7 +1,8 @@
 /* machine.h - replicated state machines, and what is asked of them: tasks and requests.
  *
- * A machine does one task at a time, in the order of the log, and ends each with node_task_done: at
- * once or later. What it does to its state may depend on nothing but the commands before.
+ * A machine does one task at a time, in the order of the log (but for snapshots_beside), and ends
+ * each with node_task_done: at once or later. What it does to its state may depend on nothing but
+ * the commands before.
  *
  * A request is a command, a change of members or a query. A command ends as
  *   NODE_OK       applied; the result is the machine's
@@ -55,7 +56,9 @@ struct node_machine {
     int (*sweep)(struct node_keys_sweep *sweep, struct peri_error *err);
     /* Answers from the state, which it leaves as it is. */
     void (*query)(struct node_machine *machine, struct node_task *task);
-    /* Writes the whole state to task->output. */
+    /* Writes the whole state to task->output, as it is when this is called. With snapshots_beside
+     * the machine gets other tasks before this one is done; never a restore. */
+    bool snapshots_beside;
     void (*snapshot)(struct node_machine *machine, struct node_task *task);
     /* Replaces the state by that of a snapshot. A failure ends the replica. */
     void (*restore)(struct node_machine *machine, struct node_task *task);

@@ -272,7 +272,9 @@ void node_snapshots_close(struct node_group *group);
 void node_snapshots_boot(struct node_group *group, const struct raft_boot *boot, const char *why);
 /* True when a snapshot shall be taken now. */
 bool node_snapshots_are_due(const struct node_group *group);
-/* The machine has written its state. */
+/* Has the machine write its state, which it may do beside what else it is asked for. */
+void node_snapshots_take(struct node_group *group);
+/* It has written it, or could not. */
 void node_snapshots_taken(struct node_group *group);
 /* A snapshot shall go to a peer. */
 void node_snapshots_send(struct node_group *group, const struct raft_message *message);

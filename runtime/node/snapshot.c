@@ -19,7 +19,7 @@ int node_snapshots_open(struct node_group *group)
     group->snapshots = calloc(1, sizeof *group->snapshots);
     if (group->snapshots == NULL)
         return PERI_ENOMEM;
-    group->snapshots->group = group;
+    group->snapshots->group = group->snapshots->task.group = group;
     peri_list_init(&group->snapshots->sends);
     return 0;
 }
@@ -30,6 +30,7 @@ void node_snapshots_close(struct node_group *group)
     if (snapshots == NULL)
         return;
     node_stage_clear(&snapshots->stage);
+    peri_buffer_deinit(&snapshots->task.output);
     peri_buffer_deinit(&snapshots->next);
     peri_buffer_deinit(&snapshots->current);
     free(snapshots);
@@ -112,21 +113,23 @@ bool node_snapshots_are_due(const struct node_group *group)
     uint64_t entries = group->node->options.snapshot_entries;
     if (group->keys != NULL)
         return false; /* rounds.c makes the state durable */
-    if (snapshots->is_writing || snapshots->has_next || node_compare_is_quarantined(group))
+    if (snapshots->is_taking || snapshots->is_writing || snapshots->has_next ||
+        node_compare_is_quarantined(group))
         return false;
     if (snapshots->is_damaged)
         return group->applied_index >= snapshots->index;
     if (group->applied_index <= snapshots->index)
         return false;
-    return snapshots->is_wanted ||
-           (entries > 0 && group->applied_index - snapshots->index >= entries);
+    uint64_t last =
+        snapshots->failed_index > snapshots->index ? snapshots->failed_index : snapshots->index;
+    return snapshots->is_wanted || (entries > 0 && group->applied_index >= last + entries);
 }
 
 int node_group_snapshot(struct node_group *group, struct peri_error *err)
 {
     if (group->raft == NULL)
         return peri_fail_plain(err, PERI_ECLOSED, "group %" PRIu64 " is not open", group->id);
-    if (group->snapshots->is_wanted || group->snapshots->is_writing)
+    if (group->snapshots->is_wanted || group->snapshots->is_taking || group->snapshots->is_writing)
         return peri_fail_plain(err, PERI_EBUSY,
                                "a snapshot of group %" PRIu64 " is under way already", group->id);
     if (group->applied_index <= group->snapshots->index)
@@ -195,43 +198,60 @@ void node_snapshots_durable(struct node_group *group, uint64_t index)
         taken(group, index, raft_term_at(group->raft, index));
 }
 
+void node_snapshots_take(struct node_group *group)
+{
+    struct node_snapshots *snapshots = group->snapshots;
+    struct node_task *task = &snapshots->task;
+    snapshots->is_taking = true;
+    snapshots->is_wanted = snapshots->is_damaged = false;
+    task->index = group->applied_index;
+    task->term = group->applied_term;
+    task->output.size = 0;
+    peri_error_clear(&task->err);
+    group->machine->snapshot(group->machine, task);
+}
+
+/* The next one is due after as many entries as if this one had been made. */
 static void say_no_snapshot(const struct node_group *group, const struct peri_error *err)
 {
+    uint64_t index = group->snapshots->task.index;
+    group->snapshots->failed_index = index;
     env_log(group->node->env, ENV_LOG_ERROR, "node",
-            "no snapshot of group %" PRIu64 " at %" PRIu64 ": %s", group->id, group->applied_index,
-            err->text);
+            "no snapshot of group %" PRIu64 " at %" PRIu64 ": %s", group->id, index, err->text);
 }
 
 void node_snapshots_taken(struct node_group *group)
 {
     struct node_snapshots *snapshots = group->snapshots;
+    struct node_task *task = &snapshots->task;
     struct peri_error err = PERI_ERROR_INIT;
-    const struct raft_configuration *members = raft_members_at(group->raft, group->task.index);
-    snapshots->is_wanted = snapshots->is_damaged = false;
-    if (group->task_status != 0) {
-        say_no_snapshot(group, &group->task.err);
+    snapshots->is_taking = snapshots->is_taken = false;
+    if (snapshots->status != 0) {
+        say_no_snapshot(group, &task->err);
         return;
     }
-    if (members == NULL || group->applied_index != group->task.index)
-        return; /* a leader's snapshot came in between */
+    const struct raft_configuration *members =
+        group->raft != NULL ? raft_members_at(group->raft, task->index) : NULL;
+    if (members == NULL || snapshots->has_next || node_compare_is_quarantined(group))
+        return; /* a leader's snapshot comes, or the state is a wrong one */
     struct file_job *job = new_job(group);
     int rc = job == NULL ? PERI_ENOMEM : 0;
     if (rc == 0)
         rc = node_members_put(group->node, members, &job->snapshot.members);
-    if (rc == 0 && group->task.output.size > group->node->options.snapshot_max_bytes)
+    if (rc == 0 && task->output.size > group->node->options.snapshot_max_bytes)
         rc = PERI_ETOOBIG;
     if (rc != 0) {
-        (void)peri_fail(&err, rc, "%zu bytes", group->task.output.size);
+        (void)peri_fail(&err, rc, "%zu bytes", task->output.size);
         say_no_snapshot(group, &err);
         if (job != NULL)
             node_snapshot_deinit(&job->snapshot);
         free(job);
         return;
     }
-    job->snapshot.index = group->task.index;
-    job->snapshot.term = group->task.term;
-    job->snapshot.state = group->task.output;
-    group->task.output = (struct peri_buffer){NULL, 0, 0};
+    job->snapshot.index = task->index;
+    job->snapshot.term = task->term;
+    job->snapshot.state = task->output;
+    task->output = (struct peri_buffer){NULL, 0, 0};
     snapshots->is_writing = start_job(job, run_write, on_own_written) == 0;
 }
 

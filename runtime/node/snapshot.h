@@ -23,6 +23,11 @@ struct node_snapshots {
     bool is_writing;         /* one of our own is on its way to the disk */
     uint64_t blocking_index; /* entries up to here keep an old generation of the log */
 
+    struct node_task task;    /* of the machine, when is_taking: it makes one */
+    bool is_taking, is_taken; /* the second: it has said how that ended */
+    int status;
+    uint64_t failed_index; /* of the last one that it could not make */
+
     struct peri_buffer next; /* the state to restore, once that record is durable */
     uint64_t next_index, next_term, next_seq;
     bool has_next;

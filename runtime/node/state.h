@@ -108,13 +108,7 @@ struct node_window {
     uint64_t next; /* that the machine gets */
 };
 
-enum node_task_kind {
-    NODE_TASK_NONE,
-    NODE_TASK_APPLY,
-    NODE_TASK_QUERY,
-    NODE_TASK_SNAPSHOT,
-    NODE_TASK_RESTORE
-};
+enum node_task_kind { NODE_TASK_NONE, NODE_TASK_APPLY, NODE_TASK_QUERY, NODE_TASK_RESTORE };
 
 struct node_group {
     struct node *node;
