@@ -158,7 +158,7 @@ static bool resume(struct vm_machine *machine, int arguments)
     (void)vm_compare_charge(machine->payer);
     machine->has_work = machine->has_work && is_over && rc == 0;
     if (machine->has_work)
-        vm_snapshot_lend(machine);
+        vm_machine_lend(machine);
     return is_over && !machine->has_work && end_job(machine, rc);
 }
 
@@ -275,6 +275,7 @@ static bool go_on_loading(struct vm_machine *machine, int rc)
 bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job)
 {
     PERI_ASSERT(machine->job == NULL && !machine->is_lent);
+    PERI_ASSERT(job->kind != VM_MACHINE_RESTORE || !machine->shot.is_open);
     machine->job = job;
     machine->entry = (struct vm_entry){.seed = 0};
     vm_store_begin(machine, job->keys);
@@ -285,6 +286,9 @@ bool vm_machine_start(struct vm_machine *machine, struct vm_machine_job *job)
         if (rc != 0)
             return end_job(machine, rc < 0 ? rc : 0);
     }
+    if (job->kind == VM_MACHINE_SNAPSHOT && !machine->program.is_stored &&
+        machine->program.functions[VM_FUNCTION_SNAPSHOT] == LUA_NOREF)
+        return end_job(machine, vm_snapshot_whole(machine));
     if (job->kind == VM_MACHINE_RESTORE && machine->program.is_stored)
         return go_on_loading(machine, vm_store_load(machine, job->input));
     return run(machine);
@@ -317,6 +321,7 @@ static int l_open(lua_State *L)
     struct vm_machine *machine = lua_touserdata(L, 1);
     vm_deterministic_open(L, &machine->deterministic);
     vm_tables_open(L, &machine->tables);
+    machine->tables.shot = &machine->shot;
     vm_store_open(L, machine);
     vm_freeze_globals(L);
     machine->co = lua_newthread(L);
@@ -382,6 +387,8 @@ void vm_machine_close(struct vm_machine *machine)
 {
     if (machine == NULL)
         return;
+    if (machine->shot.is_open)
+        vm_shot_end(machine->vm->L, &machine->shot);
     vm_state_close(machine->vm);
     vm_sessions_deinit(&machine->sessions);
     vm_store_close(machine);

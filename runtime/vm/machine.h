@@ -30,6 +30,7 @@
 
 struct node_keys;
 struct vm_machine;
+struct vm_shot_pace;
 
 enum vm_machine_kind {
     VM_MACHINE_INIT,     /* the state of the beginning */
@@ -87,14 +88,27 @@ bool vm_machine_is_stored(const struct vm_machine *machine);
 bool vm_machine_has_work(const struct vm_machine *machine);
 void vm_machine_work(struct vm_machine *machine);
 
-/* A snapshot of a file without a function for it needs no code of Lua: another thread may make it.
- * begin is false when it has one: then it is a job like others. From begin to end the machine does
- * no job, and only make, which may run on any thread, touches it. Errors of make, which the machine
- * survives: PERI_EMEMORY, PERI_ENOMEM, PERI_ELUA; output is then as it was. */
-bool vm_machine_snapshot_begin(struct vm_machine *machine);
-int vm_machine_snapshot_make(struct vm_machine *machine, struct peri_buffer *output,
+/* A snapshot of a file without a function for it needs no code of Lua: it is written piece by piece
+ * (machine_shot.h), and shows the state as it was at begin. Between two pieces the machine does
+ * jobs as ever, but no restore. */
+
+/* Begins one. Returns 1; 0 when it is a job like others, because the file has a function for it or
+ * keeps its state in ctx.store. Errors: as of walk. */
+int vm_machine_snapshot_begin(struct vm_machine *machine, struct peri_error *err);
+/* True while one is open. */
+bool vm_machine_snapshot_is_open(const struct vm_machine *machine);
+/* Lends the machine to a thread that calls walk, and takes it back: in between the others, this one
+ * among them, may ask for hash, version and memory, and nothing else. */
+void vm_machine_lend(struct vm_machine *machine);
+void vm_machine_take_back(struct vm_machine *machine);
+/* The next piece; on any thread. Returns an enum vm_shot_end. Errors, which the machine survives
+ * and which leave nothing but the end: PERI_EMEMORY, PERI_ENOMEM, PERI_ELUA. */
+int vm_machine_snapshot_walk(struct vm_machine *machine, const struct vm_shot_pace *pace,
                              struct peri_error *err);
-void vm_machine_snapshot_end(struct vm_machine *machine);
+/* What comes after VM_SHOT_SORT; on any thread, and the machine need not be lent for that. */
+void vm_machine_snapshot_sort(struct vm_machine *machine);
+/* Ends it; output, unless NULL, takes over what was written. */
+void vm_machine_snapshot_end(struct vm_machine *machine, struct peri_buffer *output);
 
 /* This replica, and perhaps no other, could not do what it had to (memory): it must not go on. */
 bool vm_machine_is_broken(const struct vm_machine *machine);

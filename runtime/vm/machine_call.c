@@ -178,9 +178,11 @@ static int push_job(lua_State *L, struct vm_machine *machine)
         vm_call_push_context(L, machine);
         return 3;
     case VM_MACHINE_SNAPSHOT:
-        has_function = vm_call_push_function(L, machine, VM_FUNCTION_SNAPSHOT);
+        if (machine->program.is_stored)
+            return -1;
+        (void)vm_call_push_function(L, machine, VM_FUNCTION_SNAPSHOT);
         vm_call_push_state(L, machine);
-        return has_function ? 1 : -1;
+        return 1;
     case VM_MACHINE_RESTORE:
         if (machine->program.is_stored) {
             vm_store_load_program(L, machine);

@@ -4,6 +4,11 @@
 
 #include "base/assert.h"
 #include "base/list.h"
+#include "vm/machine_shot.h"
+
+/* A piece of a snapshot: some tenths of a millisecond when a command waits, else some tens of
+ * milliseconds. */
+enum { PIECE_LEAST = 256, PIECE_MOST = 65536 };
 
 struct vm_machine_node {
     struct node_machine node;
@@ -13,10 +18,16 @@ struct vm_machine_node {
     struct vm_machine_job job;
 
     struct env *env;
-    struct peri_buffer snapshot; /* that another thread makes */
-    struct peri_error snapshot_err;
-    int snapshot_status;
-    bool is_making, is_closed; /* both: it is freed when that is done */
+    bool is_making, is_closed; /* a job's work on another thread; both: it is freed after that */
+
+    struct node_task *shot;  /* the snapshot that is written piece by piece, or NULL */
+    struct env_lane *lane;   /* where; NULL before the first */
+    struct env_turn *pieces; /* runs when the next piece may come */
+    struct peri_error shot_err;
+    int shot_end;          /* of the last piece */
+    atomic_bool is_wanted; /* a job waits for the piece's end */
+    bool is_walking;       /* the lane has the machine; the job, if there is one, has not begun */
+    bool is_sorting;       /* the lane has the snapshot's keys */
 };
 
 static void end(struct vm_machine_node *host)
@@ -31,8 +42,8 @@ static void end(struct vm_machine_node *host)
 
 static void free_host(struct vm_machine_node *host)
 {
+    env_lane_close(host->lane);
     vm_machine_close(host->machine);
-    peri_buffer_deinit(&host->snapshot);
     free(host);
 }
 
@@ -79,6 +90,11 @@ static void start_work(struct vm_machine_node *host)
     go_on(host, vm_machine_continue(host->machine));
 }
 
+static void begin(struct vm_machine_node *host)
+{
+    go_on(host, vm_machine_start(host->machine, &host->job));
+}
+
 static void on_turn(void *data)
 {
     struct vm_machine_node *host = data;
@@ -96,7 +112,10 @@ static void start(struct node_machine *node, struct node_task *task, enum vm_mac
                                         .keys = task->keys,
                                         .output = &task->output,
                                         .err = &task->err};
-    go_on(host, vm_machine_start(host->machine, &host->job));
+    if (host->is_walking)
+        atomic_store(&host->is_wanted, true); /* it begins when the piece has ended */
+    else
+        begin(host);
 }
 
 static void on_apply(struct node_machine *node, struct node_task *task)
@@ -109,56 +128,108 @@ static void on_query(struct node_machine *node, struct node_task *task)
     start(node, task, VM_MACHINE_QUERY);
 }
 
-/* ---- snapshots: on another thread, too ---- */
+/* ---- snapshots: in pieces, on another thread ---- */
 
-static void run_snapshot(void *data)
+static void end_shot(struct vm_machine_node *host, int status)
 {
-    struct vm_machine_node *host = data;
-    host->snapshot_status =
-        vm_machine_snapshot_make(host->machine, &host->snapshot, &host->snapshot_err);
+    struct node_task *task = host->shot;
+    host->shot = NULL;
+    env_turn_stop(host->pieces);
+    if (status < 0)
+        task->err = host->shot_err;
+    vm_machine_snapshot_end(host->machine, status < 0 ? NULL : &task->output);
+    node_task_done(task, status < 0 ? status : 0);
 }
 
-static void on_made(void *data, int status)
+static void run_walk(void *data)
 {
     struct vm_machine_node *host = data;
-    struct node_task *task = host->task;
-    host->is_making = false;
-    vm_machine_snapshot_end(host->machine);
+    const struct vm_shot_pace pace = {PIECE_LEAST, PIECE_MOST, &host->is_wanted};
+    host->shot_end = vm_machine_snapshot_walk(host->machine, &pace, &host->shot_err);
+}
+
+static void run_sort(void *data)
+{
+    const struct vm_machine_node *host = data;
+    vm_machine_snapshot_sort(host->machine);
+}
+
+static void on_sorted(void *data, int status)
+{
+    struct vm_machine_node *host = data;
+    host->is_sorting = false;
+    if (host->is_closed)
+        free_host(host);
+    else if (status == 0) /* else the environment closes */
+        env_turn_start(host->pieces);
+}
+
+static void on_walked(void *data, int status)
+{
+    struct vm_machine_node *host = data;
+    bool is_over = host->shot_end < 0 || host->shot_end == VM_SHOT_DONE;
+    host->is_walking = false;
+    vm_machine_take_back(host->machine);
     if (host->is_closed) {
         free_host(host);
         return;
     }
-    host->task = NULL;
-    if (status == 0)
-        status = host->snapshot_status;
-    if (status == 0) {
-        peri_buffer_deinit(&task->output);
-        task->output = host->snapshot;
-    } else {
-        task->err = host->snapshot_err;
-        peri_buffer_deinit(&host->snapshot);
+    if (status != 0)
+        return; /* the environment closes */
+    if (host->shot_end == VM_SHOT_SORT)
+        host->is_sorting = env_lane_work(host->lane, run_sort, on_sorted, host) == 0;
+    if (host->shot_end == VM_SHOT_SORT && !host->is_sorting)
+        vm_machine_snapshot_sort(host->machine); /* without memory for another thread */
+    if (!host->is_sorting)
+        env_turn_start(host->pieces);
+    if (host->task != NULL)
+        begin(host); /* that has waited; a snapshot that is over ends with the next turn */
+    else if (is_over)
+        end_shot(host, host->shot_end);
+}
+
+/* Lets a job that goes on in slices come to its end. */
+static void on_pieces(void *data)
+{
+    struct vm_machine_node *host = data;
+    if (host->shot_end < 0 || host->shot_end == VM_SHOT_DONE) {
+        end_shot(host, host->shot_end);
+        return;
     }
-    host->snapshot = (struct peri_buffer){NULL, 0, 0};
-    node_task_done(task, status);
+    if (host->task != NULL)
+        return;
+    env_turn_stop(host->pieces);
+    atomic_store(&host->is_wanted, false);
+    vm_machine_lend(host->machine);
+    int rc = env_lane_work(host->lane, run_walk, on_walked, host);
+    host->is_walking = rc == 0;
+    if (rc == 0)
+        return;
+    vm_machine_take_back(host->machine);
+    end_shot(host, peri_fail(&host->shot_err, rc, "a snapshot"));
 }
 
 static void on_snapshot(struct node_machine *node, struct node_task *task)
 {
     struct vm_machine_node *host = container_of(node, struct vm_machine_node, node);
-    PERI_ASSERT(host->task == NULL);
-    if (!vm_machine_snapshot_begin(host->machine)) {
-        start(node, task, VM_MACHINE_SNAPSHOT);
+    PERI_ASSERT(host->task == NULL && host->shot == NULL);
+    int rc = host->lane != NULL ? 0 : env_lane_create(host->env, &host->lane);
+    if (rc != 0) {
+        node_task_done(task, rc);
         return;
     }
-    host->task = task;
-    peri_error_clear(&host->snapshot_err);
-    int rc = env_work(host->env, run_snapshot, on_made, host);
-    host->is_making = rc == 0;
-    if (rc == 0)
-        return;
-    host->task = NULL;
-    vm_machine_snapshot_end(host->machine);
-    node_task_done(task, rc);
+    rc = vm_machine_snapshot_begin(host->machine, &task->err);
+    node->snapshots_beside = rc == 1;
+    if (rc == 0) {
+        start(node, task, VM_MACHINE_SNAPSHOT);
+    } else if (rc < 0) {
+        node_task_done(task, rc);
+    } else {
+        host->shot = task;
+        host->shot_end = VM_SHOT_MORE;
+        peri_error_clear(&host->shot_err);
+        env_turn_start(host->pieces);
+    }
 }
 
 static void on_restore(struct node_machine *node, struct node_task *task)
@@ -200,6 +271,8 @@ int vm_machine_node_create(struct vm_machine_node **out, const struct vm_machine
     own.on_read = on_turn;
     own.on_read_data = host;
     int rc = env_turn_create(options->env, on_turn, host, &host->turn);
+    if (rc == 0)
+        rc = env_turn_create(options->env, on_pieces, host, &host->pieces);
     if (rc != 0)
         (void)peri_fail(err, rc, "machine %s", name);
     if (rc == 0)
@@ -220,8 +293,9 @@ void vm_machine_node_close(struct vm_machine_node *host)
     if (host == NULL)
         return;
     env_turn_close(host->turn);
+    env_turn_close(host->pieces);
     host->is_closed = true;
-    if (!host->is_making)
+    if (!host->is_making && !host->is_walking && !host->is_sorting)
         free_host(host);
 }
 

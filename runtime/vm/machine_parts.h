@@ -3,6 +3,7 @@
  *   machine.c           jobs, their budget and their end; life
  *   machine_call.c      what runs in the coroutine of a job
  *   machine_snapshot.c  snapshots: what stands in them before the state
+ *   machine_shot.c      what stands behind that, piece by piece
  *   machine_upgrade.c   another file in the place of the one that runs
  *   machine_store*.c    ctx.store: a state that is no table (machine_store.h)
  *
@@ -18,6 +19,7 @@
 #include "vm/machine_entry.h"
 #include "vm/machine_program.h"
 #include "vm/machine_session.h"
+#include "vm/machine_shot.h"
 #include "vm/machine_store.h"
 #include "vm/machine_tables.h"
 #include "vm/state.h"
@@ -41,6 +43,7 @@ struct vm_machine {
     } prepared;                     /* an upgrade that waits for its decision */
     struct node_hashes hashes;
     struct vm_tables tables;
+    struct vm_shot shot;         /* of the tables, while one is open */
     struct vm_store store;       /* of a program that is_stored */
     void (*on_read)(void *data); /* what the machine has waited for is there */
     void *on_read_data;
@@ -96,8 +99,9 @@ void vm_snapshot_load_program(lua_State *L, struct vm_machine *machine, struct p
 void vm_snapshot_push(lua_State *L, struct vm_machine *machine, struct peri_slice bytes);
 /* The same, of a file without a function for it: that is the state. */
 void vm_snapshot_take(lua_State *L, struct vm_machine *machine, struct peri_slice bytes);
-/* Another thread is about to touch the machine. */
-void vm_snapshot_lend(struct vm_machine *machine);
+/* The job is a snapshot of a file without a function for it: makes it at once. Returns how it
+ * ended. */
+int vm_snapshot_whole(struct vm_machine *machine);
 /* A snapshot that the file's own function made anew must be the one that was restored. */
 void vm_snapshot_check(lua_State *L, struct vm_machine *machine);
 

@@ -104,11 +104,17 @@ void vm_snapshot_load_program(lua_State *L, struct vm_machine *machine, struct p
 
 /* ---- on another thread ---- */
 
-void vm_snapshot_lend(struct vm_machine *machine)
+void vm_machine_lend(struct vm_machine *machine)
 {
+    PERI_ASSERT(!machine->is_lent);
     machine->lent_memory = vm_machine_memory(machine);
     machine->lent_hash = machine->tables.hash;
     machine->is_lent = true;
+}
+
+void vm_machine_take_back(struct vm_machine *machine)
+{
+    machine->is_lent = false;
 }
 
 bool vm_machine_has_work(const struct vm_machine *machine)
@@ -131,44 +137,100 @@ void vm_machine_work(struct vm_machine *machine)
     machine->work_status = lua_pcall(co, 1, 0, 0);
 }
 
-bool vm_machine_snapshot_begin(struct vm_machine *machine)
-{
-    PERI_ASSERT(machine->job == NULL && !machine->is_lent);
-    if (machine->program.functions[VM_FUNCTION_SNAPSHOT] != LUA_NOREF)
-        return false;
-    vm_snapshot_lend(machine);
-    return true;
-}
+/* ---- piece by piece ---- */
 
-static int l_make(lua_State *L)
+static int l_begin(lua_State *L)
 {
-    const struct vm_machine *machine = lua_touserdata(L, 1);
-    struct peri_buffer *output = lua_touserdata(L, 2);
-    vm_snapshot_pack(L, machine, output);
+    struct vm_machine *machine = lua_touserdata(L, 1);
+    vm_snapshot_pack(L, machine, &machine->shot.out);
     vm_call_push_state(L, machine);
-    vm_call_encode(L, lua_gettop(L), "snapshot", SIZE_MAX, output);
+    vm_shot_begin(L, &machine->shot);
     return 0;
 }
 
-int vm_machine_snapshot_make(struct vm_machine *machine, struct peri_buffer *output,
-                             struct peri_error *err)
+/* The function on the stack has ended: what it raised, popped. */
+static int read_status(lua_State *L, int status, struct peri_error *err)
 {
-    lua_State *L = machine->vm->L;
-    size_t before = output->size;
-    lua_pushcfunction(L, l_make);
-    lua_pushlightuserdata(L, machine);
-    lua_pushlightuserdata(L, output);
-    int status = lua_pcall(L, 2, 0, 0);
     if (status == LUA_OK)
         return 0;
-    output->size = before;
     int rc = peri_fail_plain(err, status == LUA_ERRMEM ? PERI_EMEMORY : PERI_ELUA, "%s",
                              lua_tostring(L, -1));
     lua_pop(L, 1);
     return rc;
 }
 
-void vm_machine_snapshot_end(struct vm_machine *machine)
+int vm_machine_snapshot_begin(struct vm_machine *machine, struct peri_error *err)
 {
-    machine->is_lent = false;
+    lua_State *L = machine->vm->L;
+    PERI_ASSERT(machine->job == NULL || machine->job->kind == VM_MACHINE_SNAPSHOT);
+    PERI_ASSERT(!machine->is_lent && !machine->shot.is_open);
+    if (machine->program.is_stored || machine->program.functions[VM_FUNCTION_SNAPSHOT] != LUA_NOREF)
+        return 0;
+    machine->shot = (struct vm_shot){.store = LUA_NOREF};
+    lua_pushcfunction(L, l_begin);
+    lua_pushlightuserdata(L, machine);
+    int rc = read_status(L, lua_pcall(L, 1, 0, 0), err);
+    if (rc != 0)
+        vm_machine_snapshot_end(machine, NULL);
+    return rc == 0 ? 1 : rc;
+}
+
+bool vm_machine_snapshot_is_open(const struct vm_machine *machine)
+{
+    return machine->shot.is_open;
+}
+
+static int l_walk(lua_State *L)
+{
+    struct vm_machine *machine = lua_touserdata(L, 1);
+    const struct vm_shot_pace *pace = lua_touserdata(L, 2);
+    lua_pushinteger(L, vm_shot_walk(L, &machine->shot, pace));
+    return 1;
+}
+
+int vm_machine_snapshot_walk(struct vm_machine *machine, const struct vm_shot_pace *pace,
+                             struct peri_error *err)
+{
+    lua_State *L = machine->vm->L;
+    lua_pushcfunction(L, l_walk);
+    lua_pushlightuserdata(L, machine);
+    lua_pushlightuserdata(L, (void *)pace);
+    int rc = read_status(L, lua_pcall(L, 2, 1, 0), err);
+    if (rc != 0)
+        return rc;
+    int end = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    return end;
+}
+
+void vm_machine_snapshot_sort(struct vm_machine *machine)
+{
+    vm_shot_sort(&machine->shot);
+}
+
+void vm_machine_snapshot_end(struct vm_machine *machine, struct peri_buffer *output)
+{
+    PERI_ASSERT(!machine->is_lent);
+    if (output != NULL) {
+        peri_buffer_deinit(output);
+        *output = machine->shot.out;
+        machine->shot.out = (struct peri_buffer){NULL, 0, 0};
+    }
+    vm_shot_end(machine->vm->L, &machine->shot);
+}
+
+int vm_snapshot_whole(struct vm_machine *machine)
+{
+    const struct vm_shot_pace pace = {.most = SIZE_MAX};
+    struct vm_machine_job *job = machine->job;
+    int rc = vm_machine_snapshot_begin(machine, job->err);
+    if (rc < 0)
+        return rc;
+    do {
+        rc = vm_machine_snapshot_walk(machine, &pace, job->err);
+        if (rc == VM_SHOT_SORT)
+            vm_machine_snapshot_sort(machine);
+    } while (rc == VM_SHOT_MORE || rc == VM_SHOT_SORT);
+    vm_machine_snapshot_end(machine, rc == VM_SHOT_DONE ? job->output : NULL);
+    return rc < 0 ? rc : 0;
 }

@@ -5,6 +5,7 @@
 #include "check/hash.h"
 #include "vm/budget.h"
 #include "vm/machine_adopt.h"
+#include "vm/machine_shot.h"
 #include "vm/stand_in.h"
 #include "vm/state.h"
 
@@ -148,11 +149,24 @@ void vm_tables_mix(struct vm_tables *tables, uint64_t word)
     tables->hash = check_mix(tables->hash, word);
 }
 
-/* One entry of a list on the stack: pushes table, key, value. */
-static void push_entry(lua_State *L, int list, size_t at)
+void vm_tables_push_entry(lua_State *L, int log, size_t at)
 {
     for (int slot = 1; slot <= LOG_SLOTS; slot++)
-        (void)lua_rawgeti(L, list, (lua_Integer)(at * LOG_SLOTS + (size_t)slot));
+        (void)lua_rawgeti(L, log, (lua_Integer)(at * LOG_SLOTS + (size_t)slot));
+}
+
+/* A snapshot is being written: this replica's alone, so that the command does not pay for it. */
+static void tell_shot(lua_State *L, const struct vm_tables *tables, bool is_undone)
+{
+    struct vm_budget *budget = &vm_state_of(L)->budget;
+    if (tables->shot == NULL || !tables->shot->is_open || tables->count == 0)
+        return;
+    bool is_counting = budget->is_counting;
+    budget->is_counting = false;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &log_key);
+    vm_shot_note(L, tables->shot, lua_gettop(L), tables->count, is_undone);
+    lua_pop(L, 1);
+    budget->is_counting = is_counting;
 }
 
 /* A table that was assigned, unless something else was later. */
@@ -160,7 +174,7 @@ static void adopt_placed(lua_State *L, struct vm_tables *tables, struct vm_adopt
                          int placed, size_t at)
 {
     int base = lua_gettop(L);
-    push_entry(L, placed, at);
+    vm_tables_push_entry(L, placed, at);
     int real = base + 1, key = base + 2, value = base + 3;
     if (vm_adopt_is_stand_in(L, value)) {
         vm_adopt_count_place(L, adoption, value, 1);
@@ -183,7 +197,7 @@ static void check_places(lua_State *L, const struct vm_tables *tables, struct vm
     lua_rawgetp(L, LUA_REGISTRYINDEX, &log_key);
     int log = lua_gettop(L);
     for (size_t at = 0; at < tables->count; at++) {
-        push_entry(L, log, at);
+        vm_tables_push_entry(L, log, at);
         if (lua_type(L, -1) == LUA_TTABLE && vm_adopt_is_stand_in(L, lua_gettop(L)))
             vm_adopt_count_place(L, adoption, lua_gettop(L), -1);
         lua_settop(L, log);
@@ -212,6 +226,7 @@ void vm_tables_commit(lua_State *L, struct vm_tables *tables)
         budget->is_exempt = false;
         vm_adopt_check(L, &adoption);
     }
+    tell_shot(L, tables, false);
     tables->is_writable = false;
     tables->hash = check_mix(tables->hash, tables->pending);
     lua_settop(L, top);
@@ -221,10 +236,11 @@ void vm_tables_undo(lua_State *L, struct vm_tables *tables)
 {
     int top = lua_gettop(L);
     tables->is_writable = false;
+    tell_shot(L, tables, true);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &log_key);
     int log = lua_gettop(L);
     for (size_t at = tables->count; at > 0; at--) {
-        push_entry(L, log, at - 1);
+        vm_tables_push_entry(L, log, at - 1);
         lua_rawset(L, log + 1);
         lua_settop(L, log);
     }

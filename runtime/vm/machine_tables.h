@@ -19,13 +19,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct vm_shot;
+
 struct vm_tables {
-    bool is_writable;  /* a command runs; else assigning raises */
-    size_t count;      /* of the log's entries: table, key, old value */
-    size_t placed;     /* tables that were assigned: table, key, the table */
-    size_t kept_count; /* entries of the Lua table that is the log, also stale ones */
-    uint64_t pending;  /* hash of what the command has written */
-    uint64_t hash;     /* of all commands so far */
+    bool is_writable;     /* a command runs; else assigning raises */
+    size_t count;         /* of the log's entries: table, key, old value */
+    size_t placed;        /* tables that were assigned: table, key, the table */
+    size_t kept_count;    /* entries of the Lua table that is the log, also stale ones */
+    uint64_t pending;     /* hash of what the command has written */
+    uint64_t hash;        /* of all commands so far */
+    struct vm_shot *shot; /* hears of what commands write over, while it is open; or NULL */
 };
 
 /* Prepares the state L; tables stays lent while it lives. Raises. */
@@ -45,6 +48,9 @@ void vm_tables_commit(lua_State *L, struct vm_tables *tables);
 /* The command failed, or its effect is not wanted after all: the state is as before
  * vm_tables_begin. Raises on lack of memory. */
 void vm_tables_undo(lua_State *L, struct vm_tables *tables);
+
+/* Pushes table, key and old value of an entry of the log, the Lua table at index. */
+void vm_tables_push_entry(lua_State *L, int log, size_t at);
 
 /* Adds to the rolling hash: how a command ended. */
 void vm_tables_mix(struct vm_tables *tables, uint64_t word);

@@ -32,6 +32,18 @@ int wire_encode(lua_State *L, int index, const char *name, size_t size_max, stru
 int wire_encode_standing(lua_State *L, int index, const char *name, size_t size_max,
                          const void *standing, struct peri_buffer *out, struct peri_error *err);
 
+/* What writes MessagePack for a walk of one's own. */
+struct wire_encoder {
+    struct peri_buffer *out;
+    size_t size_max; /* of out->size */
+    bool is_full;    /* there was no room for something */
+};
+
+/* Fills *sink, whose functions write to out, at most size_max bytes more; both are lent while it is
+ * of use. They return PERI_ETOOBIG and PERI_ENOMEM. */
+void wire_encoder_init(struct wire_encoder *encoder, struct peri_buffer *out, size_t size_max,
+                       struct wire_sink *sink);
+
 /* Appends an array of the count values from index first on, which messages call "<what> 1" and so
  * on; limit tells people what size_max is and who sets it. Errors as of wire_encode. */
 int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,

@@ -5,13 +5,7 @@
 #include "base/utf8.h"
 #include "wire/codec.h"
 
-struct encoder {
-    struct peri_buffer *out;
-    size_t size_max; /* of out->size */
-    bool is_full;    /* there was no room for something */
-};
-
-static int put_bytes(struct encoder *encoder, const char *bytes, size_t size)
+static int put_bytes(struct wire_encoder *encoder, const char *bytes, size_t size)
 {
     encoder->is_full = size > encoder->size_max || encoder->out->size > encoder->size_max - size;
     if (encoder->is_full)
@@ -19,7 +13,7 @@ static int put_bytes(struct encoder *encoder, const char *bytes, size_t size)
     return peri_buffer_append(encoder->out, bytes, size);
 }
 
-static int put_token(struct encoder *encoder, mpack_token_t token)
+static int put_token(struct wire_encoder *encoder, mpack_token_t token)
 {
     mpack_tokbuf_t state = MPACK_TOKBUF_INITIAL_VALUE;
     char bytes[MPACK_MAX_TOKEN_LEN];
@@ -32,7 +26,7 @@ static int put_token(struct encoder *encoder, mpack_token_t token)
 
 /* libmpack 1.0.5 writes -129 as 127, -32769 as 32767 and -4294967297 as -1, so integers are written
  * here: the shortest form, big-endian. */
-static int put_integer(struct encoder *encoder, int64_t value)
+static int put_integer(struct wire_encoder *encoder, int64_t value)
 {
     static const struct {
         int64_t min, max;
@@ -59,7 +53,7 @@ static int put_integer(struct encoder *encoder, int64_t value)
     return put_bytes(encoder, bytes, 1 + size);
 }
 
-static int put_string(struct encoder *encoder, struct peri_slice string, const char **why)
+static int put_string(struct wire_encoder *encoder, struct peri_slice string, const char **why)
 {
     if (string.size > UINT32_MAX) {
         *why = "is longer than 4 GiB";
@@ -73,7 +67,7 @@ static int put_string(struct encoder *encoder, struct peri_slice string, const c
 
 static int put_scalar(void *data, const struct wire_scalar *scalar, const char **why)
 {
-    struct encoder *encoder = data;
+    struct wire_encoder *encoder = data;
     switch (scalar->type) {
     case LUA_TBOOLEAN:
         return put_token(encoder, mpack_pack_boolean(scalar->boolean));
@@ -99,31 +93,28 @@ static int put_end(void *data, bool is_array)
     return 0;
 }
 
-static struct encoder new_encoder(struct peri_buffer *out, size_t size_max)
+void wire_encoder_init(struct wire_encoder *encoder, struct peri_buffer *out, size_t size_max,
+                       struct wire_sink *sink)
 {
     size_t before = out->size;
-    return (struct encoder){
+    *encoder = (struct wire_encoder){
         .out = out, .size_max = size_max < SIZE_MAX - before ? before + size_max : SIZE_MAX};
-}
-
-static int encode(lua_State *L, int index, const char *name, struct encoder *encoder,
-                  const void *standing, struct peri_error *err)
-{
-    struct wire_sink sink = {.scalar = put_scalar,
-                             .key = put_scalar,
-                             .begin = put_begin,
-                             .end = put_end,
-                             .data = encoder,
-                             .standing = standing};
-    return wire_walk(L, index, name, &sink, err);
+    *sink = (struct wire_sink){.scalar = put_scalar,
+                               .key = put_scalar,
+                               .begin = put_begin,
+                               .end = put_end,
+                               .data = encoder};
 }
 
 int wire_encode_standing(lua_State *L, int index, const char *name, size_t size_max,
                          const void *standing, struct peri_buffer *out, struct peri_error *err)
 {
     size_t before = out->size;
-    struct encoder encoder = new_encoder(out, size_max);
-    int rc = encode(L, index, name, &encoder, standing, err);
+    struct wire_encoder encoder;
+    struct wire_sink sink;
+    wire_encoder_init(&encoder, out, size_max, &sink);
+    sink.standing = standing;
+    int rc = wire_walk(L, index, name, &sink, err);
     if (rc != 0)
         out->size = before;
     return rc;
@@ -136,30 +127,32 @@ int wire_encode(lua_State *L, int index, const char *name, size_t size_max, stru
 }
 
 static int encode_item(lua_State *L, int index, const char *what, int number,
-                       struct encoder *encoder, struct peri_error *err)
+                       const struct wire_sink *sink, struct peri_error *err)
 {
     enum { NAME_SIZE = 32 };
     struct wire_scalar scalar;
     const char *why = NULL;
     char name[NAME_SIZE];
     if (wire_read_scalar(L, index, &scalar)) { /* most items are: no walk */
-        int rc = put_scalar(encoder, &scalar, &why);
+        int rc = put_scalar(sink->data, &scalar, &why);
         return rc == 0 ? 0 : peri_fail(err, rc, "%s %d", what, number);
     }
     (void)snprintf(name, sizeof name, "%s %d", what, number);
-    return encode(L, index, name, encoder, NULL, err);
+    return wire_walk(L, index, name, sink, err);
 }
 
 int wire_encode_list(lua_State *L, int first, int count, const char *what, size_t size_max,
                      const char *limit, struct peri_buffer *out, struct peri_error *err)
 {
     size_t before = out->size;
-    struct encoder encoder = new_encoder(out, size_max);
+    struct wire_encoder encoder;
+    struct wire_sink sink;
+    wire_encoder_init(&encoder, out, size_max, &sink);
     int rc = put_token(&encoder, mpack_pack_array((uint32_t)count));
     if (rc != 0)
         (void)peri_fail(err, rc, "%ss", what);
     for (int i = 0; rc == 0 && i < count; i++)
-        rc = encode_item(L, first + i, what, i + 1, &encoder, err);
+        rc = encode_item(L, first + i, what, i + 1, &sink, err);
     if (encoder.is_full)
         rc =
             peri_fail_plain(err, rc, "the %ss have more than %zu bytes, %s", what, size_max, limit);

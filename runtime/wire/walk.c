@@ -132,7 +132,7 @@ static int compare_numbers(const struct wire_scalar *a, const struct wire_scalar
     return a->integer < b->integer ? -1 : a->integer > b->integer;
 }
 
-static int compare_keys(const void *left, const void *right)
+int wire_compare_keys(const void *left, const void *right)
 {
     const struct wire_scalar *a = left;
     const struct wire_scalar *b = right;
@@ -162,16 +162,16 @@ static int collect_keys(lua_State *L, struct walk *walk, int table)
     return 0;
 }
 
-static void push_key(lua_State *L, const struct wire_scalar *key)
+void wire_push_scalar(lua_State *L, const struct wire_scalar *scalar)
 {
-    if (key->type == LUA_TBOOLEAN)
-        lua_pushboolean(L, key->boolean);
-    else if (key->type == LUA_TSTRING)
-        lua_pushlstring(L, key->string.data, key->string.size);
-    else if (key->is_float)
-        lua_pushnumber(L, key->number);
+    if (scalar->type == LUA_TBOOLEAN)
+        lua_pushboolean(L, scalar->boolean);
+    else if (scalar->type == LUA_TSTRING)
+        lua_pushlstring(L, scalar->string.data, scalar->string.size);
+    else if (scalar->is_float)
+        lua_pushnumber(L, scalar->number);
     else
-        lua_pushinteger(L, key->integer);
+        lua_pushinteger(L, scalar->integer);
 }
 
 /* ---- tables ---- */
@@ -227,11 +227,11 @@ static int walk_map(lua_State *L, struct walk *walk, int table, size_t count)
     if (rc != 0)
         return rc;
     if (count > 1)
-        qsort(walk->keys.data + base, count, sizeof(struct wire_scalar), compare_keys);
+        qsort(walk->keys.data + base, count, sizeof(struct wire_scalar), wire_compare_keys);
     for (size_t i = 0; i < count; i++) {
         const char *why = NULL;
         memcpy(&frame->key, walk->keys.data + base + i * sizeof frame->key, sizeof frame->key);
-        push_key(L, &frame->key);
+        wire_push_scalar(L, &frame->key);
         (void)lua_rawget(L, table);
         rc = walk->sink->key(walk->sink->data, &frame->key, &why);
         if (rc != 0)
@@ -312,7 +312,7 @@ static int walk_value(lua_State *L, struct walk *walk, int index)
     return rc == 0 ? 0 : fail_sink(walk, rc, why);
 }
 
-/* push_key may raise for lack of memory; the walk's own memory must survive that. */
+/* wire_push_scalar may raise for lack of memory; the walk's own memory must survive that. */
 static int walk_protected(lua_State *L)
 {
     struct walk *walk = lua_touserdata(L, 1);

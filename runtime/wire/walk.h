@@ -45,6 +45,12 @@ struct wire_sink {
 /* Reads the value at index when it is a scalar; false when it is none. Never raises. */
 bool wire_read_scalar(lua_State *L, int index, struct wire_scalar *out);
 
+/* Pushes it again. Raises on lack of memory. */
+void wire_push_scalar(lua_State *L, const struct wire_scalar *scalar);
+
+/* The order of keys, as qsort asks for it: two struct wire_scalar. */
+int wire_compare_keys(const void *left, const void *right);
+
 /* Walks the value at index; L's stack is unchanged afterwards. name is what messages call the value
  * ("t" when NULL). Never raises. Errors: PERI_EFORMAT for what is no data, PERI_ETOOBIG beyond
  * WIRE_DEPTH_MAX or 2^32 - 1 items, PERI_ENOMEM, the sink's. */

@@ -86,30 +86,37 @@ describe("a group with a machine in a file", function()
     assert.equal("ESESSION", select(3, session:propose(1)))
   end)
 
-  it("takes a snapshot of a large state while the loop goes on", function()
+  it("takes a snapshot of a large state while commands go on", function()
     local large = [[return { init = function()
         local s = {} for i = 1, 30000 do s["key" .. i] = { id = i, name = "name" .. i } end return s end,
-      apply = function(s, c) s.last = c return s.key30000.id end, query = function(s) return s.last end }]]
+      apply = function(s, c) s.last = c s["key" .. c].id = -c return s.key30000.id end,
+      query = function(s) return s.last end }]]
     local program = assert(machine.source(large))
     local node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
     local group = assert(raft.group { id = 1, node = node, members = { node:address() }, machine = program })
     assert.equal(30000, group:propose(1))
-    local naps = 0
-    local ticker = fiber.every(0.002, function() naps = naps + 1 end)
+    local taken
+    fiber.spawn(function()
+      repeat
+        taken = node:event()
+      until taken.type == "snapshot_taken"
+    end)
     assert(group:snapshot())
-    fiber.sleep(0.01) -- queries come before a snapshot that has not begun
-    assert.equal(1, group:read(nil, { consistency = "stale" })) -- waits for the machine alone
-    assert.is_true(naps >= 8, ("the loop stood still: %d naps"):format(naps))
-    ticker:cancel()
-    assert.equal(30000, group:propose(2))
-    repeat
-      local event = node:event()
-    until event.type == "snapshot_taken"
+    local last, during = 1, 0
+    while not taken or taken.type ~= "snapshot_taken" do
+      last, during = last + 1, during + 1
+      assert.equal(30000, group:propose(last))
+      assert.equal(last, group:read(nil, { consistency = "stale" }))
+    end
+    assert.is_true(taken.index < last, "no command was done while it was written")
+    assert.is_true(during > 3, ("%d commands were done while it was written"):format(during))
+    local hash = group:machine().hash
     node:close()
     node = assert(raft.open { id = 1, path = folder:at "data", listen = "127.0.0.1:0" })
     local _ <close> = node
     group = assert(raft.group { id = 1, node = node, members = { node:address() }, machine = program })
-    assert.equal(2, group:read())
+    assert.equal(last, group:read())
+    assert.equal(hash, group:machine().hash)
   end)
 
   it("can be closed while a snapshot is made", function()
