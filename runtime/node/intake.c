@@ -1,6 +1,7 @@
 /* intake.c - receiving the snapshots of machines that keep keys: chunks go straight into the state
  * store, under a new epoch; when the last one is durable the core hears of it, and when its record
  * is, one flip makes the new epoch the state (stream.c says what travels). */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -267,8 +268,11 @@ static void run_flip(struct node_rounds_job *job, struct store_state *state)
     struct node_intake *intake = container_of(job, struct node_intake, job);
     uint64_t group = intake->group->id;
     job->rc = store_state_install(state, group, &job->err);
+    if (job->rc == -ENOENT && job->is_again)
+        job->rc = 0; /* it was done, and durable once the store was open again */
     if (job->rc != 0)
         return;
+    peri_error_clear(&job->err);
     int rc = store_state_applied(state, NULL, group, &intake->staged, &intake->extra, &job->err);
     job->rc = rc == 1 ? 0 : rc == 0 ? PERI_ECORRUPT : rc;
 }

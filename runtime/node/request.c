@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "node/compare.h"
+#include "node/rounds.h"
 
 enum {
     BATCH_MAX = 512, /* commands in a step */
@@ -198,7 +199,8 @@ static void place_commands(struct node_group *group)
     struct node_step step = {.event = {.type = RAFT_PROPOSE, .entries = bare, .count = count},
                              .entries = entries};
     raft_status(group->raft, &status);
-    if (status.role == RAFT_LEADER && node_disk_is_full(group->node)) {
+    if (status.role == RAFT_LEADER &&
+        (node_disk_is_full(group->node) || node_rounds_lack_room(group))) {
         refuse_for_room(group, count);
         return;
     }

@@ -121,8 +121,8 @@ static void start_round(struct node_rounds_job *job)
 static void run_round(struct node_rounds_job *job, struct store_state *state)
 {
     struct node_rounds *rounds = job->rounds;
-    for (struct peri_list *at = rounds->parts.next; job->rc == 0 && at != &rounds->parts;
-         at = at->next) {
+    for (struct peri_list *at = rounds->parts.next;
+         !job->is_again && job->rc == 0 && at != &rounds->parts; at = at->next) {
         int rc = node_keys_add(container_of(at, struct node_keys_part, link), &rounds->round);
         if (rc != 0)
             job->rc = peri_fail(&job->err, rc, "a round");
@@ -317,9 +317,12 @@ int node_rounds_open(struct node *node)
                                   : PERI_ENOMEM;
         if (rc == 0)
             rc = env_turn_create(node->env, on_settling, rounds, &rounds->settling);
+        if (rc == 0)
+            rc = node_rounds_full_open(rounds);
     }
     if (rc != 0) {
         if (rounds != NULL) {
+            env_turn_close(rounds->settling);
             env_timer_close(rounds->timer);
             free(rounds->path);
         }
@@ -343,6 +346,7 @@ void node_rounds_close(struct node *node)
     env_timer_close(rounds->timer);
     rounds->settling = NULL;
     rounds->timer = NULL;
+    node_rounds_full_close(rounds);
     while (!peri_list_is_empty(&rounds->jobs)) {
         struct node_rounds_job *job = container_of(rounds->jobs.next, struct node_rounds_job, link);
         peri_list_remove(&job->link);

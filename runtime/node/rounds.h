@@ -3,8 +3,10 @@
  *      commands of all groups -> memory -> a round: one batch -> ... -> barrier -> the logs are cut
  *
  * Jobs run in the background, one at a time, in the order in which they were added; reads run
- * beside them. The store is opened by the first job. A job that cannot write fences the node, as a
- * log that cannot would: nobody knows what is in the store then. */
+ * beside them. The store is opened by the first job. A job that finds no room waits, and so do
+ * those behind it, until the store could be opened again (rounds_full.c); one that cannot write for
+ * another reason fences the node, as a log that cannot would: nobody knows what is in the store
+ * then. */
 #ifndef PERI_NODE_ROUNDS_H
 #define PERI_NODE_ROUNDS_H
 
@@ -22,6 +24,7 @@ struct node_rounds_job {
     struct peri_error err;
     int rc;
     bool is_queued;
+    bool is_again; /* it found no room when it ran before */
 };
 
 struct node_rounds {
@@ -37,6 +40,12 @@ struct node_rounds {
     struct env_timer *timer;
     struct env_turn *settling; /* runs while the round is */
     size_t reads;              /* under way */
+    struct node_rounds_job reopening;
+    struct env_timer *room; /* rounds_full.c: when to look for some */
+    struct peri_list held;  /* reads that wait until the store is open again */
+    bool lacks_room;        /* a job found none: commands are refused */
+    bool is_stuck;          /* so no job runs */
+    bool is_reopening;      /* and reads are held */
     bool is_closing, is_armed, is_settling;
     bool is_damaged;                 /* reads have met damage */
     bool was_damaged;                /* when it was opened */
@@ -77,6 +86,16 @@ void node_rounds_init_barriers(struct node_rounds *rounds);
 /* rounds_jobs.c: starts what waits, unless a job runs; ends one. */
 void node_rounds_pump(struct node_rounds *rounds);
 void node_rounds_end_job(struct node_rounds_job *job, int status);
+/* rounds_full.c. Errors: PERI_ENOMEM. */
+int node_rounds_full_open(struct node_rounds *rounds);
+/* A job has ended. True when it waits for room, and will run again. */
+bool node_rounds_await_room(struct node_rounds *rounds, struct node_rounds_job *job);
+/* Holds a read while the store is being opened again. */
+bool node_rounds_hold_read(struct node_rounds *rounds, struct node_rounds_job *job);
+/* No job runs, and no read perhaps: opens the store again when that is due. */
+void node_rounds_pump_room(struct node_rounds *rounds);
+/* Ends the reads that are held. */
+void node_rounds_full_close(struct node_rounds *rounds);
 /* Starts one now, out of turn. */
 void node_rounds_start_job(struct node_rounds *rounds, struct node_rounds_job *job);
 /* Closes the store, of which nobody reads any more. */
@@ -85,5 +104,7 @@ void node_rounds_close_store(struct node_rounds *rounds);
 bool node_rounds_remember_too_much(const struct node_rounds *rounds);
 /* True when so much waits for the store that commands have to. */
 bool node_rounds_are_full(const struct node_rounds *rounds);
+/* True while commands of the group are refused, since the disk has no room for the keys. */
+bool node_rounds_lack_room(const struct node_group *group);
 
 #endif

@@ -21,7 +21,8 @@ static void on_ran(void *data, int status)
     struct node *node = rounds->node;
     rounds->running = NULL;
     rounds->has_no_env = rounds->has_no_env || status == PERI_ECANCELLED;
-    node_rounds_end_job(job, status);
+    if (status != 0 || !node_rounds_await_room(rounds, job))
+        node_rounds_end_job(job, status);
     node_rounds_pump(rounds);
     node_release(node);
 }
@@ -30,7 +31,7 @@ void node_rounds_start_job(struct node_rounds *rounds, struct node_rounds_job *j
 {
     peri_list_remove(&job->link);
     rounds->running = job;
-    if (job->start != NULL)
+    if (job->start != NULL && !job->is_again)
         job->start(job);
     node_hold(rounds->node);
     int rc = env_work(rounds->node->env, on_run, on_ran, job);
@@ -51,7 +52,9 @@ void node_rounds_pump(struct node_rounds *rounds)
             node_rounds_close_store(rounds);
         return;
     }
-    if (!peri_list_is_empty(&rounds->jobs))
+    if (rounds->is_stuck)
+        node_rounds_pump_room(rounds);
+    else if (!peri_list_is_empty(&rounds->jobs))
         node_rounds_start_job(rounds,
                               container_of(rounds->jobs.next, struct node_rounds_job, link));
 }
@@ -62,6 +65,7 @@ static void add(struct node_rounds *rounds, struct node_rounds_job *job)
     job->rc = 0;
     peri_error_clear(&job->err);
     job->is_queued = true;
+    job->is_again = false;
     peri_list_init(&job->link);
     peri_list_append(&rounds->jobs, &job->link);
     node_rounds_pump(rounds);
@@ -99,7 +103,7 @@ static void on_did_read(void *data, int status)
     rounds->reads--;
     rounds->has_no_env = rounds->has_no_env || status == PERI_ECANCELLED;
     job->done(job, status);
-    if (rounds->is_closing)
+    if (rounds->is_closing || rounds->is_reopening)
         node_rounds_pump(rounds);
     node_release(node);
 }
@@ -110,6 +114,8 @@ int node_rounds_read(struct node_rounds *rounds, struct node_rounds_job *job)
     if (rounds->is_closing)
         return PERI_ECANCELLED;
     job->rounds = rounds;
+    if (node_rounds_hold_read(rounds, job))
+        return 0;
     int rc = env_work(rounds->node->env, on_run, on_did_read, job);
     if (rc == 0) {
         rounds->reads++;

@@ -130,6 +130,8 @@ void node_stage_clear(struct node_stage *stage);
 /* Begins to send a snapshot to the message's receiver. Called inside of a step. */
 void node_stream_start(struct node_group *group, const struct raft_message *message,
                        const char *method);
+/* The store was opened again, and views of it have ended: those who begin get a new one. */
+void node_streams_renew(struct node_group *group);
 /* True while one is on its way to that node. */
 bool node_streams_to(const struct node_group *group, uint64_t peer);
 /* Ends what is being sent; sets free what would be sent again. */

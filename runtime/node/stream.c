@@ -79,10 +79,8 @@ static void run_close(struct node_rounds_job *job, struct store_state *state)
 
 static void on_source_closed(struct node_rounds_job *job, int status)
 {
-    struct node_source *source = container_of(job, struct node_source, job);
-    if (status != 0)
-        store_source_close(source->source); /* the store is still open: its close comes last */
-    free_source(source);
+    (void)status; /* the store that is closed ends those that are left */
+    free_source(container_of(job, struct node_source, job));
 }
 
 /* Nobody reads it any more. */
@@ -285,6 +283,14 @@ static struct node_source *open_source(struct node_group *group)
     node_group_hold(group);
     source->job = (struct node_rounds_job){.run = run_open, .done = on_opened};
     return source;
+}
+
+void node_streams_renew(struct node_group *group)
+{
+    struct node_source *source = group->keys->source;
+    group->keys->source = NULL;
+    if (source != NULL && source->source != NULL && peri_list_is_empty(&source->streams))
+        let_go(source); /* else when its streams have ended, which fail */
 }
 
 /* True when whoever gets the snapshot can go on with the log from there, and it is that new. */

@@ -15,13 +15,9 @@
 
 #include "env/log.h"
 #include "store/log_internal.h"
+#include "store/store.h"
 
 enum { RETRY_US = 1000000 };
-
-static bool is_want_of_room(int code)
-{
-    return code == -ENOSPC || code == -EDQUOT;
-}
 
 /* ---- the reserve; blocking ---- */
 
@@ -63,7 +59,7 @@ int log_reserve_begin(struct store_log *log, struct peri_error *err)
 {
     int rc = log_reserve_take(log->env, log->path, log->options.reserve_bytes, err);
     log->has_reserve = rc == 0;
-    log->is_full = is_want_of_room(rc);
+    log->is_full = store_is_want_of_room(rc);
     if (rc != 0)
         env_log(log->env, ENV_LOG_WARN, "store", "the log has no room of its own: %s", err->text);
     return rc == PERI_ENOMEM ? rc : 0;
@@ -154,7 +150,7 @@ static void leave_generation(struct store_log *log)
 bool log_full_takes_batch(struct store_log *log)
 {
     struct log_batch *batch = &log->batch;
-    if (!is_want_of_room(batch->status) || log->is_closing || log->failed != 0)
+    if (!store_is_want_of_room(batch->status) || log->is_closing || log->failed != 0)
         return false;
     if (!log->is_full)
         env_log(log->env, ENV_LOG_ERROR, "store",

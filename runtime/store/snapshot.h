@@ -36,7 +36,7 @@ const struct store_applied *store_source_applied(const struct store_source *sour
 /* Appends the chunk at a position, 0 or where the last one ended, to out; *next is where it ends,
  * UINT64_MAX for the last one. In whatever order positions are asked for, the same position gives
  * the same bytes. Errors: PERI_EINVAL for a position at which no chunk has ended, and those of
- * store_get. */
+ * store_get; PERI_ECANCELLED after store_state_reopen. */
 int store_source_read(struct store_source *source, uint64_t position, struct peri_buffer *out,
                       uint64_t *next, struct peri_error *err);
 

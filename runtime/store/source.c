@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "store/chunk.h"
 #include "store/snapshot.h"
 #include "store/state_internal.h"
@@ -15,12 +16,26 @@ struct mark {
 
 struct store_source {
     struct store_state *state;
-    struct store_snapshot *snapshot;
+    struct peri_list link;           /* in state->sources */
+    struct store_snapshot *snapshot; /* NULL: the store was opened again */
     struct store_applied applied;
     struct peri_buffer value; /* what applied was read from */
     struct mark *marks;       /* [0] is the beginning */
     size_t count, capacity;
 };
+
+void state_source_end(struct peri_list *link)
+{
+    struct store_source *source = container_of(link, struct store_source, link);
+    if (source->snapshot != NULL)
+        store_snapshot_release(source->state->store, source->snapshot);
+    source->snapshot = NULL;
+}
+
+void state_source_free(struct peri_list *link)
+{
+    store_source_close(container_of(link, struct store_source, link));
+}
 
 void store_source_close(struct store_source *source)
 {
@@ -29,8 +44,8 @@ void store_source_close(struct store_source *source)
     for (size_t i = 0; i < source->count; i++)
         peri_buffer_deinit(&source->marks[i].key);
     free(source->marks);
-    if (source->snapshot != NULL)
-        store_snapshot_release(source->state->store, source->snapshot);
+    state_source_end(&source->link);
+    peri_list_remove(&source->link);
     peri_buffer_deinit(&source->value);
     free(source);
 }
@@ -57,6 +72,8 @@ int store_source_open(struct store_source **out, struct store_state *state, uint
     if (source == NULL)
         return peri_fail(err, PERI_ENOMEM, "snapshot of group %" PRIu64, group);
     source->state = state;
+    peri_list_init(&source->link);
+    peri_list_append(&state->sources, &source->link);
     int rc = store_snapshot_take(state->store, &source->snapshot);
     if (rc == 0 && add_mark(source, 0, 0) == NULL)
         rc = PERI_ENOMEM;
@@ -182,6 +199,8 @@ int store_source_read(struct store_source *source, uint64_t position, struct per
     struct gathering gathering = {.count = 0};
     bool is_last = false;
     size_t at;
+    if (source->snapshot == NULL)
+        return peri_fail(err, PERI_ECANCELLED, "snapshot of group %" PRIu64, source->applied.group);
     int rc = find_mark(source, position, &at, err);
     if (rc == 0)
         rc = gather(source, at, &gathering, &is_last, err);

@@ -1,7 +1,10 @@
 #include "store/state.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -74,7 +77,12 @@ int store_state_open(struct store_state **out, struct env *env, const char *path
 {
     if (options->cluster == 0 || options->node == 0)
         return peri_fail_plain(err, PERI_EINVAL, "state %s: cluster and node are not 0", path);
-    struct store_options how = {
+    struct store_state *state = calloc(1, sizeof *state + strlen(path) + 1);
+    if (state == NULL)
+        return peri_fail(err, PERI_ENOMEM, "open state %s", path);
+    memcpy(state->path, path, strlen(path) + 1);
+    state->env = env;
+    state->how = (struct store_options){
         .backend = options->backend,
         .write_buffer_bytes = options->write_buffer_bytes,
         .file_max_bytes = 8 << 20,
@@ -83,11 +91,8 @@ int store_state_open(struct store_state **out, struct env *env, const char *path
         .has_filter = true,
         .drops_unflushed = true,
     };
-    struct store_state *state = calloc(1, sizeof *state);
-    if (state == NULL)
-        return peri_fail(err, PERI_ENOMEM, "open state %s", path);
-    state->env = env;
-    int rc = store_open(&state->store, env, path, &how, err);
+    peri_list_init(&state->sources);
+    int rc = store_open(&state->store, env, path, &state->how, err);
     if (rc == 0)
         rc = check_identity(state, options, path, err);
     if (rc != 0) {
@@ -102,8 +107,47 @@ void store_state_close(struct store_state *state)
 {
     if (state == NULL)
         return;
+    while (!peri_list_is_empty(&state->sources))
+        state_source_free(state->sources.next);
     store_close(state->store);
     free(state);
+}
+
+/* What the open reads of LevelDB's log it writes again, as a table. */
+static int look_for_room(const struct store_state *state, struct peri_error *err)
+{
+    char file[4096];
+    struct env_file *room = NULL;
+    (void)snprintf(file, sizeof file, "%s.room", state->path); /* not a name of the store's */
+    int rc = env_file_open(state->env, file, ENV_FILE_WRITE | ENV_FILE_CREATE, &room, err);
+    if (rc != 0)
+        return rc;
+    rc = env_file_reserve(room, state->how.write_buffer_bytes, err);
+    if (rc == -EOPNOTSUPP) /* the file system cannot say */
+        rc = 0;
+    (void)env_file_close(room, NULL);
+    int removed = env_path_remove(state->env, file, rc == 0 ? err : NULL);
+    return rc == 0 ? removed : rc;
+}
+
+int store_state_reopen(struct store_state *state, struct peri_error *err)
+{
+    int rc = look_for_room(state, err);
+    if (rc != 0)
+        return rc;
+    if (state->store != NULL)
+        for (struct peri_list *at = state->sources.next; at != &state->sources; at = at->next)
+            state_source_end(at);
+    store_close(state->store);
+    state->store = NULL;
+    struct store_options how = state->how;
+    how.drops_unflushed = false; /* this process has written it, and counts on it */
+    return store_open(&state->store, state->env, state->path, &how, err);
+}
+
+bool store_state_is_open(const struct store_state *state)
+{
+    return state->store != NULL;
 }
 
 /* ---- what there is ---- */

@@ -39,7 +39,15 @@ void store_state_options_init(struct store_state_options *options, uint64_t clus
  * *out. Errors: PERI_ECLUSTER, PERI_EVERSION, and those of store_open. */
 int store_state_open(struct store_state **out, struct env *env, const char *path,
                      const struct store_state_options *options, struct peri_error *err);
-void store_state_close(struct store_state *state); /* accepts NULL; does not flush */
+/* Accepts NULL; does not flush. Ends sources that are still open (snapshot.h). */
+void store_state_close(struct store_state *state);
+
+/* After a write that found no room: opens the store again, with all that was written to it, which
+ * is durable then. Nobody else uses the state meanwhile; sources that are open fail from then on.
+ * Errors: -ENOSPC with nothing done while there is less room than that takes. Else as store_open,
+ * and the state is of no use (store_state_is_open) until this was done again without one. */
+int store_state_reopen(struct store_state *state, struct peri_error *err);
+bool store_state_is_open(const struct store_state *state);
 
 enum { STORE_EXTRA_MAX = 64 << 10 };
 

@@ -2,12 +2,21 @@
 #ifndef PERI_STORE_STATE_INTERNAL_H
 #define PERI_STORE_STATE_INTERNAL_H
 
+#include "base/list.h"
 #include "store/state.h"
 
 struct store_state {
-    struct store *store;
+    struct store *store; /* NULL: it could not be opened again */
     struct env *env;
+    struct store_options how;
+    struct peri_list sources;
+    char path[];
 };
+
+/* source.c: what the source was made from goes; it can only be closed. */
+void state_source_end(struct peri_list *link);
+/* Frees one that nobody has closed. */
+void state_source_free(struct peri_list *link);
 
 enum { STATE_VERSION = 1 };
 enum { STATE_PREFIX_BYTES = 17, STATE_NAME_BYTES = 9 };

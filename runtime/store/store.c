@@ -158,6 +158,11 @@ static int remove_entries(struct env *env, const char *path, struct env_dir *dir
     return rc;
 }
 
+bool store_is_want_of_room(int code)
+{
+    return code == -ENOSPC || code == -EDQUOT;
+}
+
 int store_remove(struct env *env, const char *path, struct peri_error *err)
 {
     struct env_dir *dir = NULL;

@@ -64,6 +64,9 @@ int store_keep_file(struct env *env, const char *path, const char *kept, uint64_
  * Errors: errno codes. */
 int store_make_directory(struct env *env, const char *path, struct peri_error *err);
 
+/* True for the code of an operation that found the disk full, or the user's part of it. */
+bool store_is_want_of_room(int code);
+
 /* Removes a store that nobody has open, and its directory. A path that is not there is no error.
  * Errors: errno codes. */
 int store_remove(struct env *env, const char *path, struct peri_error *err);
