@@ -58,11 +58,12 @@ static const char *error_text(lua_State *co)
 static int fail_spent(const struct vm_machine *machine, struct peri_error *err)
 {
     const struct vm_budget *budget = &machine->vm->budget;
+    const char *function = vm_call_name(machine);
     if (!budget->is_out_of_bytes)
-        return peri_fail_plain(err, PERI_ECPU, "the budget of %" PRIu64 " instructions is spent",
-                               budget->limit);
-    return peri_fail_plain(err, PERI_ECPU, "the budget of %" PRIu64 " MiB of memory is spent",
-                           budget->bytes_limit / MIB);
+        return peri_fail_plain(err, PERI_ECPU, "%sthe budget of %" PRIu64 " instructions is spent",
+                               function, budget->limit);
+    return peri_fail_plain(err, PERI_ECPU, "%sthe budget of %" PRIu64 " MiB of memory is spent",
+                           function, budget->bytes_limit / MIB);
 }
 
 /* The call has ended with the status of Lua. Returns the job's. */
@@ -164,21 +165,6 @@ static bool resume(struct vm_machine *machine, int arguments)
 
 /* ---- jobs ---- */
 
-/* Taking and giving back a whole state has no other budget than the replica's memory. The first
- * state may cost as much as several commands. */
-static void begin_budget(struct vm_machine *machine)
-{
-    enum { UPGRADE_FACTOR = 1000, INIT_FACTOR = 10 };
-    enum vm_machine_kind kind = machine->job->kind;
-    bool is_upgrade = kind == VM_MACHINE_APPLY && machine->entry.kind != VM_ENTRY_COMMAND;
-    bool is_bound = (kind == VM_MACHINE_APPLY || kind == VM_MACHINE_QUERY) && !is_upgrade;
-    uint64_t limit = is_bound ? machine->program.instructions : UINT64_MAX;
-    if (kind == VM_MACHINE_INIT && machine->program.instructions < UINT64_MAX / INIT_FACTOR)
-        limit = INIT_FACTOR * machine->program.instructions;
-    vm_budget_begin(machine->co, is_upgrade ? UPGRADE_FACTOR * VM_MACHINE_INSTRUCTIONS : limit);
-    vm_budget_bound(machine->co, is_bound ? machine->program.bytes : 0, machine->slice_looks);
-}
-
 /* A session's own command. Returns how it ended. */
 static int open_or_shut(struct vm_machine *machine)
 {
@@ -258,7 +244,7 @@ static int l_begin(lua_State *L)
 static bool run(struct vm_machine *machine)
 {
     machine->payer = vm_compare_charge(NULL);
-    begin_budget(machine);
+    vm_call_begin_budget(machine, &machine->program);
     lua_pushcfunction(machine->co, vm_call_run);
     lua_pushlightuserdata(machine->co, machine);
     return resume(machine, 1);

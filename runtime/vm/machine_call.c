@@ -15,6 +15,61 @@ static void raise_error(lua_State *L, const struct peri_error *err)
     luaL_error(L, "%s", err->text);
 }
 
+/* ---- budgets ---- */
+
+/* What a restored machine gives is compared with what it came from: two functions. */
+enum { WHOLE = 16, RESTORE_WHOLE = 2 * WHOLE };
+
+/* How many budgets of a command the job has; 0: no end. */
+static uint64_t budgets_of(const struct vm_machine *machine, const struct vm_program *program)
+{
+    switch (machine->job->kind) {
+    case VM_MACHINE_APPLY:
+        return machine->entry.kind == VM_ENTRY_COMMAND ? 1 : WHOLE;
+    case VM_MACHINE_QUERY:
+        return 1;
+    case VM_MACHINE_INIT:
+        return WHOLE;
+    case VM_MACHINE_SNAPSHOT:
+        return program->functions[VM_FUNCTION_SNAPSHOT] != LUA_NOREF ? WHOLE : 0;
+    case VM_MACHINE_RESTORE:
+        return program->functions[VM_FUNCTION_RESTORE] != LUA_NOREF ? RESTORE_WHOLE : 0;
+    default:
+        return 0;
+    }
+}
+
+static uint64_t multiply(uint64_t number, uint64_t times)
+{
+    return number > UINT64_MAX / times ? UINT64_MAX : number * times;
+}
+
+void vm_call_begin_budget(struct vm_machine *machine, const struct vm_program *program)
+{
+    uint64_t times = budgets_of(machine, program);
+    vm_budget_begin(machine->co, times == 0 ? UINT64_MAX : multiply(program->instructions, times));
+    vm_budget_bound(machine->co, times == 0 ? 0 : multiply(program->bytes, times),
+                    machine->slice_looks);
+}
+
+const char *vm_call_name(const struct vm_machine *machine)
+{
+    switch (machine->job->kind) {
+    case VM_MACHINE_APPLY:
+        return machine->entry.kind == VM_ENTRY_COMMAND ? "" : "migrate: ";
+    case VM_MACHINE_INIT:
+        return "init: ";
+    case VM_MACHINE_SNAPSHOT:
+        return "snapshot: ";
+    case VM_MACHINE_RESTORE:
+        return "restore: ";
+    default:
+        return "";
+    }
+}
+
+/* ---- values ---- */
+
 void vm_call_push_decoded(lua_State *L, struct peri_slice bytes, const char *what)
 {
     struct peri_error err = PERI_ERROR_INIT;
@@ -107,6 +162,7 @@ static int finish(lua_State *L, int status, lua_KContext context)
     case VM_MACHINE_INIT:
         if (!machine->program.is_stored)
             vm_call_set_state(L, machine, "init");
+        vm_call_check_variables(L, &machine->program);
         break;
     case VM_MACHINE_APPLY:
         if (machine->entry.kind != VM_ENTRY_COMMAND) {
@@ -128,12 +184,14 @@ static int finish(lua_State *L, int status, lua_KContext context)
         }
         vm_snapshot_pack(L, machine, job->output);
         vm_call_encode(L, lua_gettop(L), "snapshot", SIZE_MAX, job->output);
+        vm_call_check_variables(L, &machine->program);
         break;
     case VM_MACHINE_RESTORE:
         if (machine->program.is_stored || machine->has_work)
             break;
         vm_call_set_state(L, machine, "restore");
         vm_snapshot_check(L, machine);
+        vm_call_check_variables(L, &machine->program);
         break;
     case VM_MACHINE_STATE:
         if (machine->program.is_stored)
@@ -189,6 +247,7 @@ static int push_job(lua_State *L, struct vm_machine *machine)
             return -1;
         }
         vm_snapshot_load_program(L, machine, job->input);
+        vm_call_begin_budget(machine, &machine->program);
         has_function = vm_call_push_function(L, machine, VM_FUNCTION_RESTORE);
         machine->has_work = !has_function && machine->on_read != NULL;
         if (machine->has_work)

@@ -68,6 +68,12 @@ struct vm_machine {
 /* The body of a job's coroutine; its one argument is the machine. */
 int vm_call_run(lua_State *L);
 
+/* Begins the budget of the job's call: that of a command, WHOLE times that where a function of the
+ * program makes or takes the whole state, and none where none does. */
+void vm_call_begin_budget(struct vm_machine *machine, const struct vm_program *program);
+/* What stands in front of "the budget ... is spent": nothing for a command. Lent for ever. */
+const char *vm_call_name(const struct vm_machine *machine);
+
 /* lua_call, but when the code is stopped in a hook, hooks run again: else nothing would count what
  * handlers of __close do, nor later calls of the coroutine. For the same reason vm_call_run calls
  * by lua_pcallk. */

@@ -27,7 +27,7 @@ struct vm_program {
     int samples;   /* a list of commands, for tests */
     int64_t version;
     bool is_stored;               /* the state is in ctx.store */
-    uint64_t instructions, bytes; /* the budget of a call */
+    uint64_t instructions, bytes; /* the budget of a command */
 };
 
 /* Runs the text, named name, and reads what it returns. Raises for what is no machine. */

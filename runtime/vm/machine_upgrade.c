@@ -175,6 +175,7 @@ int vm_upgrade_push(lua_State *L, struct vm_machine *machine)
     struct peri_slice name, text;
     read_program(L, machine, &name, &text);
     vm_upgrade_load(L, machine, name, text);
+    vm_call_begin_budget(machine, &machine->next);
     if (machine->next.functions[VM_FUNCTION_MIGRATE] == LUA_NOREF)
         return -1;
     lua_rawgeti(L, LUA_REGISTRYINDEX, machine->next.functions[VM_FUNCTION_MIGRATE]);

@@ -1,4 +1,5 @@
 -- Groups whose machine is a file: proposals, restarts, snapshots, and that a runaway command holds up nobody.
+local cli = require "tests.spec.support.binary"
 local fiber = require "perilune.fiber"
 local machine = require "perilune.machine"
 local raft = require "perilune.raft"
@@ -117,6 +118,25 @@ describe("a group with a machine in a file", function()
     group = assert(raft.group { id = 1, node = node, members = { node:address() }, machine = program })
     assert.equal(last, group:read())
     assert.equal(hash, group:machine().hash)
+  end)
+
+  it("goes on when its own snapshot does not end, and tries again after as many entries", function()
+    local script = folder:write("endless.lua", [[
+      local machine, raft = require "perilune.machine", require "perilune.raft"
+      local program = assert(machine.source [=[return { budget = { instructions = 10000 },
+        apply = function(s, c) s.n = c return c end, query = function(s) return s.n end,
+        snapshot = function() while true do end end, restore = function(s) return s end }]=])
+      local node = assert(raft.open { id = 1, path = arg[1], listen = "127.0.0.1:0", snapshot_entries = 10 })
+      local group = assert(raft.group { id = 1, members = { node:address() }, machine = program })
+      for i = 1, 35 do
+        assert(i == group:propose(i))
+      end
+      print(group:read(), group:status().snapshot_index)
+      node:close()]])
+    local result = cli.run { "run", script, folder:at "data" }
+    assert.equal("35\t0\n", result.stdout, result.stderr)
+    local line = "no snapshot of group 1 at %d+: snapshot: the budget of 160000 instructions is spent"
+    assert.equal(3, select(2, result.stderr:gsub(line, "")), result.stderr)
   end)
 
   it("can be closed while a snapshot is made", function()

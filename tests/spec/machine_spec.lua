@@ -336,16 +336,59 @@ describe("a machine's file", function()
     assert.matches("init gives the state, which is a table, not a number", err, 1, true)
   end)
 
-  it("is refused when init does not end, but init may cost as much as ten commands", function()
-    local text = [[
-      return { apply = print, budget = { instructions = 5000 },
-        init = function() for _ = 1, %d do end return {} end }]]
-    local m <close> = assert(machine.source(text:format(40000))):start()
-    assert(m)
-    local instance, err, code = assert(machine.source(text:format(1e9))):start()
-    assert.is_nil(instance)
-    assert.matches("the budget of 50000 instructions is spent", err, 1, true)
-    assert.equal("ECPU", code)
+  describe("bounds what makes and takes a whole state", function()
+    local FILE = [[
+      local function work(n) for _ = 1, n do end end
+      local function bomb(n) local t = {} for i = 1, n do t[i] = { i } end return t end
+      return { budget = { instructions = 5000, memory = 1 << 20 },
+        apply = function(s, c) s.n = c end, %s }]]
+    local DONE, ENDLESS = "work(1000)", "while true do end"
+    local CAUGHT, BOMB = "pcall(function() while true do end end) while true do end", "bomb(1e9)"
+    -- function, its text, how it is called
+    local cases = {
+      init = { "init = function() %s return {} end", function(program)
+        return program:start()
+      end },
+      snapshot = { "snapshot = function(s) %s return s end, restore = function(s) return s end",
+        function(program)
+          local m <close> = assert(program:start())
+          return m:snapshot()
+        end },
+      restore = { "snapshot = function(s) return s end, restore = function(s) %s return s end",
+        function(program)
+          local m <close> = assert(program:start())
+          return m:restore(assert(m:snapshot()))
+        end },
+      migrate = { "migrate = function() %s end", function(program)
+        local m <close> = start "return { apply = function(s, c) s.n = c end }"
+        return m:upgrade(program)
+      end },
+    }
+    for name, case in pairs(cases) do
+      it(name, function()
+        local times = name == "restore" and 32 or 16
+        local spent = ("%s: the budget of %d instructions is spent"):format(name, times * 5000)
+        local full = ("%s: the budget of %d MiB of memory is spent"):format(name, times)
+        for body, why in pairs { [DONE] = false, [ENDLESS] = spent, [CAUGHT] = spent, [BOMB] = full } do
+          local budget = body == BOMB and "1 << 30" or "5000"
+          local text = FILE:format(case[1]:format(body)):gsub("5000", budget, 1)
+          local result, err, code = case[2](assert(machine.source(text)))
+          if why then
+            assert.same({ nil, why, "ECPU" }, { result, err, code })
+          else
+            assert(result, err)
+          end
+        end
+      end)
+    end
+  end)
+
+  it("is refused when its snapshot changes a variable of the file", function()
+    local m <close> = start [[
+      local taken = 0
+      return { apply = function(s) s.n = taken end, snapshot = function(s) taken = taken + 1 return s end,
+        restore = function(s) return s end }]]
+    assert.matches("local variable 'taken' was changed", select(2, m:snapshot()), 1, true)
   end)
 
   it("has a budget of its own", function()
