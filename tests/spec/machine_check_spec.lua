@@ -1,7 +1,10 @@
 -- perilune machine check: planted bugs are found and named.
 local cli = require "tests.spec.support.binary"
 local check = require "perilune.machine.check"
+local fiber = require "perilune.fiber"
+local fs = require "perilune.fs"
 local machine = require "perilune.machine"
+local process = require "perilune.process"
 local use_folder = require "tests.spec.support.folder"
 
 local function run(text)
@@ -76,6 +79,18 @@ describe("checking a machine", function()
     assert.matches("20  no\n", result.stdout)
     assert.matches("nothing was checked: give the machine samples", result.stderr)
     assert.matches('"ok":false', cli.run({ "machine", "check", path, "-n", "20", "--json" }).stdout)
+  end)
+
+  it("leaves nothing behind when it is asked to end", function()
+    local temporary = folder:at "tmp"
+    assert(fs.mkdir(temporary))
+    local child = assert(process.spawn { cli.path, "machine", "check", "examples/machines/bank.lua",
+      "--seeds", "100000", "-n", "20", env = { TMPDIR = temporary }, stdout = "null", stderr = "null" })
+    fiber.sleep(0.5)
+    assert.same({}, fs.list(temporary))
+    child:kill(15)
+    assert.equal(128 + 15, child:wait().status)
+    assert.same({}, fs.list(temporary))
   end)
 
   it("explains itself as all verbs do", function()

@@ -79,16 +79,12 @@ local function show_report(report, args)
   end
 end
 
--- Groups of it under faults. The scenario is in the library, a file only says so.
+-- Groups of it under faults. The scenario is in the library.
 local function simulate(args)
-  local fs = require "perilune.fs"
-  local folder = assert(fs.tempdir "machine-check-")
-  local _ <close> = setmetatable({}, { __close = function() fs.remove(folder, { recursive = true }) end })
-  local path = folder .. "/group.lua"
-  assert(fs.write(path, "args = args or {}\nreturn require('perilune.machine.scenario')(args)\n"))
   return require("perilune.sim").seeds {
-    scenario = path, args = { machine = assert(fs.real(args.file)) }, from = args.seed,
-    to = args.seed + args.seeds - 1,
+    scenario = "machine check", source = "return require 'perilune.machine.scenario' (args)",
+    args = { machine = assert(require("perilune.fs").real(args.file)) },
+    from = args.seed, to = args.seed + args.seeds - 1,
   }
 end
 

@@ -31,6 +31,7 @@ local REAL_SECONDS = 600
 
 ---@class perilune.sim.CommonOptions
 ---@field scenario string        the file
+---@field source? string         its text, when there is no file: scenario is then a name for it
 ---@field args? table            what the file sees as args
 ---@field time? number|string    virtual time after which a run ends
 ---@field verify? boolean        run each seed twice and compare all events
@@ -54,15 +55,20 @@ local REAL_SECONDS = 600
 ---                               so far; true: start no further run
 
 local OPTIONS = {
-  scenario = "string", seed = "number", time = true, trace = "string", verify = "boolean", echo = "boolean",
+  scenario = "string", source = "string", seed = "number", time = true, trace = "string",
+  verify = "boolean", echo = "boolean",
   args = "table", log_level = "string", jobs = "number", from = "number", to = "number",
   on_result = "function", history = "boolean",
   real_seconds = "number", watchdog = true, turns_max = "number",
 }
 
-local function read_scenario(path)
+local function read_scenario(path, source)
   local fs = require "perilune.fs"
-  local source, err, code = fs.read(path)
+  if source then
+    return { path = assert(fs.real ".") .. "/" .. path, chunk = path, source = source }
+  end
+  local err, code
+  source, err, code = fs.read(path)
   if not source then
     return nil, err, code
   end
@@ -70,7 +76,7 @@ local function read_scenario(path)
 end
 
 local function common_of(options)
-  local common, err, code = read_scenario(options.scenario)
+  local common, err, code = read_scenario(options.scenario, options.source)
   if not common then
     return nil, err, code
   end
