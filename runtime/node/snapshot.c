@@ -46,6 +46,7 @@ struct file_job {
     struct node_snapshot snapshot;
     struct peri_error err;
     int rc;
+    bool drops_part; /* of a transfer that broke off, and that nobody needs any more */
 };
 
 static void end_job(struct file_job *job)
@@ -86,6 +87,8 @@ static void run_tidy(void *data)
     struct file_job *job = data;
     job->rc = node_snapshot_remove_below(job->env, job->directory, job->snapshot.group,
                                          job->snapshot.index, &job->err);
+    if (job->drops_part && job->rc == 0)
+        job->rc = node_part_remove(job->env, job->directory, job->snapshot.group, &job->err);
 }
 
 static void on_tidied(void *data, int status)
@@ -102,6 +105,7 @@ void node_snapshots_tidy(struct node_group *group)
     if (job == NULL)
         return; /* the next one tidies */
     job->snapshot.index = group->snapshots->index;
+    job->drops_part = !group->snapshots->stage.is_set;
     (void)start_job(job, run_tidy, on_tidied);
 }
 

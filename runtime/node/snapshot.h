@@ -4,11 +4,16 @@
 
 #include "node/keys.h"
 #include "node/parts.h"
+#include "node/snapshot_part.h"
 
 /* A snapshot that comes in pieces from a leader. */
 struct node_stage {
     bool is_set;
-    bool is_writing; /* complete; on its way to the disk */
+    bool is_busy;          /* on its way to the disk, or from it */
+    bool is_damaged;       /* complete, and not what was sent */
+    bool keeps_no_part;    /* the disk refuses: a start begins anew */
+    struct node_part part; /* of what has come, on the disk */
+    uint64_t kept;         /* bytes of the state that it has */
     struct raft_message message;
     uint64_t total, hash; /* of the state */
     struct node_snapshot snapshot;

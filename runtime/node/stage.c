@@ -1,5 +1,6 @@
 /* stage.c - receiving snapshots: pieces become a state, the state a file, and then the core hears
- * of it (transfer.c says what travels). */
+ * of it (transfer.c says what travels). What has come is kept on the disk meanwhile, for a start.
+ */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -50,59 +51,137 @@ static void install(struct node_group *group)
     node_group_wake(group);
 }
 
-struct staged {
+/* ---- work on the disk, while no other piece is taken ---- */
+
+struct work {
     struct node_group *group;
+    struct peri_buffer found;
     struct peri_error err;
     int rc;
 };
 
-static void run_stage(void *data)
+static bool goes_on(const struct work *work, int status)
 {
-    struct staged *job = data;
-    struct node *node = job->group->node;
-    job->rc = node_snapshot_write(node->env, node->snapshots_path,
-                                  &job->group->snapshots->stage.snapshot, &job->err);
+    return status == 0 && !work->group->is_closing && work->group->raft != NULL;
 }
 
-static void on_staged(void *data, int status)
+/* Answers where to go on, when there is still somebody to hear it. */
+static void end_work(struct work *work, int status, uint64_t next)
 {
-    struct staged *job = data;
-    struct node_group *group = job->group;
+    struct node_group *group = work->group;
     struct node_stage *stage = &group->snapshots->stage;
     struct rpc_call *call = stage->call;
-    uint64_t total = stage->total;
+    int rc = goes_on(work, status) ? work->rc : work->rc != 0 ? work->rc : PERI_ECLOSED;
     stage->call = NULL;
-    if (status == 0 && job->rc == 0 && !group->is_closing && group->raft != NULL) {
-        install(group);
-        if (call != NULL)
-            node_piece_answer(call, total);
-    } else if (call != NULL) {
-        node_piece_refuse(call, job->rc != 0 ? job->rc : PERI_ECLOSED, "a snapshot");
-    }
-    node_stage_clear(stage);
-    free(job);
+    stage->is_busy = false;
+    if (call != NULL && rc == 0)
+        node_piece_answer(call, next);
+    else if (call != NULL)
+        node_piece_refuse(call, rc, "a snapshot");
+    peri_buffer_deinit(&work->found);
+    free(work);
     node_group_release(group);
 }
 
-static void store_stage(struct node_group *group)
+/* The call is answered when it has ended. */
+static void start_work(struct node_group *group, struct rpc_call *call, void (*run)(void *data),
+                       void (*done)(void *data, int status))
 {
     struct node_stage *stage = &group->snapshots->stage;
-    struct staged *job = calloc(1, sizeof *job);
-    int rc = job == NULL ? PERI_ENOMEM : 0;
-    stage->is_writing = true;
+    struct work *work = calloc(1, sizeof *work);
+    int rc = work == NULL ? PERI_ENOMEM : 0;
     if (rc == 0) {
-        job->group = group;
+        work->group = group;
         node_group_hold(group);
-        rc = env_work(group->node->env, run_stage, on_staged, job);
+        rc = env_work(group->node->env, run, done, work);
         if (rc != 0)
             node_group_release(group);
     }
-    if (rc == 0)
+    if (rc != 0) {
+        free(work);
+        node_piece_refuse(call, rc, "a snapshot");
+        node_stage_clear(stage);
         return;
-    free(job);
-    node_piece_refuse(stage->call, rc, "a snapshot");
-    node_stage_clear(stage);
+    }
+    call->data = group;
+    stage->call = call;
+    stage->is_busy = true;
 }
+
+/* All of it is there: a file. */
+static void run_store(void *data)
+{
+    struct work *work = data;
+    struct node *node = work->group->node;
+    const struct node_stage *stage = &work->group->snapshots->stage;
+    work->rc = stage->is_damaged ? PERI_ECORRUPT
+                                 : node_snapshot_write(node->env, node->snapshots_path,
+                                                       &stage->snapshot, &work->err);
+    if (work->rc == 0 || stage->is_damaged) /* else what is kept is of use once more */
+        (void)node_part_remove(node->env, node->snapshots_path, work->group->id, NULL);
+}
+
+static void on_stored(void *data, int status)
+{
+    struct work *work = data;
+    struct node_stage *stage = &work->group->snapshots->stage;
+    uint64_t total = stage->total;
+    if (goes_on(work, status) && work->rc == 0)
+        install(work->group);
+    struct rpc_call *call = stage->call;
+    node_stage_clear(stage);
+    stage->call = call;
+    end_work(work, status, total);
+}
+
+/* What came before a start. */
+static void run_find(void *data)
+{
+    struct work *work = data;
+    struct node *node = work->group->node;
+    (void)node_part_read(node->env, node->snapshots_path, &work->group->snapshots->stage.part,
+                         &work->found, &work->err); /* what there is, if anything */
+}
+
+static void on_found(void *data, int status)
+{
+    struct work *work = data;
+    struct node_stage *stage = &work->group->snapshots->stage;
+    struct peri_buffer *state = &stage->snapshot.state;
+    stage->kept = work->found.size;
+    if (work->found.size > state->size) {
+        struct peri_buffer less = *state;
+        *state = work->found;
+        work->found = less;
+        env_log(work->group->node->env, ENV_LOG_INFO, "node",
+                "group %" PRIu64 ": snapshot %" PRIu64 " goes on where it was, at %zu of %" PRIu64
+                " bytes",
+                work->group->id, stage->snapshot.index, state->size, stage->total);
+    }
+    end_work(work, status, state->size);
+}
+
+/* What has come since. */
+static void run_keep(void *data)
+{
+    struct work *work = data;
+    struct node *node = work->group->node;
+    struct node_stage *stage = &work->group->snapshots->stage;
+    const struct peri_buffer *state = &stage->snapshot.state;
+    struct peri_slice block = peri_slice_of(state->data + stage->kept, state->size - stage->kept);
+    int rc = node_part_write(node->env, node->snapshots_path, &stage->part, stage->kept, block,
+                             &work->err);
+    stage->keeps_no_part = rc != 0;
+    stage->kept = state->size;
+}
+
+static void on_kept(void *data, int status)
+{
+    struct work *work = data;
+    end_work(work, status, work->group->snapshots->stage.snapshot.state.size);
+}
+
+/* ---- pieces ---- */
 
 int node_piece_open(struct node *node, struct peri_slice args, struct node_message *message,
                     struct peri_slice *rest, struct peri_error *err)
@@ -143,14 +222,19 @@ int node_stage_read(struct node *node, struct peri_slice args, struct node_stage
     return 0;
 }
 
+static bool is_of(const struct node_stage *stage, const struct node_stage_piece *piece)
+{
+    const struct raft_message *message = &piece->message.raft;
+    return stage->is_set && stage->snapshot.index == message->index &&
+           stage->snapshot.term == message->log_term && stage->hash == piece->hash &&
+           stage->total == piece->total;
+}
+
 int node_stage_put(struct node_group *group, struct node_stage *stage,
                    const struct node_stage_piece *piece)
 {
     const struct raft_message *message = &piece->message.raft;
-    bool is_same = stage->is_set && stage->snapshot.index == message->index &&
-                   stage->snapshot.term == message->log_term && stage->hash == piece->hash &&
-                   stage->total == piece->total;
-    if (!is_same) {
+    if (!is_of(stage, piece)) {
         node_stage_clear(stage);
         stage->is_set = true;
         stage->total = piece->total;
@@ -159,6 +243,12 @@ int node_stage_put(struct node_group *group, struct node_stage *stage,
                                                  .group = group->id,
                                                  .index = message->index,
                                                  .term = message->log_term};
+        stage->part = (struct node_part){.cluster = group->node->cluster,
+                                         .group = group->id,
+                                         .index = message->index,
+                                         .term = message->log_term,
+                                         .total = piece->total,
+                                         .hash = piece->hash};
         int rc =
             peri_buffer_append(&stage->snapshot.members, piece->members.data, piece->members.size);
         if (rc != 0)
@@ -182,6 +272,28 @@ void node_stage_confirm(struct node_group *group, const struct raft_message *mes
         .event = {.type = RAFT_MESSAGE, .message = message, .configuration = &members}};
     (void)node_group_step(group, &step); /* a message of an old term is answered as such */
     node_group_wake(group);
+}
+
+static void take(struct node_group *group, struct rpc_call *call,
+                 const struct node_stage_piece *piece)
+{
+    struct node_stage *stage = &group->snapshots->stage;
+    const struct peri_buffer *state = &stage->snapshot.state;
+    bool is_first = !is_of(stage, piece);
+    int rc = node_stage_put(group, stage, piece);
+    stage->is_damaged = rc == PERI_ECORRUPT;
+    if (rc != 0 && !stage->is_damaged) {
+        node_stage_clear(stage);
+        node_piece_refuse(call, rc, "a snapshot");
+    } else if (state->size == stage->total) {
+        start_work(group, call, run_store, on_stored);
+    } else if (is_first && stage->total > NODE_PART_BYTES) {
+        start_work(group, call, run_find, on_found);
+    } else if (!stage->keeps_no_part && state->size - stage->kept >= NODE_PART_BYTES) {
+        start_work(group, call, run_keep, on_kept);
+    } else {
+        node_piece_answer(call, state->size);
+    }
 }
 
 void node_snapshots_on_call(struct rpc_call *call)
@@ -216,7 +328,7 @@ void node_snapshots_on_call(struct rpc_call *call)
         node_piece_refuse(call, PERI_ETOOBIG, "a snapshot");
         return;
     }
-    if (stage->is_writing) {
+    if (stage->is_busy) {
         if (stage->call != NULL || stage->hash != piece.hash) {
             node_piece_refuse(call, PERI_EBUSY, "another snapshot");
             return;
@@ -225,19 +337,7 @@ void node_snapshots_on_call(struct rpc_call *call)
         stage->call = call;
         return;
     }
-    rc = node_stage_put(group, stage, &piece);
-    if (rc == 0 && stage->snapshot.state.size < stage->total) {
-        node_piece_answer(call, stage->snapshot.state.size);
-        return;
-    }
-    if (rc != 0) {
-        node_stage_clear(stage);
-        node_piece_refuse(call, rc, "a snapshot");
-        return;
-    }
-    call->data = group;
-    stage->call = call;
-    store_stage(group);
+    take(group, call, &piece);
 }
 
 void node_snapshots_on_cancel(struct rpc_call *call, int code, const char *reason)

@@ -2,7 +2,8 @@
  *
  *   leader                                        follower (stage.c)
  *     raft.snapshot [envelope, message, piece] ---->  puts it behind what it has
- *       <------------------------- [next offset]      (so a transfer goes on where one broke off)
+ *       <------------------------- [next offset]      (so a transfer goes on where one broke off,
+ *                                                 also after a start: snapshot_part.c)
  *     ... the last piece: answered when the file is on the disk and the core has heard of it
  *
  * A piece is, after the envelope with its one message (InstallSnapshot): u64 total, u64 offset, u64

@@ -6,10 +6,15 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/assert.h"
+#include "base/bits.h"
 #include "node/snapshot.h"
 #include "node_cluster.h"
 #include "sim/disk.h"
@@ -66,7 +71,7 @@ static struct cluster *create(uint64_t seed, struct cluster_host **away)
     return cluster;
 }
 
-static void check(struct cluster *cluster)
+static void check_arrived(struct cluster *cluster)
 {
     assert_int_equal(strlen(cluster_settle(cluster)), sizeof "first" + COMMANDS * (COMMAND + 1));
     uint64_t sent = 0, installed = cluster->events[NODE_SNAPSHOT_INSTALLED];
@@ -77,6 +82,11 @@ static void check(struct cluster *cluster)
     }
     assert_in_range(installed, 1, 2);
     assert_true(sent <= installed); /* none was thought to have arrived that had not */
+}
+
+static void check(struct cluster *cluster)
+{
+    check_arrived(cluster);
     cluster_close(cluster);
 }
 
@@ -93,8 +103,8 @@ static void await_pieces(struct cluster *cluster, const struct cluster_host *hos
     fail_msg("no snapshot is sent");
 }
 
-/* Whatever the receiver had, it has forgotten: the sender begins anew, and counts
- * no snapshot as sent that has not arrived. */
+/* Whatever the receiver had in memory it has forgotten: what its disk has kept is not sent again,
+ * and no snapshot counts as sent that has not arrived. */
 static void test_receiver_starts_again(void **state)
 {
     (void)state;
@@ -110,6 +120,56 @@ static void test_receiver_starts_again(void **state)
         cluster_run(cluster, step % 3 * 200 * MS);
         cluster_restart(away);
         check(cluster);
+    }
+}
+
+/* What the disk has kept is there with the answer to the first piece that comes again. */
+static void test_transfer_goes_on(void **state)
+{
+    (void)state;
+    struct cluster_host *away;
+    struct cluster *cluster = create(50, &away);
+    cluster_restart(away);
+    await_pieces(cluster, away, 5); /* of 8, and 4 of them are kept */
+    cluster_kill(away);
+    cluster_restart(away);
+    const struct node_stage *stage = NULL;
+    while (stage == NULL || !stage->is_set || stage->is_busy) {
+        cluster_run(cluster, MS / 10);
+        const struct node_group *group = away->machines[0].group;
+        stage = group != NULL && group->snapshots != NULL ? &group->snapshots->stage : NULL;
+    }
+    assert_in_range(stage->snapshot.state.size, NODE_PART_BYTES, NODE_PART_BYTES + PIECE);
+    check(cluster);
+}
+
+/* What was kept is damaged: so that it shows by the block's check, or only by the hash of the
+ * whole.
+ */
+static void test_damaged_part(void **state)
+{
+    enum { HEAD = 64, BLOCK_HEAD = 12 };
+    static const char path[] = "/data/snapshots/g1.part";
+    (void)state;
+    for (int is_subtle = 0; is_subtle < 2; is_subtle++) {
+        struct cluster_host *away;
+        struct cluster *cluster = create(60, &away);
+        struct peri_buffer bytes = {NULL, 0, 0};
+        cluster_restart(away);
+        await_pieces(cluster, away, 5);
+        cluster_kill(away);
+        assert_int_equal(sim_disk_get(away->sim, path, &bytes), 0);
+        assert_int_equal(bytes.size, HEAD + BLOCK_HEAD + NODE_PART_BYTES);
+        bytes.data[1000] ^= 1;
+        uint64_t check = XXH3_64bits(bytes.data + HEAD + BLOCK_HEAD, NODE_PART_BYTES);
+        if (is_subtle == 1)
+            bits_put_le64(bytes.data + HEAD + 4, check);
+        assert_int_equal(sim_disk_put(away->sim, path, peri_buffer_slice(&bytes), NULL), 0);
+        peri_buffer_deinit(&bytes);
+        cluster_restart(away);
+        check_arrived(cluster);
+        assert_int_equal(sim_disk_get(away->sim, path, &bytes), -ENOENT);
+        cluster_close(cluster);
     }
 }
 
@@ -154,6 +214,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_receiver_starts_again),
+        cmocka_unit_test(test_transfer_goes_on),
+        cmocka_unit_test(test_damaged_part),
         cmocka_unit_test(test_damaged_file),
     };
     memset(command, 'x', COMMAND);
