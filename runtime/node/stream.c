@@ -26,6 +26,7 @@
 enum {
     TIMEOUTS = 4,       /* election timeouts that an answer may take */
     AGAIN_MAX = 10,     /* times that the other side asks for the same chunk again */
+    AGAIN_ANEW = 5,     /* then all is sent from the beginning */
     KEEP_US = 30000000, /* a snapshot that nobody reads */
 };
 
@@ -132,13 +133,19 @@ static void end_stream(struct stream *stream, const char *why)
 
 /* ---- chunks ---- */
 
+/* Where the other side has begun with another view of this state, which was swept since, what it
+ * asks for is not there, or does not continue what it has: it gets all from the beginning. */
 static void run_chunk(struct node_rounds_job *job, struct store_state *state)
 {
     struct stream *stream = container_of(job, struct stream, job);
-    uint64_t next;
+    struct store_source *source = stream->source->source;
+    uint64_t next, position = stream->again == AGAIN_ANEW ? 0 : stream->position;
     (void)state;
-    job->rc = store_source_read(stream->source->source, stream->position, &stream->piece.args,
-                                &next, &job->err);
+    job->rc = store_source_read(source, position, &stream->piece.args, &next, &job->err);
+    if (job->rc != PERI_EINVAL)
+        return;
+    peri_error_clear(&job->err);
+    job->rc = store_source_read(source, 0, &stream->piece.args, &next, &job->err);
 }
 
 static void on_chunk(struct node_rounds_job *job, int status)

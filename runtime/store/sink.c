@@ -166,9 +166,25 @@ static int check_chunk(const struct store_sink *sink, const struct store_chunk *
     if (chunk->group != sink->applied.group || chunk->index != sink->applied.index ||
         chunk->term != sink->applied.term || chunk->position > sink->position)
         return PERI_EINVAL;
-    if (chunk->position < sink->position || sink->is_complete)
+    if (sink->is_complete || (chunk->position > 0 && chunk->position < sink->position))
         return 0;
-    return chunk->hash == store_chunk_hash(sink->hash, chunk->pairs) ? 0 : PERI_EFORMAT;
+    uint64_t before = chunk->position > 0 ? sink->hash : 0;
+    return chunk->hash == store_chunk_hash(before, chunk->pairs) ? 0 : PERI_EFORMAT;
+}
+
+static bool came_before(const struct store_sink *sink, const struct store_chunk *chunk)
+{
+    bool is_last = chunk->position + chunk->count == sink->position && chunk->hash == sink->hash;
+    return sink->is_complete || is_last ||
+           (chunk->position > 0 && chunk->position < sink->position);
+}
+
+/* The sender begins anew: what came is rubbish. */
+static int begin_anew(struct store_sink *sink, struct peri_error *err)
+{
+    const struct store_applied of = {.group = sink->applied.group, .epoch = sink->applied.epoch};
+    sink->position = sink->hash = 0;
+    return store_state_fresh_epoch(sink->state, &of, &sink->applied.epoch, err);
 }
 
 int store_sink_write(struct store_sink *sink, struct peri_slice bytes, struct peri_error *err)
@@ -180,9 +196,11 @@ int store_sink_write(struct store_sink *sink, struct peri_slice bytes, struct pe
         rc = check_chunk(sink, &chunk);
     if (rc != 0)
         return peri_fail(err, rc, "chunk of a snapshot for group %" PRIu64, sink->applied.group);
-    if (chunk.position < sink->position || sink->is_complete)
-        return 0; /* it came before */
-    if (chunk.position == 0)
+    if (came_before(sink, &chunk))
+        return 0;
+    if (chunk.position < sink->position)
+        rc = begin_anew(sink, err);
+    if (rc == 0 && chunk.position == 0)
         rc = take_about(sink, &chunk);
     if (rc == 0)
         rc = put_pairs(sink, &chunk, &batch);

@@ -348,7 +348,18 @@ static void job_refuse_chunks(struct bench *bench)
     assert_int_equal(store_sink_write(sink, peri_buffer_slice(&wrong), NULL), PERI_EFORMAT);
     assert_int_equal(store_sink_write(sink, peri_buffer_slice(&second), NULL), 0);
     assert_int_equal(store_sink_write(sink, slice("PSC1"), NULL), PERI_EFORMAT);
+    /* The other one from its beginning takes the place of both. */
+    wrong.size = 0;
+    for (next = 0; next != UINT64_MAX;) {
+        wrong.size = 0;
+        assert_int_equal(store_source_read(other, next, &wrong, &next, NULL), 0);
+        assert_int_equal(store_sink_write(sink, peri_buffer_slice(&wrong), NULL), 0);
+    }
+    assert_int_equal(store_sink_write(sink, peri_buffer_slice(&first), NULL), 0);
+    assert_int_equal(store_sink_finish(sink, NULL), 0);
     store_sink_close(sink);
+    assert_int_equal(store_state_install(bench->state, 1, NULL), 0);
+    assert_group(bench, 1, 10, 'z');
     /* Another snapshot takes its place, and what came is rubbish. */
     assert_int_equal(store_sink_open(&sink, bench->state, &GROUP_1, 12, 3, NULL), 0);
     assert_int_equal(store_sink_position(sink), 0);
