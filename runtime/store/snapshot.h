@@ -53,9 +53,10 @@ void store_sink_close(struct store_sink *sink); /* accepts NULL; what was receiv
 uint64_t store_sink_position(const struct store_sink *sink);
 
 /* Receives a chunk. One that came before is accepted again, unless it is the first, which begins
- * anew: views of a state at one index need not be the same in what its machine sweeps. Errors, after which nothing was
- * changed: PERI_EFORMAT for bytes that are no chunk, or whose hash does not continue what came
- * before; PERI_EINVAL for one of another snapshot or a later position; as store_write. */
+ * anew: views of a state at one index need not be the same in what its machine sweeps. Errors,
+ * after which nothing was changed: PERI_EFORMAT for bytes that are no chunk, or whose hash does not
+ * continue what came before; PERI_EINVAL for one of another snapshot or a later position; as
+ * store_write. */
 int store_sink_write(struct store_sink *sink, struct peri_slice bytes, struct peri_error *err);
 
 /* Makes a complete snapshot durable: it will be there after a restart. Errors: PERI_EINVAL while
