@@ -160,13 +160,13 @@ static enum env_stdio check_stdio(lua_State *L, int index)
     return kinds[luaL_checkoption(L, index, NULL, names)];
 }
 
-/* spawn(argv, env|nil, cwd|nil, stdin, stdout, stderr, dies_with_parent): process, and a stream for
- * each pipe, false for the others. */
+/* spawn(argv, env|nil, cwd|nil, stdin, stdout, stderr, dies_with_parent, detached, output|nil):
+ * process, and a stream for each pipe, false for the others. */
 static int l_spawn(lua_State *L)
 {
     static const char *const names[STDIO_COUNT] = {"the child's input", "the child's output",
                                                    "the child's error output"};
-    enum { ARGV = 1, ENVIRONMENT, CWD, STDIO, DIES = STDIO + STDIO_COUNT };
+    enum { ARGV = 1, ENVIRONMENT, CWD, STDIO, DIES = STDIO + STDIO_COUNT, DETACHED, OUTPUT };
     struct env_process_options options = {.cwd = luaL_optstring(L, CWD, NULL)};
     struct box_stream *boxes[STDIO_COUNT] = {NULL, NULL, NULL};
     struct env_stream *streams[STDIO_COUNT] = {NULL, NULL, NULL};
@@ -176,6 +176,8 @@ static int l_spawn(lua_State *L)
     for (int i = 0; i < STDIO_COUNT; i++)
         options.stdio[i] = check_stdio(L, STDIO + i);
     options.dies_with_parent = lua_toboolean(L, DIES);
+    options.is_detached = lua_toboolean(L, DETACHED);
+    options.output = luaL_optstring(L, OUTPUT, NULL);
     options.argv = push_strings(L, ARGV, "argument");
     options.envp = lua_isnil(L, ENVIRONMENT) ? NULL : push_strings(L, ENVIRONMENT, "env");
     struct box_process *box = push_process(L);
@@ -205,6 +207,18 @@ static int l_self_pid(lua_State *L)
 static int l_is_alive(lua_State *L)
 {
     lua_pushboolean(L, env_pid_is_alive(vm_state_of(L)->env, luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+/* signal(pid, signal): to any process. */
+static int l_signal(lua_State *L)
+{
+    lua_Integer signum = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, signum >= 0 && signum < NSIG, 2, "no such signal");
+    int rc = env_pid_kill(vm_state_of(L)->env, luaL_checkinteger(L, 1), (int)signum);
+    if (rc != 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    lua_pushboolean(L, 1);
     return 1;
 }
 
@@ -252,10 +266,10 @@ int luaopen_perilune_process(lua_State *L)
     static const luaL_Reg methods[] = {{"wait", l_wait},   {"pid", l_pid},    {"kill", l_kill},
                                        {"close", l_close}, {"__gc", l_close}, {"__close", l_close},
                                        {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"spawn", l_spawn},           {"on_signal", l_on_signal},
-                                         {"pid", l_self_pid},          {"is_alive", l_is_alive},
-                                         {"variables", l_variables},   {"processors", l_processors},
-                                         {"executable", l_executable}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"spawn", l_spawn},           {"on_signal", l_on_signal},   {"pid", l_self_pid},
+        {"is_alive", l_is_alive},     {"signal", l_signal},         {"variables", l_variables},
+        {"processors", l_processors}, {"executable", l_executable}, {NULL, NULL}};
     if (luaL_newmetatable(L, PROCESS_METATABLE)) {
         luaL_setfuncs(L, methods, 0);
         lua_pushvalue(L, -1);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "box.h"
-#include "rpc.h"
+#include "rpc_serve.h"
 
 /* ---- options ---- */
 
@@ -107,7 +107,7 @@ static void on_closed(void *data)
         fiber_wake(&closing->wait);
 }
 
-static void close_node(struct raft_node_box *box)
+static void close_node(lua_State *L, struct raft_node_box *box)
 {
     struct node *node = box->node;
     if (node == NULL)
@@ -125,6 +125,8 @@ static void close_node(struct raft_node_box *box)
         raft_kv_close(group);
         raft_lua_close(group);
     }
+    while (!peri_list_is_empty(&box->servers))
+        rpc_serve_end(L, container_of(box->servers.next, struct rpc_server_box, link));
     fiber_wake(&box->opening);
     fiber_wake(&box->listening);
 }
@@ -141,7 +143,7 @@ static int closed(lua_State *L, int status, lua_KContext ctx)
 static int l_node_close(lua_State *L)
 {
     struct raft_node_box *box = check_node(L);
-    close_node(box);
+    close_node(L, box);
     struct raft_closing *closing = box->closing;
     if (closing == NULL || closing->is_closed || closing->wait.fiber != NULL ||
         !lua_isyieldable(L) || fiber_current(L) == NULL)
@@ -153,7 +155,7 @@ static int l_node_close(lua_State *L)
 static int l_node_gc(lua_State *L)
 {
     struct raft_node_box *box = check_node(L);
-    close_node(box);
+    close_node(L, box);
     struct raft_closing *closing = box->closing;
     box->closing = NULL;
     if (closing != NULL && closing->is_closed)
@@ -172,7 +174,7 @@ static int opened(lua_State *L, int status, lua_KContext ctx)
         lua_settop(L, 2);
         return 1;
     }
-    close_node(box);
+    close_node(L, box);
     return box->err.code != 0 ? box_error(L, &box->err) : raft_fail_closed(L);
 }
 
@@ -190,6 +192,7 @@ static int l_open(lua_State *L)
     memset(box, 0, sizeof *box);
     box->env = context->env;
     peri_list_init(&box->groups);
+    peri_list_init(&box->servers);
     luaL_setmetatable(L, RAFT_NODE_METATABLE);
     lua_pushvalue(L, 1);
     (void)lua_setiuservalue(L, 2, 1);
@@ -210,6 +213,28 @@ static int l_node_address(lua_State *L)
         return raft_fail_closed(L);
     lua_pushstring(L, node_address(box->node));
     return 1;
+}
+
+/* node:serve(functions): functions beside those for other nodes, where it listens; a server of
+ * perilune.core.rpc, which the node's table of options keeps. */
+static int l_node_serve(lua_State *L)
+{
+    struct raft_node_box *box = check_node(L);
+    struct peri_error err = PERI_ERROR_INIT;
+    struct rpc_server_box *server = NULL;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    if (box->node == NULL || node_server(box->node) == NULL)
+        return raft_fail_closed(L);
+    int rc = rpc_serve_lent(L, 2, node_server(box->node), &server, &err);
+    if (server == NULL)
+        return box_error(L, &err);
+    peri_list_append(&box->servers, &server->link); /* also what is served in part stays */
+    (void)lua_getiuservalue(L, 1, 1);
+    lua_pushvalue(L, 3);
+    (void)luaL_ref(L, -2);
+    lua_settop(L, 3);
+    return rc == 0 ? 1 : box_error(L, &err);
 }
 
 static int l_node_stats(lua_State *L)
@@ -311,9 +336,13 @@ int luaopen_perilune_raft(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"open", l_open}, {"replay", raft_replay}, {"recover", raft_recover}, {NULL, NULL}};
-    static const luaL_Reg nodes[] = {{"group", raft_node_group}, {"address", l_node_address},
-                                     {"stats", l_node_stats},    {"event", l_node_event},
-                                     {"close", l_node_close},    {NULL, NULL}};
+    static const luaL_Reg nodes[] = {{"group", raft_node_group},
+                                     {"address", l_node_address},
+                                     {"serve", l_node_serve},
+                                     {"stats", l_node_stats},
+                                     {"event", l_node_event},
+                                     {"close", l_node_close},
+                                     {NULL, NULL}};
     luaL_newlib(L, functions);
     raft_make_class(L, RAFT_NODE_METATABLE, nodes, l_node_close);
     lua_pushcfunction(L, l_node_gc);

@@ -39,6 +39,7 @@ struct raft_node_box {
     struct node *node; /* NULL once closed */
     struct rpc_identity self;
     struct peri_list groups;
+    struct peri_list servers; /* struct rpc_server_box: functions of Lua that it serves */
     struct fiber_wait opening;
     bool is_open;
     struct peri_error err;        /* why it did not open */

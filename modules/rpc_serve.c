@@ -89,11 +89,12 @@ static struct rpc_server_box *check_server(lua_State *L)
     return luaL_checkudata(L, 1, RPC_SERVER_METATABLE);
 }
 
-/* Serves the functions of the table at index 2; those named so far are in box->functions. */
-static int add_functions(lua_State *L, struct rpc_server_box *box, struct peri_error *err)
+/* Serves the functions of the table at the index; those named so far are in box->functions. */
+static int add_functions(lua_State *L, int index, struct rpc_server_box *box,
+                         struct peri_error *err)
 {
     lua_pushnil(L);
-    while (lua_next(L, 2) != 0) {
+    while (lua_next(L, index) != 0) {
         struct rpc_lua_function *function = &box->functions[box->function_count];
         struct rpc_handler own = rpc_worker_handler;
         const char *name = lua_tostring(L, -2); /* rpc.lua has checked that names are strings */
@@ -118,6 +119,33 @@ static size_t count_pairs(lua_State *L, int index)
     return count;
 }
 
+/* Pushes a box that serves nothing yet, with room for the functions of the table at the index; NULL
+ * without memory. */
+static struct rpc_server_box *push_server(lua_State *L, int index)
+{
+    struct rpc_server_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct rpc_server_box){.context = rpc_context_of(L)};
+    peri_list_init(&box->idle);
+    peri_list_init(&box->link);
+    luaL_setmetatable(L, RPC_SERVER_METATABLE);
+    box->functions = calloc(count_pairs(L, index) + 1, sizeof *box->functions);
+    return box->functions != NULL ? box : NULL;
+}
+
+int rpc_serve_lent(lua_State *L, int index, struct rpc_server *server, struct rpc_server_box **out,
+                   struct peri_error *err)
+{
+    struct rpc_server_box *box = push_server(L, index);
+    if (box == NULL)
+        return peri_fail_plain(err, PERI_ENOMEM, "serve: no memory");
+    lua_newtable(L);
+    (void)lua_setiuservalue(L, -2, 1);
+    box->server = server;
+    box->is_lent = true;
+    *out = box;
+    return add_functions(L, index, box, err);
+}
+
 /* serve(functions, options): a server. */
 static int l_serve(lua_State *L)
 {
@@ -126,45 +154,53 @@ static int l_serve(lua_State *L)
     luaL_checktype(L, 2, LUA_TTABLE);
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_settop(L, 3);
-    struct rpc_server_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct rpc_server_box){.context = rpc_context_of(L)};
-    peri_list_init(&box->idle);
-    luaL_setmetatable(L, RPC_SERVER_METATABLE);
+    struct rpc_server_box *box = push_server(L, 2);
+    if (box == NULL)
+        return box_fail(L, PERI_ENOMEM, "serve: no memory");
     lua_pushvalue(L, 3);
     (void)lua_setiuservalue(L, 4, 1);
     rpc_read_identity(L, 3, box->context, &box->self);
-    box->functions = calloc(count_pairs(L, 2) + 1, sizeof *box->functions);
-    if (box->functions == NULL)
-        return box_fail(L, PERI_ENOMEM, "serve: no memory");
     int rc = rpc_server_open(&box->server, box->context->env, &box->self, address, &err);
     if (rc == 0)
-        rc = add_functions(L, box, &err);
+        rc = add_functions(L, 2, box, &err);
     if (rc != 0)
         return box_error(L, &err);
     lua_settop(L, 4);
     return 1;
 }
 
-static int l_close(lua_State *L)
+void rpc_serve_end(lua_State *L, struct rpc_server_box *box)
 {
-    struct rpc_server_box *box = check_server(L);
-    struct rpc_server *server = box->server;
-    if (server == NULL)
-        return 0;
     box->server = NULL;
-    rpc_server_close(server);
+    peri_list_remove(&box->link);
     rpc_workers_end(box);
     for (size_t i = 0; i < box->function_count; i++)
         luaL_unref(L, LUA_REGISTRYINDEX, box->functions[i].reference);
     box->function_count = 0;
     fiber_wake(&box->closing);
+}
+
+/* A server that is lent ends with its node. */
+static int l_close(lua_State *L)
+{
+    struct rpc_server_box *box = check_server(L);
+    struct rpc_server *server = box->server;
+    if (server == NULL || box->is_lent)
+        return 0;
+    box->server = NULL;
+    rpc_server_close(server);
+    rpc_serve_end(L, box);
     return 0;
 }
 
+/* The node keeps a server that it lends to, so that both are collected at once: then no call comes
+ * any more. */
 static int l_gc(lua_State *L)
 {
     (void)l_close(L);
     struct rpc_server_box *box = check_server(L);
+    if (box->server != NULL)
+        rpc_serve_end(L, box);
     free(box->functions);
     box->functions = NULL;
     return 0;

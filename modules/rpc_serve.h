@@ -28,6 +28,8 @@ struct rpc_server_box {
     struct peri_list idle; /* workers without a call */
     size_t idle_count;
     struct fiber_wait closing; /* the fiber that waits for the end of the server */
+    bool is_lent;              /* the server is a node's, and ends with that */
+    struct peri_list link;     /* lent: among those of the node */
 };
 
 /* A fiber that serves one call after the other. Lives in a userdata at the bottom of the fiber's
@@ -45,6 +47,15 @@ struct rpc_worker {
 
 /* Serves calls of Lua functions: handler.data is the struct rpc_lua_function. */
 extern const struct rpc_handler rpc_worker_handler;
+
+/* Pushes a server that adds the functions of the table at the index to one that listens already,
+ * lent until rpc_serve_end. The caller keeps what is pushed until then. Errors, with something that
+ * is no server pushed or nothing: PERI_EINVAL for a name that is served already, PERI_ENOMEM. */
+int rpc_serve_lent(lua_State *L, int index, struct rpc_server *server, struct rpc_server_box **out,
+                   struct peri_error *err);
+
+/* The server of such a box has been closed. */
+void rpc_serve_end(lua_State *L, struct rpc_server_box *box);
 
 /* Ends the workers without a call: the server was closed. */
 void rpc_workers_end(struct rpc_server_box *box);

@@ -21,6 +21,10 @@ local READ_PIECE = 65536
 ---@field stdout? "pipe"|"null"|"inherit"  default "inherit"
 ---@field stderr? "pipe"|"null"|"inherit"  default "inherit"
 ---@field dies_with_parent? boolean  the kernel kills the child when we end, however we end
+---@field detached? boolean  the child has a session of its own, and lives on when its handle is closed and
+---                          when we end
+---@field output? string  a file that the child's output and error output are appended to; made (for its owner
+---                       alone) when it is not there
 
 ---@class perilune.process.Exit
 ---@field status? integer  exit status; nil when a signal ended the child
@@ -236,7 +240,7 @@ end
 
 local SPAWN_OPTIONS = {
   cwd = "string", env = "table", stdin = "string", stdout = "string", stderr = "string",
-  dies_with_parent = "boolean",
+  dies_with_parent = "boolean", detached = "boolean", output = "string",
 }
 local RUN_OPTIONS = {
   cwd = "string", env = "table", dies_with_parent = "boolean", input = "string",
@@ -254,12 +258,17 @@ local function check_options(options, known, caller)
       error(('%s: %s is "pipe", "null" or "inherit", not %q'):format(caller, name, options[name]), 3)
     end
   end
+  if options.output and (options.stdout or options.stderr) then
+    error(("%s: output is the file of stdout and stderr; leave those out"):format(caller), 3)
+  elseif options.detached and options.dies_with_parent then
+    error(("%s: detached and dies_with_parent exclude each other"):format(caller), 3)
+  end
 end
 
 local function start(options, stdin, stdout, stderr)
   local process, input, output, errors = core.spawn({ table.unpack(options) },
     merged_environment(options.env), options.cwd, stdin, stdout, stderr,
-    options.dies_with_parent)
+    options.dies_with_parent, options.detached, options.output)
   if not process then
     return nil, input, output
   end
@@ -277,8 +286,8 @@ end
 ---@return string? code  "ENOENT", "EACCES", ...
 function M.spawn(options)
   check_options(options, SPAWN_OPTIONS, "process.spawn")
-  return start(options, options.stdin or "null", options.stdout or "inherit",
-    options.stderr or "inherit")
+  local otherwise = options.output and "null" or "inherit"
+  return start(options, options.stdin or "null", options.stdout or otherwise, options.stderr or otherwise)
 end
 
 ---@class perilune.process.Result: perilune.process.Exit
@@ -360,6 +369,16 @@ end
 ---@return boolean
 function M.is_alive(pid)
   return core.is_alive(pid)
+end
+
+--- Sends a signal to a process that is no child of ours, or not any more.
+---@param pid integer
+---@param signal integer
+---@return true|nil ok
+---@return string? err
+---@return string? code  "ESRCH" when there is none, "EPERM" when it is somebody else's
+function M.signal(pid, signal)
+  return core.signal(pid, signal)
 end
 
 --- How many processors this process may use.

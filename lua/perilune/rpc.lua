@@ -115,6 +115,26 @@ local function keep(server)
   core.await(server)
 end
 
+--- Raises unless it is a table of functions by their names, for modules that serve in their own way.
+---@param caller string  "node:serve"
+---@param functions any
+---@return table<string, function> functions
+function M.check_functions(caller, functions)
+  if type(functions) ~= "table" then
+    error(("%s: a table of functions, as in %s{ echo = fn }, not a %s"):format(caller, caller,
+      type(functions)), 3)
+  end
+  for name, fn in pairs(functions) do
+    if type(name) ~= "string" or type(fn) ~= "function" then
+      error(("%s: %s is a %s; names are strings and values functions"):format(caller, tostring(name),
+        type(fn)), 3)
+    elseif name:find("\0", 1, true) then
+      error(("%s: the name %q has a zero byte"):format(caller, name), 3)
+    end
+  end
+  return functions
+end
+
 --- Serves functions to whoever connects: serve({ name = fn, ... }, options). Each call runs fn(...) in a
 --- fiber of its own; what it returns is the answer, what it raises is the caller's nil, message, code.
 --- The server belongs to the fiber that called, unless options.detached.
@@ -124,16 +144,7 @@ end
 ---@return string? err
 ---@return string? code
 function M.serve(functions, options)
-  if type(functions) ~= "table" then
-    error(("serve: a table of functions, as in serve{ echo = fn }, not a %s"):format(type(functions)), 2)
-  end
-  for name, fn in pairs(functions) do
-    if type(name) ~= "string" or type(fn) ~= "function" then
-      error(("serve: %s is a %s; names are strings and values functions"):format(tostring(name), type(fn)), 2)
-    elseif name:find("\0", 1, true) then
-      error(("serve: the name %q has a zero byte"):format(name), 2)
-    end
-  end
+  M.check_functions("serve", functions)
   options = options_of.check(options, SERVE, "serve")
   local address = options.listen or ":7100"
   local server, err, code = core.serve(address, functions, identity("serve", options))

@@ -249,6 +249,11 @@ bool env_pid_is_alive(struct env *env, int64_t pid)
     return env->ops->self->pid_is_alive(env, pid);
 }
 
+int env_pid_kill(struct env *env, int64_t pid, int signum)
+{
+    return env->ops->self->pid_kill(env, pid, signum);
+}
+
 const char *env_variable(struct env *env, const char *name)
 {
     return env->ops->self->variable(env, name);

@@ -146,6 +146,9 @@ void env_region_trim(struct env *env);
 int64_t env_pid(struct env *env);
 /* True when a process with that pid exists. */
 bool env_pid_is_alive(struct env *env, int64_t pid);
+/* Sends a signal to another process. Errors: -ESRCH, -EPERM, PERI_EINVAL for a pid that is not of
+ * one process; PERI_ENONDETERMINISTIC in simulation. */
+int env_pid_kill(struct env *env, int64_t pid, int signum);
 /* Value of an environment variable, or NULL; lent until the environment changes. */
 const char *env_variable(struct env *env, const char *name);
 /* All environment variables, "NAME=value", ended by NULL; lent until the environment changes. */

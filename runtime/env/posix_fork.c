@@ -9,7 +9,7 @@
 
 enum { STDIO_COUNT = 3 };
 
-enum fork_step { STEP_STDIO, STEP_CWD, STEP_PARENT, STEP_EXEC };
+enum fork_step { STEP_STDIO, STEP_CWD, STEP_PARENT, STEP_SESSION, STEP_EXEC };
 
 /* What the child writes into the report pipe when it could not start the program. */
 struct fork_report {
@@ -97,6 +97,8 @@ _Noreturn static void run_child(const struct posix_fork *request, pid_t parent, 
         fail_child(report_fd, STEP_CWD, errno);
     if (request->dies_with_parent && bind_to_parent(parent) != 0)
         fail_child(report_fd, STEP_PARENT, errno);
+    if (request->is_detached && setsid() < 0)
+        fail_child(report_fd, STEP_SESSION, errno);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     exec_program(request);
     fail_child(report_fd, STEP_EXEC, errno);

@@ -17,6 +17,7 @@ struct posix_fork {
     const char *cwd;         /* or NULL */
     int fds[3];              /* becomes the child's 0, 1, 2; -1 is /dev/null */
     bool dies_with_parent;   /* with the calling thread, as PR_SET_PDEATHSIG has it */
+    bool is_detached;        /* leads a session of its own, which no terminal ends */
 };
 
 /* Forks, and returns once the program runs or could not be started. The child gets default signal

@@ -26,6 +26,15 @@ static bool self_pid_is_alive(struct env *env, int64_t pid)
     return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
 
+/* 0 and negative ids would mean groups of processes. */
+static int self_pid_kill(struct env *env, int64_t pid, int signum)
+{
+    (void)env;
+    if (pid <= 0 || pid > INT32_MAX)
+        return PERI_EINVAL;
+    return kill((pid_t)pid, signum) == 0 ? 0 : -errno;
+}
+
 static const char *self_variable(struct env *env, const char *name)
 {
     (void)env;
@@ -95,6 +104,7 @@ static uint64_t self_max_rss_bytes(struct env *env)
 const struct env_self_ops env_posix_self_ops = {
     .pid = self_pid,
     .pid_is_alive = self_pid_is_alive,
+    .pid_kill = self_pid_kill,
     .variable = self_variable,
     .variables = self_variables,
     .executable = self_executable,

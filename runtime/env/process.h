@@ -45,6 +45,10 @@ struct env_process_options {
     const char *cwd;         /* or NULL */
     enum env_stdio stdio[3];
     bool dies_with_parent; /* the kernel kills the child when this process ends, however it ends */
+    bool is_detached;      /* a session of its own; it lives on when its handle is closed, and when
+                              this process ends */
+    const char *output;    /* a file that the child's output and error output are appended to, made
+                              when it is not there (0600); or NULL: as stdio has them */
 };
 
 struct env_process_exit {
@@ -62,7 +66,8 @@ int env_process_spawn(struct env *env, const struct env_process_options *options
                       struct peri_error *err);
 int64_t env_process_pid(const struct env_process *process);
 int env_process_kill(struct env_process *process, int signum);
-void env_process_close(struct env_process *process); /* kills a running child first; accepts NULL */
+/* Kills a running child first, unless it is detached. Accepts NULL. */
+void env_process_close(struct env_process *process);
 
 /* ---- copies of this process ---- */
 

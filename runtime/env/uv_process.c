@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ struct uv_child {
     pid_t pid;
     bool is_reaped;
     bool is_released; /* by its owner: freed once reaped */
+    bool is_detached;
     struct env_process_exit exit;
     void (*on_exit)(void *data, const struct env_process_exit *exit);
     void *data;
@@ -136,6 +138,18 @@ static int open_stdio(struct env_uv *uv, const enum env_stdio stdio[STDIO_COUNT]
     return 0;
 }
 
+/* One descriptor for both streams, so that what they say stays in order. */
+static int open_output(const char *path, int fds[STDIO_COUNT])
+{
+    enum { OWNER_ONLY = 0600 };
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, OWNER_ONLY);
+    if (fd < 0)
+        return -errno;
+    fds[STDOUT_FILENO] = fd;
+    fds[STDERR_FILENO] = fd;
+    return 0;
+}
+
 static void close_child_ends(const enum env_stdio stdio[STDIO_COUNT], const int fds[STDIO_COUNT])
 {
     for (int i = 0; i < STDIO_COUNT; i++)
@@ -150,23 +164,42 @@ static int start(struct env_uv *uv, const struct env_process_options *options, p
                                  .envp = options->envp,
                                  .cwd = options->cwd,
                                  .fds = {-1, -1, -1},
-                                 .dies_with_parent = options->dies_with_parent};
+                                 .dies_with_parent = options->dies_with_parent,
+                                 .is_detached = options->is_detached};
     int rc = open_stdio(uv, options->stdio, request.fds, streams);
-    if (rc != 0)
+    if (rc != 0) {
         (void)peri_fail(err, rc, "pipes for %s", options->argv[0]);
+        close_child_ends(options->stdio, request.fds);
+        return rc;
+    }
+    int piped[STDIO_COUNT];
+    memcpy(piped, request.fds, sizeof piped);
+    if (options->output != NULL)
+        rc = open_output(options->output, request.fds);
+    if (rc != 0)
+        (void)peri_fail(err, rc, "%s", options->output);
     else
         rc = posix_fork(&request, pid, err);
-    close_child_ends(options->stdio, request.fds);
+    if (options->output != NULL && request.fds[STDOUT_FILENO] != piped[STDOUT_FILENO])
+        (void)close(request.fds[STDOUT_FILENO]);
+    close_child_ends(options->stdio, piped);
     return rc;
 }
 
+/* A detached child is let go of: it belongs to nobody here any more, and whoever adopts it when
+ * this process ends reaps it. */
 static void kill_released(struct uv_child *child)
 {
+    struct env_uv *uv = env_uv_of(child->base.env);
     child->is_released = true;
-    if (child->is_reaped && peri_list_is_empty(&child->link))
-        free(child);
-    else if (!child->is_reaped)
+    if (child->is_detached && !child->is_reaped) {
+        peri_list_remove(&child->link);
+        if (peri_list_is_empty(&uv->children))
+            (void)uv_signal_stop(&uv->child_signal);
+    } else if (!child->is_reaped)
         (void)kill(child->pid, SIGKILL);
+    if (peri_list_is_empty(&child->link))
+        free(child);
 }
 
 static void child_close_owned(struct uv_owned *owned)
@@ -191,7 +224,8 @@ static int child_spawn(struct env *env, const struct env_process_options *option
     struct uv_child *child = calloc(1, sizeof *child);
     if (child == NULL)
         return peri_fail(err, PERI_ENOMEM, "start %s", options->argv[0]);
-    *child = (struct uv_child){.base = {env}, .on_exit = on_exit, .data = data};
+    *child = (struct uv_child){
+        .base = {env}, .on_exit = on_exit, .data = data, .is_detached = options->is_detached};
     int rc = watch_children(uv);
     if (rc != 0)
         (void)peri_fail(err, rc, "start %s", options->argv[0]);

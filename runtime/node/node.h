@@ -85,12 +85,17 @@ void node_close(struct node *node, void (*on_closed)(void *data), void *data);
 const char *node_address(const struct node *node);
 
 struct rpc_handler;
+struct rpc_server;
 
 /* Has the node answer one more function to other nodes, which knows whom it asks: data is the
  * handler's, and lent until the close. Errors: -EEXIST for a name that is served already,
  * PERI_ENOMEM; PERI_EINVAL before the node is open. */
 int node_serve(struct node *node, const char *name, const struct rpc_handler *handler,
                struct peri_error *err);
+
+/* What the node listens with, for functions that belong to no group and end with the node; lent
+ * until the close. NULL before the node is open. */
+struct rpc_server *node_server(const struct node *node);
 
 /* Who this node is to others; lent until the close. */
 const struct rpc_identity *node_identity(const struct node *node);

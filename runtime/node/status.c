@@ -71,6 +71,11 @@ int node_serve(struct node *node, const char *name, const struct rpc_handler *ha
     return rc == PERI_EINVAL ? -EEXIST : rc;
 }
 
+struct rpc_server *node_server(const struct node *node)
+{
+    return node->server;
+}
+
 const struct rpc_identity *node_identity(const struct node *node)
 {
     return &node->options.self;

@@ -19,6 +19,12 @@ static bool self_pid_is_alive(struct env *env, int64_t pid)
     return pid == self_pid(env);
 }
 
+static int self_pid_kill(struct env *env, int64_t pid, int signum)
+{
+    (void)env, (void)pid, (void)signum;
+    return PERI_ENONDETERMINISTIC;
+}
+
 static const char *self_variable(struct env *env, const char *name)
 {
     const struct sim_node *node = sim_node_cast(env);
@@ -99,6 +105,7 @@ static uint64_t self_max_rss_bytes(struct env *env)
 const struct env_self_ops sim_self_ops = {
     .pid = self_pid,
     .pid_is_alive = self_pid_is_alive,
+    .pid_kill = self_pid_kill,
     .variable = self_variable,
     .variables = self_variables,
     .executable = self_executable,

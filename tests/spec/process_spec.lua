@@ -162,6 +162,37 @@ describe("perilune.process", function()
     assert.is_true(fs.exists(process.executable()))
   end)
 
+  it("lets a detached child live, and signals it without a handle", function()
+    local log = os.tmpname()
+    local child = assert(process.spawn { "sh", "-c", "echo out; echo err >&2; echo $$; exec sleep 60",
+      detached = true, output = log })
+    local pid = child:pid()
+    child:close()
+    while select(2, fs.read(log):gsub("\n", "")) < 3 do
+      fiber.sleep(0.01)
+    end
+    assert.equal(("out\nerr\n%d\n"):format(pid), fs.read(log))
+    assert.equal(0, fs.stat(log).mode & 63)
+    local session = assert(fs.read(("/proc/%d/stat"):format(pid))):match "%) %S %d+ %d+ (%d+)"
+    assert.equal(tostring(pid), session)
+    assert.is_true(process.signal(pid, 0))
+    assert.is_true(process.signal(pid, 9))
+    while (fs.read(("/proc/%d/stat"):format(pid)) or "(x) Z"):match "%) (%S)" ~= "Z" do
+      fiber.sleep(0.01)
+    end
+    os.remove(log)
+    local _, _, code = process.signal(2 ^ 22 | 0, 0) -- ids are below
+    assert.equal("ESRCH", code)
+    _, _, code = process.signal(-1, 0)
+    assert.equal("EINVAL", code)
+    _, _, code = process.spawn { "true", output = "/nowhere/log" }
+    assert.equal("ENOENT", code)
+    assert.has_error(function() process.spawn { "true", output = log, stdout = "null" } end,
+      "process.spawn: output is the file of stdout and stderr; leave those out")
+    assert.has_error(function() process.spawn { "true", detached = true, dies_with_parent = true } end,
+      "process.spawn: detached and dies_with_parent exclude each other")
+  end)
+
   it("reads standard input as a stream", function()
     local script = os.tmpname()
     assert(fs.write(script, [[

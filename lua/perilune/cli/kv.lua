@@ -194,51 +194,25 @@ end
 
 -- ---- serving ----
 
---- Why clients cannot be served there, found out before a directory belongs to a node; or nil.
-local function cannot_listen(...)
-  for _, address in ipairs { ... } do
-    local server, err, code = require("perilune.rpc").serve({}, { listen = address })
-    if not server then
-      return err, code
-    end
-    server:close()
-  end
-end
-
 local function serve(args)
-  local raft, kv, perilune = require "perilune.raft", require "perilune.kv", require "perilune"
   local members, id = args.members or { "127.0.0.1:7200" }, args.id or 1
   if not members[id] then
     return output.usage_error("kv serve --id", ("%d is no member's number: those go from 1 to %d"):format(id,
       #members))
   end
-  local err, code = cannot_listen(args.listen or ":7300", args.resp)
-  if err then
-    return fail(args, err, code)
-  end
-  local node
-  node, err, code = raft.open {
-    id = id, path = args.arguments[1], listen = #members > 1 and members[id]:match ":%d+$" or members[id],
-    leases = args.leases,
+  local node, err, code = require("perilune.cluster.node").start {
+    id = id, data = args.arguments[1], members = members, leases = args.leases, resp = args.resp,
+    listen = #members > 1 and members[id]:match ":%d+$" or members[id], clients = args.listen or ":7300",
+    history = args.history,
   }
   if not node then
     return fail(args, err, code)
   end
-  local group, server
-  group, err, code = raft.group { id = 1, members = members, machine = "kv" }
-  if group then
-    server, err, code = kv.serve { group = group, listen = args.listen or ":7300",
-      resp = args.resp, history = args.history }
-  end
-  if not server then
-    node:close()
-    return fail(args, err, code)
-  end
-  print_result(args, { id = id, address = server:address(), resp = err, members = members },
-    ("node %d serves clients at %s%s"):format(id, server:address(),
-      err and ", Redis' at " .. err or ""))
+  print_result(args, { id = id, address = node:address(), resp = node.resp, members = members },
+    ("node %d serves clients at %s%s"):format(id, node:address(),
+      node.resp and ", Redis' at " .. node.resp or ""))
   while true do
-    perilune.sleep(3600)
+    require("perilune").sleep(3600)
   end
 end
 

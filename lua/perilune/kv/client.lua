@@ -73,7 +73,7 @@ function Store:attempt(seconds, name, ...)
   if id == nil then
     local err, code = is_ok, first
     self:turn_from(asked)
-    return false, code ~= "EUNREACHABLE", err, code, false, false
+    return false, code ~= "EUNREACHABLE" and code ~= "ENOFUNCTION", err, code, false, false
   end
   self.by_id[id] = asked
   if is_ok then

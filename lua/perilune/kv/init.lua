@@ -28,6 +28,7 @@ local M = {}
 ---@class perilune.kv.ServeOptions: perilune.rpc.ServeOptions
 ---@field group perilune.raft.Group  opened with machine = "kv"
 ---@field listen? string  default ":7300"
+---@field at_node? boolean  clients are served where the node listens for the others, instead of at listen
 ---@field resp? string  where Redis' clients are served, as ":6379"; default: nowhere
 ---@field history? integer  revisions that can be read and watched, about; default 10000; 0: all, for ever
 ---@field caches? boolean  clients may have caches (store:cache); then all servers of the group have to say so
@@ -43,8 +44,8 @@ local M = {}
 
 local SERVE = {
   group = "table", history = "number", caches = "boolean", listen = "string", resp = "string",
-  detached = "boolean", secret = "string", cluster = "string", node = "string", inflight_max = "number",
-  body_max = "number",
+  at_node = "boolean", detached = "boolean", secret = "string", cluster = "string", node = "string",
+  inflight_max = "number", body_max = "number",
 }
 local CONNECT = {
   deadline = true, attempt = true, session = true, ping = true, secret = "string", cluster = "string",
@@ -75,14 +76,17 @@ function M.serve(options)
   if options.resp and options.caches then
     error("kv.serve: resp and caches exclude each other: writes of Redis' clients invalidate no caches", 2)
   end
+  if options.at_node and options.listen then
+    error("kv.serve: at_node and listen exclude each other", 2)
+  end
   local served = server_of.create(options.group, history_of("kv.serve", options), options.caches)
   local passed = {}
   for name in pairs(SERVE) do
     passed[name] = options[name]
   end
-  passed.group, passed.history, passed.caches, passed.resp = nil, nil, nil, nil
+  passed.group, passed.history, passed.caches, passed.resp, passed.at_node = nil, nil, nil, nil, nil
   passed.listen = options.listen or ":7300"
-  local server, err, code = served:serve(passed)
+  local server, err, code = served:serve(not options.at_node and passed or nil)
   if not server then
     return nil, err, code
   end

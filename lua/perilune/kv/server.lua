@@ -146,20 +146,26 @@ function Served.is_in_c()
   return true
 end
 
---- Serves clients: a server of perilune.rpc, or as rpc.serve.
----@param options perilune.rpc.ServeOptions
+--- Serves clients: a server of perilune.rpc, or as rpc.serve; without options where the node listens.
+---@param options? perilune.rpc.ServeOptions
 ---@return perilune.rpc.Server|nil server
 ---@return string? err
 ---@return string? code
 function Served:serve(options)
   local is_in_c = self:is_in_c()
-  local server, err, code = rpc.serve({
+  local functions = {
     ["kv.command"] = (self.caches or not is_in_c) and function(...) return self:command(...) end or nil,
     ["kv.query"] = not is_in_c and function(...) return self:query(...) end or nil,
     ["kv.cache"] = function(...) return self:hold(...) end,
     ["kv.fetch"] = function(...) return self:fetch(...) end,
     ["kv.watch"] = function(...) self:watch(rpc.yield, ...) end,
-  }, options)
+  }
+  local server, err, code
+  if options then
+    server, err, code = rpc.serve(functions, options)
+  else
+    server, err, code = self.group.node:serve(functions)
+  end
   local ok = server
   if server and is_in_c then
     ok, err, code = self.group.core:serve(server, not self.caches)

@@ -70,6 +70,17 @@ function Node:address()
   return self.core:address()
 end
 
+--- Serves functions where the node listens for the others, beside what those say: as rpc.serve, with the
+--- node's secret and limits. They are served until the node ends. A name that is served already is nil,
+--- message, "EINVAL".
+---@param functions table<string, function>
+---@return perilune.rpc.Server|nil server
+---@return string? err
+---@return string? code
+function Node:serve(functions)
+  return self.core:serve(rpc.check_functions("node:serve", functions))
+end
+
 --- Counts: groups, steps, envelopes_sent, envelopes_lost, messages_sent, messages_heard, messages_refused,
 --- bytes_sent, entries_applied, snapshots_taken, snapshots_installed, snapshots_sent, events_lost.
 ---@return table<string, integer>|nil stats
