@@ -203,7 +203,7 @@ local function serve(args)
   local node, err, code = require("perilune.cluster.node").start {
     id = id, data = args.arguments[1], members = members, leases = args.leases, resp = args.resp,
     listen = #members > 1 and members[id]:match ":%d+$" or members[id], clients = args.listen or ":7300",
-    history = args.history,
+    history = args.history, is_quiet = true,
   }
   if not node then
     return fail(args, err, code)
@@ -216,6 +216,18 @@ local function serve(args)
   end
 end
 
+-- Where the store is: as told, or the cluster of the directory, or where kv serve serves by itself.
+local function addresses_of(args)
+  if args.at then
+    return args.at
+  end
+  local folder, err, code = require("perilune.cli.cluster_target").folder {}
+  if not folder and code ~= "ENOENT" then
+    return nil, err, code
+  end
+  return folder and folder:addresses() or ":7300"
+end
+
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
@@ -225,7 +237,11 @@ function M.run(args)
   elseif args.action == "serve" then
     return serve(args)
   end
-  local store <close> = require("perilune.kv").connect(args.at or ":7300", {
+  local addresses, err, code = addresses_of(args)
+  if not addresses then
+    return fail(args, err, code)
+  end
+  local store <close> = require("perilune.kv").connect(addresses, {
     deadline = args.deadline, session = math.max(SESSION, 2 * (args.deadline or 0)),
   })
   local status = actions[args.action](store, args)

@@ -132,7 +132,8 @@ function M.parser(argparse)
     :convert(read_action).completes = ACTIONS
   parser:argument("arguments", "What the action takes; a VALUE or BYTES of - is read from standard input.")
     :args "*":argname "ARGUMENT"
-  parser:option("--at", "Where the store is served (default: :7300)."):argname "HOST:PORT,..."
+  parser:option("--at", "Where the store is served (default: the cluster that perilune up started here, "
+    .. "or :7300)."):argname "HOST:PORT,..."
     :convert(read_list)
   parser:option("--deadline", "How long to try (default: 5s)."):argname "TIME"
     :convert(read_deadline)

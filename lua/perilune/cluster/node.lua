@@ -35,6 +35,7 @@ local POLL = 0.01
 ---@field heartbeat? number
 ---@field secret? string
 ---@field cluster? string
+---@field is_quiet? boolean  who leads is no line of the log
 
 ---@class perilune.cluster.Node
 ---@field id integer
@@ -90,7 +91,7 @@ local function follow_events(self)
     elseif event.type == "role" and event.leader ~= leader then
       leader = event.leader
       self.leader_since = leader and fiber.wall() or nil
-      if leader then
+      if leader and not self.options.is_quiet then
         log.info(leader == self.id and "this node leads" or "another node leads",
           { leader = leader, term = event.term })
       end

@@ -1,0 +1,43 @@
+--- perilune ps: the processes of a cluster on this machine.
+local json = require "perilune.json"
+local output = require "perilune.cli.output"
+local target = require "perilune.cli.cluster_target"
+
+local M = { summary = "list the processes of the cluster on this machine" }
+
+---@param argparse table
+---@return table parser
+function M.parser(argparse)
+  local parser = argparse("perilune ps", "Lists the nodes of a cluster on this machine: running, paused, "
+    .. "stopped (in good order) or dead, their processes and ports. Nobody is asked; perilune status does.")
+  target.add_options(parser)
+  parser:epilog "Examples:\n  perilune ps\n  perilune ps --json"
+  return parser
+end
+
+---@param args table
+---@return integer exit_code
+function M.run(args)
+  local folder, err, code = target.folder(args)
+  if not folder then
+    return target.fail("ps", err, code)
+  end
+  local rows, list = { { "node", "state", "pid", "address", "resp", "log" } }, {}
+  for i, node in ipairs(folder.nodes) do
+    local state, pid = folder:state(node)
+    local lives = state == "running" or state == "paused"
+    rows[i + 1] = { node.name, state, lives and tostring(pid) or "-", node.listen, node.resp,
+      folder:at(node, "log") }
+    list[i] = { id = node.id, name = node.name, state = state, pid = lives and pid or nil,
+      ready = lives and folder:is_ready(node, pid), address = node.listen, resp = node.resp,
+      admin = node.admin, dir = folder.path .. "/" .. node.name, log = folder:at(node, "log") }
+  end
+  if args.json then
+    output.json { dir = folder.path, base_port = folder.base_port, nodes = json.array(list) }
+  else
+    io.stdout:write(output.table(rows, { [3] = true }), "\n")
+  end
+  return output.EXIT_OK
+end
+
+return M

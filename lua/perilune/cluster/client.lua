@@ -1,0 +1,114 @@
+--- Asks the nodes of a cluster how it stands, and its leader for changes.
+local fiber = require "perilune.fiber"
+local rpc = require "perilune.rpc"
+
+local M = {}
+
+local ANSWER = 1 -- seconds that a node has for its answer
+local PAUSE = 0.05
+
+---@class perilune.cluster.Answer
+---@field address string
+---@field status? table  as Node:status
+---@field err? string  why there is none
+---@field code? string
+
+--- Asks all addresses at once: an answer for each, in their order. Whoever is known to be gone need not be
+--- asked.
+---@param addresses string[]
+---@param deadline? number  seconds; default 1
+---@return perilune.cluster.Answer[]
+function M.ask(addresses, deadline)
+  local peers = {}
+  for i, address in ipairs(addresses) do
+    peers[i] = rpc.connect(address, { deadline = deadline or ANSWER })
+  end
+  local answers = {}
+  for i, outcome in ipairs(rpc.multicall(peers, "cluster.status")) do
+    answers[i] = { address = addresses[i], status = outcome.ok and outcome[1] or nil, err = outcome.err,
+      code = outcome.code }
+    peers[i]:close()
+  end
+  return answers
+end
+
+--- As ask, and then those that the answers name as well.
+---@param addresses string[]
+---@param deadline? number
+---@return perilune.cluster.Answer[]
+function M.ask_all(addresses, deadline)
+  local answers, seen, more = M.ask(addresses, deadline), {}, {}
+  for _, answer in ipairs(answers) do
+    seen[answer.address] = true
+    if answer.status then
+      seen[answer.status.address] = true
+    end
+  end
+  for _, answer in ipairs(answers) do
+    for _, member in pairs(answer.status and answer.status.group.members or {}) do
+      if member.address and not seen[member.address] then
+        seen[member.address] = true
+        more[#more + 1] = member.address
+      end
+    end
+  end
+  table.sort(more)
+  return table.move(M.ask(more, deadline), 1, #more, #answers + 1, answers)
+end
+
+--- The status of the node that leads, as the answers have it: of several that say so, that of the newest
+--- term.
+---@param answers perilune.cluster.Answer[]
+---@return table|nil status
+function M.leader_of(answers)
+  local leader
+  for _, answer in ipairs(answers) do
+    local group = answer.status and answer.status.group
+    if group and group.role == "leader" and (not leader or group.term > leader.group.term) then
+      leader = answer.status
+    end
+  end
+  return leader
+end
+
+-- Why nobody leads: what one of them says, else why none answered.
+local function no_leader(answers)
+  for _, answer in ipairs(answers) do
+    if answer.status then
+      return "nobody leads the group: perilune status says who is missing", "ENOTLEADER"
+    end
+  end
+  local first = answers[1]
+  return first and ("no node answers; %s"):format(first.err) or "there is nobody to ask", "EUNREACHABLE"
+end
+
+--- Calls a function of whoever leads; asks for the new leader when that has changed. What the function
+--- returns, or nil, message, code.
+---@param addresses string[]
+---@param deadline number  seconds
+---@param name string  "cluster.change"
+---@param ... any
+---@return any
+function M.call_leader(addresses, deadline, name, ...)
+  local due = fiber.now() + deadline
+  local err, code
+  repeat
+    local answers = M.ask_all(addresses)
+    local leader = M.leader_of(answers)
+    err, code = no_leader(answers)
+    if leader then
+      local peer <close> = rpc.connect(leader.address, { deadline = math.max(due - fiber.now(), PAUSE) })
+      local result
+      result, err, code = peer:call(name, ...)
+      if result ~= nil then
+        return result
+      elseif code ~= "ENOTLEADER" and code ~= "EUNREACHABLE" then
+        return nil, err, code
+      end
+    end
+    fiber.sleep(PAUSE)
+  until fiber.now() >= due
+  return nil, err, code
+end
+
+return M
