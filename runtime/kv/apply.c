@@ -57,6 +57,7 @@ static int compact(struct kv_run *run)
                                revision, run->meta.revision);
     if (revision > run->meta.compacted)
         run->meta.compacted = revision;
+    run->view->compacted = run->meta.compacted;
     wire_pack_bool(&run->result, false); /* once: is more to be swept */
     return 0;
 }

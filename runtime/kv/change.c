@@ -1,9 +1,10 @@
-/* change.c - keys, their history and their leases: four records change with every key.
+/* change.c - keys, their history and their leases.
  *
  *      k key             as it is now
- *      e revision, number    the event, for watches; holds the value for reads of the past
- *      v key, ~revision      where the event of a key is
- *      a lease, key          what ends with a lease */
+ *      a lease, key      what ends with a lease
+ *
+ * The event is told (history.h), and becomes records later. */
+#include "kv/history.h"
 #include "kv/parts.h"
 
 int kv_find(struct kv_view *view, struct peri_slice key, struct kv_entry *out)
@@ -27,22 +28,15 @@ int kv_put_scratch(struct kv_run *run, const struct kv_name *name, int rc)
     return rc;
 }
 
-/* The event of a change, and where it is. */
-static int write_event(struct kv_run *run, const struct kv_event *event)
+/* The event of a change. */
+static int tell_event(struct kv_run *run, const struct kv_event *event)
 {
-    const struct kv_version version = {event->is_delete, run->changes};
-    uint64_t revision = run->meta.revision + 1;
-    struct kv_name name;
+    const struct kv_told told = {run->meta.revision + 1, run->changes, *event};
     if (run->changes == KV_CHANGES_MAX)
         return peri_fail_plain(run->err, PERI_ETOOBIG, "a command changes at most %d keys",
                                KV_CHANGES_MAX);
-    kv_name_event(&name, revision, run->changes);
-    int rc = kv_put_scratch(run, &name, kv_event_put(&run->scratch, event));
-    if (rc != 0)
-        return rc;
-    kv_name_version(&name, event->key, revision);
     run->changes++;
-    return kv_put_scratch(run, &name, kv_version_put(&run->scratch, &version));
+    return kv_history_tell(run->view, &told);
 }
 
 /* ---- leases ---- */
@@ -104,7 +98,7 @@ int kv_change_put(struct kv_run *run, struct peri_slice key, const struct kv_ent
     if (rc == 0 && lease != 0)
         rc = attach(run, lease, key, old->lease != lease);
     if (rc == 0)
-        rc = write_event(run, &event);
+        rc = tell_event(run, &event);
     if (rc != 0)
         return rc;
     run->meta.keys += is_new;
@@ -120,7 +114,7 @@ static int remove_key(struct kv_run *run, struct peri_slice key, uint64_t before
         .is_delete = true, .before = before, .before_number = before_number, .key = key};
     struct kv_name name;
     kv_name_key(&name, key);
-    int rc = write_event(run, &event);
+    int rc = tell_event(run, &event);
     run->meta.keys--;
     return rc == 0 ? kv_view_delete(run->view, &name) : rc;
 }

@@ -72,11 +72,6 @@ void kv_name_key_end(struct kv_name *out)
     begin(out, TAG_KEY + 1);
 }
 
-bool kv_name_is_history(const struct kv_name *name)
-{
-    return name->data[0] == TAG_EVENT || name->data[0] == TAG_VERSION;
-}
-
 void kv_name_event(struct kv_name *out, uint64_t revision, uint32_t number)
 {
     begin(out, TAG_EVENT);

@@ -40,8 +40,6 @@ void kv_name_swept(struct kv_name *out);
 void kv_name_key_end(struct kv_name *out);
 /* The change with that number in the command of that revision. */
 void kv_name_event(struct kv_name *out, uint64_t revision, uint32_t number);
-/* Of an event or a version: what is not looked at before another key is, if ever. */
-bool kv_name_is_history(const struct kv_name *name);
 /* A key as it was from that revision on: the newest comes first. Revision 0 is behind all. */
 void kv_name_version(struct kv_name *out, struct peri_slice key, uint64_t revision);
 /* In front of all versions of the keys from key on, and behind those of all keys. */

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "kv/clock.h"
+#include "kv/lay.h"
 #include "kv/run.h"
 #include "kv/sweep.h"
 #include "node/hashes.h"
@@ -93,8 +94,12 @@ static int take_effect(struct kv_machine *machine, struct node_task *task)
 {
     int rc = node_keys_write(task->keys, &machine->view.written, &task->err);
     machine->hash = machine->view.hash;
-    if (machine->command.kind == KV_COMPACT)
+    if (rc == 0)
+        rc = node_keys_tell(task->keys, &machine->view.told, &task->err);
+    if (rc == 0 && machine->view.compacted != 0) {
+        node_keys_mark(task->keys, machine->view.compacted);
         node_keys_sweep(task->keys);
+    }
     return rc;
 }
 
@@ -114,6 +119,8 @@ static void end(struct kv_machine *machine, int rc)
         node_hashes_note(&machine->hashes, task->index, machine->hash);
     if (rc == 0 && machine->kind != QUERY && machine->on_applied != NULL)
         machine->on_applied(machine->data);
+    if (machine->view.has_searched)
+        node_keys_lay_soon(task->keys);
     free_reads(machine); /* some may be wanted no more */
     kv_view_clear(&machine->view);
     machine->task = NULL;
@@ -273,6 +280,7 @@ static void begin(struct kv_machine *machine, struct node_task *task, enum task 
     machine->task = task;
     machine->kind = kind;
     machine->status = 0;
+    machine->view.tail = node_keys_tail(task->keys);
     int rc = kind == APPLY   ? kv_command_decode(task->input, &machine->command, &task->err)
              : kind == QUERY ? kv_query_decode(task->input, &machine->query, &task->err)
                              : 0;
@@ -370,6 +378,7 @@ int kv_machine_create(struct kv_machine **out, void (*on_applied)(void *data), v
                                           .apply = on_apply,
                                           .foresee = on_foresee,
                                           .sweep = kv_sweep,
+                                          .lay = kv_lay,
                                           .query = on_query,
                                           .restore = on_restore,
                                           .hash_at = on_hash_at};

@@ -99,6 +99,8 @@ void kv_pack_entry(struct wire_packer *out, struct peri_slice value, const struc
 
 /* The bounds as names of keys. */
 void kv_bounds_names(const struct kv_bounds *bounds, struct kv_name *from, struct kv_name *to);
+/* Is a key in there? */
+bool kv_bounds_have(const struct kv_bounds *bounds, struct peri_slice key);
 
 /* ---- apply.c ---- */
 

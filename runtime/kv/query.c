@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "base/assert.h"
+#include "kv/history.h"
 #include "kv/parts.h"
 
 static int check_revision(const struct kv_meta *meta, uint64_t revision, uint64_t first,
@@ -44,12 +45,6 @@ static int ask_range(struct kv_view *view, const struct kv_query *query, const s
     return rc == 0 ? kv_pack_range_at(view, &query->bounds, query->revision, out) : rc;
 }
 
-static bool is_inside(const struct kv_bounds *bounds, struct peri_slice key)
-{
-    return peri_slice_compare(key, bounds->from) >= 0 &&
-           (bounds->to.size == 0 || peri_slice_compare(key, bounds->to) < 0);
-}
-
 static void pack_event(struct wire_packer *out, uint64_t revision, const struct kv_event *event)
 {
     struct kv_entry entry = event->entry;
@@ -63,40 +58,86 @@ static void pack_event(struct wire_packer *out, uint64_t revision, const struct 
 
 /* What the answer to a query for events is made of. */
 struct events {
+    const struct kv_query *query;
     struct peri_buffer bytes;
+    struct wire_packer out;
     uint32_t count, looked_at;
     uint64_t next_revision;
     uint32_t next_number;
 };
 
-static int read_events(struct kv_view *view, const struct kv_query *query,
-                       const struct kv_meta *meta, struct events *events)
+/* Takes an event. False when there is no room for it: the answer goes on there. */
+static bool take_event(struct events *events, const struct kv_view *view,
+                       const struct kv_told *told)
 {
-    struct wire_packer out = {&events->bytes, 0};
+    const struct kv_bounds *bounds = &events->query->bounds;
+    events->next_revision = told->revision;
+    events->next_number = told->number;
+    if (events->looked_at++ == KV_EVENTS_MAX || events->count == bounds->limit ||
+        events->bytes.size >= KV_RANGE_BYTES_MAX ||
+        (events->looked_at > 1 && view->read_bytes > KV_STEP_BYTES + KV_VALUE_MAX))
+        return false;
+    if (kv_bounds_have(bounds, told->event.key)) {
+        pack_event(&events->out, told->revision, &told->event);
+        events->count++;
+    }
+    return true;
+}
+
+/* The events of the source from the first that is asked for up to, and without, those of a
+ * revision. 1 when all of them were taken, else 0. */
+static int read_records(struct kv_view *view, struct events *events, uint64_t end)
+{
     struct kv_name from, to;
     struct peri_slice name, bytes;
     struct kv_walk walk;
-    struct kv_event event;
+    struct kv_told told;
     int rc;
-    kv_name_event(&from, query->revision, (uint32_t)query->number);
-    kv_name_event(&to, meta->revision + 1, 0);
+    kv_name_event(&from, events->query->revision, (uint32_t)events->query->number);
+    kv_name_event(&to, end, 0);
     kv_walk_begin(&walk, view, &from, &to, KV_EVENTS_MAX + 1);
     while ((rc = kv_walk_next(&walk, &name, &bytes)) == 1) {
-        if (kv_name_to_event(name, &events->next_revision, &events->next_number) != 0 ||
-            kv_event_get(bytes, &event) != 0)
+        if (kv_name_to_event(name, &told.revision, &told.number) != 0 ||
+            kv_event_get(bytes, &told.event) != 0)
             return PERI_ECORRUPT;
-        if (events->looked_at++ == KV_EVENTS_MAX || events->count == query->bounds.limit ||
-            events->bytes.size >= KV_RANGE_BYTES_MAX ||
-            (events->looked_at > 1 && view->read_bytes > KV_STEP_BYTES + KV_VALUE_MAX))
-            return out.rc;
-        if (is_inside(&query->bounds, event.key)) {
-            pack_event(&out, events->next_revision, &event);
-            events->count++;
-        }
+        if (!take_event(events, view, &told))
+            return 0;
     }
-    events->next_revision = meta->revision + 1;
-    events->next_number = 0;
-    return rc < 0 ? rc : out.rc;
+    return rc < 0 ? rc : 1;
+}
+
+/* Those that were told, from the same first one on. */
+static int read_told(struct kv_view *view, struct events *events)
+{
+    const struct kv_query *query = events->query;
+    struct node_keytail_place place = node_keytail_seek(view->tail, query->revision);
+    struct node_keytail_item item;
+    struct kv_told told;
+    while (node_keytail_next(view->tail, &place, &item)) {
+        if (kv_told_get(&item, &told) != 0)
+            return PERI_ECORRUPT;
+        if (told.revision == query->revision && told.number < query->number)
+            continue;
+        int rc = kv_view_count(view, item.bytes.size);
+        if (rc != 0 || !take_event(events, view, &told))
+            return rc;
+    }
+    return 1;
+}
+
+static int read_events(struct kv_view *view, const struct kv_meta *meta, struct events *events)
+{
+    struct node_keytail_place place = {.chunk = NULL};
+    struct node_keytail_item item = {.tag = meta->revision + 1};
+    bool has_tail = node_keytail_next(view->tail, &place, &item);
+    int rc = item.tag > events->query->revision ? read_records(view, events, item.tag) : 1;
+    if (rc == 1 && has_tail)
+        rc = read_told(view, events);
+    if (rc == 1) {
+        events->next_revision = meta->revision + 1;
+        events->next_number = 0;
+    }
+    return rc < 0 ? rc : events->out.rc;
 }
 
 /* [events], and the revision and number where the next question begins: nothing in between is left
@@ -104,12 +145,12 @@ static int read_events(struct kv_view *view, const struct kv_query *query,
 static int ask_events(struct kv_view *view, const struct kv_query *query,
                       const struct kv_meta *meta, struct wire_packer *out, struct peri_error *err)
 {
-    struct events events = {.count = 0};
+    struct events events = {.query = query, .out = {&events.bytes, 0}};
     int rc = query->revision <= meta->revision
                  ? check_revision(meta, query->revision, meta->compacted + 1, err)
                  : 0;
     if (rc == 0)
-        rc = query->revision <= meta->revision ? read_events(view, query, meta, &events) : 0;
+        rc = query->revision <= meta->revision ? read_events(view, meta, &events) : 0;
     if (query->revision > meta->revision)
         events.next_revision = query->revision;
     if (rc == 0) {

@@ -1,4 +1,5 @@
 /* range.c - keys in order, as they are and as they were. */
+#include "kv/history.h"
 #include "kv/parts.h"
 
 void kv_pack_entry(struct wire_packer *out, struct peri_slice value, const struct kv_entry *entry)
@@ -19,6 +20,12 @@ void kv_bounds_names(const struct kv_bounds *bounds, struct kv_name *from, struc
         kv_name_key_end(to);
     else
         kv_name_key(to, bounds->to);
+}
+
+bool kv_bounds_have(const struct kv_bounds *bounds, struct peri_slice key)
+{
+    return peri_slice_compare(key, bounds->from) >= 0 &&
+           (bounds->to.size == 0 || peri_slice_compare(key, bounds->to) < 0);
 }
 
 /* The pairs of a range that is being answered; their count comes in front, at the end. */
@@ -99,13 +106,25 @@ int kv_pack_range(struct kv_view *view, const struct kv_bounds *bounds, struct w
 
 /* ---- the past ---- */
 
-/* The entry of a key at a revision that has passed, in its versions from first on: 1 or 0. */
+/* The entry that an event left behind: 1, or 0 when it was a deletion. */
+static int give_told(const struct kv_told *told, struct kv_entry *out)
+{
+    *out = told->event.entry;
+    out->revision = told->revision;
+    return !told->event.is_delete;
+}
+
+/* The entry of a key at a revision that has passed, which was no deletion: 1. */
 static int read_event(struct kv_view *view, uint64_t revision, uint64_t number,
                       struct kv_entry *out)
 {
     struct kv_name name;
     struct peri_slice bytes;
     struct kv_event event;
+    struct kv_told told;
+    int is_told = kv_history_event(view, revision, number, &told);
+    if (is_told != 0)
+        return is_told < 0 ? is_told : give_told(&told, out);
     kv_name_event(&name, revision, (uint32_t)number);
     int rc = kv_view_get(view, &name, &bytes);
     if (rc != 1 || kv_event_get(bytes, &event) != 0)
@@ -121,11 +140,15 @@ int kv_find_at(struct kv_view *view, struct peri_slice key, uint64_t revision, s
     struct peri_slice name, bytes;
     struct kv_walk walk;
     struct kv_version version;
+    struct kv_told told;
     char room[KV_KEY_MAX];
     uint64_t found = 0;
     int rc = kv_find(view, key, out);
     if (rc < 0 || (rc == 1 && out->revision <= revision))
         return rc;
+    rc = kv_history_find(view, key, 0, revision, &told);
+    if (rc != 0)
+        return rc < 0 ? rc : give_told(&told, out);
     kv_name_version(&from, key, revision);
     kv_name_version(&to, key, 0);
     kv_walk_begin(&walk, view, &from, &to, 1);
@@ -143,12 +166,20 @@ int kv_find_change(struct kv_run *run, struct peri_slice key, const struct kv_en
     struct kv_name from, to;
     struct peri_slice name, bytes;
     struct kv_walk walk;
+    struct kv_told told;
     char room[KV_KEY_MAX];
     *revision = now->revision;
     if (now->revision != 0)
         return 0;
     /* What is compacted has been swept here and not there: no replica looks at it. */
     *revision = run->meta.compacted;
+    int is_told = kv_history_find(run->view, key, run->meta.compacted + 1, UINT64_MAX, &told);
+    if (is_told == 1) {
+        *revision = told.revision;
+        return kv_history_count(run->view, &told);
+    }
+    if (is_told < 0)
+        return is_told;
     kv_name_version(&from, key, UINT64_MAX);
     kv_name_version(&to, key, run->meta.compacted);
     kv_walk_begin(&walk, run->view, &from, &to, 1);
@@ -188,6 +219,31 @@ static void next_before(struct past *past)
         (kv_name_to_version(name, past->room, &past->before_key, &past->version_revision) != 0 ||
          kv_version_get(bytes, &past->version) != 0))
         past->has_before = PERI_ECORRUPT;
+}
+
+/* Versions that were told stand beside those of the source: a query writes nothing else. */
+static int write_told(struct kv_view *view, const struct kv_bounds *bounds, uint64_t revision)
+{
+    struct node_keytail_place place = {.chunk = NULL};
+    struct node_keytail_item item;
+    struct peri_buffer bytes = {NULL, 0, 0};
+    struct kv_name name;
+    struct kv_told told;
+    int rc = 0;
+    view->has_searched = true;
+    while (rc == 0 && node_keytail_next(view->tail, &place, &item) && item.tag <= revision) {
+        rc = kv_told_get(&item, &told);
+        if (rc != 0 || !kv_bounds_have(bounds, told.event.key))
+            continue;
+        const struct kv_version version = {told.event.is_delete, told.number};
+        kv_name_version(&name, told.event.key, told.revision);
+        bytes.size = 0;
+        rc = kv_version_put(&bytes, &version);
+        if (rc == 0)
+            rc = kv_view_put(view, &name, peri_buffer_slice(&bytes));
+    }
+    peri_buffer_deinit(&bytes);
+    return rc;
 }
 
 static void begin_past(struct past *past, const struct kv_bounds *bounds)
@@ -242,6 +298,9 @@ static int read_past(struct kv_view *view, uint64_t revision, struct range *rang
     struct peri_slice key;
     struct kv_entry entry;
     uint32_t late = 0;
+    int written = write_told(view, range->bounds, revision);
+    if (written != 0)
+        return written;
     begin_past(&past, range->bounds);
     while (past.has_now == 1 || past.has_before == 1) {
         if (past.has_now < 0 || past.has_before < 0)

@@ -11,13 +11,19 @@ void kv_view_begin(struct kv_view *view)
 {
     node_keymap_clear(&view->written);
     node_keymap_clear(&view->part);
-    view->is_parted = false;
+    view->is_parted = view->has_searched = false;
     view->read_bytes = view->written_bytes = 0;
+    view->compacted = 0;
+    if (view->told.chunks.next == NULL)
+        node_keytail_init(&view->told);
+    node_keytail_cut(&view->told, 0);
 }
 
 void kv_view_clear(struct kv_view *view)
 {
     kv_view_begin(view);
+    node_keytail_clear(&view->told);
+    peri_buffer_deinit(&view->scratch);
     node_keymap_clear(&view->learned);
     while (view->pages != NULL) {
         struct kv_page *page = view->pages;
@@ -72,7 +78,7 @@ void kv_page_close(struct kv_page *page)
 
 /* Every read counts, wherever the answer comes from and in whatever pages: all replicas stop at the
  * same one. */
-static int count_read(struct kv_view *view, size_t bytes)
+int kv_view_count(struct kv_view *view, size_t bytes)
 {
     view->read_bytes += bytes;
     return view->read_bytes > KV_READ_MAX ? PERI_ETOOBIG : 0;
@@ -97,7 +103,7 @@ int kv_view_get(struct kv_view *view, const struct kv_name *name, struct peri_sl
 {
     *value = peri_slice_of(NULL, 0);
     int is_there = find(view, kv_name_slice(name), value);
-    int rc = is_there >= 0 ? count_read(view, name->size + value->size) : is_there;
+    int rc = is_there >= 0 ? kv_view_count(view, name->size + value->size) : is_there;
     return rc == 0 ? is_there : rc;
 }
 
@@ -116,7 +122,6 @@ static int write_entry(struct kv_view *view, const struct kv_name *name, struct 
         node_keymap_entry_create(kv_name_slice(name), value, is_deleted);
     if (entry == NULL)
         return PERI_ENOMEM;
-    entry->is_passing = kv_name_is_history(name);
     view->written_bytes += name->size + value.size;
     free(node_keymap_put(view->is_parted ? &view->part : &view->written, entry));
     return 0;
@@ -127,12 +132,15 @@ void kv_view_begin_part(struct kv_view *view)
     PERI_ASSERT(!view->is_parted);
     view->is_parted = true;
     view->read_bytes = view->written_bytes = 0;
+    view->told_before = view->told.bytes;
 }
 
 void kv_view_end_part(struct kv_view *view, bool stays)
 {
     struct node_keymap_entry *entry = stays ? view->part.heads[0] : NULL;
     view->is_parted = false;
+    if (!stays)
+        node_keytail_cut(&view->told, view->told_before);
     if (entry == NULL) {
         node_keymap_clear(&view->part);
         return;
@@ -163,13 +171,25 @@ static uint64_t mix(uint64_t hash, uint64_t word)
 
 uint64_t kv_view_hash(const struct kv_view *view, uint64_t before)
 {
+    struct node_keytail_place place = {.chunk = NULL};
+    struct node_keytail_item item;
     uint64_t hash = before;
     for (const struct node_keymap_entry *entry = view->written.heads[0]; entry != NULL;
          entry = entry->next[0]) {
         hash = mix(hash, entry->hash);
         hash = mix(hash, node_keymap_hash(node_keymap_value(entry)) + entry->is_deleted);
     }
+    while (node_keytail_next(&view->told, &place, &item))
+        hash = mix(hash, node_keymap_hash(item.bytes));
     return hash;
+}
+
+int kv_view_tell(struct kv_view *view, uint64_t tag, uint64_t hash, size_t written)
+{
+    if (view->written_bytes + written > KV_EFFECT_MAX)
+        return PERI_ETOOBIG;
+    view->written_bytes += written;
+    return node_keytail_append(&view->told, tag, hash, peri_buffer_slice(&view->scratch));
 }
 
 /* ---- walks ---- */
@@ -260,7 +280,7 @@ int kv_walk_next(struct kv_walk *walk, struct peri_slice *name, struct peri_slic
             walk->name = peri_slice_of(NULL, 0);
         if (order <= 0 && own->is_deleted)
             continue;
-        rc = count_read(walk->view, name->size + value->size);
+        rc = kv_view_count(walk->view, name->size + value->size);
         return rc == 0 ? 1 : rc;
     }
 }

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "kv/layout.h"
 #include "node/keymap.h"
+#include "node/keytail.h"
 
 /* The answer comes later (the system's EAGAIN): the run has to be begun again. */
 #define KV_LATER (-11)
@@ -50,6 +51,14 @@ struct kv_view {
     struct kv_page *pages;
     size_t read_bytes, written_bytes; /* of this run */
     uint64_t hash;                    /* kv_meta.hash behind the last run that knew it */
+    /* Events (history.h): the host's, lent for the run, of all revisions behind some one, or NULL;
+     * the run's own, and how much of them stood there before a part. */
+    const struct node_keytail *tail;
+    struct node_keytail told;
+    size_t told_before;
+    uint64_t compacted; /* by this run, up to there; 0: it does not compact */
+    bool has_searched;  /* all of the tail: the host had better have it laid */
+    struct peri_buffer scratch;
 };
 
 /* Begins a run: what was learned stays, what was written goes. */
@@ -75,6 +84,10 @@ void kv_view_want(struct kv_view *view, const struct kv_name *name);
 /* Write. Errors: PERI_ETOOBIG above KV_EFFECT_MAX; PERI_ENOMEM. */
 int kv_view_put(struct kv_view *view, const struct kv_name *name, struct peri_slice value);
 int kv_view_delete(struct kv_view *view, const struct kv_name *name);
+/* Tells the item in scratch, which counts as so many bytes written. Errors: as above. */
+int kv_view_tell(struct kv_view *view, uint64_t tag, uint64_t hash, size_t written);
+/* Counts bytes as read. Errors: PERI_ETOOBIG above KV_READ_MAX. */
+int kv_view_count(struct kv_view *view, size_t bytes);
 
 /* A hash of all that the run has written, and of what was before. */
 uint64_t kv_view_hash(const struct kv_view *view, uint64_t before);

@@ -218,6 +218,8 @@ static void finish(struct node_group *group)
     enum node_task_kind kind = group->task_kind;
     group->task_kind = NODE_TASK_NONE;
     group->is_task_done = false;
+    if (group->keys != NULL)
+        node_keys_tail_rest(group->keys);
     switch (kind) {
     case NODE_TASK_APPLY:
         if (group->keys != NULL)

@@ -17,6 +17,7 @@ static struct node_keys_part *create_part(struct node_keys *keys)
     part->keys = keys;
     peri_list_init(&part->link);
     peri_list_init(&part->entries);
+    peri_list_init(&part->chunks);
     return part;
 }
 
@@ -39,7 +40,7 @@ int node_keys_open(struct node_group *group)
     peri_list_init(&keys->link);
     peri_list_init(&keys->collecting);
     peri_list_init(&keys->clean);
-    peri_list_init(&keys->passing);
+    node_keytail_init(&keys->tail);
     peri_list_init(&keys->sources);
     peri_list_init(&keys->reads);
     peri_list_append(&node->rounds->groups, &keys->link);
@@ -53,6 +54,7 @@ static void leave_part(struct node_keys *keys)
 {
     struct node_keys_part *part = keys->part;
     keys->part = NULL;
+    node_keys_tail_forget(keys, part);
     if (peri_list_is_empty(&part->link)) {
         free(part);
         return;
@@ -245,12 +247,14 @@ void node_keys_commit(struct node_keys *keys)
         keys->group->node->rounds->dirty_bytes += node_keymap_cost(known);
         entry = next;
     }
+    node_keys_tail_commit(keys);
 }
 
 void node_keys_discard(struct node_keys *keys)
 {
     node_keymap_clear(&keys->staged);
     keys->staged_bytes = 0;
+    node_keys_tail_discard(keys);
 }
 
 /* ---- rounds ---- */
@@ -278,6 +282,7 @@ int node_keys_gather(struct node_keys *keys, struct store_round *round)
     part->of = keys->applied;
     part->of.extra = peri_slice_of(NULL, 0);
     peri_list_append_all(&part->entries, &keys->collecting);
+    node_keys_tail_gather(keys);
     keys->round++;
     peri_list_append(&group->node->rounds->parts, &part->link);
     return rc;
@@ -293,7 +298,7 @@ int node_keys_add(const struct node_keys_part *part, struct store_round *round)
         rc = entry->is_deleted ? store_round_delete(round, &part->of, key)
                                : store_round_put(round, &part->of, key, node_keymap_value(entry));
     }
-    return rc;
+    return rc == 0 ? node_keys_tail_add(part, round) : rc;
 }
 
 /* Forgets a clean entry. */
@@ -301,12 +306,6 @@ static void let_go(struct node_keys *keys, struct node_keymap_entry *entry)
 {
     node_keytable_remove(&keys->known, entry);
     drop(keys, entry);
-}
-
-void node_keys_let_pass(struct node_keys *keys)
-{
-    while (peri_list_is_empty(&keys->reads) && !peri_list_is_empty(&keys->passing))
-        let_go(keys, container_of(keys->passing.next, struct node_keymap_entry, link));
 }
 
 /* The store has an entry. What reads under way find may be older than that. */
@@ -318,7 +317,7 @@ static void make_clean(struct node_keys *keys, struct node_keymap_entry *entry)
     rounds->dirty_bytes -= cost;
     rounds->clean_bytes += cost;
     keys->clean_bytes += cost;
-    peri_list_append(entry->is_passing ? &keys->passing : &keys->clean, &entry->link);
+    peri_list_append(&keys->clean, &entry->link);
     if (peri_list_is_empty(&keys->reads))
         node_keytable_unorder(&keys->known, entry);
 }
@@ -341,9 +340,8 @@ size_t node_keys_settle(struct node_keys_part *part, struct node_rounds *rounds,
             peri_list_append(&keys->collecting, &entry->link);
         }
     }
-    if (keys != NULL)
-        node_keys_let_pass(keys); /* what is foreseen does not pass: no matter who reads ahead */
     if (peri_list_is_empty(&part->entries)) {
+        node_keys_tail_settle(part, is_written);
         peri_list_remove(&part->link);
         if (keys == NULL)
             free(part);
@@ -355,7 +353,6 @@ void node_keys_evict(struct node_keys *keys, size_t bytes_max)
 {
     if (!peri_list_is_empty(&keys->reads) || node_keys_want_reads(keys))
         return; /* what they find may be older than an entry that goes */
-    node_keys_let_pass(keys);
     while (keys->clean_bytes > bytes_max) {
         struct node_keymap_entry *entry =
             container_of(keys->clean.next, struct node_keymap_entry, link);

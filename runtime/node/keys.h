@@ -15,6 +15,7 @@
 #define PERI_NODE_KEYS_H
 
 #include "node/keytable.h"
+#include "node/keytail.h"
 #include "node/machine.h"
 #include "store/state.h"
 
@@ -38,6 +39,26 @@ int node_keys_delete(struct node_keys *keys, struct peri_slice key, struct peri_
 /* The same for all entries of a map, by a command that has written nothing else. They are taken,
  * also after an error, and the map is empty then. */
 int node_keys_write(struct node_keys *keys, struct node_keymap *written, struct peri_error *err);
+
+/* Appends what a command has said (keytail.h) to the tail: after all that it wrote, and before it
+ * ends well. The next round lays it. Errors: PERI_ENOMEM: the replica has ended. */
+int node_keys_tell(struct node_keys *keys, const struct node_keytail *items,
+                   struct peri_error *err);
+
+/* The tail: what no round has laid yet, and for the length of a task what was there when it began;
+ * lent for the task. */
+const struct node_keytail *node_keys_tail(const struct node_keys *keys);
+
+/* Has the tail laid soon: long ones are slow to search. */
+void node_keys_lay_soon(struct node_keys *keys);
+
+/* What a command says beside that to node_machine.lay; it only grows. As node_keys_tell. */
+void node_keys_mark(struct node_keys *keys, uint64_t mark);
+
+/* Where node_machine.lay puts keys. Errors: PERI_ENOMEM. */
+struct node_keys_layer {
+    int (*put)(struct node_keys_layer *layer, struct peri_slice key, struct peri_slice value);
+};
 
 /* What memory has of a key: 1 and its value, lent until the machine's callback returns; 0: it is
  * not there; -1: memory does not know. */
@@ -108,10 +129,15 @@ struct store_log_entry;
 
 /* What a round takes from a group. */
 struct node_keys_part {
-    struct peri_list link;    /* in rounds->parts; to itself: in no round */
-    struct node_keys *keys;   /* NULL: they are others now, or the group is closed */
-    struct store_applied of;  /* where the keys are; without extra */
-    struct peri_list entries; /* orphans among them: what has been written anew since */
+    struct peri_list link;           /* in rounds->parts; to itself: in no round */
+    struct node_keys *keys;          /* NULL: they are others now, or the group is closed */
+    struct store_applied of;         /* where the keys are; without extra */
+    struct peri_list entries;        /* orphans among them: what has been written anew since */
+    struct node_keytail_piece piece; /* to be laid: of the keys' tail, or in chunks */
+    struct peri_list chunks;         /* of a tail that is gone */
+    uint64_t mark;
+    int (*lay)(const struct node_keytail_piece *piece, uint64_t mark,
+               struct node_keys_layer *layer); /* the machine's */
 };
 
 struct node_keys {
@@ -129,8 +155,11 @@ struct node_keys {
     uint8_t round;               /* of these; other dirty entries are in part */
     struct node_keys_part *part; /* of the round that is being written */
     struct peri_list clean;      /* the one that was not used for longest first */
-    struct peri_list passing;    /* clean ones that go as soon as nothing is read */
-    size_t clean_bytes;          /* of both */
+    size_t clean_bytes;
+    struct node_keytail tail;
+    size_t told_bytes;               /* of it, by commands that have ended */
+    uint64_t mark, next_mark;        /* by these, and by the one that runs, too */
+    struct node_keytail_chunk *laid; /* the last one that the store has; it goes between tasks */
     struct peri_list reads; /* under way: meanwhile no entry is let go of, nor while want reads */
     struct node_keys_want *want;  /* NULL until something is */
     struct node_sweeper *sweeper; /* NULL until something is to be swept */
@@ -181,8 +210,15 @@ int node_keys_add(const struct node_keys_part *part, struct store_round *round);
  * empty then has left the list, and is freed when nobody has it. */
 size_t node_keys_settle(struct node_keys_part *part, struct node_rounds *rounds, bool is_written,
                         size_t count_max);
-/* Lets go of what passes, unless something is being read. */
-void node_keys_let_pass(struct node_keys *keys);
+/* keys_tail.c. What was told counts, or does not; the part of a round has it laid; the round has
+ * ended; a task has; all of it is forgotten but what the part has to lay. */
+void node_keys_tail_commit(struct node_keys *keys);
+void node_keys_tail_discard(struct node_keys *keys);
+void node_keys_tail_gather(struct node_keys *keys);
+int node_keys_tail_add(const struct node_keys_part *part, struct store_round *round);
+void node_keys_tail_settle(struct node_keys_part *part, bool is_written);
+void node_keys_tail_rest(struct node_keys *keys);
+void node_keys_tail_forget(struct node_keys *keys, struct node_keys_part *part);
 /* Lets go of clean entries until they take no more than that. */
 void node_keys_evict(struct node_keys *keys, size_t bytes_max);
 

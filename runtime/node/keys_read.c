@@ -263,7 +263,6 @@ static void on_read(struct node_rounds_job *rounds_job, int status)
         }
         read->job = NULL;
         peri_list_remove(&job->link);
-        node_keys_let_pass(keys);
         node_rounds_suspect(group->node->rounds, job->job.rc);
         if (rc == PERI_ENOMEM || job->job.rc != 0)
             node_group_fail(group, job->job.err.code != 0

@@ -18,7 +18,9 @@
 
 struct node_group;
 struct node_keys;
+struct node_keys_layer;
 struct node_keys_sweep;
+struct node_keytail_piece;
 struct node_machine;
 struct node_request;
 
@@ -54,6 +56,12 @@ struct node_machine {
      * else 0, after which node_keys_sweep asks for the next. Errors: PERI_ECORRUPT, PERI_ENOMEM,
      * those of sweep. NULL: nothing is left behind. */
     int (*sweep)(struct node_keys_sweep *sweep, struct peri_error *err);
+    /* Turns what commands have told (node_keys_tell) into keys, in the background and beside the
+     * tasks: from nothing but the piece and the mark, which is at most that of the last command
+     * in it or before it. The keys may be of no use to commands and answers but by way of what was
+     * told. Errors: PERI_ENOMEM, PERI_ECORRUPT. NULL: nothing is told. */
+    int (*lay)(const struct node_keytail_piece *piece, uint64_t mark,
+               struct node_keys_layer *layer);
     /* Answers from the state, which it leaves as it is. */
     void (*query)(struct node_machine *machine, struct node_task *task);
     /* Writes the whole state to task->output, as it is when this is called. With snapshots_beside

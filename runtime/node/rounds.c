@@ -10,8 +10,9 @@
 #include "node/snapshot.h"
 
 enum {
-    ROUND_US = 10000,           /* what is applied waits so long for more */
-    ROUND_BYTES = 1 << 20,      /* unless it is so much */
+    ROUND_US = 1000000,         /* what is applied waits so long for more, as it may be less then */
+    ROUND_BYTES = 8 << 20,      /* unless it is so much */
+    ROUND_KEYS_BYTES = 2 << 20, /* or that in keys, of which ranges take time */
     DIRTY_MAX_BYTES = 64 << 20, /* in memory; then commands wait */
     CLEAN_MAX_BYTES = 32 << 20, /* in memory, of all groups */
     BARRIER_BYTES = 16 << 20,   /* written since the last one */
@@ -162,6 +163,15 @@ static void wake_groups(struct node_rounds *rounds)
     }
 }
 
+void node_rounds_let_go(struct node_rounds *rounds, size_t bytes)
+{
+    bool was_full = node_rounds_are_full(rounds);
+    rounds->dirty_bytes -= bytes;
+    rounds->told_bytes -= bytes;
+    if (was_full && !node_rounds_are_full(rounds))
+        wake_groups(rounds);
+}
+
 static bool has_entries_for_barrier(const struct node_rounds *rounds)
 {
     uint64_t entries = rounds->node->options.snapshot_entries;
@@ -275,10 +285,17 @@ void node_rounds_applied(struct node_rounds *rounds)
 {
     if (rounds->is_closing || rounds->is_settling) /* which ends here */
         return;
-    if (rounds->dirty_bytes >= ROUND_BYTES)
+    if (rounds->dirty_bytes >= ROUND_BYTES ||
+        rounds->dirty_bytes - rounds->told_bytes >= ROUND_KEYS_BYTES)
         want_round(rounds);
     else
         arm(rounds, ROUND_US);
+}
+
+void node_rounds_hurry(struct node_rounds *rounds)
+{
+    if (!rounds->is_closing && !rounds->is_settling)
+        want_round(rounds);
 }
 
 bool node_rounds_are_full(const struct node_rounds *rounds)

@@ -52,6 +52,7 @@ struct node_rounds {
     bool has_no_env;                 /* it has ended: nothing can be started any more */
     bool wants_barrier;              /* another one after that which waits or runs */
     size_t dirty_bytes, clean_bytes; /* of all groups */
+    size_t told_bytes;               /* of these dirty ones, in tails */
     uint64_t written_bytes;          /* since the last barrier */
     uint64_t barrier_us;             /* when that was */
 };
@@ -75,6 +76,10 @@ int node_rounds_read(struct node_rounds *rounds, struct node_rounds_job *job);
 
 /* A command was applied: a round is to come. */
 void node_rounds_applied(struct node_rounds *rounds);
+/* So much of tails does not wait for the store any more: commands that wait for room go on. */
+void node_rounds_let_go(struct node_rounds *rounds, size_t bytes);
+/* Has a round begin now, unless one is under way. */
+void node_rounds_hurry(struct node_rounds *rounds);
 /* Has what is applied made durable, soon. */
 void node_rounds_settle(struct node_rounds *rounds);
 /* A job of another kind has written so much. */

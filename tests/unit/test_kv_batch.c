@@ -109,6 +109,8 @@ static void assert_same_value(const struct node_keymap_entry *one,
 
 static void assert_same_keys(void)
 {
+    kv_store_lay(&alone);
+    kv_store_lay(&together);
     const struct node_keymap_entry *one = alone.keys.heads[0], *other = together.keys.heads[0];
     while (one != NULL && other != NULL) {
         assert_int_equal(0, peri_slice_compare(node_keymap_key(one), node_keymap_key(other)));

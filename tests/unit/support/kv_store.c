@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "check/hash.h"
+#include "kv/lay.h"
 #include "kv/sweep.h"
 #include "store/chunk.h"
 #include "wire/pack.h"
@@ -102,7 +103,10 @@ static int come(struct kv_store *store)
 
 static void begin(struct kv_store *store, struct peri_buffer *out, struct peri_error *err)
 {
+    if (store->tail.chunks.next == NULL)
+        node_keytail_init(&store->tail);
     store->view.source = (struct kv_source){get, range, store};
+    store->view.tail = &store->tail;
     store->runs++;
     out->size = 0;
     peri_error_clear(err);
@@ -120,11 +124,15 @@ static uint64_t mix(uint64_t hash, struct peri_slice bytes)
 static uint64_t hash_effect(const struct kv_store *store)
 {
     const struct node_keymap_entry *entry = store->view.written.heads[0];
+    struct node_keytail_place place = {.chunk = NULL};
+    struct node_keytail_item item;
     uint64_t hash = 0;
     for (; entry != NULL; entry = entry->next[0]) {
         hash = check_mix(mix(hash, node_keymap_key(entry)), entry->is_deleted);
         hash = entry->is_deleted ? hash : mix(hash, node_keymap_value(entry));
     }
+    while (node_keytail_next(&store->view.told, &place, &item))
+        hash = mix(check_mix(hash, item.tag), item.bytes);
     return hash;
 }
 
@@ -149,6 +157,46 @@ static void take_effect(struct kv_store *store, const struct node_keymap *writte
         change(store, node_keymap_key(entry), node_keymap_value(entry), entry->is_deleted);
 }
 
+struct layer {
+    struct node_keys_layer base;
+    struct kv_store *store;
+};
+
+static int lay(struct node_keys_layer *base, struct peri_slice name, struct peri_slice value)
+{
+    change(container_of(base, struct layer, base)->store, name, value, false);
+    return 0;
+}
+
+void kv_store_lay(struct kv_store *store)
+{
+    struct layer layer = {{lay}, store};
+    struct peri_list chunks;
+    if (store->tail.chunks.next == NULL)
+        return;
+    const struct node_keytail_piece piece = node_keytail_seal(&store->tail, NULL);
+    if (piece.first == NULL)
+        return;
+    spare(store, true);
+    PERI_ASSERT(kv_lay(&piece, store->mark, &layer.base) == 0);
+    spare(store, false);
+    peri_list_init(&chunks);
+    (void)node_keytail_take(&store->tail, piece.last, &chunks);
+    node_keytail_free(&chunks);
+}
+
+/* A command has happened: what it told is laid sooner or later. */
+static void take_told(struct kv_store *store)
+{
+    spare(store, true);
+    PERI_ASSERT(node_keytail_append_all(&store->tail, &store->view.told) == 0);
+    spare(store, false);
+    if (store->view.compacted > store->mark)
+        store->mark = store->view.compacted;
+    if (!store->lays_late && kv_store_draw(store, 8) == 0)
+        kv_store_lay(store);
+}
+
 static void end(struct kv_store *store)
 {
     (void)come(store); /* what is wanted no more */
@@ -170,8 +218,10 @@ int kv_store_apply(struct kv_store *store, struct peri_slice bytes, struct peri_
         rc = rc == 0 ? kv_apply(&store->view, &command, out, err) : rc;
     } while (rc == KV_LATER);
     store->effect = rc == 0 ? hash_effect(store) : 0;
-    if (rc == 0 && !store->is_dry)
+    if (rc == 0 && !store->is_dry) {
         take_effect(store, &store->view.written);
+        take_told(store);
+    }
     end(store);
     return rc;
 }
@@ -190,7 +240,6 @@ int kv_store_ask(struct kv_store *store, struct peri_slice bytes, struct peri_bu
         begin(store, out, err);
         rc = rc == 0 ? kv_ask(&store->view, &query, out, err) : rc;
     } while (rc == KV_LATER);
-    PERI_ASSERT(store->view.written.heads[0] == NULL);
     end(store);
     return rc;
 }
@@ -255,6 +304,7 @@ unsigned kv_store_sweep(struct kv_store *store)
     struct peri_error err = PERI_ERROR_INIT;
     unsigned steps = 0;
     int rc = 1;
+    kv_store_lay(store); /* a round comes first */
     for (; rc == 1; steps++) {
         rc = kv_sweep(&sweep.keys, &err);
         PERI_ASSERT(rc >= 0);
@@ -266,13 +316,16 @@ unsigned kv_store_sweep(struct kv_store *store)
 
 void kv_store_deinit(struct kv_store *store)
 {
+    if (store->tail.chunks.next != NULL)
+        node_keytail_clear(&store->tail);
     kv_view_clear(&store->view);
     node_keymap_clear(&store->keys);
     peri_buffer_deinit(&store->names);
 }
 
-size_t kv_store_count(const struct kv_store *store, char tag)
+size_t kv_store_count(struct kv_store *store, char tag)
 {
+    kv_store_lay(store);
     const struct node_keymap_entry *entry = node_keymap_seek(&store->keys, peri_slice_of(&tag, 1));
     size_t count = 0;
     for (; entry != NULL && node_keymap_key(entry).data[0] == tag; entry = entry->next[0])

@@ -8,6 +8,9 @@
 /* Starts zeroed but for random, which is not 0; ended by kv_store_deinit. */
 struct kv_store {
     struct node_keymap keys;
+    struct node_keytail tail; /* told, and not laid yet */
+    uint64_t mark;            /* compacted up to there */
+    bool lays_late;           /* only when the test says so; else it is drawn, too */
     uint64_t random;
     struct kv_view view;
     struct kv_page *wanted;   /* pages, and ... */
@@ -26,12 +29,15 @@ int kv_store_apply(struct kv_store *store, struct peri_slice bytes, struct peri_
                    struct peri_error *err);
 int kv_store_ask(struct kv_store *store, struct peri_slice bytes, struct peri_buffer *out,
                  struct peri_error *err);
+/* Makes keys of all that was told. */
+void kv_store_lay(struct kv_store *store);
 /* Lets all go that is compacted; returns how many steps that took. */
 unsigned kv_store_sweep(struct kv_store *store);
 void kv_store_deinit(struct kv_store *store);
 
-/* How many keys with names that begin with that byte there are: 'k' keys, 'e' events, ... */
-size_t kv_store_count(const struct kv_store *store, char tag);
+/* How many keys, after kv_store_lay, with names that begin with that byte there are: 'k' keys, 'e'
+ * events, ... */
+size_t kv_store_count(struct kv_store *store, char tag);
 
 /* Appends the bytes of a command or a query to buffer. */
 void kv_store_encode(const struct kv_command *command, struct peri_buffer *buffer);
