@@ -46,6 +46,23 @@ function M.fail(verb, err, code, hint, detail)
   return output.fail { what = verb, why = err, code = code, hint = hint or HINTS[code], detail = detail }
 end
 
+--- Reports a failure of a verb that starts nodes: with the last lines of one that did not become ready.
+---@param verb string
+---@param err string
+---@param code? string
+---@param trouble? perilune.cluster.Trouble
+---@param hint? string
+---@return integer exit_code
+function M.not_ready(verb, err, code, trouble, hint)
+  if not trouble then
+    return M.fail(verb, err, code, hint)
+  end
+  local detail = #trouble.lines > 0
+    and "the last lines of its log:\n  " .. table.concat(trouble.lines, "\n  ") or nil
+  return M.fail(verb, err, code, ("all it said: perilune logs %s; perilune down ends the others")
+    :format(trouble.node), detail)
+end
+
 --- The directory that the arguments mean, or nil, message, code.
 ---@param args table
 ---@return perilune.cluster.Folder|nil folder

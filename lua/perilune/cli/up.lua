@@ -67,11 +67,8 @@ function M.run(args)
   local up, err, code, trouble = processes.up { path = dir, count = args.nodes, base_port = args.base_port,
     deadline = args.deadline or DEADLINE }
   if not up then
-    local hint = trouble and ("all it said: perilune logs %s; perilune down ends the others")
-      :format(trouble.node) or code == "EEXIST" and "another directory: --dir; more nodes: perilune "
-        .. "add" or nil
-    return target.fail("up", err, code, hint, trouble and #trouble.lines > 0
-      and "the last lines of its log:\n  " .. table.concat(trouble.lines, "\n  ") or nil)
+    return target.not_ready("up", err, code, trouble, code == "EEXIST"
+      and "another directory: --dir; more nodes: perilune add" or nil)
   end
   if args.json then
     output.json { dir = dir, started = require("perilune.json").array(up.started),

@@ -16,8 +16,9 @@ local units = require "perilune.units"
 local M = {}
 
 --- The verbs that help and completion show, in the order of help.
-M.names = { "run", "mr", "stream", "sim", "check", "kv", "up", "down", "ps", "logs", "kill", "pause",
-  "resume", "node", "config", "machine", "recover", "test", "version", "help", "completion" }
+M.names = { "run", "mr", "stream", "sim", "check", "kv", "up", "down", "ps", "logs", "status", "members",
+  "transfer", "add", "remove", "kill", "pause", "resume", "node", "config", "machine", "recover", "test",
+  "version", "help", "completion" }
 
 --- Verbs that only Perilune itself calls.
 M.hidden = { "mr-worker", "sim-worker" }

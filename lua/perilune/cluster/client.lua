@@ -79,7 +79,21 @@ local function no_leader(answers)
     end
   end
   local first = answers[1]
-  return first and ("no node answers; %s"):format(first.err) or "there is nobody to ask", "EUNREACHABLE"
+  return first and ("no node answers; %s"):format(first.err) or "no node runs", "EUNREACHABLE"
+end
+
+--- The status of whoever leads, or nil, message, code.
+---@param addresses string[]
+---@return table|nil status
+---@return string? err
+---@return string? code  ENOTLEADER, EUNREACHABLE
+function M.leader(addresses)
+  local answers = M.ask_all(addresses)
+  local status = M.leader_of(answers)
+  if not status then
+    return nil, no_leader(answers)
+  end
+  return status
 end
 
 --- Calls a function of whoever leads; asks for the new leader when that has changed. What the function
@@ -93,9 +107,8 @@ function M.call_leader(addresses, deadline, name, ...)
   local due = fiber.now() + deadline
   local err, code
   repeat
-    local answers = M.ask_all(addresses)
-    local leader = M.leader_of(answers)
-    err, code = no_leader(answers)
+    local leader
+    leader, err, code = M.leader(addresses)
     if leader then
       local peer <close> = rpc.connect(leader.address, { deadline = math.max(due - fiber.now(), PAUSE) })
       local result

@@ -365,7 +365,7 @@ function M.remove(path, node_name)
   local _ <close> = lock_of
   local node = folder:find(node_name)
   if not node then
-    return nil, ("there is no %s in %s"):format(node_name, path), "ENOENT"
+    return nil, ("there is no %s in %s"):format(node_name, path), "EINVAL"
   end
   local ok
   ok, err, code = M.remove_member(folder:addresses(), node.id)

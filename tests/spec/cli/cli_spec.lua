@@ -163,7 +163,7 @@ describe("perilune completion", function()
   end
 
   it("offers verbs, options, and what they take", function()
-    assert.equal("mr machine", offered("perilune", "m"))
+    assert.equal("mr members machine", offered("perilune", "m"))
     assert.equal("--format --force", offered("perilune", "mr", "--for"))
     assert.equal("auto always never", offered("perilune", "--color", ""))
     assert.equal("csv chunk", offered("perilune", "mr", "--format", "c"))

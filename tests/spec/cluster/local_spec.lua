@@ -6,17 +6,9 @@ local json = require "perilune.json"
 local process = require "perilune.process"
 local rpc = require "perilune.rpc"
 local new_cluster = require "support.cluster"
-local new_folder = require "support.folder"
 
 describe("perilune up", function()
-  local cluster
-  local folder = new_folder(before_each, function(fn)
-    after_each(function()
-      cluster:close() -- before the folder goes
-      fn()
-    end)
-  end)
-  cluster = new_cluster(before_each, function() end, folder)
+  local cluster = new_cluster(before_each, after_each)
 
   it("starts three nodes, which take a put, lose their leader, and are stopped", function()
     local result = cluster:up()

@@ -1,6 +1,7 @@
 --- A cluster that perilune up starts, in a folder of its own and at ports that nobody has.
 local cli = require "support.binary"
 local json = require "perilune.json"
+local new_folder = require "support.folder"
 local process = require "perilune.process"
 
 ---@class perilune.spec.Cluster
@@ -63,15 +64,15 @@ end
 --- A cluster for every test of the block that calls this; it does not run yet.
 ---@param before_each function  the block's own: a module does not see busted's
 ---@param after_each function
----@param folder perilune.spec.Folder
 ---@return perilune.spec.Cluster
-return function(before_each, after_each, folder)
+return function(before_each, after_each)
   local cluster = setmetatable({}, Cluster)
+  after_each(function() -- before the folder goes
+    cluster:close()
+  end)
+  local folder = new_folder(before_each, after_each)
   before_each(function()
     cluster.dir = folder:at "cluster"
-  end)
-  after_each(function()
-    cluster:close()
   end)
   return cluster
 end
