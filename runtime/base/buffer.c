@@ -21,6 +21,13 @@ int peri_buffer_grow(struct peri_buffer *buffer, size_t more)
     return 0;
 }
 
+void peri_buffer_reset(struct peri_buffer *buffer, size_t kept_max)
+{
+    buffer->size = 0;
+    if (buffer->capacity > kept_max)
+        peri_buffer_deinit(buffer);
+}
+
 void peri_buffer_deinit(struct peri_buffer *buffer)
 {
     free(buffer->data);

@@ -31,6 +31,10 @@ static inline int peri_buffer_append(struct peri_buffer *buffer, const void *dat
     return 0;
 }
 
+/* Empties the buffer between two uses. It keeps its memory for the next one, unless that is more
+ * than kept_max bytes: a large use among small ones would hold it for good. */
+void peri_buffer_reset(struct peri_buffer *buffer, size_t kept_max);
+
 /* Frees the bytes; the buffer is empty and usable again. */
 void peri_buffer_deinit(struct peri_buffer *buffer);
 

@@ -143,16 +143,9 @@ int uv_conn_send(struct env_conn *base, const struct peri_slice *parts, size_t c
     return 0;
 }
 
-static void empty(struct peri_buffer *buffer)
-{
-    buffer->size = 0;
-    if (buffer->capacity > CONN_BUFFER_KEPT)
-        peri_buffer_deinit(buffer);
-}
-
 static void empty_out(struct uv_conn *conn)
 {
-    empty(&conn->out.bytes);
+    peri_buffer_reset(&conn->out.bytes, CONN_BUFFER_KEPT);
     conn->out = (struct wire_frames){.bytes = conn->out.bytes};
 }
 
@@ -202,7 +195,7 @@ static void after_write(struct uv_conn *conn)
 static void on_written(uv_write_t *request, int status)
 {
     struct uv_conn *conn = container_of(request, struct uv_conn, write);
-    empty(&conn->flight);
+    peri_buffer_reset(&conn->flight, CONN_BUFFER_KEPT);
     if (conn->state != CONN_OPEN && conn->state != CONN_LINGERING)
         return; /* closing the socket has cancelled it */
     if (status != 0)
@@ -220,7 +213,7 @@ static int fly(struct uv_conn *conn, size_t written)
     uv_buf_t rest = {conn->flight.data + written, conn->flight.size - written};
     int rc = uv_write(&conn->write, &conn->socket.stream, &rest, 1, on_written);
     if (rc != 0)
-        empty(&conn->flight);
+        peri_buffer_reset(&conn->flight, CONN_BUFFER_KEPT);
     return rc;
 }
 

@@ -127,8 +127,7 @@ static void on_proposed(struct kv_proposal *proposal, const struct node_outcome 
     else
         take_all(conn, outcome);
     put_back(conn);
-    if (conn->proposed.capacity > KEPT_MAX)
-        peri_buffer_deinit(&conn->proposed);
+    peri_buffer_reset(&conn->proposed, KEPT_MAX);
     resp_conn_wake(conn); /* the next one leaves later: nothing is proposed from inside of an end */
 }
 

@@ -80,8 +80,7 @@ static void give_back(struct call *call)
         free_call(call);
         return;
     }
-    if (call->body.capacity > BODY_KEPT_MAX)
-        peri_buffer_deinit(&call->body);
+    peri_buffer_reset(&call->body, BODY_KEPT_MAX);
     call->rpc = NULL;
     peri_list_append(&service->idle, &call->link);
     service->idle_count++;

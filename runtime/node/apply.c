@@ -11,7 +11,10 @@
 #include "node/rounds.h"
 #include "node/snapshot.h"
 
-enum { READ_MAX_BYTES = 1 << 20 }; /* of old entries at a time */
+enum {
+    READ_MAX_BYTES = 1 << 20, /* of old entries at a time */
+    KEPT_BYTES = 1 << 20,     /* from one task to the next */
+};
 
 /* ---- tasks ---- */
 
@@ -266,6 +269,8 @@ bool node_apply_advance(struct node_group *group)
         if (!group->is_task_done)
             return false;
         finish(group);
+        peri_buffer_reset(&group->command, KEPT_BYTES);
+        peri_buffer_reset(&group->task.output, KEPT_BYTES);
         if (group->is_closing || group->raft == NULL)
             return true;
     }

@@ -56,11 +56,11 @@ static void run(struct node_rounds_job *job, struct store_state *state)
 {
     struct node_sweeper *sweeper = container_of(job, struct node_sweeper, job);
     sweeper->state = state;
-    store_batch_clear(&sweeper->round.changes);
     int rc = sweeper->run(&sweeper->sweep, &job->err);
     sweeper->is_more = rc == 1;
     if (rc >= 0 && sweeper->round.changes.count > 0)
         rc = store_state_write(state, &sweeper->round, &job->err);
+    store_batch_clear(&sweeper->round.changes);
     job->rc = rc < 0 ? rc : 0;
     if (rc < 0 && job->err.code == 0)
         (void)peri_fail(&job->err, rc, "a sweep of group %" PRIu64, sweeper->of.group);

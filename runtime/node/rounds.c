@@ -111,7 +111,6 @@ static void start_round(struct node_rounds_job *job)
     struct node_rounds *rounds = job->rounds;
     if (rounds->is_settling)
         settle(rounds, true, SIZE_MAX);
-    store_batch_clear(&rounds->round.changes);
     for (struct peri_list *at = rounds->groups.next; at != &rounds->groups; at = at->next) {
         int rc = node_keys_gather(container_of(at, struct node_keys, link), &rounds->round);
         if (rc != 0 && job->rc == 0)
@@ -250,6 +249,7 @@ static void on_round(struct node_rounds_job *job, int status)
 {
     struct node_rounds *rounds = job->rounds;
     size_t bytes = rounds->round.changes.bytes.size;
+    store_batch_clear(&rounds->round.changes);
     if (status != 0 || rounds->is_closing || job->rc != 0) {
         settle(rounds, false, SIZE_MAX);
         if (status == 0 && !rounds->is_closing)

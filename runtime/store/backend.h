@@ -7,6 +7,8 @@
 
 #include "store/store.h"
 
+enum { STORE_KEPT_BYTES = 4 << 20 }; /* of memory from one write to the next */
+
 struct store_ops {
     void (*close)(struct store *store);
     int (*write)(struct store *store, const struct store_batch *batch, bool is_synced,

@@ -138,7 +138,6 @@ static int write_journal(struct store *base, const struct store_batch *batch, bo
     int rc = journal->file == NULL ? make_file(journal, err) : 0;
     if (rc == 0)
         rc = table_places_make(changes, journal_position(journal->sectors), &nodes);
-    journal->bytes.size = 0;
     if (rc == 0)
         rc = journal_encode(journal->use, journal->batch + 1, journal->sectors, changes,
                             &journal->bytes);
@@ -153,6 +152,7 @@ static int write_journal(struct store *base, const struct store_batch *batch, bo
     journal->batch++;
     journal->sectors += journal->bytes.size / JOURNAL_SECTOR_BYTES;
     base->written_bytes += journal->bytes.size;
+    peri_buffer_reset(&journal->bytes, STORE_KEPT_BYTES);
     table_nodes_add(&journal->places, nodes);
     return 0;
 }

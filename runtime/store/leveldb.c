@@ -14,8 +14,6 @@
 #include "base/assert.h"
 #include "store/backend.h"
 
-enum { BATCH_KEPT_BYTES = 4 << 20 }; /* a larger batch gives its memory back */
-
 struct level_store {
     struct store base;
     leveldb_t *db;
@@ -118,7 +116,7 @@ static int write_level(struct store *base, const struct store_batch *batch, bool
     int rc = fill(out, batch, err);
     if (rc == 0)
         leveldb_write(store->db, is_synced ? store->write_synced : store->write, out, &text);
-    if (batch->bytes.size <= BATCH_KEPT_BYTES)
+    if (batch->bytes.size <= STORE_KEPT_BYTES)
         leave_batch(store, out);
     else
         leveldb_writebatch_destroy(out);

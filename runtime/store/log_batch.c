@@ -111,6 +111,7 @@ static void batch_on_done(void *data, int status)
     if (is_new)
         log->generations[log->generation_count - 1]->store = batch->store;
     log->is_writing = false;
+    store_batch_clear(&batch->changes);
     if (log_full_takes_batch(log)) {
         log_release(log);
         return;
@@ -218,7 +219,6 @@ static bool changes_census(const struct log_batch *batch)
 static int prepare(struct store_log *log)
 {
     struct log_batch *batch = &log->batch;
-    store_batch_clear(&batch->changes);
     batch->census.size = 0;
     peri_error_clear(&batch->err);
     int rc = changes_census(batch) ? log_batch_take_census(log) : 0;

@@ -66,7 +66,7 @@ int store_batch_next(struct peri_slice bytes, size_t *at, struct store_change *o
 
 void store_batch_clear(struct store_batch *batch)
 {
-    batch->bytes.size = 0;
+    peri_buffer_reset(&batch->bytes, STORE_KEPT_BYTES);
     batch->count = 0;
 }
 

@@ -80,6 +80,7 @@ struct store_batch {
 /* Adds a change, copying its bytes. Errors: PERI_ENOMEM, the batch unchanged. */
 int store_batch_put(struct store_batch *batch, struct peri_slice key, struct peri_slice value);
 int store_batch_delete(struct store_batch *batch, struct peri_slice key);
+/* Empties a batch for the next use; much memory is given back. */
 void store_batch_clear(struct store_batch *batch);
 void store_batch_deinit(struct store_batch *batch);
 
