@@ -33,7 +33,7 @@ struct store_log_options {
     uint64_t cluster, node; /* a directory of another cluster or node is refused; not 0, but both 0
                                for tools: it is whose it says, and has to be there */
     uint64_t generation_max_bytes; /* after so much a new generation begins; 64 MiB */
-    uint64_t cache_max_bytes;      /* recent entries in memory, all groups together; 64 MiB */
+    uint64_t cache_max_bytes;      /* recent entries in memory, all groups together; 16 MiB */
     uint64_t quiet_us;             /* after so long without a write the log is sealed; 5 ms */
     uint64_t reserve_bytes;        /* of room kept for a full disk; 0: none; 16 MiB */
     enum store_backend backend;    /* STORE_BY_ENV, but for tests */
