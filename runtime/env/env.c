@@ -283,3 +283,8 @@ uint64_t env_max_rss_bytes(struct env *env)
 {
     return env->ops->self->max_rss_bytes(env);
 }
+
+void env_return_memory(struct env *env)
+{
+    env->ops->self->return_memory(env);
+}

@@ -160,5 +160,8 @@ uint32_t env_processors(struct env *env);
 uint32_t env_terminal_columns(struct env *env, int fd);
 /* The most memory that this process has had resident so far, in bytes. */
 uint64_t env_max_rss_bytes(struct env *env);
+/* From now on memory that this process frees goes back to the system at once. Otherwise each thread
+ * keeps what it had for its next use, for good when there is none. */
+void env_return_memory(struct env *env);
 
 #endif

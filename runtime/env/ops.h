@@ -156,6 +156,7 @@ struct env_self_ops {
     uint32_t (*processors)(struct env *env);
     uint32_t (*terminal_columns)(struct env *env, int fd);
     uint64_t (*max_rss_bytes)(struct env *env);
+    void (*return_memory)(struct env *env);
 };
 
 struct env_ops {

@@ -9,6 +9,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#ifdef PERILUNE_MIMALLOC
+#include <mimalloc.h>
+#endif
+
 #include "env/uv_internal.h"
 
 enum { BYTES_PER_KIB = 1024 };
@@ -101,6 +105,21 @@ static uint64_t self_max_rss_bytes(struct env *env)
     return (uint64_t)usage.ru_maxrss * BYTES_PER_KIB;
 }
 
+/* mimalloc keeps what it has back until the same thread wants something in the same place: values
+ * of a few MiB, which many threads have in turn, would take their size from each of them. A variable
+ * of the environment goes before this. */
+static void self_return_memory(struct env *env)
+{
+    (void)env;
+#ifdef PERILUNE_MIMALLOC
+#if MI_MALLOC_VERSION >= 210
+    mi_option_set_default(mi_option_purge_delay, 0);
+#else
+    mi_option_set_default(mi_option_decommit_delay, 0);
+#endif
+#endif
+}
+
 const struct env_self_ops env_posix_self_ops = {
     .pid = self_pid,
     .pid_is_alive = self_pid_is_alive,
@@ -111,4 +130,5 @@ const struct env_self_ops env_posix_self_ops = {
     .processors = self_processors,
     .terminal_columns = self_terminal_columns,
     .max_rss_bytes = self_max_rss_bytes,
+    .return_memory = self_return_memory,
 };

@@ -347,6 +347,7 @@ int node_rounds_open(struct node *node)
         return rc;
     }
     (void)snprintf(rounds->path, size, "%s/state", node->path);
+    env_return_memory(node->env); /* values go through many threads */
     node->rounds = rounds;
     return 0;
 }

@@ -102,6 +102,11 @@ static uint64_t self_max_rss_bytes(struct env *env)
     return 0;
 }
 
+static void self_return_memory(struct env *env)
+{
+    (void)env;
+}
+
 const struct env_self_ops sim_self_ops = {
     .pid = self_pid,
     .pid_is_alive = self_pid_is_alive,
@@ -112,6 +117,7 @@ const struct env_self_ops sim_self_ops = {
     .processors = self_processors,
     .terminal_columns = self_terminal_columns,
     .max_rss_bytes = self_max_rss_bytes,
+    .return_memory = self_return_memory,
 };
 
 /* ---- what would leave the simulation ---- */
