@@ -17,6 +17,8 @@ enum {
     CLEAN_MAX_BYTES = 32 << 20, /* in memory, of all groups */
     BARRIER_BYTES = 16 << 20,   /* written since the last one */
     BARRIER_MIN_US = 1000000,   /* between two, when entries alone ask for one */
+    REST_US = 500000,           /* nothing is written: what memory has of it becomes a table, */
+    REST_BYTES = 1 << 20,       /* when it is so much */
     SETTLED_AT_ONCE = 1000,     /* entries of a round; then the loop turns */
 };
 
@@ -209,6 +211,15 @@ void node_rounds_wrote(struct node_rounds *rounds, uint64_t bytes)
 {
     rounds->written_bytes += bytes;
     look_for_barrier(rounds);
+    if (bytes > 0 && rounds->written_bytes >= REST_BYTES && !rounds->is_closing)
+        env_timer_start(rounds->rest, REST_US);
+}
+
+static void on_rest(void *data)
+{
+    struct node_rounds *rounds = data;
+    if (rounds->written_bytes >= REST_BYTES && !rounds->barrier_job.is_queued)
+        node_rounds_add(rounds, &rounds->barrier_job);
 }
 
 void node_rounds_fail(struct node_rounds *rounds, const struct node_rounds_job *job)
@@ -333,6 +344,8 @@ int node_rounds_open(struct node *node)
         rc = rounds->path != NULL ? env_timer_create(node->env, on_timer, rounds, &rounds->timer)
                                   : PERI_ENOMEM;
         if (rc == 0)
+            rc = env_timer_create(node->env, on_rest, rounds, &rounds->rest);
+        if (rc == 0)
             rc = env_turn_create(node->env, on_settling, rounds, &rounds->settling);
         if (rc == 0)
             rc = node_rounds_full_open(rounds);
@@ -341,6 +354,7 @@ int node_rounds_open(struct node *node)
         if (rounds != NULL) {
             env_turn_close(rounds->settling);
             env_timer_close(rounds->timer);
+            env_timer_close(rounds->rest);
             free(rounds->path);
         }
         free(rounds);
@@ -362,8 +376,9 @@ void node_rounds_close(struct node *node)
         settle(rounds, true, SIZE_MAX);
     env_turn_close(rounds->settling);
     env_timer_close(rounds->timer);
+    env_timer_close(rounds->rest);
     rounds->settling = NULL;
-    rounds->timer = NULL;
+    rounds->timer = rounds->rest = NULL;
     node_rounds_full_close(rounds);
     while (!peri_list_is_empty(&rounds->jobs)) {
         struct node_rounds_job *job = container_of(rounds->jobs.next, struct node_rounds_job, link);

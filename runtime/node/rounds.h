@@ -38,6 +38,7 @@ struct node_rounds {
     struct store_round round;
     struct peri_list parts; /* of the round that is under way, or being settled */
     struct env_timer *timer;
+    struct env_timer *rest;    /* runs since something was written */
     struct env_turn *settling; /* runs while the round is */
     size_t reads;              /* under way */
     struct node_rounds_job reopening;
