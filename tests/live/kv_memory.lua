@@ -23,9 +23,22 @@ local TOTAL_MAX = 400 << 20
 local RUNS = 4
 local MIB, BIG = 1 << 20, 7 << 20
 local FIBERS = 200
+local REST, REST_MAX, NOISE = 2, 60, 64 << 10
 
 local function anonymous_bytes(pid)
   return tonumber(fs.read(("/proc/%d/status"):format(pid)):match "RssAnon:%s*(%d+)") * 1024
+end
+
+-- What the process has when nothing happens in it any more: tables are written and merged behind commands.
+local function bytes_at_rest(pid)
+  local size, rested, deadline = anonymous_bytes(pid), 0, fiber.now() + REST_MAX
+  while rested < REST and fiber.now() < deadline do
+    fiber.sleep(0.1)
+    local now = anonymous_bytes(pid)
+    local is_resting = math.abs(now - size) < NOISE
+    size, rested = is_resting and size or now, is_resting and rested + 0.1 or 0
+  end
+  return anonymous_bytes(pid)
 end
 
 -- Calls fn(i, store) for each client, many at a time.
@@ -106,8 +119,7 @@ local function measure(name, limit, steps)
   local sizes, from = { anonymous_bytes(server:pid()) }, fiber.now()
   for run = 1, RUNS do
     steps(store, run - 1)
-    fiber.sleep(1)
-    sizes[run + 1] = anonymous_bytes(server:pid())
+    sizes[run + 1] = bytes_at_rest(server:pid())
   end
   local growth, texts = sizes[RUNS + 1] - sizes[RUNS], {}
   for i, size in ipairs(sizes) do
