@@ -106,8 +106,8 @@ static uint64_t self_max_rss_bytes(struct env *env)
 }
 
 /* mimalloc keeps what it has back until the same thread wants something in the same place: values
- * of a few MiB, which many threads have in turn, would take their size from each of them. A variable
- * of the environment goes before this. */
+ * of a few MiB, which many threads have in turn, would take their size from each of them. A
+ * variable of the environment goes before this. */
 static void self_return_memory(struct env *env)
 {
     (void)env;
