@@ -186,13 +186,18 @@ function Served:finish(kind, ...)
   until not result or not result[3]
 end
 
---- One look at what is due, and at how much history there is.
-function Served:look()
+--- One look at what is due, and at how much history there is; none while neither can have changed, for the
+--- disk is asked.
+function Served:look(applied)
+  if applied == self.looked_at and not (self.due_ms and self.due_ms <= self:now_ms()) then
+    return
+  end
   local answer = self.group:read({ VERSION, "status" }, { consistency = "stale" })
   if not answer then
     return
   end
   local revision, compacted, due_ms = answer[1], answer[3], answer[7]
+  self.looked_at, self.due_ms = applied, due_ms
   if due_ms and due_ms <= self:now_ms() then
     self:finish "tick"
   end
@@ -211,7 +216,7 @@ function Served:keep()
       if self.caches then
         self.caches:leads() -- so that the first write of a term does not begin to wait only then
       end
-      self:look()
+      self:look(status.applied_index)
     end
     fiber.sleep(ROUND)
   end
