@@ -225,4 +225,70 @@ raft->commit_index >= raft->term_start &&
     [[    if (!granted && raft->term == 0)
         return;]],
     [[]] },
+  -- of the catalogue in tests/data/RAFT.md, drawn at random
+  { "campaigns while a snapshot is installed", "election.c",
+    [[!raft_is_stalled(raft) && raft->durable_seq >= raft->install_seq &&]],
+    [[!raft_is_stalled(raft) &&]] },
+  { "reads while a snapshot is installed", "read.c",
+    [[raft->last_applied < reads->ready_index ||
+        raft->durable_seq < raft->install_seq)]],
+    [[raft->last_applied < reads->ready_index)]] },
+  { "a pre-vote raises terms", "raft.c",
+    [[message->type == RAFT_PRE_VOTE ||
+                           (message->type]],
+    [[(message->type]] },
+  { "forgets the leader, not that it was heard", "raft.c",
+    [[    raft_become_follower(raft, raft->term, 0);
+    raft->has_contact = false;]],
+    [[    raft_become_follower(raft, raft->term, 0);]] },
+  { "a silent peer stays paused", "replication.c",
+    [[    peer->is_paused = false;
+    peer->is_sleepy]],
+    [[    peer->is_sleepy]] },
+  { "promotes however long a round was", "membership.c",
+    [[raft->now_us - peer->catchup_us <= raft->options.election_min_us]],
+    [[raft->now_us >= peer->catchup_us]] },
+  { "never gives up on a learner", "membership.c",
+    [[    return peer->catchup_rounds >= rounds ||
+           (raft->now_us - heard_us) / rounds >= raft->options.election_max_us;]],
+    [[    return peer->catchup_rounds + 1 == 0 && heard_us + rounds == 0;]] },
+  { "offers snapshots to nobody there", "snapshot.c",
+    [[peer->acked_us + raft->options.election_max_us <= raft->now_us]],
+    [[peer->acked_us == UINT64_MAX]] },
+  { "sends a snapshot that has arrived again", "snapshot.c",
+    [[success && peer->next_index <= peer->snapshot_index]],
+    [[success && peer->snapshot_index == 0]] },
+  { "names a successor that lacks entries", "membership.c",
+    [[raft->is_transfer_told || raft->peers[at].match_index < raft->log.last_index]],
+    [[raft->is_transfer_told]] },
+  { "a transfer never ends", "raft.c",
+    [[raft->transfer_to != 0 && raft->now_us >= raft->transfer_deadline_us)
+        raft->transfer_to = 0;]],
+    [[raft->transfer_to == UINT64_MAX)
+        raft->transfer_to = 0;]] },
+  { "a forwarded read is asked for once", "read.c",
+    [[    if (raft->reads.forwarded != 0 &&
+        raft->now_us >=]],
+    [[    if (raft->reads.forwarded == UINT64_MAX &&
+        raft->now_us >=]] },
+  { "campaigns although it hears the leader", "raft.c",
+    [[    raft->contact_us = raft->now_us;
+    raft_election_arm(raft);]],
+    [[    raft->contact_us = raft->now_us;]] },
+  { "a stalled leader goes on", "raft.c",
+    [[    if (raft_is_stalled(raft))
+        raft_abdicate(raft);
+    else if]],
+    [[    if]] },
+  { "a stranger campaigns", "election.c",
+    [[(is_needed || raft_is_electable(raft))]],
+    [[(is_needed || raft->options.id > 0)]] },
+  { "a deposed leader is not told", "raft.c",
+    [[    if (raft_is_from_leader(message->type))
+        raft_send(raft, RAFT_HEARTBEAT_REPLY, message->from);
+    else if]],
+    [[    if]] },
+  { "no quota", "refuse.c",
+    [[bytes > raft->options.uncommitted_max_bytes ? PERI_EBUSY : 0]],
+    [[0 * bytes]] },
 }

@@ -18,6 +18,7 @@
 #include "node/snapshot.h"
 #include "node_cluster.h"
 #include "sim/disk.h"
+#include "sim/net.h"
 
 enum {
     S = CLUSTER_S,
@@ -210,13 +211,80 @@ static void test_damaged_file(void **state)
     check(cluster);
 }
 
+/* Whoever waits for an entry hears as soon as a snapshot stands for it, not at its deadline (84).
+ */
+static void test_overtaken(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 80; seed < 85; seed++) {
+        struct cluster *cluster = cluster_prepare(seed, 3, 3, 1);
+        struct cluster_request request;
+        cluster->options.snapshot_entries = 10;
+        cluster->options.trailing_entries = 0;
+        cluster_start_all(cluster);
+        cluster_commit(cluster, "a");
+        struct cluster_host *cut_off = cluster_leader(cluster, NULL);
+        sim_net_isolate(cluster->world, cut_off->sim);
+        cluster_propose(cut_off, &request, "lost", 1000 * (uint64_t)S);
+        (void)cluster_leader(cluster, cut_off);
+        for (int i = 0; i < 40; i++)
+            cluster_commit(cluster, "b");
+        cluster_run(cluster, S);
+        sim_net_heal(cluster->world);
+        uint64_t installed = cluster->events[NODE_SNAPSHOT_INSTALLED];
+        assert_null(strstr(cluster_settle(cluster), "lost"));
+        assert_int_equal(cluster->events[NODE_SNAPSHOT_INSTALLED], installed + 1);
+        cluster_run(cluster, S);
+        assert_true(request.is_done);
+        assert_int_not_equal(request.certainty, NODE_OK);
+        assert_non_null(strstr(request.error, "came in place of the entries"));
+        cluster_close(cluster);
+    }
+}
+
+static struct node_task *slow;
+
+static void begin_slowly(struct node_machine *machine, struct node_task *task)
+{
+    (void)machine;
+    slow = task;
+}
+
+/* A machine that takes its time, and does nothing beside, is asked for nothing meanwhile: its state
+ * stays that of the snapshot's index (82). */
+static void test_slow_machine(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_create(70, 1, 1);
+    struct cluster_machine *machine = &cluster->hosts[0].machines[0];
+    struct cluster_request request;
+    cluster_commit(cluster, "a");
+    slow = NULL;
+    machine->machine.snapshot = begin_slowly;
+    assert_int_equal(node_group_snapshot(machine->group, NULL), 0);
+    cluster_propose(&cluster->hosts[0], &request, "b", 5 * S);
+    cluster_run(cluster, S);
+    assert_non_null(slow);
+    assert_false(request.is_done);
+    assert_int_equal(machine->text.size, 2); /* "a;" */
+    assert_int_equal(peri_buffer_append(&slow->output, machine->text.data, machine->text.size), 0);
+    node_task_done(slow, 0);
+    cluster_await(cluster, &request);
+    assert_int_equal(request.certainty, NODE_OK);
+    cluster_run(cluster, S);
+    assert_int_equal(cluster->events[NODE_SNAPSHOT_TAKEN], 1);
+    cluster_crash(&cluster->hosts[0]);
+    cluster_restart(&cluster->hosts[0]);
+    assert_string_equal(cluster_settle(cluster), "a;b;");
+    cluster_close(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_receiver_starts_again),
-        cmocka_unit_test(test_transfer_goes_on),
-        cmocka_unit_test(test_damaged_part),
-        cmocka_unit_test(test_damaged_file),
+        cmocka_unit_test(test_receiver_starts_again), cmocka_unit_test(test_transfer_goes_on),
+        cmocka_unit_test(test_damaged_part),          cmocka_unit_test(test_damaged_file),
+        cmocka_unit_test(test_slow_machine),          cmocka_unit_test(test_overtaken),
     };
     memset(command, 'x', COMMAND);
     return cmocka_run_group_tests(tests, NULL, NULL);
