@@ -222,6 +222,17 @@ static int l_signal(lua_State *L)
     return 1;
 }
 
+/* notify(path, text): a datagram to a Unix socket. */
+static int l_notify(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    int rc = env_notify(vm_state_of(L)->env, path, luaL_checkstring(L, 2));
+    if (rc != 0)
+        return box_fail(L, rc, peri_strerror(rc));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int l_variables(lua_State *L)
 {
     const char *const *variables = env_variables(vm_state_of(L)->env);
@@ -266,10 +277,11 @@ int luaopen_perilune_process(lua_State *L)
     static const luaL_Reg methods[] = {{"wait", l_wait},   {"pid", l_pid},    {"kill", l_kill},
                                        {"close", l_close}, {"__gc", l_close}, {"__close", l_close},
                                        {NULL, NULL}};
-    static const luaL_Reg functions[] = {
-        {"spawn", l_spawn},           {"on_signal", l_on_signal},   {"pid", l_self_pid},
-        {"is_alive", l_is_alive},     {"signal", l_signal},         {"variables", l_variables},
-        {"processors", l_processors}, {"executable", l_executable}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"spawn", l_spawn},           {"on_signal", l_on_signal},
+                                         {"pid", l_self_pid},          {"is_alive", l_is_alive},
+                                         {"signal", l_signal},         {"notify", l_notify},
+                                         {"variables", l_variables},   {"processors", l_processors},
+                                         {"executable", l_executable}, {NULL, NULL}};
     if (luaL_newmetatable(L, PROCESS_METATABLE)) {
         luaL_setfuncs(L, methods, 0);
         lua_pushvalue(L, -1);

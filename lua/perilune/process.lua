@@ -381,6 +381,20 @@ function M.signal(pid, signal)
   return core.signal(pid, signal)
 end
 
+--- Tells the service manager how this program stands, as sd_notify(3) has it: "READY=1", "STOPPING=1",
+--- "STATUS=...", several with newlines between. False when nobody asked to be told (NOTIFY_SOCKET).
+---@param text string
+---@return boolean|nil told
+---@return string? err
+---@return string? code
+function M.notify(text)
+  local socket = os.getenv "NOTIFY_SOCKET"
+  if not socket or socket == "" then
+    return false
+  end
+  return core.notify(socket, text)
+end
+
 --- How many processors this process may use.
 ---@return integer count
 function M.processors()

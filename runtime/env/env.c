@@ -254,6 +254,11 @@ int env_pid_kill(struct env *env, int64_t pid, int signum)
     return env->ops->self->pid_kill(env, pid, signum);
 }
 
+int env_notify(struct env *env, const char *path, const char *text)
+{
+    return env->ops->self->notify(env, path, text);
+}
+
 const char *env_variable(struct env *env, const char *name)
 {
     return env->ops->self->variable(env, name);

@@ -149,6 +149,10 @@ bool env_pid_is_alive(struct env *env, int64_t pid);
 /* Sends a signal to another process. Errors: -ESRCH, -EPERM, PERI_EINVAL for a pid that is not of
  * one process; PERI_ENONDETERMINISTIC in simulation. */
 int env_pid_kill(struct env *env, int64_t pid, int signum);
+/* Sends text as one datagram to a Unix socket; a path that begins with '@' is an abstract one
+ * (sd_notify(3)). Errors: errno codes, PERI_EINVAL for a path that is too long;
+ * PERI_ENONDETERMINISTIC in simulation. */
+int env_notify(struct env *env, const char *path, const char *text);
 /* Value of an environment variable, or NULL; lent until the environment changes. */
 const char *env_variable(struct env *env, const char *name);
 /* All environment variables, "NAME=value", ended by NULL; lent until the environment changes. */

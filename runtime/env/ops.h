@@ -150,6 +150,7 @@ struct env_self_ops {
     int64_t (*pid)(struct env *env);
     bool (*pid_is_alive)(struct env *env, int64_t pid);
     int (*pid_kill)(struct env *env, int64_t pid, int signum);
+    int (*notify)(struct env *env, const char *path, const char *text);
     const char *(*variable)(struct env *env, const char *name);
     const char *const *(*variables)(struct env *env);
     int (*executable)(struct env *env, char **out, struct peri_error *err);

@@ -3,10 +3,14 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #ifdef PERILUNE_MIMALLOC
@@ -37,6 +41,26 @@ static int self_pid_kill(struct env *env, int64_t pid, int signum)
     if (pid <= 0 || pid > INT32_MAX)
         return PERI_EINVAL;
     return kill((pid_t)pid, signum) == 0 ? 0 : -errno;
+}
+
+static int self_notify(struct env *env, const char *path, const char *text)
+{
+    (void)env;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof address.sun_path)
+        return PERI_EINVAL;
+    memcpy(address.sun_path, path, length);
+    if (path[0] == '@')
+        address.sun_path[0] = 0;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+    ssize_t sent = sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&address, size);
+    int rc = sent < 0 ? -errno : 0;
+    (void)close(fd);
+    return rc;
 }
 
 static const char *self_variable(struct env *env, const char *name)
@@ -124,6 +148,7 @@ const struct env_self_ops env_posix_self_ops = {
     .pid = self_pid,
     .pid_is_alive = self_pid_is_alive,
     .pid_kill = self_pid_kill,
+    .notify = self_notify,
     .variable = self_variable,
     .variables = self_variables,
     .executable = self_executable,

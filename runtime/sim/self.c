@@ -25,6 +25,12 @@ static int self_pid_kill(struct env *env, int64_t pid, int signum)
     return PERI_ENONDETERMINISTIC;
 }
 
+static int self_notify(struct env *env, const char *path, const char *text)
+{
+    (void)env, (void)path, (void)text;
+    return PERI_ENONDETERMINISTIC;
+}
+
 static const char *self_variable(struct env *env, const char *name)
 {
     const struct sim_node *node = sim_node_cast(env);
@@ -111,6 +117,7 @@ const struct env_self_ops sim_self_ops = {
     .pid = self_pid,
     .pid_is_alive = self_pid_is_alive,
     .pid_kill = self_pid_kill,
+    .notify = self_notify,
     .variable = self_variable,
     .variables = self_variables,
     .executable = self_executable,

@@ -1,6 +1,6 @@
 --- perilune add: one more node on this machine.
 local output = require "perilune.cli.output"
-local processes = require "perilune.cluster.processes"
+local membership = require "perilune.cluster.membership"
 local target = require "perilune.cli.cluster_target"
 local units = require "perilune.units"
 
@@ -26,7 +26,7 @@ end
 ---@return integer exit_code
 function M.run(args)
   local dir = args.dir or target.default_dir()
-  local node, err, code, trouble = processes.add(dir, args.node, args.deadline or DEADLINE)
+  local node, err, code, trouble = membership.add(dir, args.node, args.deadline or DEADLINE)
   if not node then
     return target.not_ready("add", err, code, trouble)
   end

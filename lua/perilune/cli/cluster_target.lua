@@ -39,11 +39,12 @@ end
 ---@param verb string
 ---@param err string
 ---@param code? string
----@param hint? string
+---@param hint? string|false  false: there is nothing to do
 ---@param detail? string
 ---@return integer exit_code
 function M.fail(verb, err, code, hint, detail)
-  return output.fail { what = verb, why = err, code = code, hint = hint or HINTS[code], detail = detail }
+  hint = hint or hint == nil and HINTS[code] or nil
+  return output.fail { what = verb, why = err, code = code, hint = hint, detail = detail }
 end
 
 --- Reports a failure of a verb that starts nodes: with the last lines of one that did not become ready.
@@ -51,7 +52,7 @@ end
 ---@param err string
 ---@param code? string
 ---@param trouble? perilune.cluster.Trouble
----@param hint? string
+---@param hint? string|false
 ---@return integer exit_code
 function M.not_ready(verb, err, code, trouble, hint)
   if not trouble then

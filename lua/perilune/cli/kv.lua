@@ -216,9 +216,12 @@ local function serve(args)
   end
 end
 
--- Where the store is: as told, or the cluster of the directory, or where kv serve serves by itself.
+-- Where the store is: as told, or the cluster of the directory, or where kv serve serves by itself. One node
+-- of a cluster is enough: it knows where the others are, of which one leads.
 local function addresses_of(args)
-  if args.at then
+  if args.at and #args.at == 1 then
+    return require("perilune.cluster.client").known(args.at[1], math.min(1, args.deadline or 1))
+  elseif args.at then
     return args.at
   end
   local folder, err, code = require("perilune.cli.cluster_target").folder {}

@@ -30,6 +30,7 @@ Each of these may stand in the file (ready_file = "...") or in a variable (PERIL
 comes first, then variables, then flags, and the later wins. perilune config shows what holds.
 Without a secret (PERILUNE_SECRET, or secret in the file) a node listens to this machine alone.
 SIGTERM and Ctrl-C have it hand leadership over, finish what is on its way to the disk, and end with 0.
+Under systemd it may have Type=notify: it says when it is ready, and when it stops.
 A whole cluster on this machine: perilune up.
 
 Examples:
@@ -44,12 +45,21 @@ local function fail(err, code)
   return output.fail { what = "node", why = err, code = code, hint = HINTS[code] }
 end
 
--- Says that the node is ready, by a file, as soon as it is.
+-- For the service manager, if there is one.
+local function notify(text)
+  local told, err = process.notify(text)
+  if told == nil then
+    log.warn("the service manager cannot be told", { err = err })
+  end
+end
+
+-- Says that the node is ready, by a file and to the service manager, as soon as it is.
 local function announce(node, values)
   while not node:is_ready() do
     fiber.sleep(POLL)
   end
   log.info("ready", { address = node:address(), resp = node.resp })
+  notify("READY=1\nSTATUS=serves at " .. node:address())
   if values.ready_file then
     local ok, err = fs.write(values.ready_file, json.encode { id = node.id, pid = process.pid(),
       address = node:address(), resp = node.resp } .. "\n", { atomic = true })
@@ -109,6 +119,7 @@ function M.run(args)
   local announcing = fiber.spawn({ name = "node ready", detached = true }, announce, node, values)
   err, code = wait_for_end(node)
   announcing:cancel()
+  notify "STOPPING=1"
   if values.ready_file then
     fs.remove(values.ready_file)
   end

@@ -1,6 +1,6 @@
 --- perilune remove: takes a member out of a cluster.
 local output = require "perilune.cli.output"
-local processes = require "perilune.cluster.processes"
+local membership = require "perilune.cluster.membership"
 local target = require "perilune.cli.cluster_target"
 
 local M = { summary = "remove a member of a cluster", usage = "perilune remove NODE" }
@@ -23,7 +23,7 @@ local function remove_at(args)
   if not id then
     return nil, ("'%s' is no node: its name, as n2, or number"):format(args.node), "EINVAL"
   end
-  local ok, err, code = processes.remove_member(args.at, id)
+  local ok, err, code = membership.remove_member(args.at, id)
   return ok and id, err, code
 end
 
@@ -40,7 +40,7 @@ local function remove_here(args)
     return nil, "one at a time", "EINVAL"
   end
   local node
-  node, err, code = processes.remove(folder.path, nodes[1].name)
+  node, err, code = membership.remove(folder.path, nodes[1].name)
   return node and node.id, err, code
 end
 

@@ -67,8 +67,13 @@ function M.run(args)
   local up, err, code, trouble = processes.up { path = dir, count = args.nodes, base_port = args.base_port,
     deadline = args.deadline or DEADLINE }
   if not up then
-    return target.not_ready("up", err, code, trouble, code == "EEXIST"
-      and "another directory: --dir; more nodes: perilune add" or nil)
+    local hint
+    if code == "EHELD" then
+      hint = "another directory: --dir; more nodes: perilune add"
+    elseif code == "ENOENT" then
+      hint = false -- a directory that cannot be made
+    end
+    return target.not_ready("up", err, code, trouble, hint)
   end
   if args.json then
     output.json { dir = dir, started = require("perilune.json").array(up.started),

@@ -32,6 +32,23 @@ function M.ask(addresses, deadline)
   return answers
 end
 
+--- A node's address, and those of the other members that it names: what a client of the whole cluster needs.
+--- Where no node of a cluster answers, just the address.
+---@param address string
+---@param deadline? number
+---@return string[] addresses
+function M.known(address, deadline)
+  local list, others = { address }, {}
+  local status = M.ask(list, deadline)[1].status
+  for id, member in pairs(status and status.group.members or {}) do
+    if id ~= status.id then
+      others[#others + 1] = member.address
+    end
+  end
+  table.sort(others)
+  return table.move(others, 1, #others, 2, list)
+end
+
 --- As ask, and then those that the answers name as well.
 ---@param addresses string[]
 ---@param deadline? number

@@ -1,6 +1,5 @@
---- A cluster of real processes on this machine, in a directory: perilune up, down, kill, pause, resume, add
---- and remove.
-local client = require "perilune.cluster.client"
+--- A cluster of real processes on this machine, in a directory: perilune up, down, kill, pause and resume.
+--- membership.lua adds nodes to it, and removes them.
 local config = require "perilune.cluster.config"
 local fiber = require "perilune.fiber"
 local folder_of = require "perilune.cluster.folder"
@@ -16,13 +15,12 @@ local POLL = 0.02 -- seconds
 local STOP = 11 -- seconds: a little more than perilune node gives itself
 local LINES = 8 -- of a log, where a node did not start
 local KILL, TERM, CONT, STOP_SIGNAL = 9, 15, 18, 19
-local CHANGE = 15 -- seconds for a change of the members
 
 -- ---- starting ----
 
 -- What a node inherits is not what it is told: its file says that, and perilune up has no flags for it.
 local function environment()
-  local env = { PERILUNE_CONFIG = false }
+  local env = { PERILUNE_CONFIG = false, NOTIFY_SOCKET = false }
   for _, field in ipairs(config.fields) do
     if not field.is_secret and field.name ~= "cluster" then
       env[config.variable(field)] = false
@@ -43,8 +41,11 @@ local function command_of(folder, node)
   return command
 end
 
--- Why a node could not listen, before anything of it is made; or nil.
-local function taken(node)
+--- Why a node could not listen, before anything of it is made; or nil.
+---@param node perilune.cluster.LocalNode
+---@return string|nil why
+---@return string? code
+function M.taken(node)
   for _, address in ipairs { node.listen, node.resp, node.admin } do
     local server, err, code = rpc.serve({}, { listen = address })
     if not server then
@@ -59,7 +60,13 @@ end
 ---@field pid integer
 ---@field log_size integer  before it was started
 
-local function start(folder, node)
+--- Starts the process of a node.
+---@param folder perilune.cluster.Folder
+---@param node perilune.cluster.LocalNode
+---@return perilune.cluster.Start|nil started
+---@return string? err
+---@return string? code
+function M.start(folder, node)
   local stat = fs.stat(folder:at(node, "log"))
   fs.remove(folder:at(node, "ready"))
   local child, err, code = process.spawn(command_of(folder, node))
@@ -83,8 +90,12 @@ end
 ---@field why string
 ---@field lines string[]  the last that it said
 
--- Waits until all are ready: nil, or what is wrong with the first that is not.
-local function await(folder, starts, deadline)
+--- Waits until all are ready: nil, or what is wrong with the first that is not.
+---@param folder perilune.cluster.Folder
+---@param starts perilune.cluster.Start[]
+---@param deadline number  seconds
+---@return perilune.cluster.Trouble|nil trouble
+function M.await(folder, starts, deadline)
   local due = fiber.now() + deadline
   for _, started in ipairs(starts) do
     local node = started.node
@@ -108,7 +119,7 @@ local function check_new(count, base_port)
     return nil, ("there are no %d ports from %d on"):format(10 * count, base_port), "EINVAL"
   end
   for id = 1, count do
-    local why, code = taken(folder_of.lay_out(base_port, id))
+    local why, code = M.taken(folder_of.lay_out(base_port, id))
     if why then
       return nil, why, code
     end
@@ -121,10 +132,10 @@ local function open_or_create(options)
   local folder, err, code = folder_of.open(options.path)
   if folder then
     if options.count and options.count ~= #folder.nodes then
-      return nil, ("%s holds a cluster of %d nodes already"):format(options.path, #folder.nodes), "EEXIST"
+      return nil, ("%s holds a cluster of %d nodes already"):format(options.path, #folder.nodes), "EHELD"
     elseif options.base_port and options.base_port ~= folder.base_port then
       return nil, ("%s holds a cluster with base port %d already"):format(options.path, folder.base_port),
-        "EEXIST"
+        "EHELD"
     end
     return folder
   elseif code ~= "ENOENT" then
@@ -167,7 +178,7 @@ function M.up(options)
       up.resumed[#up.resumed + 1] = node.name
     elseif state ~= "running" then
       down[#down + 1] = node
-      err, code = taken(node)
+      err, code = M.taken(node)
       if err then
         return nil, err, code
       end
@@ -175,21 +186,26 @@ function M.up(options)
   end
   for _, node in ipairs(down) do
     local started
-    started, err, code = start(folder, node)
+    started, err, code = M.start(folder, node)
     if not started then
       return nil, err, code
     end
     starts[#starts + 1], up.started[#up.started + 1] = started, node.name
   end
-  local trouble = await(folder, starts, options.deadline)
+  local trouble = M.await(folder, starts, options.deadline)
   if trouble then
     return nil, trouble.why, "ENOTREADY", trouble
   end
   return up
 end
 
--- The cluster of a directory, for a command that changes it: folder, nil, nil, lock; or nil, message, code.
-local function open_locked(path)
+--- The cluster of a directory, for a command that changes it; the caller closes the lock.
+---@param path string
+---@return perilune.cluster.Folder|nil folder
+---@return string? err
+---@return string? code
+---@return perilune.cluster.Lock? lock
+function M.open_locked(path)
   local folder, err, code = folder_of.open(path)
   if not folder then
     return nil, err, code
@@ -214,6 +230,11 @@ end
 
 local ALIVE = { running = true, paused = true }
 
+local function ask_to_end(pid)
+  process.signal(pid, TERM)
+  process.signal(pid, CONT) -- one that is paused hears nothing
+end
+
 -- Ends a node in good order, or else by force: true when it was forced.
 local function await_end(folder, node, pid)
   local is_forced = not wait_while(folder, node, ALIVE, STOP)
@@ -226,13 +247,24 @@ local function await_end(folder, node, pid)
   return is_forced
 end
 
+--- Stops a node in good order, if it runs.
+---@param folder perilune.cluster.Folder
+---@param node perilune.cluster.LocalNode
+function M.stop(folder, node)
+  local state, pid = folder:state(node)
+  if ALIVE[state] then
+    ask_to_end(pid)
+    await_end(folder, node, pid)
+  end
+end
+
 --- Stops all nodes in good order: { stopped = names, forced = names of those that did not listen }.
 ---@param path string
 ---@return table|nil down
 ---@return string? err
 ---@return string? code
 function M.down(path)
-  local folder, err, code, lock_of = open_locked(path)
+  local folder, err, code, lock_of = M.open_locked(path)
   if not folder then
     return nil, err, code
   end
@@ -242,8 +274,7 @@ function M.down(path)
     local state, pid = folder:state(node)
     if ALIVE[state] then
       pids[node] = pid
-      process.signal(pid, TERM)
-      process.signal(pid, CONT)
+      ask_to_end(pid)
     else
       fs.remove(folder:at(node, "run.json"))
     end
@@ -285,130 +316,6 @@ function M.signal(folder, kind, node)
     return nil, ("%s (process %d) does not heed it"):format(node.name, pid), "EDEADLINE"
   end
   return pid
-end
-
--- ---- members ----
-
--- Waits until a new member votes.
-local function await_vote(folder, node, deadline)
-  local due = fiber.now() + deadline
-  repeat
-    local leader = client.leader_of(client.ask(folder:addresses()))
-    local member = leader and leader.group.members[node.id]
-    if member and member.is == "voter" then
-      return true
-    end
-    fiber.sleep(POLL)
-  until fiber.now() >= due
-  return nil, ("%s does not vote yet: it has to catch up"):format(node.name), "EDEADLINE"
-end
-
---- Adds a node: starts its process, which gets the log and votes once it has caught up.
----@param path string
----@param name? string  "n4"; default: the next number
----@param deadline number  seconds
----@return perilune.cluster.LocalNode|nil node
----@return string? err
----@return string? code
----@return perilune.cluster.Trouble? trouble
-function M.add(path, name, deadline)
-  local folder, err, code, lock_of = open_locked(path)
-  if not folder then
-    return nil, err, code
-  end
-  local _ <close> = lock_of
-  local id = folder.next_id
-  if name and folder:find(name) then
-    return nil, name .. " is there already", "EEXIST"
-  elseif name and name ~= "n" .. id and name ~= tostring(id) then
-    return nil, ("the next node is n%d: a number never comes back"):format(id), "EINVAL"
-  end
-  local node = folder_of.lay_out(folder.base_port, id)
-  err, code = taken(node)
-  if err then
-    return nil, err, code
-  elseif not client.leader_of(client.ask(folder:addresses())) then
-    return nil, "nobody leads, so nobody can be added: perilune status says why", "ENOTLEADER"
-  end
-  local ok
-  ok, err, code = folder:write_node(node, "join", folder:addresses())
-  if ok then
-    folder.nodes[#folder.nodes + 1], folder.next_id = node, id + 1
-    ok, err, code = folder:save()
-  end
-  local started
-  if ok then
-    started, err, code = start(folder, node)
-  end
-  if not started then
-    return nil, err, code
-  end
-  local trouble = await(folder, { started }, deadline)
-  if trouble then
-    return nil, trouble.why, "ENOTREADY", trouble
-  end
-  ok, err, code = await_vote(folder, node, deadline)
-  return ok and node, err, code
-end
-
---- Removes a node from the members, and ends its process. Its data stay where they are, of no more use.
----@param path string
----@param node_name string
----@return perilune.cluster.LocalNode|nil node
----@return string? err
----@return string? code
-function M.remove(path, node_name)
-  local folder, err, code, lock_of = open_locked(path)
-  if not folder then
-    return nil, err, code
-  end
-  local _ <close> = lock_of
-  local node = folder:find(node_name)
-  if not node then
-    return nil, ("there is no %s in %s"):format(node_name, path), "EINVAL"
-  end
-  local ok
-  ok, err, code = M.remove_member(folder:addresses(), node.id)
-  if not ok then
-    return nil, err, code
-  end
-  local state, pid = folder:state(node)
-  if ALIVE[state] then
-    process.signal(pid, TERM)
-    process.signal(pid, CONT)
-    await_end(folder, node, pid)
-  end
-  for i, other in ipairs(folder.nodes) do
-    if other == node then
-      table.remove(folder.nodes, i)
-      break
-    end
-  end
-  ok, err, code = folder:save()
-  return ok and node, err, code
-end
-
---- Removes a member of a cluster wherever its nodes are. One that leads hands over first. One that is no
---- member is none afterwards, too.
----@param addresses string[]
----@param id integer
----@return true|nil ok
----@return string? err
----@return string? code
-function M.remove_member(addresses, id)
-  local leader = client.leader_of(client.ask_all(addresses))
-  local members = leader and leader.group.members or {}
-  if leader and not members[id] then
-    return true
-  elseif leader and next(members, next(members)) == nil then
-    return nil, "it is the only member", "EINVAL"
-  elseif leader and leader.id == id then
-    local ok, err, code = client.call_leader(addresses, CHANGE, "cluster.transfer")
-    if not ok then
-      return nil, err, code
-    end
-  end
-  return client.call_leader(addresses, CHANGE, "cluster.change", "remove", id)
 end
 
 return M

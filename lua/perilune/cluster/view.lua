@@ -110,15 +110,15 @@ local PROCESS = {
   paused = { "is paused", "perilune resume %s" },
 }
 
--- What is not well with a node: what, and what to do; or nil.
-local function ill(node, leader)
+-- What is not well with a node: what, and what to do; or nil. Who the members are may be unknown.
+local function ill(node, leader, are_known)
   local group = node.status and node.status.group
   local process = PROCESS[node.process]
   if process then
     return process[1], process[2]:format(node.name)
   elseif not node.answers then
-    local known = node.is and "" or ", and is no member"
-    return ("does not answer%s: %s"):format(known, node.err or "nobody asked it"),
+    return ("does not answer%s: %s"):format(are_known and not node.is and ", and is no member" or "",
+      node.err or "nobody asked it"),
       node.process and "perilune logs " .. node.name or "is its process there, and the network?"
   elseif group.fenced then
     return "takes part no more: its disk failed", "see to the disk, then start the node again"
@@ -199,7 +199,7 @@ function M.make(answers, locals, now)
     if leader and leader.id == node.id then
       view.leader = node.name
     end
-    local what, todo = ill(node, leader)
+    local what, todo = ill(node, leader, status ~= nil)
     if what then
       view.problems[#view.problems + 1] = { node = node.name, what = what, todo = todo }
     end

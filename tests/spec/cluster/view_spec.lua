@@ -81,7 +81,15 @@ describe("the view of a cluster", function()
     assert.equal("n2 does not vote (joining)", found({}, { is = "joining" }))
     assert.equal("n2 has not been heard by its leader for 4.0 s", found({}, { heard = 4 }))
     assert.equal("n2 is 4000 entries behind", found({}, { match_index = 1000 }))
+    assert.same({ "nobody leads" }, problems(answer(1), answer(2), answer(3))) -- an election is under way
     assert.same({ "n4 runs, and is no member" }, problems(leader, answer(2), answer(3), answer(4)))
+  end)
+
+  it("says no more than is known when nobody answers", function()
+    local locals = { { id = 1, name = "n1", address = "h:1", process = "running" } }
+    local view = view_of.make({ silent(1) }, locals, NOW)
+    assert.same({ { node = "n1", what = "does not answer: it is gone", todo = "perilune logs n1" } },
+      view.problems)
   end)
 
   it("knows the processes of this machine", function()
