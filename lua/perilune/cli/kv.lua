@@ -12,7 +12,9 @@ local M = {
 local SUBJECT_MAX = 100 -- bytes of a key in messages
 local SESSION = 30 -- seconds that the store remembers a write of the command line
 
+local HERE = "perilune status says what is missing; --at asks a store elsewhere"
 local HINTS = {
+  EUNREACHABLE = "perilune up starts them; --at asks a store elsewhere",
   EDEADLINE = "are its servers there? --at says where: perilune kv status --at HOST:PORT",
   EEXIST = "look at it again: perilune kv get KEY --json",
   EBUSY = "others hold it; --wait says how long to wait for it",
@@ -28,8 +30,9 @@ local function fail(args, err, code)
     subject = subject:sub(1, SUBJECT_MAX) .. "..."
   end
   local what = ("kv %s"):format(table.concat({ args.action, subject }, " "))
+  local hint = args.action ~= "serve" and HINTS[code] or nil
   return output.fail { what = what, why = err, code = code,
-    hint = args.action ~= "serve" and HINTS[code] or nil }
+    hint = code == "EDEADLINE" and args.is_here and HERE or hint }
 end
 
 local function to_hex(bytes)
@@ -224,11 +227,15 @@ local function addresses_of(args)
   elseif args.at then
     return args.at
   end
-  local folder, err, code = require("perilune.cli.cluster_target").folder {}
-  if not folder and code ~= "ENOENT" then
-    return nil, err, code
+  local target = require "perilune.cli.cluster_target"
+  local folder, err, code = target.folder {}
+  if not folder then
+    return code == "ENOENT" and ":7300" or nil, err, code
+  elseif not folder:is_alive() then
+    return nil, ("no node of the cluster in %s runs"):format(folder.path), "EUNREACHABLE"
   end
-  return folder and folder:addresses() or ":7300"
+  args.is_here = true
+  return folder:addresses()
 end
 
 ---@param args table

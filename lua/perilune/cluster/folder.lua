@@ -227,6 +227,18 @@ function Folder:state(node)
   return M.state_of(known) or "dead", known.pid
 end
 
+--- True while the process of a node is there, be it paused.
+---@return boolean
+function Folder:is_alive()
+  for _, node in ipairs(self.nodes) do
+    local state = self:state(node)
+    if state == "running" or state == "paused" then
+      return true
+    end
+  end
+  return false
+end
+
 --- Is the process that runs part of its cluster?
 ---@param node perilune.cluster.LocalNode
 ---@param pid integer

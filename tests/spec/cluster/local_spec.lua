@@ -16,13 +16,16 @@ describe("perilune up", function()
     assert.matches("^3 nodes are up\n  n1  127.0.0.1:" .. cluster.base + 10, result.stdout)
     local nodes = cluster:ask("ps").nodes
     assert.equal(3, #nodes)
+    local leaders = 0
     for id, node in ipairs(nodes) do
+      leaders = leaders + (node.role == "leader" and 1 or 0)
       assert.equal("running", node.state)
       assert.is_true(node.ready)
       assert.equal(("127.0.0.1:%d"):format(cluster.base + 10 * id), node.address)
       assert.equal(("127.0.0.1:%d"):format(cluster.base + 10 * id + 1), node.resp)
       assert.equal(("127.0.0.1:%d"):format(cluster.base + 10 * id + 2), node.admin)
     end
+    assert.equal(1, leaders)
     assert.equal("revision 1\n", cluster:run("kv", "put", "greeting", "hello").stdout)
     local killed = cluster:ask("kill", "leader").nodes
     assert.equal(1, #killed)
@@ -36,6 +39,9 @@ describe("perilune up", function()
       assert.is_false(fs.exists(node.dir .. "/ready"))
     end
     assert.equal("no node was running\n", cluster:run("down").stdout)
+    result = cluster:run("kv", "get", "greeting")
+    assert.equal(1, result.status)
+    assert.matches("no node of the cluster in .* runs\nhint: perilune up starts them", result.stderr)
   end)
 
   it("goes on with the data when all was killed, and nobody cleaned up", function()
@@ -60,9 +66,12 @@ describe("perilune up", function()
       paused = paused + (node.state == "paused" and 1 or 0)
     end
     assert.equal(2, paused)
+    local result = cluster:run("kv", "put", "a", "b", "--deadline", "500ms")
+    assert.equal(1, result.status)
+    assert.matches("hint: perilune status says what is missing", result.stderr)
     assert.equal(2, #cluster:ask("resume", "all").nodes)
     assert.equal(0, cluster:run("pause", "2").status)
-    local result = cluster:run("pause", "n2")
+    result = cluster:run("pause", "n2")
     assert.equal(1, result.status)
     assert.matches("n2 is paused", result.stderr)
     assert.equal("paused", cluster:node("n2").state)
