@@ -170,20 +170,20 @@ int vm_deterministic_load(lua_State *L, struct peri_slice text, const char *chun
     struct peri_buffer out = {0};
     struct peri_error err = PERI_ERROR_INIT;
     const char *shown = *chunk == '@' || *chunk == '=' ? chunk + 1 : "[string]";
-    int status;
     if (text.size > 0 && *text.data == *LUA_SIGNATURE) {
         lua_pushfstring(L, "%s: bytecode is not available in a machine", shown);
         return LUA_ERRSYNTAX;
     }
     int rc = vm_rewrite(text, shown, &out, &err);
     if (rc == 0) {
-        status = luaL_loadbufferx(L, out.data != NULL ? out.data : "", out.size, chunk, "t");
-    } else {
-        lua_pushstring(L, err.text);
-        status = rc == PERI_ENOMEM ? LUA_ERRMEM : LUA_ERRSYNTAX;
+        int status = luaL_loadbufferx(L, out.data != NULL ? out.data : "", out.size, chunk, "t");
+        peri_buffer_deinit(&out);
+        return status;
     }
-    peri_buffer_deinit(&out);
-    return status;
+    peri_buffer_deinit(&out); /* what follows raises */
+    vm_state_of(L)->alloc.has_failed = vm_state_of(L)->alloc.has_failed || rc == PERI_ENOMEM;
+    lua_pushstring(L, err.text);
+    return rc == PERI_ENOMEM ? LUA_ERRMEM : LUA_ERRSYNTAX;
 }
 
 /* Pushes all that the reader function at index 1 gives. */

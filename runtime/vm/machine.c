@@ -73,18 +73,17 @@ static int end_call(struct vm_machine *machine, int lua_status)
     lua_State *co = machine->co;
     struct peri_error *err = machine->job->err;
     int rc = 0;
-    if (lua_status == LUA_ERRMEM && !machine->vm->budget.is_spent) {
-        machine->is_broken = true;
-        rc = peri_fail_plain(err, PERI_EMEMORY, "the machine's Lua state is out of memory");
-    } else if (lua_status != LUA_OK) {
+    if (lua_status != LUA_OK) {
         rc = peri_fail_plain(err, PERI_ELUA, "%s", error_text(co));
-    }
-    if (lua_status != LUA_OK)
         (void)lua_resetthread(co); /* handlers of __close run, still counted */
+    }
     lua_settop(co, 0);
     machine->used = vm_budget_end(co, &is_spent);
-    if (is_spent && !machine->is_broken)
+    if (is_spent)
         rc = fail_spent(machine, err);
+    machine->is_broken = machine->is_broken || vm_alloc_has_failed(&machine->vm->alloc);
+    if (machine->is_broken) /* whatever the file made of that */
+        rc = peri_fail_plain(err, PERI_EMEMORY, "the machine's Lua state is out of memory");
     return rc;
 }
 
@@ -144,6 +143,8 @@ static bool end_job(struct vm_machine *machine, int rc)
         node_hashes_forget(&machine->hashes);
         note_hash(machine);
     }
+    if (machine->is_broken && (rc == 0 || job->err->text[0] == '\0'))
+        rc = peri_fail(job->err, PERI_ENOMEM, "a machine");
     machine->job = NULL;
     job->status = rc;
     return true;
@@ -244,6 +245,7 @@ static int l_begin(lua_State *L)
 static bool run(struct vm_machine *machine)
 {
     machine->payer = vm_compare_charge(NULL);
+    vm_alloc_forget(&machine->vm->alloc);
     vm_call_begin_budget(machine, &machine->program);
     lua_pushcfunction(machine->co, vm_call_run);
     lua_pushlightuserdata(machine->co, machine);

@@ -12,7 +12,14 @@ enum { RESULT_MAX = 8 << 20, SESSION_ROOM = 64 };
 
 static void raise_error(lua_State *L, const struct peri_error *err)
 {
+    vm_state_of(L)->alloc.has_failed = vm_state_of(L)->alloc.has_failed || err->code == PERI_ENOMEM;
     luaL_error(L, "%s", err->text);
+}
+
+void vm_call_fail_memory(lua_State *L)
+{
+    vm_state_of(L)->alloc.has_failed = true;
+    luaL_error(L, "not enough memory");
 }
 
 /* ---- budgets ---- */

@@ -74,6 +74,9 @@ void vm_call_begin_budget(struct vm_machine *machine, const struct vm_program *p
 /* What stands in front of "the budget ... is spent": nothing for a command. Lent for ever. */
 const char *vm_call_name(const struct vm_machine *machine);
 
+/* Raises, and the call breaks the replica, whatever comes of that. */
+void vm_call_fail_memory(lua_State *L);
+
 /* lua_call, but when the code is stopped in a hook, hooks run again: else nothing would count what
  * handlers of __close do, nor later calls of the coroutine. For the same reason vm_call_run calls
  * by lua_pcallk. */

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "vm/machine_tables.h"
 #include "vm/stand_in.h"
+#include "vm/state.h"
 
 enum { STACK_NEEDED = 12, UNIT_BYTES = 256 };
 enum { SORT_MAX = 4096 }; /* keys that are sorted at once */
@@ -76,6 +77,14 @@ void vm_shot_note(lua_State *L, struct vm_shot *shot, int log, size_t count, boo
     lua_settop(L, top);
 }
 
+static void check(lua_State *L, int rc, const char *why)
+{
+    if (rc == PERI_ENOMEM)
+        vm_state_of(L)->alloc.has_failed = true;
+    if (rc != 0)
+        luaL_error(L, "a value %s", why != NULL ? why : peri_strerror(rc));
+}
+
 /* ---- keys ---- */
 
 /* The key on top, which stays, goes to the end of the frame's list. */
@@ -99,8 +108,7 @@ static void add_key(lua_State *L, const struct walk *walk, struct vm_shot_frame 
         lua_pop(L, 2);
         key.integer = (lua_Integer)frame->count;
     }
-    if (peri_buffer_append(&shot->keys, &key, sizeof key) != 0)
-        luaL_error(L, "not enough memory");
+    check(L, peri_buffer_append(&shot->keys, &key, sizeof key), NULL);
     frame->count++;
 }
 
@@ -265,12 +273,6 @@ static void list(lua_State *L, struct walk *walk, struct vm_shot_frame *frame, i
     frame->phase = VM_SHOT_SORTING;
 }
 
-static void check(lua_State *L, int rc, const char *why)
-{
-    if (rc != 0)
-        luaL_error(L, "a value %s", why != NULL ? why : peri_strerror(rc));
-}
-
 static void begin_pairs(lua_State *L, struct vm_shot *shot, struct vm_shot_frame *frame)
 {
     frame->is_array = is_array(shot, frame);
@@ -402,9 +404,8 @@ void vm_shot_begin(lua_State *L, struct vm_shot *shot)
 
 void vm_shot_end(lua_State *L, struct vm_shot *shot)
 {
-    if (!shot->is_open)
-        return;
-    luaL_unref(L, LUA_REGISTRYINDEX, shot->store);
+    if (shot->is_open)
+        luaL_unref(L, LUA_REGISTRYINDEX, shot->store);
     peri_buffer_deinit(&shot->out);
     peri_buffer_deinit(&shot->keys);
     *shot = (struct vm_shot){.is_open = false};

@@ -63,7 +63,7 @@ void vm_shot_begin(lua_State *L, struct vm_shot *shot);
 enum vm_shot_end vm_shot_walk(lua_State *L, struct vm_shot *shot, const struct vm_shot_pace *pace);
 /* Sorts the keys of a large table; touches nothing of Lua that could change. */
 void vm_shot_sort(struct vm_shot *shot);
-/* Ends it, if it is open. */
+/* Ends it, if it is open, and lets go of what was written. */
 void vm_shot_end(lua_State *L, struct vm_shot *shot);
 
 /* A command ends: its log is the Lua table at index, of count entries (machine_tables.c). What it

@@ -29,7 +29,7 @@ void vm_snapshot_pack(lua_State *L, const struct vm_machine *machine, struct per
     vm_sessions_pack(&machine->sessions, &packer);
     vm_upgrade_pack(machine, &packer);
     if (packer.rc != 0)
-        luaL_error(L, "not enough memory");
+        vm_call_fail_memory(L);
 }
 
 /* Takes over the head of a snapshot. Returns what comes behind it. */
@@ -49,6 +49,8 @@ static struct wire_unpacker open_snapshot(lua_State *L, struct vm_machine *machi
     int rc = vm_sessions_unpack(&machine->sessions, &unpacker);
     if (rc == 0 && !is_first)
         rc = vm_upgrade_unpack(machine, &unpacker);
+    if (rc == PERI_ENOMEM)
+        vm_call_fail_memory(L);
     if (rc != 0 || unpacker.rc != 0)
         luaL_error(L, NO_SNAPSHOT);
     return unpacker;
@@ -148,13 +150,16 @@ static int l_begin(lua_State *L)
     return 0;
 }
 
-/* The function on the stack has ended: what it raised, popped. */
-static int read_status(lua_State *L, int status, struct peri_error *err)
+/* Calls the function below its arguments. What it raises is popped. */
+static int call(struct vm_machine *machine, int arguments, int results, struct peri_error *err)
 {
+    lua_State *L = machine->vm->L;
+    vm_alloc_forget(&machine->vm->alloc);
+    int status = lua_pcall(L, arguments, results, 0);
     if (status == LUA_OK)
         return 0;
-    int rc = peri_fail_plain(err, status == LUA_ERRMEM ? PERI_EMEMORY : PERI_ELUA, "%s",
-                             lua_tostring(L, -1));
+    bool is_memory = status == LUA_ERRMEM || vm_alloc_has_failed(&machine->vm->alloc);
+    int rc = peri_fail_plain(err, is_memory ? PERI_EMEMORY : PERI_ELUA, "%s", lua_tostring(L, -1));
     lua_pop(L, 1);
     return rc;
 }
@@ -169,7 +174,7 @@ int vm_machine_snapshot_begin(struct vm_machine *machine, struct peri_error *err
     machine->shot = (struct vm_shot){.store = LUA_NOREF};
     lua_pushcfunction(L, l_begin);
     lua_pushlightuserdata(L, machine);
-    int rc = read_status(L, lua_pcall(L, 1, 0, 0), err);
+    int rc = call(machine, 1, 0, err);
     if (rc != 0)
         vm_machine_snapshot_end(machine, NULL);
     return rc == 0 ? 1 : rc;
@@ -195,7 +200,7 @@ int vm_machine_snapshot_walk(struct vm_machine *machine, const struct vm_shot_pa
     lua_pushcfunction(L, l_walk);
     lua_pushlightuserdata(L, machine);
     lua_pushlightuserdata(L, (void *)pace);
-    int rc = read_status(L, lua_pcall(L, 2, 1, 0), err);
+    int rc = call(machine, 2, 1, err);
     if (rc != 0)
         return rc;
     int end = (int)lua_tointeger(L, -1);

@@ -421,7 +421,7 @@ void vm_store_pack(lua_State *L, const struct vm_machine *machine, struct peri_b
         wire_pack_bytes(&packer, node_keymap_value(entry));
     }
     if (packer.rc != 0)
-        luaL_error(L, "not enough memory");
+        vm_call_fail_memory(L);
 }
 
 void vm_store_pack_state(lua_State *L, const struct vm_machine *machine, struct peri_buffer *out)
@@ -437,5 +437,5 @@ void vm_store_pack_state(lua_State *L, const struct vm_machine *machine, struct 
             packer.rc = peri_buffer_append(out, value.data, value.size);
     }
     if (packer.rc != 0)
-        luaL_error(L, "not enough memory");
+        vm_call_fail_memory(L);
 }

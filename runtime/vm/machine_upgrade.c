@@ -88,7 +88,7 @@ static void prepare(lua_State *L, struct vm_machine *machine)
     forget(machine);
     machine->is_broken = peri_buffer_append(&machine->prepared.body, body.data, body.size) != 0;
     if (machine->is_broken)
-        (void)luaL_error(L, "not enough memory");
+        vm_call_fail_memory(L);
     machine->prepared.index = machine->job->index;
     machine->prepared.expires_us = machine->clock_us + ttl_us;
 }
@@ -149,7 +149,7 @@ static void pack_result(lua_State *L, const struct vm_machine *machine)
     if (is_prepared)
         wire_pack_uint(&packer, machine->job->index);
     if (packer.rc != 0)
-        luaL_error(L, "not enough memory");
+        vm_call_fail_memory(L);
 }
 
 void vm_upgrade_finish(lua_State *L, struct vm_machine *machine)

@@ -10,10 +10,8 @@
 #include <cmocka.h>
 
 #include "env_fixture.h"
-#include "vm/machine.h"
-#include "vm/machine_entry.h"
+#include "lone_machine.h"
 #include "vm/machine_shot.h"
-#include "wire/pack.h"
 
 enum { SEEDS = 60, PIECES_MAX = 100000, LARGE = 10000 };
 
@@ -65,63 +63,8 @@ static const char program[] =
     "    end\n"
     "  end }\n";
 
-struct fixture {
-    struct vm_machine *machine;
-    struct peri_buffer output;
-    struct peri_error err;
-    uint64_t index;
-};
-
-static int run(struct fixture *it, enum vm_machine_kind kind, struct peri_slice input)
-{
-    struct vm_machine_job job = {
-        .kind = kind, .index = it->index, .input = input, .output = &it->output, .err = &it->err};
-    it->output.size = 0;
-    bool is_over = vm_machine_start(it->machine, &job);
-    while (!is_over)
-        is_over = vm_machine_continue(it->machine);
-    return job.status;
-}
-
-static void open_machine(struct fixture *it)
-{
-    const struct vm_machine_options options = {.env = env};
-    *it = (struct fixture){.err = PERI_ERROR_INIT};
-    assert_int_equal(vm_machine_create(&it->machine, &options,
-                                       peri_slice_of(program, strlen(program)), "tree.lua",
-                                       &it->err),
-                     0);
-    assert_int_equal(run(it, VM_MACHINE_INIT, peri_slice_of("", 0)), 0);
-}
-
-static void close_machine(struct fixture *it)
-{
-    vm_machine_close(it->machine);
-    peri_buffer_deinit(&it->output);
-}
-
-static int apply(struct fixture *it, const char *command, uint64_t seed)
-{
-    struct peri_buffer body = {NULL, 0, 0}, entry = {NULL, 0, 0};
-    struct wire_packer inner = {&body, 0}, packer = {&entry, 0};
-    wire_pack_bytes(&inner, peri_slice_of(command, strlen(command)));
-    wire_pack_array(&packer, 7);
-    wire_pack_uint(&packer, 1);
-    wire_pack_uint(&packer, VM_ENTRY_COMMAND);
-    wire_pack_uint(&packer, 1000000);
-    wire_pack_uint(&packer, seed);
-    wire_pack_uint(&packer, 0);
-    wire_pack_uint(&packer, 0);
-    wire_pack_bytes(&packer, peri_buffer_slice(&body));
-    it->index++;
-    int rc = run(it, VM_MACHINE_APPLY, peri_buffer_slice(&entry));
-    peri_buffer_deinit(&body);
-    peri_buffer_deinit(&entry);
-    return rc;
-}
-
 /* The next piece. Returns false when that was the last. */
-static bool walk(struct fixture *it, size_t units)
+static bool walk(struct lone_machine *it, size_t units)
 {
     const atomic_bool is_wanted = true;
     const struct vm_shot_pace pace = {units / 2, units, &is_wanted};
@@ -136,20 +79,20 @@ static bool walk(struct fixture *it, size_t units)
 
 static void check_seed(uint64_t seed, size_t units)
 {
-    struct fixture it, twin; /* the twin does the same, without a snapshot */
+    struct lone_machine it, twin; /* the twin does the same, without a snapshot */
     struct peri_buffer state = {NULL, 0, 0}, shot = {NULL, 0, 0};
     int pieces = 0, failed = 0;
-    open_machine(&it);
-    open_machine(&twin);
-    assert_int_equal(apply(&it, "fill", seed), 0);
-    assert_int_equal(apply(&twin, "fill", seed), 0);
-    assert_int_equal(run(&it, VM_MACHINE_STATE, peri_slice_of("", 0)), 0);
+    lone_open(&it, env, program);
+    lone_open(&twin, env, program);
+    assert_int_equal(lone_command(&it, "fill", seed), 0);
+    assert_int_equal(lone_command(&twin, "fill", seed), 0);
+    assert_int_equal(lone_run(&it, VM_MACHINE_STATE, peri_slice_of("", 0)), 0);
     assert_int_equal(peri_buffer_append(&state, it.output.data, it.output.size), 0);
     assert_int_equal(vm_machine_snapshot_begin(it.machine, &it.err), 1);
     do {
-        int rc = apply(&it, "change", seed * 100003 + it.index);
+        int rc = lone_command(&it, "change", seed * 100003 + it.index);
         failed += rc != 0;
-        assert_int_equal(apply(&twin, "change", seed * 100003 + twin.index), rc);
+        assert_int_equal(lone_command(&twin, "change", seed * 100003 + twin.index), rc);
         pieces++;
     } while (walk(&it, units) && pieces < PIECES_MAX);
     vm_machine_snapshot_end(it.machine, &shot);
@@ -159,12 +102,12 @@ static void check_seed(uint64_t seed, size_t units)
         fail_msg("seed %d: the snapshot has not the state of its beginning", (int)seed);
     assert_true(vm_machine_hash(it.machine) == vm_machine_hash(twin.machine));
     assert_true(vm_machine_used(it.machine) == vm_machine_used(twin.machine));
-    assert_int_equal(run(&twin, VM_MACHINE_RESTORE, peri_buffer_slice(&shot)), 0);
-    assert_int_equal(run(&twin, VM_MACHINE_STATE, peri_slice_of("", 0)), 0);
+    assert_int_equal(lone_run(&twin, VM_MACHINE_RESTORE, peri_buffer_slice(&shot)), 0);
+    assert_int_equal(lone_run(&twin, VM_MACHINE_STATE, peri_slice_of("", 0)), 0);
     assert_int_equal(peri_slice_compare(peri_buffer_slice(&twin.output), peri_buffer_slice(&state)),
                      0);
-    close_machine(&it);
-    close_machine(&twin);
+    lone_close(&it);
+    lone_close(&twin);
     peri_buffer_deinit(&state);
     peri_buffer_deinit(&shot);
 }
@@ -180,14 +123,14 @@ static void test_shows_the_beginning(void **unused)
 static void test_ends_early(void **unused)
 {
     (void)unused;
-    struct fixture it;
+    struct lone_machine it;
     struct peri_buffer shot = {NULL, 0, 0};
-    open_machine(&it);
-    assert_int_equal(apply(&it, "fill", 1), 0);
+    lone_open(&it, env, program);
+    assert_int_equal(lone_command(&it, "fill", 1), 0);
     assert_int_equal(vm_machine_snapshot_begin(it.machine, &it.err), 1);
     assert_true(walk(&it, 100));
     vm_machine_snapshot_end(it.machine, NULL);
-    assert_int_equal(run(&it, VM_MACHINE_SNAPSHOT, peri_slice_of("", 0)), 0);
+    assert_int_equal(lone_run(&it, VM_MACHINE_SNAPSHOT, peri_slice_of("", 0)), 0);
     assert_int_equal(vm_machine_snapshot_begin(it.machine, &it.err), 1);
     while (walk(&it, LARGE))
         ;
@@ -196,7 +139,7 @@ static void test_ends_early(void **unused)
                      0);
     assert_int_equal(vm_machine_snapshot_begin(it.machine, &it.err), 1);
     assert_true(walk(&it, 100));
-    close_machine(&it);
+    lone_close(&it);
     peri_buffer_deinit(&shot);
 }
 
