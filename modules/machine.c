@@ -1,8 +1,7 @@
 /* perilune.core.machine: machines in Lua files, without a group; lua/perilune/machine stands in
  * front. */
-#include "vm/machine.h"
+#include "machine.h"
 
-#include "box.h"
 #include "vm/source_text.h"
 #include "vm/state.h"
 
@@ -102,12 +101,7 @@ static int l_samples(lua_State *L)
 /* machine:info(): { hash, version, memory, used } */
 static int l_info(lua_State *L)
 {
-    const struct vm_machine *machine = check_machine(L);
-    lua_createtable(L, 0, 4);
-    box_set_integer(L, "hash", (lua_Integer)vm_machine_hash(machine));
-    box_set_integer(L, "version", (lua_Integer)vm_machine_version(machine));
-    box_set_integer(L, "memory", (lua_Integer)vm_machine_memory(machine));
-    box_set_integer(L, "used", (lua_Integer)vm_machine_used(machine));
+    machine_push_info(L, check_machine(L));
     return 1;
 }
 

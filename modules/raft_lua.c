@@ -1,5 +1,5 @@
 /* Groups whose machine is a file of Lua, in a state of its own: no fiber takes its tasks. */
-#include "box.h"
+#include "machine.h"
 #include "raft.h"
 #include "vm/state.h"
 
@@ -40,12 +40,7 @@ static struct vm_machine *check_machine(lua_State *L)
 /* group:machine(): { hash, version, memory, used } of this replica's machine. */
 static int l_machine(lua_State *L)
 {
-    const struct vm_machine *machine = check_machine(L);
-    lua_createtable(L, 0, 4);
-    box_set_integer(L, "hash", (lua_Integer)vm_machine_hash(machine));
-    box_set_integer(L, "version", (lua_Integer)vm_machine_version(machine));
-    box_set_integer(L, "memory", (lua_Integer)vm_machine_memory(machine));
-    box_set_integer(L, "used", (lua_Integer)vm_machine_used(machine));
+    machine_push_info(L, check_machine(L));
     return 1;
 }
 

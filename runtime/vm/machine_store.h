@@ -62,6 +62,14 @@ struct vm_store {
     bool is_text_stored;
 };
 
+/* How what a machine remembers is laid out. */
+enum {
+    VM_STORE_FORMAT = 1,
+    VM_STORE_HEAD_FIELDS = 6,
+    VM_STORE_SESSION_FIELDS = 4,
+    VM_STORE_SESSION_KEY_SIZE = 1 + 8
+};
+
 /* ---- machine_store.c ---- */
 
 void vm_store_close(struct vm_machine *machine);
@@ -79,11 +87,16 @@ int vm_store_commit(struct vm_machine *machine);
 /* Stages a pair, or (value.data NULL) that there is none. Errors: PERI_ENOMEM. */
 int vm_store_stage(struct vm_store *store, struct peri_slice key, struct peri_slice value);
 
+/* A machine alone takes over what was staged. */
+void vm_store_keep_own(struct vm_store *store);
+
 /* Starts reading from what is not in memory. Returns 1 when the answer is there, in store->read; 0
  * when the machine waits for it. Errors: of the disk; the replica has ended. */
 int vm_store_get(struct vm_machine *machine, struct peri_slice key);
 int vm_store_range(struct vm_machine *machine, struct peri_slice from, struct peri_slice to,
                    uint32_t count_max, bool is_reverse);
+
+/* ---- machine_store_load.c ---- */
 
 /* Takes over what the keys say: starts, and goes on after each wait. Returns 1 when it is done but
  * for vm_store_load_program; 0 when the machine waits. input: of a machine alone, its snapshot.

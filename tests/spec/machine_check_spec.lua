@@ -78,6 +78,9 @@ describe("checking a machine", function()
     assert.equal(1, result.status)
     assert.matches("20  no\n", result.stdout)
     assert.matches("nothing was checked: give the machine samples", result.stderr)
+    folder:write("m.lua", "return { apply = function() error('no', 0) end, samples = { 1 } }")
+    assert.matches("nothing was checked: not even the machine's samples",
+      cli.run({ "machine", "check", path, "-n", "20" }).stderr, 1, true)
     assert.matches('"ok":false', cli.run({ "machine", "check", path, "-n", "20", "--json" }).stdout)
   end)
 

@@ -74,8 +74,8 @@ local function show_report(report, args)
       :format(args.commands, report.commands))
   end
   if report.done == 0 then
-    output.note("no command did anything, so that nothing was checked: give the machine "
-      .. "samples = { command, ... }")
+    output.note("no command did anything, so that nothing was checked: " .. (report.samples > 0
+      and "not even the machine's samples" or "give the machine samples = { command, ... }"))
   end
 end
 

@@ -23,6 +23,7 @@ local SPENT_MAX = 100e6 -- instructions, by commands that spend their budget: th
 ---@field spent integer  whose budget was spent; after spent_max instructions (100 million) the check ends
 ---@field errors { text: string, count: integer }[]  what was raised most
 ---@field restores integer
+---@field samples integer  commands that the file gives
 ---@field index? integer  of the first command after which something differs
 ---@field why? string  what differs
 ---@field command? any
@@ -183,6 +184,7 @@ function M.run(program, options)
   local first, restarted, rejoined = table.unpack(replicas)
   local samples = msgpack.decode((assert(first.core:samples())))
   local commands = commands_of.of(program.text, samples, random)
+  report.samples = samples and #samples or 0
   local errors, now, spent = {}, 1e9, 0
   for index = 1, options.commands do
     fiber.yield() -- commands that spend their budgets take long, and the program may be asked to end
