@@ -78,7 +78,10 @@ static void find_links(struct node_keymap *map, struct peri_slice key,
                        struct node_keymap_entry **links[NODE_KEYMAP_LEVELS])
 {
     struct node_keymap_entry *entry = NULL; /* whose links we follow; NULL: the heads */
-    for (size_t level = NODE_KEYMAP_LEVELS; level-- > 0;) {
+    size_t level = NODE_KEYMAP_LEVELS;
+    for (; level > 0 && map->heads[level - 1] == NULL; level--) /* most maps are small */
+        links[level - 1] = &map->heads[level - 1];
+    while (level-- > 0) {
         struct node_keymap_entry **link = entry == NULL ? &map->heads[level] : &entry->next[level];
         while (*link != NULL && peri_slice_compare(node_keymap_key(*link), key) < 0) {
             entry = *link;

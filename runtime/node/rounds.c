@@ -10,8 +10,8 @@
 #include "node/snapshot.h"
 
 enum {
-    ROUND_US = 1000000,         /* what is applied waits so long for more, as it may be less then */
-    ROUND_BYTES = 8 << 20,      /* unless it is so much */
+    ROUND_US = 2000000,         /* what is applied waits so long for more, as it may be less then */
+    ROUND_BYTES = 16 << 20,     /* unless it is so much */
     ROUND_KEYS_BYTES = 2 << 20, /* or that in keys, of which ranges take time */
     DIRTY_MAX_BYTES = 64 << 20, /* in memory; then commands wait */
     CLEAN_MAX_BYTES = 32 << 20, /* in memory, of all groups */

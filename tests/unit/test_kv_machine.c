@@ -212,7 +212,7 @@ static void run_seed(uint64_t seed, size_t count)
     for (size_t i = 0; i < count; i++)
         if (cluster->hosts[i].node == NULL)
             restart(i);
-    cluster_run(cluster, 3 * S);
+    cluster_run(cluster, 5 * S);
     for (size_t i = 0; i < count; i++)
         assert_int_equal(read_count(&cluster->hosts[i]), COMMANDS);
     assert_true(applied > COMMANDS);
@@ -282,7 +282,7 @@ static void test_sweep(void **state)
         if (cluster->hosts[i].node == NULL)
             restart(i);
     command(&wanted, &request);
-    cluster_run(cluster, 3 * S);
+    cluster_run(cluster, 5 * S);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(events_of(&cluster->hosts[i]), 1);
     peri_buffer_deinit(&request.result);

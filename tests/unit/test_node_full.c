@@ -34,7 +34,7 @@ static void test_alone(void **state)
         cluster_await(cluster, &request);
         if (request.code == 0)
             (void)snprintf(expected + strlen(expected), TEXT_MAX - strlen(expected), "b;");
-        cluster_run(cluster, 1200 * MS); /* a round */
+        cluster_run(cluster, 2200 * MS); /* a round */
     }
     assert_int_equal(request.code, PERI_EFULL);
     assert_int_equal(request.certainty, NODE_NEVER);
@@ -71,7 +71,7 @@ static void test_one_of_three(void **state)
         fill_disk(host, seed * 97 % 600);
         for (int i = 0; i < 6; i++) { /* a round each */
             commit_many(cluster, "b", 10, expected);
-            cluster_run(cluster, 1200 * MS);
+            cluster_run(cluster, 2200 * MS);
         }
         full += lacks_room(host);
         assert_ptr_not_equal(cluster_leader(cluster, NULL), lacks_room(host) ? host : NULL);

@@ -54,7 +54,7 @@ static void test_foreseen(void **state)
     for (size_t i = 0; i < 3; i++)
         assert_in_range(cluster->hosts[i].machines[0].keys.waits, 0,
                         3 * LOOKS / 4); /* all, if nothing was foreseen */
-    cluster_run(cluster, 3 * S);        /* little is left to be applied again */
+    cluster_run(cluster, 5 * S);        /* little is left to be applied again */
     for (size_t i = 0; i < 3; i++) {    /* memory is empty */
         cluster_kill(&cluster->hosts[i]);
         cluster_restart(&cluster->hosts[i]);
@@ -107,7 +107,7 @@ static void test_cut_at_start(void **state)
     cluster->options.trailing_entries = TRAILING;
     cluster_start_all(cluster);
     commit_many(cluster, "a", 30, expected);
-    cluster_run(cluster, S);
+    cluster_run(cluster, 3 * S);
     struct cluster_host *host = &cluster->hosts[0];
     node_group_status(host->machines[0].group, &status);
     assert_int_equal(status.raft.base_index, 0);

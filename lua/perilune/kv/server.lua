@@ -201,7 +201,7 @@ function Served:look(applied)
   if due_ms and due_ms <= self:now_ms() then
     self:finish "tick"
   end
-  if self.history > 0 and revision - compacted > 2 * self.history then
+  if self.history > 0 and revision - compacted > self.history + self.history // 8 then
     self:finish("compact", revision - self.history)
   end
 end
