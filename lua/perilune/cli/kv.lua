@@ -165,14 +165,37 @@ function actions.watch(store, args)
   return fail(args, err, code)
 end
 
---- Prints how the store stands.
+-- A line about a member.
+local function member_line(status, member)
+  local words = { ("node %d\t%s\t%s"):format(member.id, member.address or "", member.is) }
+  if member.id == status.leader then
+    words[#words + 1] = ("leads term %d"):format(status.term)
+  elseif member.behind then
+    words[#words + 1] = ("%d entries behind"):format(member.behind)
+  end
+  if member.silent and member.silent >= 1 then
+    words[#words + 1] = ("silent for %.0f s"):format(member.silent)
+  end
+  return table.concat(words, "\t")
+end
+
+--- Prints how the store stands, and who has it.
 function actions.status(store, args)
   local status, err, code = store:status { consistency = args.consistency }
   if not status then
     return fail(args, err, code)
   end
-  return print_result(args, status, ("revision %d, history from %d on\n%d keys, %d leases, %d sessions")
-    :format(status.revision, status.compacted, status.keys, status.leases, status.sessions))
+  local lines = {
+    ("revision %d, history from %d on"):format(status.revision, status.compacted),
+    ("%d keys, %d leases, %d sessions"):format(status.keys, status.leases, status.sessions),
+  }
+  if not status.leader then
+    lines[#lines + 1] = "no leader is known"
+  end
+  for _, member in ipairs(status.members) do
+    lines[#lines + 1] = member_line(status, member)
+  end
+  return print_result(args, status, table.concat(lines, "\n"))
 end
 
 --- Lets go of history.

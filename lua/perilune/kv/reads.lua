@@ -133,7 +133,9 @@ function Reads:count(options)
   return count
 end
 
---- How the store stands: { revision, compacted, keys, leases, sessions, clock_ms }.
+--- How the store stands: { revision, compacted, keys, leases, sessions, clock_ms, leader, term, members }. Of
+--- each member { id, address, is, behind, silent }: "voter" or what else it is, how many entries it lacks, and
+--- for how many seconds it has not answered; the leader knows the last two, so stale answers may lack them.
 ---@param options? { consistency?: string }
 ---@return table|nil status
 ---@return string? err
@@ -142,12 +144,16 @@ function Reads:status(options)
   options = options_of.check(options, STATUS, "store:status")
   local consistency = arguments.consistency("store:status", options.consistency)
   local answer, err, code = self:ask("kv.query", consistency, "status")
-  if not answer then
+  local who
+  if answer then
+    who, err, code = self:ask("kv.members", consistency == "stale")
+  end
+  if not who then
     return nil, err, code
   end
   return {
     revision = answer[1], clock_ms = answer[2], compacted = answer[3], keys = answer[4], leases = answer[5],
-    sessions = answer[6],
+    sessions = answer[6], leader = who.leader, term = who.term, members = who.members,
   }
 end
 

@@ -87,6 +87,23 @@ function Served:query(consistency, kind, ...)
   return self:id(), true, answer, age
 end
 
+--- Who has the store, and how far: as the leader sees it, or as far as any server knows.
+function Served:members(is_any)
+  local status = self.group:status()
+  if not status or status.role ~= "leader" and not is_any then
+    return self:id(), false, "this node is not the leader", "ENOTLEADER", "never", status and status.leader
+  end
+  local members = {}
+  for id, member in pairs(status.members) do
+    members[#members + 1] = {
+      id = id, address = member.address, is = member.is, silent = member.answered,
+      behind = member.match_index and math.max(status.last_index - member.match_index, 0),
+    }
+  end
+  table.sort(members, function(a, b) return a.id < b.id end)
+  return self:id(), true, { leader = status.leader, term = status.term, members = members }
+end
+
 local NO_CACHES = "the server has no caches: kv.serve { caches = true }"
 
 --- A client's cache asks for a lease: perilune.kv.caches.
@@ -156,6 +173,7 @@ function Served:serve(options)
   local functions = {
     ["kv.command"] = (self.caches or not is_in_c) and function(...) return self:command(...) end or nil,
     ["kv.query"] = not is_in_c and function(...) return self:query(...) end or nil,
+    ["kv.members"] = function(...) return self:members(...) end,
     ["kv.cache"] = function(...) return self:hold(...) end,
     ["kv.fetch"] = function(...) return self:fetch(...) end,
     ["kv.watch"] = function(...) self:watch(rpc.yield, ...) end,
@@ -247,8 +265,8 @@ local LocalPeer = {}
 LocalPeer.__index = LocalPeer
 
 local METHODS = {
-  ["kv.command"] = Served.command, ["kv.query"] = Served.query, ["kv.cache"] = Served.hold,
-  ["kv.fetch"] = Served.fetch,
+  ["kv.command"] = Served.command, ["kv.query"] = Served.query, ["kv.members"] = Served.members,
+  ["kv.cache"] = Served.hold, ["kv.fetch"] = Served.fetch,
 }
 
 --- As a peer of perilune.rpc, as are the others.
