@@ -147,13 +147,7 @@ function M.run(sim)
   }
   local run = start_servers(sim)
   start_clients(sim, run)
-  local finish = sim:now() + SECONDS
-  while sim:now() < finish do
-    sim:sleep(0.8 * sim:random())
-    trouble.make(sim, run)
-  end
-  trouble.calm(sim, run)
-  sim:sleep(1)
+  trouble.last(sim, run, SECONDS)
   local said = stop_clients(sim, run)
   sim:start("last", "last", run.addresses, run.options)
   local done, found, balance, rest = sim:join("last", 60)

@@ -1,8 +1,8 @@
--- The store as Redis' clients see it, under all faults of kv.lua: commands that are sent ahead, transactions,
--- WATCH, scripts, subscriptions. What is done to single keys must be linearizable; what a transaction or a
--- script moves between accounts leaves their sum as it is; a script that raises has done nothing; what INCR
--- has acknowledged counts once; commands of one connection keep their order; subscribers hear of every
--- change, in order, as long as their connection stands.
+-- The store as Redis' clients see it, under all faults of kv.lua (scripts/soak kv runs both): commands that
+-- are sent ahead, transactions, WATCH, scripts, subscriptions. What is done to single keys must be
+-- linearizable; what a transaction or a script moves between accounts leaves their sum as it is; a script
+-- that raises has done nothing; what INCR has acknowledged counts once; commands of one connection keep
+-- their order; subscribers hear of every change, in order, as long as their connection stands.
 -- resp_client.lua speaks the protocol, kv_trouble.lua makes the faults; --arg slip=NAME has clients make a
 -- mistake, which some seeds have to find: twice, half, torn.
 local clients = require "kv_clients"
@@ -311,13 +311,7 @@ function M.run(sim)
     reorder = up_to(sim, 0.1), reset = up_to(sim, 0.005),
   }
   local run = start(sim)
-  local finish = sim:now() + SECONDS
-  while sim:now() < finish do
-    sim:sleep(0.8 * sim:random())
-    trouble.make(sim, run)
-  end
-  trouble.calm(sim, run)
-  sim:sleep(1)
+  trouble.last(sim, run, SECONDS)
   local sums = stop(sim, run)
   sim:start("last", "last", 1, run.addresses)
   local done, total = sim:join("last", 60)

@@ -127,13 +127,8 @@ local happenings = {
   change_members, change_members, change_members, change_members,
 }
 
---- Lets one thing happen.
-function M.make(sim, run)
-  sim:pick(happenings)(sim, run)
-end
-
---- Ends all of it.
-function M.calm(sim, run)
+-- Ends all of it.
+local function calm(sim, run)
   mishaps.calm(sim, sim:names())
   for _, name in ipairs(run.servers) do -- those whose disk failed must start anew
     sim:resume(name)
@@ -146,6 +141,17 @@ function M.calm(sim, run)
     end
   end
   sim:wait_until(function() return next(run.paused) == nil end)
+end
+
+--- Lets one thing after the other happen for so many seconds, then none any more.
+function M.last(sim, run, seconds)
+  local finish = sim:now() + seconds
+  while sim:now() < finish do
+    sim:sleep(0.8 * sim:random())
+    sim:pick(happenings)(sim, run)
+  end
+  calm(sim, run)
+  sim:sleep(1)
 end
 
 return M

@@ -133,9 +133,9 @@ function Reads:count(options)
   return count
 end
 
---- How the store stands: { revision, compacted, keys, leases, sessions, clock_ms, leader, term, members }. Of
---- each member { id, address, is, behind, silent }: "voter" or what else it is, how many entries it lacks, and
---- for how many seconds it has not answered; the leader knows the last two, so stale answers may lack them.
+--- How the store stands: { revision, compacted, keys, leases, sessions, clock_ms, leader, term, members }.
+--- Of each member { id, address, is, behind, silent }: "voter" or what else it is, how many entries it lacks,
+--- and for how many seconds it has not answered; the leader knows the last two, stale answers may lack them.
 ---@param options? { consistency?: string }
 ---@return table|nil status
 ---@return string? err
