@@ -119,6 +119,11 @@ void kv_name_session(struct kv_name *out, uint64_t session)
     add_number(out, session);
 }
 
+bool kv_name_is_due(const struct kv_name *name)
+{
+    return name->data[0] == TAG_DUE;
+}
+
 void kv_name_due(struct kv_name *out, uint64_t due_ms, enum kv_due what, uint64_t id)
 {
     begin(out, TAG_DUE);

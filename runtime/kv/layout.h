@@ -52,6 +52,8 @@ void kv_name_attached(struct kv_name *out, uint64_t lease, struct peri_slice key
 void kv_name_session(struct kv_name *out, uint64_t session);
 /* When a lease or a session is looked at: it ends then, or was prolonged meanwhile. */
 void kv_name_due(struct kv_name *out, uint64_t due_ms, enum kv_due what, uint64_t id);
+/* Is it one of these? They are read in ranges alone, which ask the store. */
+bool kv_name_is_due(const struct kv_name *name);
 
 /* The user's key in a name of kv_name_key or kv_name_attached; lent. Errors: PERI_ECORRUPT. */
 int kv_name_to_key(struct peri_slice name, struct peri_slice *key);

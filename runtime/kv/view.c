@@ -122,6 +122,7 @@ static int write_entry(struct kv_view *view, const struct kv_name *name, struct 
         node_keymap_entry_create(kv_name_slice(name), value, is_deleted);
     if (entry == NULL)
         return PERI_ENOMEM;
+    entry->is_brief = kv_name_is_due(name);
     view->written_bytes += name->size + value.size;
     free(node_keymap_put(view->is_parted ? &view->part : &view->written, entry));
     return 0;

@@ -70,6 +70,7 @@ bool node_keymap_overwrite(struct node_keymap_entry *entry, const struct node_ke
         memcpy(bytes_of(entry) + entry->key_size, value.data, value.size);
     entry->value_size = (uint32_t)value.size;
     entry->is_deleted = by->is_deleted;
+    entry->is_brief = by->is_brief;
     return true;
 }
 

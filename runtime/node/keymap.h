@@ -23,6 +23,7 @@ struct node_keymap_entry {
     uint32_t value_room; /* how large the value may get in its place */
     bool is_deleted;     /* the key is known not to be there */
     bool is_dirty;       /* the owner's: the store does not have it yet */
+    bool is_brief;       /* the owner's: hardly read again once the store has it */
     bool is_orphan;      /* the owner's: in no table any more, or it leaves when that is cleared */
     uint8_t round;       /* the owner's: of a dirty one, which round it belongs to */
     uint8_t levels;

@@ -318,7 +318,11 @@ static void make_clean(struct node_keys *keys, struct node_keymap_entry *entry)
     rounds->clean_bytes += cost;
     keys->clean_bytes += cost;
     peri_list_append(&keys->clean, &entry->link);
-    if (peri_list_is_empty(&keys->reads))
+    if (!peri_list_is_empty(&keys->reads))
+        return;
+    if (entry->is_brief && !node_keys_want_reads(keys))
+        let_go(keys, entry);
+    else
         node_keytable_unorder(&keys->known, entry);
 }
 
