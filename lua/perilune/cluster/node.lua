@@ -168,7 +168,7 @@ end
 
 -- The members that one of the nodes names, but for this one; asked until one answers.
 local function ask_members(options)
-  local last
+  local told = { ENOFUNCTION = true } -- a node that has only just begun
   while true do
     for _, address in ipairs(options.join) do
       local peer = rpc.connect(address, connect_options(options, JOIN_ATTEMPT))
@@ -180,8 +180,8 @@ local function ask_members(options)
       end
       if next(members) then
         return members
-      elseif err and err ~= last and code ~= "ENOFUNCTION" then -- it has only just begun
-        last = err
+      elseif err and not told[code] then
+        told[code] = true
         log.warn("a node of the cluster does not answer; trying on", { address = address, err = err })
       end
     end
