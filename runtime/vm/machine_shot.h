@@ -7,7 +7,7 @@
  *
  * A piece is some thousand fields. Two things are not cut: a string, and the list of the keys of
  * one table when a command has added some while it was made, for Lua may then have moved them: that
- * list is made again in one piece, which takes 50 ns a key.
+ * list is made again in one piece, which takes up to 0.5 us a key.
  *
  * Functions that take an L raise on lack of memory; what was begun is then to be ended. */
 #ifndef PERI_VM_MACHINE_SHOT_H
