@@ -13,7 +13,8 @@
 -- runs are. TOTAL_MAX bounds all of it. Values have 7 MiB, for 8 is the limit. CLIENTS (default 100000) are
 -- clerks that each write or read once; each that writes has a session of its own.
 -- With 20000 clerks two are at their bound, sometimes above: TestMemPutManyClients (13.1 MiB of 11.4;
--- sessions are among the 32 MiB of keys in memory) and TestMemManyAppends (4.1 of 2.9, as much as its runs differ).
+-- sessions are among the 32 MiB of keys in memory) and TestMemManyAppends (4.1 of 2.9, as much as its runs
+-- differ).
 local fiber = require "perilune.fiber"
 local fs = require "perilune.fs"
 local kv = require "perilune.kv"
