@@ -13,8 +13,8 @@
 -- runs are. TOTAL_MAX bounds all of it. Values have 7 MiB, for 8 is the limit. CLIENTS (default 100000) are
 -- clerks that each write or read once; each that writes has a session of its own.
 -- With 20000 clerks two of the seven are above their bound in a run, and not always the same:
--- TestMemPutManyClients (13.1 MiB of 11.4) and TestMemManyAppends (4.1 of 2.9) in one, TestMemPut2 (21.2 of 10:
--- 19 MiB once, 40 six times) and TestMemPutManyClientsReliable (13.3 of 11.4) in the next. None had 80 MiB.
+-- TestMemPutManyClients (13.1 MiB of 11.4) and TestMemManyAppends (4.1 of 2.9) in one, TestMemPut2 (21.2 of
+-- 10: 19 MiB once, 40 six times) and TestMemPutManyClientsReliable (13.3 of 11.4) in the next. None had 80.
 local fiber = require "perilune.fiber"
 local fs = require "perilune.fs"
 local kv = require "perilune.kv"
