@@ -7,6 +7,9 @@ local M = {}
 local ANSWER = 1 -- seconds that a node has for its answer
 local PAUSE = 0.05
 
+-- What may be over soon: another leads by then, or a change before this one has ended.
+local PASSING = { ENOTLEADER = true, EUNREACHABLE = true, EBUSY = true }
+
 ---@class perilune.cluster.Answer
 ---@field address string
 ---@field status? table  as Node:status
@@ -113,8 +116,8 @@ function M.leader(addresses)
   return status
 end
 
---- Calls a function of whoever leads; asks for the new leader when that has changed. What the function
---- returns, or nil, message, code.
+--- Calls a function of whoever leads, again until the deadline while another leads by then or something else
+--- is under way. What the function returns, or nil, message, code.
 ---@param addresses string[]
 ---@param deadline number  seconds
 ---@param name string  "cluster.change"
@@ -132,7 +135,7 @@ function M.call_leader(addresses, deadline, name, ...)
       result, err, code = peer:call(name, ...)
       if result ~= nil then
         return result
-      elseif code ~= "ENOTLEADER" and code ~= "EUNREACHABLE" then
+      elseif not PASSING[code] then
         return nil, err, code
       end
     end
