@@ -23,17 +23,13 @@ function M.verb(kind, text)
   end
 
   function verb.run(args)
-    local folder, err, code = target.folder(args)
-    local nodes
-    if folder then
-      nodes, err, code = target.select(folder, args.node)
-    end
-    if not nodes then
-      return target.fail(("%s %s"):format(kind, args.node), err, code)
+    local folder, nodes, code = target.selected(args, args.node)
+    if not folder then
+      return target.fail(("%s %s"):format(kind, args.node), nodes, code)
     end
     local done, failed = {}, nil
     for _, node in ipairs(nodes) do
-      local pid
+      local pid, err
       pid, err, code = processes.signal(folder, kind, node)
       if pid then
         done[#done + 1] = { name = node.name, pid = pid }

@@ -73,7 +73,20 @@ function M.folder(args)
   return folder_of.open(args.dir or M.default_dir())
 end
 
---- Where the nodes are that the arguments mean, and the folder when they are of one.
+--- Where nodes of the folder can be asked: those whose processes run.
+---@param folder perilune.cluster.Folder
+---@return string[]
+function M.running(folder)
+  local list = {}
+  for _, node in ipairs(folder.nodes) do
+    if folder:state(node) == "running" then
+      list[#list + 1] = node.listen
+    end
+  end
+  return list
+end
+
+--- Where the nodes can be asked that the arguments mean, and the folder when they are of one.
 ---@param args table
 ---@return string[]|nil addresses
 ---@return perilune.cluster.Folder|string|nil folder  or what is wrong
@@ -86,20 +99,7 @@ function M.addresses(args)
   if not folder then
     return nil, err, code
   end
-  return folder:addresses(), folder
-end
-
---- Where nodes of the folder can be asked: those whose processes run.
----@param folder perilune.cluster.Folder
----@return string[]
-function M.running(folder)
-  local list = {}
-  for _, node in ipairs(folder.nodes) do
-    if folder:state(node) == "running" then
-      list[#list + 1] = node.listen
-    end
-  end
-  return list
+  return M.running(folder), folder
 end
 
 local function by_role(folder, wants_leader)
@@ -141,6 +141,25 @@ function M.select(folder, text)
     list[#list + 1] = node
   end
   return list
+end
+
+--- The cluster on this machine that the arguments mean, and those of its nodes that a text selects.
+---@param args table
+---@param text string  as for select
+---@return perilune.cluster.Folder|nil folder
+---@return perilune.cluster.LocalNode[]|string nodes  or what is wrong
+---@return string? code
+function M.selected(args, text)
+  local folder, err, code = M.folder(args)
+  if not folder then
+    return nil, err, code
+  end
+  local nodes
+  nodes, err, code = M.select(folder, text)
+  if not nodes then
+    return nil, err, code
+  end
+  return folder, nodes
 end
 
 --- The number that a name means, "n3" or "3"; nil for what is none.

@@ -84,13 +84,9 @@ end
 ---@param args table
 ---@return integer exit_code
 function M.run(args)
-  local folder, err, code = target.folder(args)
-  local nodes
-  if folder then
-    nodes, err, code = target.select(folder, args.node or "all")
-  end
-  if not nodes then
-    return target.fail("logs", err, code)
+  local folder, nodes, code = target.selected(args, args.node or "all")
+  if not folder then
+    return target.fail("logs", nodes, code)
   end
   local tails = {}
   for i, node in ipairs(nodes) do

@@ -25,7 +25,7 @@ function M.run(args)
     return target.fail("members", folder, code)
   end
   local status, err
-  status, err, code = client.leader(folder and target.running(folder) or addresses)
+  status, err, code = client.leader(addresses)
   if not status then
     return target.fail("members", err, code)
   end

@@ -29,17 +29,13 @@ end
 
 -- A node of the cluster on this machine: the same.
 local function remove_here(args)
-  local folder, err, code = target.folder(args)
-  local nodes
-  if folder then
-    nodes, err, code = target.select(folder, args.node)
-  end
-  if not nodes then
-    return nil, err, code
+  local folder, nodes, code = target.selected(args, args.node)
+  if not folder then
+    return nil, nodes, code
   elseif #nodes ~= 1 then
     return nil, "one at a time", "EINVAL"
   end
-  local node
+  local node, err
   node, err, code = membership.remove(folder.path, nodes[1].name)
   return node and node.id, err, code
 end

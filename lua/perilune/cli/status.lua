@@ -66,7 +66,7 @@ function M.run(args)
       locals[i] = { id = node.id, name = node.name, address = node.listen, resp = node.resp,
         process = state, pid = lives and pid or nil }
     end
-    answers = client.ask(target.running(folder))
+    answers = client.ask(addresses)
   else
     answers = client.ask_all(addresses)
   end

@@ -34,7 +34,6 @@ function M.run(args)
   if not addresses then
     return target.fail(what, folder, code)
   end
-  addresses = folder and target.running(folder) or addresses
   local status, err
   status, err, code = client.leader(addresses)
   if not status then
